@@ -1,0 +1,119 @@
+//! How much one address or one user may do: requests, messages, open streams and sockets.
+
+use std::{net::IpAddr, num::NonZeroU32, sync::Arc, time::Duration};
+
+use axum::{
+    extract::{Request, State},
+    http::header,
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter, clock::Clock};
+use uuid::Uuid;
+
+use super::{ApiError, origin::Caller};
+use crate::{
+    realtime::{
+        message::{ErrorCode, SocketError},
+        server::caps::{AddressCap, Place},
+    },
+    server::AppState,
+    settings::Settings,
+};
+
+/// A store that forgets nobody grows for ever.
+const FORGET_EVERY: Duration = Duration::from_secs(60);
+/// What a client is asked to wait when its address holds too many streams, in seconds.
+const PLACE_RETRY_SECONDS: u64 = 10;
+
+/// All limits. Cheap to clone; all clones count together.
+#[derive(Clone)]
+pub struct Limits {
+    requests: Arc<DefaultKeyedRateLimiter<IpAddr>>,
+    messages: Arc<DefaultKeyedRateLimiter<Uuid>>,
+    streams: AddressCap,
+    messages_per_second: u32,
+}
+
+impl Limits {
+    pub fn new(settings: &Settings) -> Self {
+        Self {
+            requests: Arc::new(RateLimiter::keyed(twice_in_a_burst(
+                settings.requests_per_second,
+            ))),
+            messages: Arc::new(RateLimiter::keyed(twice_in_a_burst(
+                settings.messages_per_second,
+            ))),
+            streams: AddressCap::new(settings.max_connections_per_ip as usize),
+            messages_per_second: settings.messages_per_second,
+        }
+    }
+
+    pub fn messages_per_second(&self) -> u32 {
+        self.messages_per_second
+    }
+
+    /// Counts one text message of a user over all of the user's sockets.
+    pub fn message(&self, user: Uuid) -> Result<(), SocketError> {
+        self.messages.check_key(&user).map_err(|not_until| {
+            let wait = not_until.wait_time_from(self.messages.clock().now());
+            let message = format!(
+                "At most {} messages a second. Wait, then send this one again.",
+                self.messages_per_second
+            );
+            let mut error = SocketError::new(ErrorCode::RateLimited, message);
+            error.retry_after_ms = Some(wait.as_millis() as u64 + 1);
+            error
+        })
+    }
+
+    /// Takes one of an address's places for an open stream or socket.
+    pub fn place(&self, address: IpAddr) -> Result<Place, ApiError> {
+        self.streams.enter(address).ok_or_else(|| {
+            let error = "Your address holds as many open streams as one may. Close one, or try again later.";
+            ApiError::too_many(error, PLACE_RETRY_SECONDS)
+        })
+    }
+
+    /// Forgets who was quiet, for ever.
+    pub async fn forget_the_quiet(self) {
+        let mut every = tokio::time::interval(FORGET_EVERY);
+        loop {
+            every.tick().await;
+            self.requests.retain_recent();
+            self.messages.retain_recent();
+        }
+    }
+}
+
+/// Refuses an address's requests to the API beyond its rate. Streams and sockets have places instead.
+pub async fn limit_requests(
+    State(state): State<AppState>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let address = request
+        .extensions()
+        .get::<Caller>()
+        .map(|caller| caller.address);
+    let accepts_stream = request
+        .headers()
+        .get(header::ACCEPT)
+        .is_some_and(|accept| accept.as_bytes() == b"text/event-stream");
+    let is_stream = accepts_stream || request.headers().contains_key(header::UPGRADE);
+    if let Some(address) = address.filter(|_| !is_stream)
+        && let Err(not_until) = state.limits.requests.check_key(&address)
+    {
+        let wait = not_until.wait_time_from(state.limits.requests.clock().now());
+        let most = state.settings.requests_per_second;
+        let error = format!("At most {most} requests a second from one address.");
+        return ApiError::too_many(error, wait.as_secs() + 1).into_response();
+    }
+    next.run(request).await
+}
+
+fn twice_in_a_burst(per_second: u32) -> Quota {
+    let rate = NonZeroU32::new(per_second).unwrap_or(NonZeroU32::MIN);
+    Quota::per_second(rate)
+        .allow_burst(rate.saturating_mul(NonZeroU32::new(2).unwrap_or(NonZeroU32::MIN)))
+}

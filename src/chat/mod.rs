@@ -1,0 +1,66 @@
+//! The chat: `page.rs` puts a message into its outbox, a socket carries it to `server.rs`, `room.rs` gives it the next
+//! offset of its room, and every member's socket carries it back.
+//!
+//! A durable, ordered log: an acknowledged message stands in the room once, in the same order for everybody, and a member
+//! who comes back gets what was missed. (Rooms live in memory for now: a restart empties them, and members are told so by
+//! a new epoch.)
+
+pub mod message;
+pub mod page;
+#[cfg(feature = "ssr")]
+pub mod room;
+#[cfg(feature = "ssr")]
+pub mod server;
+
+/// Longest text in characters.
+pub const TEXT_LENGTH: usize = 4_000;
+/// The sentence for a text out of bounds.
+pub const TEXT_RULE: &str = "A message has 1 to 4000 characters and is not blank.";
+/// The sentence for a room name out of bounds.
+pub const ROOM_RULE: &str = "A room's name has 1 to 32 characters of a-z, 0-9 and the hyphen.";
+/// Rooms that are always there.
+pub const ROOMS: [&str; 3] = ["lobby", "rust", "random"];
+
+/// Whether a room can have this name.
+pub fn is_room_name(name: &str) -> bool {
+    let plain = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-');
+    (1..=32).contains(&name.len()) && name.bytes().all(plain)
+}
+
+/// Whether a text can be sent.
+pub fn is_sendable(text: &str) -> bool {
+    (1..=TEXT_LENGTH).contains(&text.chars().count()) && !text.trim().is_empty()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn room_names_are_short_and_plain() {
+        assert!(
+            ["a", "lobby", "room-7", &"x".repeat(32)]
+                .into_iter()
+                .all(is_room_name)
+        );
+        assert!(
+            !["", "Lobby", "a/b", "a b", "ä", &"x".repeat(33)]
+                .into_iter()
+                .any(is_room_name)
+        );
+    }
+
+    #[test]
+    fn texts_are_not_blank_and_not_endless() {
+        assert!(
+            ["a", " a ", &"ü".repeat(4_000)]
+                .into_iter()
+                .all(is_sendable)
+        );
+        assert!(
+            !["", "  \n\t", &"x".repeat(4_001)]
+                .into_iter()
+                .any(is_sendable)
+        );
+    }
+}

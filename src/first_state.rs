@@ -1,0 +1,48 @@
+//! The first state of a page: the server renders from it, the browser hydrates from the same value.
+//!
+//! The server puts a function into the context of a render; the page calls [`first_state`]. While hydrating, the browser
+//! reads the value that the server wrote into the page. On a visit by the router there is no such value: the page begins
+//! empty and its connection brings the state, one round trip earlier than asking for it first would.
+
+use std::sync::Arc;
+
+use leptos::prelude::*;
+use serde::{Serialize, de::DeserializeOwned};
+
+/// How the server finds the first state for a query (a room's name, a job's id, or nothing).
+#[derive(Clone)]
+pub struct FirstState<Q, T>(Arc<dyn Fn(Q) -> T + Send + Sync>);
+
+impl<Q: 'static, T: 'static> FirstState<Q, T> {
+    /// Puts the function into the context of a render.
+    pub fn provide(find: impl Fn(Q) -> T + Send + Sync + 'static) {
+        provide_context(Self(Arc::new(find)));
+    }
+}
+
+/// The first state, where there is one. The same on the server and while hydrating; `None` after a visit by the router.
+pub fn first_state<Q, T>(query: Q) -> Option<T>
+where
+    Q: Clone + Send + Sync + 'static,
+    T: Clone + Serialize + DeserializeOwned + Send + Sync + 'static,
+{
+    let find = move || use_context::<FirstState<Q, T>>().map(|state| (state.0)(query));
+    SharedValue::new(find).into_inner()
+}
+
+/// Sets the status of the page that is being rendered; nothing in the browser.
+#[derive(Clone)]
+pub struct PageStatus(Arc<dyn Fn(u16) + Send + Sync>);
+
+impl PageStatus {
+    /// Puts the function into the context of a render.
+    pub fn provide(set: impl Fn(u16) + Send + Sync + 'static) {
+        provide_context(Self(Arc::new(set)));
+    }
+
+    pub fn set(status: u16) {
+        if let Some(this) = use_context::<Self>() {
+            (this.0)(status);
+        }
+    }
+}

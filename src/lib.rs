@@ -1,0 +1,40 @@
+//! Wirewise: Server-Sent Events and WebSocket side by side, each where it is right.
+//!
+//! Reading order:
+//!
+//! - [`realtime`]: the kit. Positions, contracts, the connection state machine; a server half and a browser half.
+//! - [`ticker`]: prices over an event stream; the latest value wins.
+//! - [`progress`]: long tasks over an event stream; a finite, ordered log.
+//! - [`chat`]: rooms over a socket; an ordered log that acknowledges.
+//! - [`collab`]: pointers over a socket; volatile, the newest place only.
+//! - [`session`]: who is there.
+//! - [`api`]: what plain requests get when they are refused, and how much anybody may do.
+//! - [`home`], [`app`]: the guide, the shell and the routes of the pages.
+//! - `settings`, `server`, `assets`: the binary's settings, its router and run loop, the files for the browser.
+
+// The views of a page are one deep type.
+#![recursion_limit = "256"]
+
+pub mod api;
+pub mod app;
+#[cfg(feature = "ssr")]
+pub mod assets;
+pub mod chat;
+pub mod collab;
+pub mod first_state;
+pub mod home;
+pub mod progress;
+pub mod realtime;
+#[cfg(feature = "ssr")]
+pub mod server;
+pub mod session;
+#[cfg(feature = "ssr")]
+pub mod settings;
+pub mod ticker;
+
+/// Takes over the page that the server rendered.
+#[cfg(feature = "hydrate")]
+#[wasm_bindgen::prelude::wasm_bindgen]
+pub fn hydrate() {
+    leptos::mount::hydrate_lazy(app::App);
+}

@@ -1,0 +1,60 @@
+//! The binary: settings, logging, a listener, and [`server::run`] until the process is told to leave.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+};
+use tracing_subscriber::EnvFilter;
+use wirewise::{
+    server::{self, AppState},
+    settings::{LogFormat, Settings},
+};
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let settings = Settings::parse();
+    start_logging(&settings);
+    match serve(settings).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(sentence) => {
+            eprintln!("wirewise: {sentence}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn serve(settings: Settings) -> Result<(), String> {
+    let addr = settings.addr;
+    let state = AppState::open(settings).map_err(|error| error.to_string())?;
+    let listener = TcpListener::bind(addr).await.map_err(|error| {
+        format!("Cannot listen on {addr}: {error}. Name another address with --addr.")
+    })?;
+    let mut terminate = signal(SignalKind::terminate())
+        .map_err(|error| format!("Cannot wait for SIGTERM: {error}."))?;
+    let shutdown = async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = tokio::signal::ctrl_c() => {}
+        }
+    };
+    let addr = listener.local_addr().unwrap_or(addr);
+    // To standard output, whatever the log filter says: a person, and a test that chose port 0, want to know.
+    println!("Wirewise listens on http://{addr}");
+    server::run(listener, state, shutdown).await;
+    Ok(())
+}
+
+fn start_logging(settings: &Settings) {
+    // The setting was checked when it was parsed.
+    let filter = EnvFilter::try_new(&settings.log).unwrap_or_default();
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
+    match settings.log_format {
+        LogFormat::Text => builder.init(),
+        LogFormat::Json => builder.json().init(),
+    }
+}

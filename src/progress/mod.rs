@@ -1,0 +1,13 @@
+//! Long tasks: a form starts a job, `runner.rs` runs it, `job.rs` keeps its state and publishes each step in a topic of
+//! its own, an event stream carries them to `page.rs`, which moves the bar.
+//!
+//! A finite, ordered log: whoever watches gets the state, every step missed, exactly one terminal event, and the end.
+
+#[cfg(feature = "ssr")]
+pub mod job;
+pub mod message;
+pub mod page;
+#[cfg(feature = "ssr")]
+pub mod runner;
+#[cfg(feature = "ssr")]
+pub mod server;

@@ -1,0 +1,114 @@
+//! How long to wait before trying again: exponential with equal jitter.
+//!
+//! Pure: the attempt and the random number come in, the delay goes out. Equal jitter (half fixed, half random) spreads a
+//! thousand clients that lost the same server, and still never hammers with a delay near zero as full jitter does.
+
+/// Delays in milliseconds: `min(cap, base * 2^attempt) * (0.5 + random / 2)`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Backoff {
+    /// The delay of attempt 0 before jitter, in milliseconds.
+    pub base_ms: u64,
+    /// No delay is longer, in milliseconds.
+    pub cap_ms: u64,
+    /// The cap while somebody looks at the page and the network is there, in milliseconds: a person waits.
+    pub watched_cap_ms: u64,
+}
+
+impl Default for Backoff {
+    fn default() -> Self {
+        Self {
+            base_ms: 1_000,
+            cap_ms: 30_000,
+            watched_cap_ms: 5_000,
+        }
+    }
+}
+
+impl Backoff {
+    /// The delay before attempt number `attempt` (0 is the first retry) in milliseconds. `random` lies in 0.0 to 1.0;
+    /// whatever lies outside is brought inside.
+    pub fn delay_ms(&self, attempt: u32, watched: bool, random: f64) -> u64 {
+        let cap = if watched {
+            self.watched_cap_ms
+        } else {
+            self.cap_ms
+        };
+        // 2^20 seconds is past any cap; the shift cannot overflow.
+        let whole = self.base_ms.saturating_mul(1 << attempt.min(20)).min(cap);
+        let random = if random.is_nan() {
+            0.5
+        } else {
+            random.clamp(0.0, 1.0)
+        };
+        (whole as f64 * (0.5 + random / 2.0)).round() as u64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_sequence_doubles_to_the_cap() {
+        let backoff = Backoff::default();
+        let longest: Vec<u64> = (0..8)
+            .map(|attempt| backoff.delay_ms(attempt, false, 1.0))
+            .collect();
+        assert_eq!(
+            longest,
+            [1_000, 2_000, 4_000, 8_000, 16_000, 30_000, 30_000, 30_000]
+        );
+        let shortest: Vec<u64> = (0..8)
+            .map(|attempt| backoff.delay_ms(attempt, false, 0.0))
+            .collect();
+        assert_eq!(
+            shortest,
+            [500, 1_000, 2_000, 4_000, 8_000, 15_000, 15_000, 15_000]
+        );
+    }
+
+    #[test]
+    fn a_watched_page_never_waits_longer_than_five_seconds() {
+        let backoff = Backoff::default();
+        assert!((0..100).all(|attempt| backoff.delay_ms(attempt, true, 1.0) <= 5_000));
+    }
+
+    #[test]
+    fn a_thousand_clients_spread_over_the_upper_half() {
+        // xorshift: the same numbers in every run, so a failure can be looked at.
+        let mut state = 0x2545_f491_4f6c_dd1d_u64;
+        let mut random = move || {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            (state >> 11) as f64 / (1_u64 << 53) as f64
+        };
+        let delays: Vec<u64> = (0..1_000)
+            .map(|_| Backoff::default().delay_ms(3, false, random()))
+            .collect();
+        assert!(delays.iter().all(|delay| (4_000..=8_000).contains(delay)));
+        for tenth in 0..10 {
+            let low = 4_000 + tenth * 400;
+            let count = delays
+                .iter()
+                .filter(|delay| (low..low + 400).contains(*delay))
+                .count();
+            assert!(
+                count > 50,
+                "{count} of 1,000 delays fall between {low} and {} ms",
+                low + 400
+            );
+        }
+    }
+
+    #[test]
+    fn absurd_input_stays_inside_the_bounds() {
+        let backoff = Backoff::default();
+        for random in [f64::NAN, f64::INFINITY, -5.0, 7.0] {
+            assert!(
+                (500..=30_000).contains(&backoff.delay_ms(u32::MAX, false, random)) || random < 0.0
+            );
+        }
+        assert_eq!(backoff.delay_ms(u32::MAX, false, -5.0), 15_000);
+    }
+}

@@ -1,0 +1,261 @@
+//! An event stream in the browser: `EventSource` without its own reconnect, each event to the handler once, in order.
+
+use std::{cell::RefCell, rc::Rc};
+
+use leptos::prelude::*;
+use serde::de::DeserializeOwned;
+use wasm_bindgen::{JsCast, closure::Closure};
+use web_sys::{EventSource, MessageEvent};
+
+use super::connection::{Connection, Driver, Signals, Transport};
+use crate::realtime::{
+    backoff::Backoff,
+    contract::StreamContract,
+    message::{Hello, StreamControl},
+    position::Position,
+    status::{Input, Liveness, Policy},
+};
+
+/// The names of the kit's own events.
+const KIT_EVENTS: [&str; 3] = ["hello", "heartbeat", "drain"];
+
+/// What a handler gets.
+#[derive(Clone, Debug, PartialEq)]
+pub enum StreamEvent<E> {
+    /// The connection stands; says whether what was missed follows, or a state.
+    Hello(Hello),
+    /// The server's count of open connections of this stream, with each heartbeat.
+    Heartbeat { connections: usize },
+    /// An event of the feature.
+    Event(E),
+}
+
+/// Connects while `contract` returns one, and calls `handler` with every event once, in order.
+///
+/// `after` is the position of the state that the page shows already. A changed contract closes the old connection and
+/// opens the new one, at the same position where the contract says that it [`continues`](StreamContract::continues).
+pub fn use_event_source<C: StreamContract>(
+    contract: impl Fn() -> Option<C> + 'static,
+    after: Option<Position>,
+    handler: impl FnMut(StreamEvent<C::Event>) + 'static,
+) -> Connection {
+    let signals = Signals::new();
+    signals.end_on_cleanup();
+    let stream = Rc::new(Stream {
+        url: RefCell::default(),
+        position: RefCell::new(after),
+        handle: RefCell::new(Box::new(decoder::<C>(handler))),
+    });
+    let owner = Owner::current();
+    let driver = RefCell::new(None::<Driver>);
+    Effect::new(move |previous: Option<Option<C>>| {
+        let wanted = contract();
+        let previous = previous.flatten();
+        if wanted == previous && driver.borrow().is_some() {
+            return wanted;
+        }
+        let mut driver = driver.borrow_mut();
+        let driver = driver.get_or_insert_with(|| {
+            let transport = Box::new(EventSourceTransport::new::<C>(stream.clone()));
+            let start = || signals.start(POLICY, transport);
+            // Listeners end with the component, not with this run of the effect.
+            match &owner {
+                Some(owner) => owner.with(start),
+                None => start(),
+            }
+        });
+        match &wanted {
+            Some(contract) => {
+                if previous.is_some_and(|previous| !contract.continues(&previous)) {
+                    stream.position.replace(None);
+                }
+                stream.url.replace(contract.url());
+                driver.feed(Input::Wanted);
+            }
+            None => driver.feed(Input::Unwanted),
+        }
+        wanted
+    });
+    signals.connection()
+}
+
+const POLICY: Policy = Policy {
+    backoff: Backoff {
+        base_ms: 1_000,
+        cap_ms: 30_000,
+        watched_cap_ms: 5_000,
+    },
+    liveness: Liveness::Heartbeat,
+    max_attempts: None,
+};
+
+/// What a decoded event means to the state machine.
+enum Heard {
+    Input(Input),
+    Undecoded(String),
+    /// A change at a position that the client holds already.
+    Duplicate,
+}
+
+/// The part of a stream that outlives its connections.
+struct Stream {
+    url: RefCell<String>,
+    position: RefCell<Option<Position>>,
+    #[expect(clippy::type_complexity, reason = "one closure, used once")]
+    handle: RefCell<Box<dyn FnMut(&str, &str, bool) -> Heard>>,
+}
+
+impl Stream {
+    fn url(&self) -> String {
+        let url = self.url.borrow();
+        match &*self.position.borrow() {
+            Some(position) => format!(
+                "{url}{}last_event_id={position}",
+                if url.contains('?') { '&' } else { '?' }
+            ),
+            None => url.clone(),
+        }
+    }
+
+    /// Takes an event and moves the position past it, whatever is in it: what cannot be decoded will not be so the next
+    /// time either.
+    fn take(&self, name: &str, data: &str, id: &str) -> Heard {
+        let at: Option<Position> = id.parse().ok();
+        let held = match (&at, &*self.position.borrow()) {
+            (Some(at), Some(position)) => at <= position,
+            _ => false,
+        };
+        let heard = (self.handle.borrow_mut())(name, data, held);
+        // `hello` never moves it; its id is the one the client came with.
+        if at.is_some() && !held && name != KIT_EVENTS[0] {
+            self.position.replace(at);
+        }
+        heard
+    }
+}
+
+/// Decodes by name and calls the handler. The only generic part.
+fn decoder<C: StreamContract>(
+    mut handler: impl FnMut(StreamEvent<C::Event>) + 'static,
+) -> impl FnMut(&str, &str, bool) -> Heard + 'static {
+    move |name, data, held| {
+        if KIT_EVENTS.contains(&name) {
+            return match decode::<StreamControl>(data) {
+                Ok(StreamControl::Hello(hello)) => {
+                    let heartbeat_ms = hello.heartbeat_ms;
+                    handler(StreamEvent::Hello(hello));
+                    Heard::Input(Input::Greeted { heartbeat_ms })
+                }
+                Ok(StreamControl::Heartbeat { connections, .. }) => {
+                    handler(StreamEvent::Heartbeat { connections });
+                    Heard::Input(Input::Frame)
+                }
+                Ok(StreamControl::Drain { retry_ms }) => Heard::Input(Input::Drain { retry_ms }),
+                Err(error) => Heard::Undecoded(error),
+            };
+        }
+        if held && !C::STATES.contains(&name) {
+            return Heard::Duplicate;
+        }
+        match decode::<C::Event>(data) {
+            Ok(event) => {
+                let last = C::is_last(&event);
+                handler(StreamEvent::Event(event));
+                Heard::Input(if last { Input::Finished } else { Input::Frame })
+            }
+            Err(error) => Heard::Undecoded(error),
+        }
+    }
+}
+
+fn decode<T: DeserializeOwned>(data: &str) -> Result<T, String> {
+    serde_json::from_str(data).map_err(|error| error.to_string())
+}
+
+struct EventSourceTransport {
+    stream: Rc<Stream>,
+    names: Vec<&'static str>,
+    open: Option<Open>,
+}
+
+/// An `EventSource` with the closures it calls. One listener serves all names, so the order across names is kept.
+struct Open {
+    source: EventSource,
+    names: Vec<&'static str>,
+    on_event: Closure<dyn FnMut(MessageEvent)>,
+    _on_open: Closure<dyn FnMut()>,
+    _on_error: Closure<dyn FnMut()>,
+}
+
+impl EventSourceTransport {
+    fn new<C: StreamContract>(stream: Rc<Stream>) -> Self {
+        Self {
+            stream,
+            names: KIT_EVENTS
+                .into_iter()
+                .chain(C::EVENTS.iter().copied())
+                .collect(),
+            open: None,
+        }
+    }
+}
+
+impl Transport for EventSourceTransport {
+    fn open(&mut self, driver: &Driver) {
+        let Ok(source) = EventSource::new(&self.stream.url()) else {
+            return driver.feed(Input::StreamError);
+        };
+        let (stream, heard_by) = (self.stream.clone(), driver.clone());
+        let on_event = Closure::new(move |event: MessageEvent| {
+            heard_by.heard();
+            let (name, data) = (event.type_(), event.data().as_string().unwrap_or_default());
+            match stream.take(&name, &data, &event.last_event_id()) {
+                Heard::Input(input) => heard_by.feed(input),
+                Heard::Duplicate => heard_by.feed(Input::Frame),
+                Heard::Undecoded(error) => {
+                    heard_by.could_not_decode(&name, &error);
+                    heard_by.feed(Input::Frame);
+                }
+            }
+        });
+        for name in &self.names {
+            // Adding a listener fails only for arguments that are not what they are here.
+            let _ =
+                source.add_event_listener_with_callback(name, on_event.as_ref().unchecked_ref());
+        }
+        let report = |input: Input| {
+            let driver = driver.clone();
+            Closure::<dyn FnMut()>::new(move || driver.feed(input.clone()))
+        };
+        let (on_open, on_error) = (report(Input::TransportOpen), report(Input::StreamError));
+        source.set_onopen(Some(on_open.as_ref().unchecked_ref()));
+        source.set_onerror(Some(on_error.as_ref().unchecked_ref()));
+        self.open = Some(Open {
+            source,
+            names: self.names.clone(),
+            on_event,
+            _on_open: on_open,
+            _on_error: on_error,
+        });
+    }
+
+    fn abandon(&mut self) {
+        let Some(open) = self.open.take() else { return };
+        for name in &open.names {
+            let _ = open
+                .source
+                .remove_event_listener_with_callback(name, open.on_event.as_ref().unchecked_ref());
+        }
+        open.source.set_onopen(None);
+        open.source.set_onerror(None);
+        open.source.close();
+        // The closure may be the one that is running: it is freed when the stack is empty.
+        gloo_timers::callback::Timeout::new(0, move || drop(open)).forget();
+    }
+
+    fn ping(&mut self, _now: f64) {}
+
+    fn probe_url(&self) -> String {
+        self.stream.url()
+    }
+}

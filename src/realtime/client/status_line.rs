@@ -1,0 +1,102 @@
+//! The status line: what the connection is doing, in words, with a countdown and "retry now".
+
+use gloo_timers::callback::Interval;
+use leptos::{prelude::*, tachys::view::any_view::IntoAny};
+use send_wrapper::SendWrapper;
+
+use super::{Connection, connection::now};
+use crate::realtime::status::ConnectionStatus;
+
+/// Shows the state of a connection. `transport` names it: "SSE" or "WebSocket".
+#[component]
+pub fn StatusLine(
+    connection: Connection,
+    transport: &'static str,
+    /// What else belongs into the line.
+    #[prop(optional)]
+    children: Option<Children>,
+) -> impl IntoView {
+    let seconds = countdown(connection);
+    let state = move || match connection.status.get() {
+        ConnectionStatus::Closed => "closed",
+        ConnectionStatus::Connecting { .. } => "connecting",
+        ConnectionStatus::Open => "open",
+        ConnectionStatus::Waiting { .. } => "waiting",
+        ConnectionStatus::Offline => "offline",
+        ConnectionStatus::Stopped { .. } => "stopped",
+    };
+    let words = move || match connection.status.get() {
+        ConnectionStatus::Closed => "Closed".to_owned(),
+        ConnectionStatus::Connecting { attempt: 0 } => "Connecting…".to_owned(),
+        ConnectionStatus::Connecting { attempt } => format!("Connecting, attempt {}…", attempt + 1),
+        ConnectionStatus::Open => "Connected".to_owned(),
+        ConnectionStatus::Waiting { .. } => {
+            format!("Connection lost. Retrying in {} s", seconds.get())
+        }
+        ConnectionStatus::Offline => {
+            "Offline. It goes on by itself when the network is back.".to_owned()
+        }
+        ConnectionStatus::Stopped { reason } => reason.into_owned(),
+    };
+    let why = move || match connection.status.get() {
+        ConnectionStatus::Waiting { reason, .. } => reason.into_owned(),
+        _ => String::new(),
+    };
+    let retriable = move || {
+        let status = connection.status.get();
+        matches!(
+            status,
+            ConnectionStatus::Waiting { .. }
+                | ConnectionStatus::Offline
+                | ConnectionStatus::Stopped { .. }
+        )
+    };
+    let round_trip = move || {
+        connection
+            .round_trip
+            .get()
+            .map(|ms| format!("{} ms", ms.round()))
+    };
+    view! {
+        <div class="status" data-test="status" data-state=state>
+            <span class="status-dot" aria-hidden="true"></span>
+            <span class="status-transport">{transport}</span>
+            // Only the words are announced; the countdown would speak every second.
+            <span class="status-words" data-test="status-words" title=why>{words}</span>
+            <span class="visually-hidden" role="status">{state}</span>
+            <Show when=retriable>
+                <button type="button" class="small" data-test="retry-now" on:click=move |_| connection.reconnect()>"Retry now"</button>
+            </Show>
+            <span class="status-more">{round_trip} {children.map(|children| children().into_any())}</span>
+        </div>
+    }
+}
+
+/// Whole seconds until the next attempt, counted down while one is waited for.
+fn countdown(connection: Connection) -> ReadSignal<u64> {
+    let (seconds, set_seconds) = signal(0);
+    let left = move || match connection.status.get_untracked() {
+        ConnectionStatus::Waiting { retry_at, .. } => {
+            ((retry_at - now()) / 1_000.0).ceil().max(0.0) as u64
+        }
+        _ => 0,
+    };
+    Effect::new(move |_| {
+        let waiting = matches!(connection.status.get(), ConnectionStatus::Waiting { .. });
+        set_seconds.set(left());
+        let ticking = waiting.then(|| {
+            SendWrapper::new(Interval::new(250, move || {
+                let now_left = left();
+                if seconds
+                    .try_get_untracked()
+                    .is_some_and(|shown| shown != now_left)
+                {
+                    set_seconds.set(now_left);
+                }
+            }))
+        });
+        // Dropped when the effect runs again or the component goes: that stops it.
+        on_cleanup(move || drop(ticking));
+    });
+    seconds
+}

@@ -1,0 +1,88 @@
+//! How many streams and sockets one address may hold open.
+
+use std::{
+    collections::HashMap,
+    net::IpAddr,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+/// The cap. Cheap to clone; all clones are one.
+#[derive(Clone, Debug)]
+pub struct AddressCap {
+    most: usize,
+    /// A std mutex: it is held for one map operation.
+    open: Arc<Mutex<HashMap<IpAddr, usize>>>,
+}
+
+/// A place taken under the cap; given back on drop.
+#[derive(Debug)]
+pub struct Place {
+    cap: AddressCap,
+    address: IpAddr,
+}
+
+impl AddressCap {
+    /// `most` streams and sockets an address; 0 means any number.
+    pub fn new(most: usize) -> Self {
+        Self {
+            most,
+            open: Arc::default(),
+        }
+    }
+
+    /// Takes a place, or `None` when all of the address's are taken.
+    pub fn enter(&self, address: IpAddr) -> Option<Place> {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = open.entry(address).or_default();
+        if self.most > 0 && *count >= self.most {
+            return None;
+        }
+        *count += 1;
+        Some(Place {
+            cap: self.clone(),
+            address,
+        })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut open = self.cap.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = open.get_mut(&self.address) {
+            *count -= 1;
+            if *count == 0 {
+                open.remove(&self.address);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_place_past_the_cap_is_refused_until_one_is_given_back() {
+        let cap = AddressCap::new(2);
+        let (here, there) = (IpAddr::from([127, 0, 0, 1]), IpAddr::from([127, 0, 0, 2]));
+        let first = cap.enter(here).unwrap();
+        let _second = cap.enter(here).unwrap();
+        assert!(cap.enter(here).is_none());
+        assert!(
+            cap.enter(there).is_some(),
+            "another address has its own places"
+        );
+        drop(first);
+        assert!(cap.enter(here).is_some());
+    }
+
+    #[test]
+    fn zero_means_no_cap_and_nothing_is_kept_of_who_left() {
+        let cap = AddressCap::new(0);
+        let places: Vec<_> = (0..1_000)
+            .map(|_| cap.enter([10, 0, 0, 1].into()).unwrap())
+            .collect();
+        drop(places);
+        assert!(cap.open.lock().unwrap().is_empty());
+    }
+}

@@ -1,0 +1,382 @@
+//! One socket: a read loop and a write loop, heartbeat, limits, typed close codes.
+//!
+//! Generic over `Sink` and `Stream`, so that it is tested without a network. The protocol is RFC 6455.
+
+use std::{
+    fmt::Display,
+    future::{Future, pending},
+    time::Duration,
+};
+
+use axum::extract::ws::{CloseFrame, Message, Utf8Bytes};
+use bytes::Bytes;
+use futures::{Sink, SinkExt, Stream, StreamExt};
+use serde::Deserialize;
+use tokio::time::{Instant, interval_at, sleep, timeout};
+
+use super::{Realtime, now_ms, queue::OutQueue};
+use crate::realtime::{
+    close::{CloseCode, reason},
+    contract::SocketContract,
+    message::{ErrorCode, SocketControl, SocketError, SocketRequest},
+};
+
+/// Longest inbound text message in bytes.
+pub const TEXT_BYTES: usize = 64 * 1024;
+/// Up to here a message that is too long is read to its end, so that its sender can see the close code.
+pub const TEXT_READ_BYTES: usize = 2 * TEXT_BYTES;
+/// How long the server goes on reading after its close: dropping a socket with unread input turns the code into 1006.
+const LINGER: Duration = Duration::from_secs(2);
+/// How long the last messages and the close may take to leave; whoever stopped reading is then reset.
+const FAREWELL: Duration = Duration::from_secs(5);
+/// Refusals for the rate that a client may collect within [`REFUSAL_WINDOW`] before it counts as ignoring them.
+const REFUSALS: u32 = 200;
+const REFUSAL_WINDOW: Duration = Duration::from_secs(10);
+
+/// What a feature does with a socket. All methods are quick and never wait.
+pub trait SocketHandler: Send {
+    type Contract: SocketContract;
+
+    /// A message within the limits. An `Err` goes to the client; the socket lives on.
+    fn command(
+        &mut self,
+        command: <Self::Contract as SocketContract>::Command,
+    ) -> Result<(), SocketError>;
+
+    /// Asks whether a message that is no command (it did not decode) may be answered at all.
+    fn admit(&mut self) -> Result<(), SocketError>;
+
+    /// A binary message.
+    fn binary(&mut self, _bytes: Bytes) -> Result<(), SocketError> {
+        self.admit()?;
+        Err(SocketError::new(
+            ErrorCode::Malformed,
+            "Only text messages are spoken here.",
+        ))
+    }
+
+    /// Whether a backlog waits to be put into the queue.
+    fn has_backlog(&self) -> bool {
+        false
+    }
+
+    /// Puts the next page of the backlog into the queue; called when the queue has room.
+    fn fill(&mut self) {}
+
+    /// Open sockets of this endpoint on this node.
+    fn connections(&self) -> usize;
+}
+
+/// Why reading failed, as far as a close code can tell.
+pub trait ReadError: Display {
+    /// The code to answer with, or `None` when the connection is simply gone.
+    fn close_code(&self) -> Option<CloseCode>;
+}
+
+/// How a socket ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// The peer left, or our close could be sent.
+    Cleanly,
+    /// The peer does not read: its connection is worth a reset, or the kernel keeps what it was sent for many minutes.
+    Stuck,
+}
+
+/// Runs a socket to its end. `session_ended` resolves with the reason when the session behind it ends.
+pub async fn run<S, E, H>(
+    socket: S,
+    queue: OutQueue,
+    mut handler: H,
+    realtime: &Realtime,
+    session_ended: impl Future<Output = &'static str> + Send,
+) -> Ended
+where
+    S: Stream<Item = Result<Message, E>> + Sink<Message, Error = E> + Send,
+    E: ReadError + Send,
+    H: SocketHandler,
+{
+    let (sink, stream) = socket.split();
+    let reading = read(stream, &queue, &mut handler, realtime, session_ended);
+    let writing = write(sink, &queue, realtime.timing().ping);
+    tokio::pin!(reading, writing);
+    // Whichever ends first: a reader that ended has seen the peer leave, or input that cannot be read on; a writer that
+    // ended has sent the close (or found the peer gone), and the reader goes on to the peer's close, or a little while.
+    tokio::select! {
+        () = &mut reading => match queue.is_closing() {
+            true => writing.await,
+            false => Ended::Cleanly,
+        },
+        ended = &mut writing => {
+            if ended == Ended::Cleanly {
+                let _ = timeout(LINGER, reading).await;
+            }
+            ended
+        }
+    }
+}
+
+/// Accepts a socket only to say why it cannot stay: a browser cannot see the status of a refused upgrade.
+pub async fn refuse<S, E>(mut socket: S, code: CloseCode, reason: &'static str)
+where
+    S: Stream<Item = Result<Message, E>> + Sink<Message, Error = E> + Send + Unpin,
+{
+    let frame = CloseFrame {
+        code: code.code(),
+        reason: Utf8Bytes::from_static(reason),
+    };
+    if timeout(FAREWELL, socket.send(Message::Close(Some(frame))))
+        .await
+        .is_ok_and(|sent| sent.is_ok())
+    {
+        let _ = timeout(LINGER, async {
+            while let Some(Ok(_)) = socket.next().await {}
+        })
+        .await;
+    }
+}
+
+async fn read<St, E, H>(
+    mut stream: St,
+    queue: &OutQueue,
+    handler: &mut H,
+    realtime: &Realtime,
+    session_ended: impl Future<Output = &'static str>,
+) where
+    St: Stream<Item = Result<Message, E>> + Unpin,
+    E: ReadError,
+    H: SocketHandler,
+{
+    let drain = realtime.drain();
+    let mut refusals = Refusals::default();
+    // One timer for the whole life, moved with every frame, instead of a new one a frame.
+    let idle = sleep(realtime.timing().idle);
+    tokio::pin!(idle, session_ended);
+    let mut session_watched = true;
+    loop {
+        let backlog = async {
+            if handler.has_backlog() {
+                queue.has_room().await
+            } else {
+                pending().await
+            }
+        };
+        let message = tokio::select! {
+            message = stream.next() => message,
+            () = backlog => {
+                handler.fill();
+                continue;
+            }
+            () = drain.started(), if !queue.is_closing() => {
+                queue.push_json(&SocketControl::<()>::Drain { retry_ms: drain.retry_ms() });
+                queue.close(CloseCode::ServiceRestart, "the server restarts");
+                continue;
+            }
+            why = &mut session_ended, if session_watched => {
+                session_watched = false;
+                queue.close(CloseCode::Session, why);
+                continue;
+            }
+            () = &mut idle, if !queue.is_closing() => {
+                queue.close(CloseCode::HeartbeatMissed, "nothing was heard for too long");
+                continue;
+            }
+        };
+        idle.as_mut().reset(Instant::now() + realtime.timing().idle);
+        let outcome = match message {
+            None => return,
+            Some(Ok(Message::Close(_))) => {
+                // The answer to a close leaves with the next read.
+                let _ = timeout(LINGER, stream.next()).await;
+                return;
+            }
+            // After our close only the peer's is of interest.
+            Some(_) if queue.is_closing() => continue,
+            Some(Err(error)) => {
+                match error.close_code() {
+                    Some(code) => queue.close(code, "what was sent breaks the protocol"),
+                    None => tracing::debug!(%error, "a socket broke"),
+                }
+                return;
+            }
+            Some(Ok(Message::Ping(_) | Message::Pong(_))) => continue,
+            Some(Ok(Message::Text(text))) if text.len() > TEXT_BYTES => {
+                queue.close(
+                    CloseCode::TooBig,
+                    "a text message takes at most 65536 bytes",
+                );
+                continue;
+            }
+            Some(Ok(Message::Text(text))) => text_message(&text, queue, handler),
+            Some(Ok(Message::Binary(bytes))) => handler.binary(bytes),
+        };
+        if let Err(error) = outcome {
+            let ignored = error.code == ErrorCode::RateLimited && refusals.add();
+            queue.push_json(&SocketControl::<()>::Error(error));
+            if ignored {
+                queue.close(CloseCode::RateLimitIgnored, "the rate limit was ignored");
+            }
+        }
+    }
+}
+
+fn text_message<H: SocketHandler>(
+    text: &str,
+    queue: &OutQueue,
+    handler: &mut H,
+) -> Result<(), SocketError> {
+    match decode::<H::Contract>(text) {
+        Ok(Decoded::Kit(SocketRequest::Ping { at })) => {
+            let connections = handler.connections();
+            queue.push_json(&SocketControl::<()>::Pong {
+                at,
+                server_at: now_ms(),
+                connections,
+            });
+            Ok(())
+        }
+        Ok(Decoded::Feature(command)) => handler.command(command),
+        Err(error) => Err(handler.admit().err().unwrap_or(error)),
+    }
+}
+
+enum Decoded<C> {
+    Kit(SocketRequest),
+    Feature(C),
+}
+
+/// Decodes a text message, or says in words what is wrong with it.
+fn decode<C: SocketContract>(text: &str) -> Result<Decoded<C::Command>, SocketError> {
+    const PING: &str = "ping";
+    #[derive(Deserialize)]
+    struct Envelope {
+        r#type: Option<serde_json::Value>,
+        id: Option<serde_json::Value>,
+        room: Option<serde_json::Value>,
+    }
+    let envelope: Envelope = serde_json::from_str(text).map_err(|error| {
+        SocketError::new(
+            ErrorCode::Malformed,
+            format!("A message is one JSON object: {error}."),
+        )
+    })?;
+    let in_words = |code, message: String| {
+        let mut error = SocketError::new(code, message);
+        error.re = envelope
+            .id
+            .as_ref()
+            .and_then(|id| id.as_str())
+            .map(str::to_owned);
+        error.room = envelope
+            .room
+            .as_ref()
+            .and_then(|room| room.as_str())
+            .map(str::to_owned);
+        error
+    };
+    let Some(kind) = envelope.r#type.as_ref().and_then(|kind| kind.as_str()) else {
+        return Err(in_words(
+            ErrorCode::Malformed,
+            "A message needs a \"type\" that is a string.".into(),
+        ));
+    };
+    let bad_field = |error: serde_json::Error| {
+        in_words(ErrorCode::InvalidField, format!("\"{kind}\": {error}."))
+    };
+    if kind == PING {
+        serde_json::from_str(text)
+            .map(Decoded::Kit)
+            .map_err(bad_field)
+    } else if C::COMMANDS.contains(&kind) {
+        serde_json::from_str(text)
+            .map(Decoded::Feature)
+            .map_err(bad_field)
+    } else {
+        let known = C::COMMANDS.join(", ");
+        Err(in_words(
+            ErrorCode::UnknownType,
+            format!("The types spoken here are {known}, {PING}."),
+        ))
+    }
+}
+
+async fn write<Si: Sink<Message> + Unpin>(mut sink: Si, queue: &OutQueue, ping: Duration) -> Ended {
+    let mut ping = interval_at(Instant::now() + ping, ping);
+    loop {
+        let batch = tokio::select! {
+            batch = queue.take() => batch,
+            _ = ping.tick() => super::queue::Batch { messages: vec![Message::Ping(Bytes::new())], close: None },
+        };
+        let last = batch.close.is_some();
+        let sending = async {
+            for message in batch.messages {
+                sink.feed(message).await?;
+            }
+            if let Some(close) = batch.close {
+                sink.feed(Message::Close(Some(close))).await?;
+            }
+            sink.flush().await
+        };
+        // A peer that stopped reading holds the write for ever; once a close is asked for, it has only a little longer.
+        let given_up = async {
+            queue.closing().await;
+            sleep(FAREWELL).await;
+        };
+        let sent = tokio::select! {
+            sent = sending => sent.is_ok(),
+            () = given_up => return Ended::Stuck,
+        };
+        if last || !sent {
+            return Ended::Cleanly;
+        }
+    }
+}
+
+/// Counts refusals for the rate in a window.
+#[derive(Default)]
+struct Refusals {
+    count: u32,
+    since: Option<Instant>,
+}
+
+impl Refusals {
+    /// Says whether there were too many.
+    fn add(&mut self) -> bool {
+        let now = Instant::now();
+        let since = *self.since.get_or_insert(now);
+        if now - since > REFUSAL_WINDOW {
+            *self = Self {
+                count: 0,
+                since: Some(now),
+            };
+        }
+        self.count += 1;
+        self.count > REFUSALS
+    }
+}
+
+impl ReadError for axum::Error {
+    fn close_code(&self) -> Option<CloseCode> {
+        use tokio_tungstenite::tungstenite::{Error, error::ProtocolError};
+        let source = std::error::Error::source(self)?;
+        match source.downcast_ref::<Error>()? {
+            Error::Capacity(_) => Some(CloseCode::TooBig),
+            Error::Utf8(_) => Some(CloseCode::InvalidUtf8),
+            Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => None,
+            Error::Protocol(_) => Some(CloseCode::ProtocolError),
+            _ => None,
+        }
+    }
+}
+
+/// The reason with which sockets of an ended session close.
+pub fn session_reason(signed_out: bool) -> &'static str {
+    if signed_out {
+        reason::SIGNED_OUT
+    } else {
+        reason::EXPIRED
+    }
+}
+
+#[cfg(test)]
+#[path = "socket_tests.rs"]
+mod tests;

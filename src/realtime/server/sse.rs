@@ -1,0 +1,248 @@
+//! Event streams: frames, headers, resume, heartbeat, drain.
+//!
+//! The format is the WHATWG HTML standard, section 9.2.5 "Parsing an event stream".
+
+use std::{convert::Infallible, hash::Hash, sync::Arc, sync::atomic::AtomicUsize};
+
+use axum::{
+    body::Body,
+    extract::{FromRequestParts, Query},
+    http::{HeaderValue, header, request::Parts},
+    response::{IntoResponse, Response},
+};
+use bytes::{BufMut, Bytes, BytesMut};
+use futures::{FutureExt, stream};
+use serde::{Deserialize, Serialize};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Counted, Realtime,
+    caps::Place,
+    now_ms,
+    topic::{Pending, Reader, Topic},
+};
+use crate::realtime::{
+    message::{Hello, StreamControl},
+    position::Position,
+};
+
+/// What clients that reconnect by themselves wait, in milliseconds. Our own kit owns its reconnects.
+const RETRY_MS: u64 = 2_000;
+
+/// Bytes handed to the connection at once: hyper's write buffer takes that much without growing.
+const WRITE_BYTES: usize = 16 * 1024;
+
+/// Encodes one event: `id`, `event` (the serde tag) and `data` (the whole JSON on one line).
+///
+/// JSON of serde holds no raw newline, and a tag is an identifier, so that no field can break out of its line.
+pub fn frame(position: Option<&Position>, event: &impl Serialize) -> Bytes {
+    let json = serde_json::to_string(event).unwrap_or_else(|error| {
+        // Only a type that is not a message (a map with keys that are no strings) can fail: a programmer's error.
+        tracing::error!(%error, "an event could not be encoded");
+        String::from("{}")
+    });
+    let id = position
+        .map(|position| format!("id: {position}\n"))
+        .unwrap_or_default();
+    Bytes::from(format!("{id}event: {}\ndata: {json}\n\n", tag(&json)))
+}
+
+/// The tag of an internally tagged enum; serde writes it first.
+fn tag(json: &str) -> &str {
+    json.strip_prefix(r#"{"type":""#)
+        .and_then(|rest| rest.split('"').next())
+        .unwrap_or("message")
+}
+
+/// The position a client comes with: the header `Last-Event-ID`, else the query `last_event_id`. What does not parse is
+/// none: a foreign id starts anew, it is no error.
+#[derive(Clone, Debug, Default)]
+pub struct ResumeFrom(pub Option<Position>);
+
+impl<S: Send + Sync> FromRequestParts<S> for ResumeFrom {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Infallible> {
+        #[derive(Deserialize)]
+        struct Resume {
+            last_event_id: Option<String>,
+        }
+        let header = parts
+            .headers
+            .get("last-event-id")
+            .map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
+        let id = match header {
+            Some(id) => Some(id),
+            None => Query::<Resume>::from_request_parts(parts, state)
+                .await
+                .ok()
+                .and_then(|query| query.0.last_event_id),
+        };
+        Ok(Self(id.and_then(|id| id.parse().ok())))
+    }
+}
+
+/// A stream about to be answered.
+pub struct EventStream<K> {
+    pub reader: Reader<K>,
+    /// `Some(n)`: recovered, n events follow. `None`: `state` begins the client's history.
+    pub recovered: Option<usize>,
+    /// Encoded state events that follow `hello`.
+    pub state: Vec<Bytes>,
+    /// Ends the stream when the session behind it ends; public streams have none.
+    pub session_ended: Option<Arc<CancellationToken>>,
+}
+
+impl<K: Clone + Eq + Hash + Send + Sync + 'static> EventStream<K> {
+    /// The response: comment, `retry:`, `hello`, the state, what was missed, then live until the topic ends, the server
+    /// drains or the client leaves.
+    /// `name` is the endpoint's, for the comment and the metrics; `place` is what the address cap gave.
+    pub fn respond(
+        self,
+        topic: &Topic<K>,
+        realtime: &Realtime,
+        name: &'static str,
+        place: Place,
+    ) -> Response {
+        let counted = Counted::new(topic.connections().clone(), "sse", name);
+        let hello = self.hello(topic, realtime);
+        let mut opening = BytesMut::new();
+        opening.put_slice(format!(": wirewise {name}\nretry: {RETRY_MS}\n\n").as_bytes());
+        opening.put_slice(&hello);
+        self.state.iter().for_each(|state| opening.put_slice(state));
+        let period = realtime.timing().heartbeat;
+        let mut heartbeat = interval_at(Instant::now() + period, period);
+        // A connection that could not be written for a minute owes one heartbeat, not four.
+        heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let live = Live {
+            opening: Some(opening.freeze()),
+            reader: self.reader,
+            heartbeat,
+            realtime: realtime.clone(),
+            connections: topic.connections().clone(),
+            session_ended: self.session_ended.unwrap_or_default(),
+            finished: false,
+            _counted: (counted, place),
+        };
+        let body = Body::from_stream(stream::unfold(live, async |mut live| {
+            live.next()
+                .await
+                .map(|bytes| (Ok::<_, Infallible>(bytes), live))
+        }));
+        (stream_headers(), body).into_response()
+    }
+
+    fn hello(&self, topic: &Topic<K>, realtime: &Realtime) -> Bytes {
+        let at = self.reader.written();
+        let hello = StreamControl::Hello(Hello {
+            connection: super::connection_id(),
+            epoch: at.epoch.clone(),
+            offset: at.offset,
+            recovered: self.recovered.is_some(),
+            replayed: self.recovered.unwrap_or(0),
+            heartbeat_ms: realtime.timing().heartbeat.as_millis() as u64,
+            connections: topic.connection_count(),
+        });
+        // Never a position the client did not bring: a connection cut right here must not skip what it has not seen.
+        frame(self.recovered.map(|_| &at), &hello)
+    }
+}
+
+/// Headers that keep proxies and caches from buffering, storing or compressing a stream.
+pub fn stream_headers() -> [(header::HeaderName, HeaderValue); 3] {
+    [
+        (
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("text/event-stream"),
+        ),
+        (
+            header::CACHE_CONTROL,
+            HeaderValue::from_static("no-cache, no-transform"),
+        ),
+        (
+            header::HeaderName::from_static("x-accel-buffering"),
+            HeaderValue::from_static("no"),
+        ),
+    ]
+}
+
+/// A stream being read.
+struct Live<K> {
+    opening: Option<Bytes>,
+    reader: Reader<K>,
+    heartbeat: Interval,
+    realtime: Realtime,
+    connections: Arc<AtomicUsize>,
+    session_ended: Arc<CancellationToken>,
+    finished: bool,
+    /// Given back when the response's body is dropped, however it ends.
+    _counted: (Counted, Place),
+}
+
+impl<K: Clone + Eq + Hash + Send + Sync + 'static> Live<K> {
+    /// The next bytes to write; called only when the connection can take more, so nothing piles up here.
+    async fn next(&mut self) -> Option<Bytes> {
+        if self.finished {
+            return None;
+        }
+        if let Some(opening) = self.opening.take() {
+            return Some(opening);
+        }
+        let drain = self.realtime.drain().clone();
+        loop {
+            if self.session_ended.is_cancelled() {
+                return None;
+            }
+            // First of all, or a stream that is always busy would never beat.
+            if self.heartbeat.tick().now_or_never().is_some() {
+                return Some(self.beat());
+            }
+            let pending = self.reader.take(WRITE_BYTES);
+            if drain.is_draining() {
+                self.finished = true;
+                return Some(self.farewell(pending));
+            }
+            match pending {
+                Pending::Events(bytes) => return Some(bytes),
+                Pending::Ended | Pending::Lagged => return None,
+                Pending::Nothing => {}
+            }
+            tokio::select! {
+                () = drain.started() => {}
+                () = self.session_ended.cancelled() => {}
+                _ = self.heartbeat.tick() => return Some(self.beat()),
+                () = self.reader.changed() => {}
+            }
+        }
+    }
+
+    fn beat(&self) -> Bytes {
+        let connections = self.connections.load(std::sync::atomic::Ordering::Relaxed);
+        frame(
+            Some(&self.reader.position()),
+            &StreamControl::Heartbeat {
+                at: now_ms(),
+                connections,
+            },
+        )
+    }
+
+    fn farewell(&self, pending: Pending) -> Bytes {
+        let mut bytes = BytesMut::new();
+        if let Pending::Events(events) = pending {
+            bytes.put_slice(&events);
+        }
+        let retry_ms = self.realtime.drain().retry_ms();
+        bytes.put_slice(&frame(
+            Some(&self.reader.position()),
+            &StreamControl::Drain { retry_ms },
+        ));
+        bytes.put_slice(format!("retry: {retry_ms}\n\n").as_bytes());
+        bytes.freeze()
+    }
+}
+
+#[cfg(test)]
+#[path = "sse_tests.rs"]
+mod tests;

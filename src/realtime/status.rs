@@ -1,0 +1,508 @@
+//! The connection state machine, shared by event streams and sockets. It owns every reconnect.
+//!
+//! Pure: an input and the time go in, the actions to execute come out; nothing here knows a browser. The driver
+//! (`client/connection.rs`) executes the actions, and keeps one timer set to [`Machine::deadline`].
+//!
+//! ```text
+//!            Wanted                Greeted                 lost, silent, refused
+//!  Closed ───────────▶ Connecting ─────────▶ Open ─────────────────────────┐
+//!    ▲                     ▲  │                                            ▼
+//!    │ Unwanted            │  │ refused for good          the delay    Waiting ◀──▶ Offline
+//!    └── from anywhere     │  └────────────▶ Stopped      is over        │
+//!                          └───────────────────────────────────────────── ┘
+//! ```
+
+use std::borrow::Cow;
+
+use super::{
+    backoff::Backoff,
+    close::{AfterClose, after_close},
+};
+
+/// An attempt that is not greeted within this has failed, in milliseconds.
+const ATTEMPT_MS: f64 = 10_000.0;
+/// A connection that stood this long proves the server well: the attempt counter falls back to zero. Sooner, and a
+/// server that accepts and drops would be hammered at the shortest delay for ever.
+const STABLE_MS: f64 = 10_000.0;
+/// A pong later than this will not come, in milliseconds.
+const PONG_MS: f64 = 5_000.0;
+/// Two and a half beats: one may be lost to a suspended tab, the half is for the way.
+const MISSED_BEATS: f64 = 2.5;
+
+/// What a status line shows.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ConnectionStatus {
+    /// Not wanted now: closed by the page, or finished.
+    Closed,
+    /// An attempt is under way; 0 is the first.
+    Connecting {
+        attempt: u32,
+    },
+    Open,
+    /// The next attempt starts at `retry_at` (Unix milliseconds).
+    Waiting {
+        attempt: u32,
+        retry_at: f64,
+        reason: Cow<'static, str>,
+    },
+    /// The browser has no network; the next attempt starts when it has.
+    Offline,
+    /// It will not try again by itself; the reason is a sentence for the person.
+    Stopped {
+        reason: Cow<'static, str>,
+    },
+}
+
+/// How a silent connection is found dead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Liveness {
+    /// The server beats; silence is death (event streams).
+    Heartbeat,
+    /// We ping, the server answers (sockets).
+    Ping,
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Input {
+    /// The page wants this connection, perhaps a different one than before: start afresh.
+    Wanted,
+    /// The page does not want it any more.
+    Unwanted,
+    /// The transport says it is open. Not yet proof of a server behind it: that is `Greeted`.
+    TransportOpen,
+    /// `hello` or `welcome` came.
+    Greeted { heartbeat_ms: u64 },
+    /// Anything else came in.
+    Frame,
+    /// The answer to our ping came.
+    Pong,
+    /// The server leaves and names the shortest delay in milliseconds.
+    Drain { retry_ms: u64 },
+    /// The last event of a finite stream came: there is nothing to reconnect for.
+    Finished,
+    /// An event stream broke or was refused; the browser does not say which.
+    StreamError,
+    /// A socket closed.
+    SocketClosed { code: u16, reason: String },
+    /// The status behind a refused event stream, read by a plain request. `None`: no answer at all.
+    Probed {
+        status: Option<u16>,
+        retry_after_ms: Option<u64>,
+    },
+    /// Asking for a new session ended.
+    SessionRenewed(bool),
+    /// The browser's view of the network changed.
+    Online(bool),
+    /// The page became visible or hidden.
+    Visible(bool),
+    /// The page is put away, perhaps into the back-forward cache.
+    PageHidden,
+    /// The page is shown (again).
+    PageShown,
+    /// The deadline passed.
+    Timer,
+    /// The person pressed "retry now".
+    RetryNow,
+}
+
+/// What the driver does, in this order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Open a new connection at the position seen last.
+    Open,
+    /// Detach all handlers and close. The browser's own `close` event is not waited for: Chromium may take 60 s.
+    Abandon,
+    /// Read the status behind a refused event stream with a plain request; report `Probed`.
+    Probe,
+    /// Ask for a new session; report `SessionRenewed`.
+    RenewSession,
+    /// Send a ping.
+    Ping,
+    /// Load the page anew, unless that was just done.
+    Reload,
+}
+
+/// What the state machine is told once.
+#[derive(Clone, Copy, Debug)]
+pub struct Policy {
+    pub backoff: Backoff,
+    pub liveness: Liveness,
+    /// `Some(n)`: after n failed attempts in a row it stops and says so. `None`: it never gives up.
+    pub max_attempts: Option<u32>,
+}
+
+/// Where an attempt is.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Phase {
+    Idle,
+    Attempt {
+        since: f64,
+        transport_open: bool,
+    },
+    Greeted {
+        since: f64,
+    },
+    /// Finding out why a stream was refused, or getting a new session.
+    Asking {
+        since: f64,
+    },
+}
+
+/// The state machine.
+#[derive(Clone, Debug)]
+pub struct Machine {
+    policy: Policy,
+    status: ConnectionStatus,
+    phase: Phase,
+    /// Failed attempts since a connection last stood for [`STABLE_MS`].
+    failures: u32,
+    heartbeat_ms: f64,
+    last_frame_at: f64,
+    last_ping_at: f64,
+    /// Set while a pong is awaited.
+    ping_sent_at: Option<f64>,
+    /// The server's floor for the next delay in milliseconds; used once.
+    floor_ms: u64,
+    renewed: bool,
+    online: bool,
+    visible: bool,
+    /// Put away while it was wanted: opens again when shown.
+    suspended: bool,
+}
+
+impl Machine {
+    pub fn new(policy: Policy) -> Self {
+        Self {
+            policy,
+            status: ConnectionStatus::Closed,
+            phase: Phase::Idle,
+            failures: 0,
+            heartbeat_ms: ATTEMPT_MS,
+            last_frame_at: 0.0,
+            last_ping_at: 0.0,
+            ping_sent_at: None,
+            floor_ms: 0,
+            renewed: false,
+            online: true,
+            visible: true,
+            suspended: false,
+        }
+    }
+
+    pub fn status(&self) -> &ConnectionStatus {
+        &self.status
+    }
+
+    /// When [`Input::Timer`] is due (Unix milliseconds).
+    pub fn deadline(&self) -> Option<f64> {
+        if let ConnectionStatus::Waiting { retry_at, .. } = self.status {
+            return Some(retry_at);
+        }
+        match (self.phase, self.policy.liveness) {
+            (Phase::Idle, _) => None,
+            (Phase::Attempt { since, .. } | Phase::Asking { since }, _) => Some(since + ATTEMPT_MS),
+            (Phase::Greeted { .. }, Liveness::Heartbeat) => {
+                Some(self.last_frame_at + self.heartbeat_ms * MISSED_BEATS)
+            }
+            (Phase::Greeted { since }, Liveness::Ping) => Some(match self.ping_sent_at {
+                // Whatever comes in proves that the other side lives: a pong behind a long backlog is no death.
+                Some(sent) => sent.max(self.last_frame_at) + PONG_MS,
+                None => since.max(self.last_ping_at) + self.heartbeat_ms,
+            }),
+        }
+    }
+
+    /// Takes one input at the time `now` (Unix milliseconds) with a random number in 0.0 to 1.0.
+    pub fn step(&mut self, input: Input, now: f64, random: f64) -> Vec<Action> {
+        match input {
+            Input::Wanted => {
+                self.failures = 0;
+                self.floor_ms = 0;
+                self.renewed = false;
+                self.abandon_and(|machine| machine.open(now))
+            }
+            Input::Unwanted => self.end(ConnectionStatus::Closed),
+            Input::Finished => self.end(ConnectionStatus::Closed),
+            Input::TransportOpen => {
+                if let Phase::Attempt { transport_open, .. } = &mut self.phase {
+                    *transport_open = true;
+                }
+                vec![]
+            }
+            Input::Greeted { heartbeat_ms } => {
+                if matches!(self.phase, Phase::Attempt { .. }) {
+                    self.phase = Phase::Greeted { since: now };
+                    self.status = ConnectionStatus::Open;
+                    self.heartbeat_ms = heartbeat_ms.max(1) as f64;
+                    self.last_frame_at = now;
+                    self.ping_sent_at = None;
+                }
+                vec![]
+            }
+            Input::Frame => {
+                self.last_frame_at = now;
+                vec![]
+            }
+            Input::Pong => {
+                self.last_frame_at = now;
+                self.ping_sent_at = None;
+                vec![]
+            }
+            Input::Drain { retry_ms } => {
+                self.last_frame_at = now;
+                self.floor_ms = retry_ms;
+                vec![]
+            }
+            Input::StreamError => match self.phase {
+                Phase::Attempt {
+                    transport_open: false,
+                    ..
+                } if self.online => {
+                    self.phase = Phase::Asking { since: now };
+                    vec![Action::Abandon, Action::Probe]
+                }
+                Phase::Idle | Phase::Asking { .. } => vec![],
+                _ => self.lost(now, random, "the stream broke off"),
+            },
+            Input::SocketClosed { code, reason } => self.socket_closed(code, &reason, now, random),
+            Input::Probed {
+                status,
+                retry_after_ms,
+            } => self.probed(status, retry_after_ms, now, random),
+            Input::SessionRenewed(renewed) => match self.phase {
+                Phase::Asking { .. } if renewed => self.open(now),
+                Phase::Asking { .. } => self.lost(now, random, "no new session was to be had"),
+                _ => vec![],
+            },
+            Input::Online(online) => {
+                self.online = online;
+                self.look_again(now, random)
+            }
+            Input::Visible(visible) => {
+                self.visible = visible;
+                if visible {
+                    self.look_again(now, random)
+                } else {
+                    vec![]
+                }
+            }
+            Input::PageHidden => {
+                let wanted = !matches!(
+                    self.status,
+                    ConnectionStatus::Closed | ConnectionStatus::Stopped { .. }
+                );
+                let actions = if wanted {
+                    self.end(ConnectionStatus::Closed)
+                } else {
+                    vec![]
+                };
+                self.suspended = wanted;
+                actions
+            }
+            Input::PageShown if self.suspended => self.open(now),
+            Input::PageShown => self.look_again(now, random),
+            Input::Timer => self.timer(now, random),
+            Input::RetryNow => match self.status {
+                ConnectionStatus::Open | ConnectionStatus::Connecting { .. } => vec![],
+                _ => {
+                    self.failures = 0;
+                    self.abandon_and(|machine| machine.open(now))
+                }
+            },
+        }
+    }
+
+    /// Stops for good, for a reason only the driver can know (a second reload would not help either).
+    pub fn stop(&mut self, reason: impl Into<Cow<'static, str>>) -> Vec<Action> {
+        self.end(ConnectionStatus::Stopped {
+            reason: reason.into(),
+        })
+    }
+
+    fn open(&mut self, now: f64) -> Vec<Action> {
+        self.suspended = false;
+        if !self.online {
+            self.phase = Phase::Idle;
+            self.status = ConnectionStatus::Offline;
+            return vec![];
+        }
+        self.phase = Phase::Attempt {
+            since: now,
+            transport_open: false,
+        };
+        self.status = ConnectionStatus::Connecting {
+            attempt: self.failures,
+        };
+        vec![Action::Open]
+    }
+
+    fn abandon_and(&mut self, then: impl FnOnce(&mut Self) -> Vec<Action>) -> Vec<Action> {
+        let mut actions = if self.phase == Phase::Idle {
+            vec![]
+        } else {
+            vec![Action::Abandon]
+        };
+        self.phase = Phase::Idle;
+        actions.extend(then(self));
+        actions
+    }
+
+    fn end(&mut self, status: ConnectionStatus) -> Vec<Action> {
+        self.suspended = false;
+        self.abandon_and(|machine| {
+            machine.status = status;
+            vec![]
+        })
+    }
+
+    /// The connection, or the attempt, is gone: wait and try again.
+    fn lost(&mut self, now: f64, random: f64, reason: impl Into<Cow<'static, str>>) -> Vec<Action> {
+        if matches!(self.phase, Phase::Greeted { since } if now - since >= STABLE_MS) {
+            self.failures = 0;
+            self.renewed = false;
+        }
+        if self
+            .policy
+            .max_attempts
+            .is_some_and(|most| self.failures >= most)
+        {
+            let reason = format!(
+                "Gave up after {} attempts: {}.",
+                self.failures,
+                reason.into()
+            );
+            return self.stop(reason);
+        }
+        self.abandon_and(|machine| {
+            if !machine.online {
+                machine.status = ConnectionStatus::Offline;
+                return vec![];
+            }
+            let delay = machine
+                .policy
+                .backoff
+                .delay_ms(machine.failures, machine.visible, random);
+            let delay = delay.max(std::mem::take(&mut machine.floor_ms));
+            machine.failures += 1;
+            machine.status = ConnectionStatus::Waiting {
+                attempt: machine.failures,
+                retry_at: now + delay as f64,
+                reason: reason.into(),
+            };
+            vec![]
+        })
+    }
+
+    fn socket_closed(&mut self, code: u16, reason: &str, now: f64, random: f64) -> Vec<Action> {
+        if !matches!(self.phase, Phase::Attempt { .. } | Phase::Greeted { .. }) {
+            return vec![];
+        }
+        match after_close(code, reason) {
+            AfterClose::Stay => self.end(ConnectionStatus::Closed),
+            AfterClose::Retry => self.lost(now, random, format!("the socket closed with {code}")),
+            AfterClose::RenewSession => self.renew(now, random),
+            AfterClose::Reload => {
+                let mut actions = self.stop("This page is older than the server. Reload it.");
+                actions.push(Action::Reload);
+                actions
+            }
+            AfterClose::Stop(reason) => self.stop(reason),
+        }
+    }
+
+    fn probed(
+        &mut self,
+        status: Option<u16>,
+        retry_after_ms: Option<u64>,
+        now: f64,
+        random: f64,
+    ) -> Vec<Action> {
+        if !matches!(self.phase, Phase::Asking { .. }) {
+            return vec![];
+        }
+        match status {
+            Some(204) => self.end(ConnectionStatus::Closed),
+            Some(401) => self.renew(now, random),
+            Some(400) => self.stop("The server does not understand this request."),
+            Some(403) => self.stop("This is not open to you."),
+            Some(404) => self.stop("There is nothing under this address (any more)."),
+            Some(429) => {
+                self.floor_ms = retry_after_ms.unwrap_or(0);
+                self.lost(now, random, "the server asks to wait")
+            }
+            Some(200) => self.lost(now, random, "the stream was refused and would now be open"),
+            Some(status) => self.lost(now, random, format!("the server answers {status}")),
+            None => self.lost(now, random, "the server cannot be reached"),
+        }
+    }
+
+    fn renew(&mut self, now: f64, random: f64) -> Vec<Action> {
+        if self.renewed {
+            return self.lost(now, random, "the server refuses the new session too");
+        }
+        self.renewed = true;
+        self.abandon_and(|machine| {
+            machine.phase = Phase::Asking { since: now };
+            machine.status = ConnectionStatus::Connecting {
+                attempt: machine.failures,
+            };
+            vec![Action::RenewSession]
+        })
+    }
+
+    /// Something changed for the better, perhaps: try now, or make sure that the connection lives.
+    fn look_again(&mut self, now: f64, random: f64) -> Vec<Action> {
+        match (&self.status, self.phase) {
+            (ConnectionStatus::Waiting { .. }, _) if !self.online => {
+                self.status = ConnectionStatus::Offline;
+                vec![]
+            }
+            (ConnectionStatus::Waiting { .. } | ConnectionStatus::Offline, _) if self.online => {
+                self.open(now)
+            }
+            (ConnectionStatus::Open, _)
+                if self.deadline().is_some_and(|deadline| now >= deadline) =>
+            {
+                self.timer(now, random)
+            }
+            (ConnectionStatus::Open, Phase::Greeted { .. })
+                if self.policy.liveness == Liveness::Ping
+                    && self.ping_sent_at.is_none()
+                    && self.online =>
+            {
+                self.ping(now)
+            }
+            _ => vec![],
+        }
+    }
+
+    fn ping(&mut self, now: f64) -> Vec<Action> {
+        self.last_ping_at = now;
+        self.ping_sent_at = Some(now);
+        vec![Action::Ping]
+    }
+
+    fn timer(&mut self, now: f64, random: f64) -> Vec<Action> {
+        if self.deadline().is_none_or(|deadline| now < deadline) {
+            return vec![];
+        }
+        match (self.phase, self.policy.liveness) {
+            (Phase::Idle, _) => self.open(now),
+            (Phase::Attempt { .. } | Phase::Asking { .. }, _) => {
+                self.lost(now, random, "no answer within 10 s")
+            }
+            (Phase::Greeted { .. }, Liveness::Heartbeat) => {
+                self.lost(now, random, "the heartbeat stopped")
+            }
+            (Phase::Greeted { .. }, Liveness::Ping) if self.ping_sent_at.is_some() => {
+                self.lost(now, random, "the pong is overdue")
+            }
+            (Phase::Greeted { .. }, Liveness::Ping) => self.ping(now),
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "status_tests.rs"]
+mod tests;

@@ -1,0 +1,328 @@
+//! The server: its state, its routes, its life from the first connection to the last.
+
+use std::{io, path::PathBuf, sync::OnceLock, time::Duration};
+
+use axum::{
+    Router,
+    extract::{Request, State, ws::rejection::WebSocketUpgradeRejection},
+    http::{HeaderName, HeaderValue, StatusCode, header, request::Parts},
+    middleware::{self, from_fn, from_fn_with_state},
+    response::{IntoResponse, Response},
+    routing::{any, get, post},
+};
+use leptos::prelude::*;
+use leptos_axum::ResponseOptions;
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use serde::Serialize;
+use tokio::net::TcpListener;
+use tower_http::{
+    compression::CompressionLayer,
+    trace::{DefaultOnResponse, TraceLayer},
+};
+
+use crate::{
+    api::{ApiError, answer, limits, limits::Limits, origin},
+    app::shell,
+    assets::{self, Assets},
+    chat::{self, server::Chat},
+    collab::{self, server::Collab},
+    first_state::{FirstState, PageStatus},
+    progress::{self, runner::Jobs},
+    realtime::{
+        message::{Limits as SocketLimits, SocketControl},
+        server::{Drain, Realtime, connection_id, listen, socket::TEXT_BYTES},
+    },
+    session::{
+        self, User,
+        server::{Session, Sessions},
+    },
+    settings::Settings,
+    ticker::{self, server::Ticker},
+};
+
+/// What every handler may ask for. Cheap to clone.
+#[derive(Clone)]
+pub struct AppState {
+    pub settings: std::sync::Arc<Settings>,
+    pub leptos: LeptosOptions,
+    pub assets: Assets,
+    pub realtime: Realtime,
+    pub limits: Limits,
+    pub sessions: Sessions,
+    pub ticker: Ticker,
+    pub jobs: Jobs,
+    pub chat: Chat,
+    pub collab: Collab,
+}
+
+/// Why the server cannot start, in one sentence.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("The site root {} holds no pkg folder. Build the site (make build), or name it with --site-root.", .0.display())]
+    NoSite(PathBuf),
+    #[error("The data folder {} cannot be used: {error}. Name another with --data-dir.", .path.display())]
+    NoData { path: PathBuf, error: io::Error },
+}
+
+impl AppState {
+    /// Opens what the settings name.
+    pub fn open(settings: Settings) -> Result<Self, StartError> {
+        let site_root =
+            std::path::absolute(&settings.site_root).unwrap_or_else(|_| settings.site_root.clone());
+        if !site_root.join("pkg").is_dir() {
+            return Err(StartError::NoSite(settings.site_root));
+        }
+        let no_data = |error| StartError::NoData {
+            path: settings.data_dir.clone(),
+            error,
+        };
+        std::fs::create_dir_all(&settings.data_dir).map_err(no_data)?;
+        let sessions =
+            Sessions::open(&settings.data_dir, settings.secret.as_deref()).map_err(no_data)?;
+        let hash_file = site_root.join("hash.txt");
+        let leptos = LeptosOptions::builder()
+            .output_name("wirewise")
+            .site_root(site_root.to_string_lossy())
+            .site_pkg_dir("pkg")
+            .site_addr(settings.addr)
+            .hash_files(hash_file.is_file())
+            // Absolute: by default it is looked for beside the binary, which may have been moved.
+            .hash_file(std::sync::Arc::<str>::from(hash_file.to_string_lossy()))
+            .build();
+        let drain = Drain::default();
+        let history = settings.history as usize;
+        Ok(Self {
+            leptos,
+            assets: Assets::new(site_root),
+            realtime: Realtime::new(settings.timing(), drain.clone()),
+            limits: Limits::new(&settings),
+            sessions,
+            ticker: Ticker::new(&settings.feed, history),
+            jobs: Jobs::new(settings.max_jobs as usize, history, drain),
+            chat: Chat::new(history),
+            collab: Collab::default(),
+            settings: settings.into(),
+        })
+    }
+}
+
+/// Serves until `shutdown` resolves, then leaves within the drain time, whatever the clients do.
+pub async fn run(listener: TcpListener, state: AppState, shutdown: impl Future<Output = ()>) {
+    let drain = state.realtime.drain().clone();
+    // Before the first connection, so that none is missing from the counts.
+    let _ = prometheus();
+    let tick = Duration::from_millis(state.settings.tick_ms);
+    tokio::spawn(state.ticker.clone().run(tick, drain.clone()));
+    tokio::spawn(state.collab.clone().run(drain.clone()));
+    tokio::spawn(state.limits.clone().forget_the_quiet());
+    let deadline = Duration::from_millis(state.settings.drain_ms);
+    let max_connections = state.settings.max_connections as usize;
+    let serving = tokio::spawn(listen::serve(
+        listener,
+        router(state),
+        max_connections,
+        drain.clone(),
+    ));
+    shutdown.await;
+    tracing::info!(
+        deadline_ms = deadline.as_millis() as u64,
+        "leaving: no new connections, clients are told to come back"
+    );
+    drain.start();
+    let _ = serving.await;
+    match drain.finish(deadline).await {
+        0 => tracing::info!("left: every connection has ended"),
+        left => tracing::warn!(
+            connections = left,
+            "left: the deadline passed with connections still open"
+        ),
+    }
+}
+
+/// All routes and their layers.
+pub fn router(state: AppState) -> Router {
+    let api = Router::new()
+        .merge(session::server::routes())
+        .merge(ticker::server::routes())
+        .merge(progress::server::routes())
+        .merge(chat::server::routes())
+        .merge(collab::server::routes())
+        .merge(server_functions(&state))
+        .route("/api", get(answer::unknown_path))
+        .route("/api/{*path}", any(answer::unknown_path))
+        .method_not_allowed_fallback(answer::wrong_method)
+        .layer(from_fn(answer::map_server_function_errors))
+        .layer(from_fn_with_state(state.clone(), limits::limit_requests));
+    // Every page renders in one way (`SsrMode::Async`), so one handler serves them all; the app's own router decides.
+    let pages = Router::new()
+        .fallback(assets::file_or_page)
+        .layer(from_fn_with_state(
+            state.clone(),
+            session::server::for_pages,
+        ))
+        .layer(middleware::map_response(page_headers));
+    Router::new()
+        .merge(api)
+        .merge(pages)
+        .layer(CompressionLayer::new())
+        .layer(from_fn_with_state(state.clone(), origin::check))
+        .route("/healthz", get(async || "alive\n"))
+        .route("/readyz", get(ready))
+        .route("/metrics", get(async || prometheus().render()))
+        .layer(middleware::map_response(security_headers))
+        .layer(
+            TraceLayer::new_for_http()
+                .on_response(DefaultOnResponse::new().level(tracing::Level::DEBUG)),
+        )
+        .with_state(state)
+}
+
+/// Renders a page; for a path that no route has, the page that says so.
+pub async fn render_page(state: AppState, request: Request) -> Response {
+    let options = state.leptos.clone();
+    let context = page_context(&state);
+    let handler =
+        leptos_axum::render_app_async_with_context(context, move || shell(options.clone()));
+    handler(request).await.into_response()
+}
+
+/// The kit's part of `welcome` with the feature's.
+pub fn welcome<W: Serialize>(
+    state: &AppState,
+    connections: usize,
+    binary_bytes: usize,
+    feature: W,
+) -> SocketControl<W> {
+    SocketControl::Welcome {
+        connection: connection_id(),
+        heartbeat_ms: state.settings.client_ping_ms,
+        connections,
+        limits: SocketLimits {
+            text_bytes: TEXT_BYTES,
+            binary_bytes,
+            messages_per_second: state.limits.messages_per_second(),
+        },
+        feature,
+    }
+}
+
+/// A plain request to a socket's route.
+pub fn no_upgrade(rejection: WebSocketUpgradeRejection) -> ApiError {
+    let error = format!(
+        "This route speaks WebSocket (RFC 6455): {}.",
+        rejection.body_text()
+    );
+    ApiError::new(rejection.status().as_u16(), error)
+}
+
+/// What a render may ask for: who asks, and the first state of each page.
+fn page_context(state: &AppState) -> impl Fn() + Clone + Send + Sync + 'static {
+    let state = state.clone();
+    move || {
+        provide_context(state.clone());
+        let session =
+            use_context::<Parts>().and_then(|parts| parts.extensions.get::<Session>().cloned());
+        if let Some(user) = session.map(|session| session.user) {
+            FirstState::<(), User>::provide(move |()| user.clone());
+        }
+        let ticker = state.ticker.clone();
+        FirstState::provide(move |()| ticker.first_prices());
+        let chat = state.chat.clone();
+        FirstState::provide(move |room: String| chat.first_messages(&room));
+        let collab = state.collab.clone();
+        FirstState::provide(move |document: String| collab.peers(&document));
+        progress::server::provide_first_state(&state);
+        let Some(response) = use_context::<ResponseOptions>() else {
+            return;
+        };
+        if let Some(nonce) = leptos::nonce::use_nonce() {
+            response.insert_header(
+                header::CONTENT_SECURITY_POLICY,
+                content_security_policy(&nonce),
+            );
+        }
+        PageStatus::provide(move |status| {
+            if let Ok(status) = StatusCode::from_u16(status) {
+                response.set_status(status);
+            }
+        });
+    }
+}
+
+fn server_functions(state: &AppState) -> Router<AppState> {
+    let context = state.clone();
+    let handle = move |request: Request| {
+        let state = context.clone();
+        leptos_axum::handle_server_fns_with_context(move || provide_context(state.clone()), request)
+    };
+    // All of them are posts: whatever changes something is.
+    let paths = leptos::server_fn::axum::server_fn_paths().map(|(path, _)| path);
+    paths.fold(Router::new(), |router, path| {
+        router.route(path, post(handle.clone()))
+    })
+}
+
+/// 503 while leaving, so that a load balancer sends nobody here any more.
+async fn ready(State(state): State<AppState>) -> (StatusCode, &'static str) {
+    if state.realtime.drain().is_draining() {
+        (StatusCode::SERVICE_UNAVAILABLE, "leaving\n")
+    } else {
+        (StatusCode::OK, "ready\n")
+    }
+}
+
+/// Pages are a visitor's own. Not `no-store`: that would keep them out of the back-forward cache.
+async fn page_headers(mut response: Response) -> Response {
+    let headers = response.headers_mut();
+    headers
+        .entry(header::CACHE_CONTROL)
+        .or_insert(HeaderValue::from_static("private, no-cache"));
+    response
+}
+
+async fn security_headers(mut response: Response) -> Response {
+    let headers = response.headers_mut();
+    headers.insert(
+        header::X_CONTENT_TYPE_OPTIONS,
+        HeaderValue::from_static("nosniff"),
+    );
+    headers.insert(header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
+    headers.insert(
+        header::REFERRER_POLICY,
+        HeaderValue::from_static("same-origin"),
+    );
+    headers.insert(
+        HeaderName::from_static("cross-origin-opener-policy"),
+        HeaderValue::from_static("same-origin"),
+    );
+    response
+}
+
+/// Scripts only with this page's nonce, styles only from files. In `cargo leptos watch` the reload socket is another port.
+fn content_security_policy(nonce: &str) -> HeaderValue {
+    let reload = if std::env::var_os("LEPTOS_WATCH").is_some() {
+        " ws://127.0.0.1:* ws://localhost:*"
+    } else {
+        ""
+    };
+    let policy = format!(
+        "default-src 'self'; script-src 'strict-dynamic' 'nonce-{nonce}' 'wasm-unsafe-eval'; style-src 'self'; \
+         img-src 'self' data:; connect-src 'self'{reload}; object-src 'none'; base-uri 'none'; form-action 'self'; \
+         frame-ancestors 'none'"
+    );
+    HeaderValue::from_str(&policy)
+        .unwrap_or_else(|_| HeaderValue::from_static("default-src 'self'"))
+}
+
+/// The process's metrics; the recorder of the `metrics` crate is global.
+fn prometheus() -> &'static PrometheusHandle {
+    static HANDLE: OnceLock<PrometheusHandle> = OnceLock::new();
+    HANDLE.get_or_init(|| {
+        let recorder = PrometheusBuilder::new().build_recorder();
+        let handle = recorder.handle();
+        if metrics::set_global_recorder(recorder).is_err() {
+            tracing::warn!("another recorder takes the metrics");
+        }
+        handle
+    })
+}

@@ -1,0 +1,75 @@
+//! Who is there: a signed session, given to every visitor as a guest, renamed by signing in, ended by signing out.
+//!
+//! The server keeps no list of sessions: the token carries the user and is signed. It keeps the list of those that
+//! signed out (until they would have expired), on disk, so that a restart brings none back.
+
+pub mod form;
+#[cfg(feature = "ssr")]
+pub mod server;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+pub const GUEST_ROUTE: &str = crate::realtime::contract::RENEWAL_ROUTE;
+pub const SIGN_IN_ROUTE: &str = "/api/session/sign_in";
+pub const SIGN_OUT_ROUTE: &str = "/api/session/sign_out";
+pub const TICKET_ROUTE: &str = "/api/session/ticket";
+
+/// Longest name in characters.
+pub const NAME_LENGTH: usize = 32;
+/// The sentence for a name out of bounds.
+pub const NAME_RULE: &str = "A name has 1 to 32 characters and no control characters.";
+
+/// Colours of pointers and avatars: dark enough for white text upon them (WCAG 2.2 AA).
+const COLORS: [&str; 10] = [
+    "#b3261e", "#9a4a00", "#6b5d00", "#2e6b1f", "#00695c", "#00629e", "#3949ab", "#6a3ab2",
+    "#9c2780", "#5d4037",
+];
+
+/// A person, as others see them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct User {
+    pub id: Uuid,
+    pub name: String,
+    /// `#rrggbb`; follows from the id, so that it stays with a renaming.
+    pub color: String,
+}
+
+/// The answer to `guest` and `sign_in`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SignedIn {
+    pub user: User,
+    /// For `Authorization: Bearer`.
+    pub token: String,
+}
+
+impl User {
+    pub fn new(id: Uuid, name: String) -> Self {
+        let color = COLORS[id.as_bytes()[15] as usize % COLORS.len()].to_owned();
+        Self { id, name, color }
+    }
+}
+
+/// Trims a name and checks it; the error is [`NAME_RULE`].
+pub fn valid_name(name: &str) -> Option<&str> {
+    let name = name.trim();
+    let fits = (1..=NAME_LENGTH).contains(&name.chars().count());
+    (fits && !name.chars().any(char::is_control)).then_some(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_one_to_thirty_two_characters_without_control_characters() {
+        assert_eq!(valid_name("  Ada "), Some("Ada"));
+        assert_eq!(
+            valid_name(&"ü".repeat(32)).map(|name| name.chars().count()),
+            Some(32)
+        );
+        for name in ["", "   ", "a\u{7}b", "line\nbreak", &"x".repeat(33)] {
+            assert_eq!(valid_name(name), None, "{name:?}");
+        }
+    }
+}

@@ -1,0 +1,316 @@
+//! What every route has in common: errors in JSON, origins, headers, files, pages that say what is wrong.
+
+use serde_json::Value;
+use tokio_tungstenite::{
+    connect_async,
+    tungstenite::{Error, client::IntoClientRequest},
+};
+
+use super::support::Server;
+
+#[tokio::test]
+async fn unknown_paths_of_the_api_are_404_in_json_and_others_a_page() {
+    let server = Server::start().await;
+    for path in [
+        "/api",
+        "/api/",
+        "/api/nothing",
+        "/api/jobs/x/y/z",
+        "/api/session",
+    ] {
+        let response = server.get(path).send().await.unwrap();
+        assert_eq!(response.status(), 404, "{path}");
+        assert!(
+            response.json::<Value>().await.unwrap()["error"]
+                .as_str()
+                .unwrap()
+                .contains("README")
+        );
+    }
+    for path in [
+        "/nothing",
+        "/pkg/nothing.js",
+        "/hash.txt",
+        "/../Cargo.toml",
+        "/%2e%2e/secret",
+        "/chat/a/b",
+    ] {
+        let response = server.get(path).send().await.unwrap();
+        assert_eq!(response.status(), 404, "{path}");
+        assert!(
+            response
+                .text()
+                .await
+                .unwrap()
+                .contains("There is nothing here"),
+            "{path}"
+        );
+    }
+    for path in ["/chat/Not-A-Room", "/collab/Not-A-Document"] {
+        let response = server.get(path).send().await.unwrap();
+        assert_eq!(response.status(), 404, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn the_wrong_method_is_405_in_json() {
+    let server = Server::start().await;
+    for response in [
+        server.get("/api/session/guest"),
+        server.post("/api/ticker/events", &[]),
+    ] {
+        let response = response.send().await.unwrap();
+        assert_eq!(response.status(), 405);
+        assert!(response.json::<Value>().await.unwrap()["error"].is_string());
+    }
+}
+
+#[tokio::test]
+async fn a_plain_request_to_a_socket_is_told_what_the_route_speaks() {
+    let server = Server::start().await;
+    for path in ["/api/chat/socket", "/api/collab/welcome"] {
+        let response = server.get(path).send().await.unwrap();
+        assert!(response.status().is_client_error());
+        assert!(
+            response.json::<Value>().await.unwrap()["error"]
+                .as_str()
+                .unwrap()
+                .contains("WebSocket")
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_foreign_origin_may_not_act_with_credentials_or_open_a_socket() {
+    let server =
+        Server::with(|settings| settings.allowed_origins = vec!["https://app.example".into()])
+            .await;
+    let guest = server.guest().await;
+    let own = format!("http://{}", server.addr);
+    let with = |origin: &str| {
+        server
+            .get("/api/chat/rooms")
+            .header("cookie", guest.cookie())
+            .header("origin", origin)
+            .send()
+    };
+    assert_eq!(with(&own).await.unwrap().status(), 200);
+    let allowed = with("https://app.example").await.unwrap();
+    assert_eq!(
+        allowed.headers()["access-control-allow-origin"],
+        "https://app.example"
+    );
+    assert_eq!(
+        allowed.headers()["access-control-allow-credentials"],
+        "true"
+    );
+    for origin in ["https://evil.example", "null", "http://127.0.0.1"] {
+        let refused = with(origin).await.unwrap();
+        assert_eq!(refused.status(), 403, "{origin}");
+        assert!(
+            !refused
+                .headers()
+                .contains_key("access-control-allow-origin")
+        );
+        let mut request = format!("ws://{}/api/chat/socket", server.addr)
+            .into_client_request()
+            .unwrap();
+        request
+            .headers_mut()
+            .insert("origin", origin.parse().unwrap());
+        match connect_async(request).await {
+            Err(Error::Http(response)) => assert_eq!(response.status(), 403, "{origin}"),
+            other => panic!("{origin}: {other:?}"),
+        }
+    }
+    let posted = server
+        .post("/api/session/sign_in", &[("name", "Eve")])
+        .header("origin", "https://evil.example")
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(posted.status(), 403, "its answer would set a cookie");
+    server
+        .socket(
+            "/api/chat/socket",
+            &[
+                ("origin", "https://app.example"),
+                ("authorization", &guest.bearer()),
+            ],
+        )
+        .await
+        .next_of("welcome")
+        .await;
+    server
+        .socket("/api/chat/socket", &[("authorization", &guest.bearer())])
+        .await
+        .next_of("welcome")
+        .await;
+}
+
+#[tokio::test]
+async fn the_ticker_is_open_to_all_origins_and_preflights_are_answered() {
+    let server =
+        Server::with(|settings| settings.allowed_origins = vec!["https://app.example".into()])
+            .await;
+    let foreign = server
+        .get("/api/ticker/symbols")
+        .header("origin", "https://evil.example")
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(
+        (
+            foreign.status().as_u16(),
+            &foreign.headers()["access-control-allow-origin"]
+        ),
+        (200, &"*".parse().unwrap())
+    );
+    let preflight = |path: &str, origin: &str| {
+        let request = server
+            .http
+            .request(reqwest::Method::OPTIONS, server.url(path))
+            .header("origin", origin);
+        request
+            .header("access-control-request-method", "POST")
+            .send()
+    };
+    let allowed = preflight("/api/session/guest", "https://app.example")
+        .await
+        .unwrap();
+    assert_eq!(
+        allowed.headers()["access-control-allow-origin"],
+        "https://app.example"
+    );
+    assert!(
+        allowed.headers()["access-control-allow-headers"]
+            .to_str()
+            .unwrap()
+            .contains("authorization")
+    );
+    let refused = preflight("/api/session/guest", "https://evil.example")
+        .await
+        .unwrap();
+    assert!(
+        !refused
+            .headers()
+            .contains_key("access-control-allow-origin")
+    );
+    let public = preflight("/api/ticker/events", "https://evil.example")
+        .await
+        .unwrap();
+    assert_eq!(public.headers()["access-control-allow-origin"], "*");
+}
+
+#[tokio::test]
+async fn pages_are_whole_without_a_script_and_guarded_by_a_policy() {
+    let server = Server::start().await;
+    server.state.ticker.step(0);
+    for (path, needle) in [
+        ("/", "Two ways to keep a page live"),
+        ("/ticker", "Acme Instruments"),
+        ("/progress", "Start a countdown"),
+        ("/chat", "Nobody has said anything here yet."),
+        ("/collab", "Board: welcome"),
+    ] {
+        let response = server.get(path).send().await.unwrap();
+        assert_eq!(response.status(), 200);
+        let header = |name: &str| response.headers()[name].to_str().unwrap().to_owned();
+        let policy = header("content-security-policy");
+        assert!(
+            policy.contains("'strict-dynamic' 'nonce-") && policy.contains("style-src 'self'"),
+            "{policy}"
+        );
+        assert_eq!(
+            (header("referrer-policy"), header("x-content-type-options")),
+            ("same-origin".into(), "nosniff".into())
+        );
+        assert_eq!(header("cache-control"), "private, no-cache");
+        let text = response.text().await.unwrap();
+        assert!(text.contains(needle), "{path}");
+        assert!(
+            !text.contains(" style="),
+            "{path}: a strict policy would block it"
+        );
+    }
+}
+
+#[tokio::test]
+async fn files_carry_an_etag_and_are_for_ever_only_when_their_name_is_their_hash() {
+    let server = Server::start().await;
+    let pkg = server.folder.path().join("site/pkg");
+    // The base64 MD5 of "hello".
+    std::fs::write(pkg.join("app.XUFAKrxLKna5cZ2REBfFkg.js"), "hello").unwrap();
+    std::fs::write(pkg.join("app.XUFAKrxLKna5cZ2REBfFkh.js"), "hello").unwrap();
+    std::fs::write(pkg.join("app.XUFAKrxLKna5cZ2REBfFkg.js.br"), "compressed").unwrap();
+    let right = server
+        .get("/pkg/app.XUFAKrxLKna5cZ2REBfFkg.js")
+        .send()
+        .await
+        .unwrap();
+    assert!(
+        right.headers()["cache-control"]
+            .to_str()
+            .unwrap()
+            .contains("immutable")
+    );
+    assert!(
+        right.headers()["content-type"]
+            .to_str()
+            .unwrap()
+            .contains("javascript")
+    );
+    let etag = right.headers()["etag"].clone();
+    assert_eq!(right.text().await.unwrap(), "hello");
+    let wrong = server
+        .get("/pkg/app.XUFAKrxLKna5cZ2REBfFkh.js")
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(wrong.headers()["cache-control"], "public, no-cache");
+    let again = server
+        .get("/pkg/app.XUFAKrxLKna5cZ2REBfFkg.js")
+        .header("if-none-match", etag)
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(again.status(), 304);
+    let brotli = server
+        .get("/pkg/app.XUFAKrxLKna5cZ2REBfFkg.js")
+        .header("accept-encoding", "br")
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(
+        (
+            &brotli.headers()["content-encoding"],
+            brotli.headers()["vary"]
+                .to_str()
+                .unwrap()
+                .contains("accept-encoding")
+        ),
+        (&"br".parse().unwrap(), true)
+    );
+    assert_eq!(brotli.text().await.unwrap(), "compressed");
+}
+
+#[tokio::test]
+async fn metrics_count_open_connections() {
+    let server = Server::start().await;
+    let mut events = server.stream("/api/ticker/events", &[]).await;
+    events.expect("hello").await;
+    let text = server
+        .get("/metrics")
+        .send()
+        .await
+        .unwrap()
+        .text()
+        .await
+        .unwrap();
+    assert!(
+        text.lines()
+            .any(|line| line.starts_with("wirewise_connections{")
+                && line.contains("endpoint=\"ticker\"")),
+        "{text}"
+    );
+}

@@ -1,0 +1,402 @@
+//! Rooms over real sockets: one order, exactly once, across breaks; and what bad input gets.
+
+use futures::SinkExt;
+use serde_json::{Value, json};
+use tokio_tungstenite::tungstenite::Message;
+use uuid::Uuid;
+
+use super::support::{Guest, Server, Socket};
+
+async fn join(socket: &mut Socket, room: &str, after: Option<Value>) -> Value {
+    let mut join = json!({"type":"join","room":room});
+    if let Some(after) = after {
+        join["after"] = after;
+    }
+    socket.send(&join).await;
+    socket.next_of("joined").await
+}
+
+async fn say(socket: &mut Socket, room: &str, text: &str) -> Value {
+    socket
+        .send(&json!({"type":"send","id":Uuid::new_v4(),"room":room,"text":text}))
+        .await;
+    socket.next_of("ack").await
+}
+
+async fn two(server: &Server) -> (Socket, Socket, Guest, Guest) {
+    let (ada, bob) = (server.guest().await, server.guest().await);
+    let (mut one, mut two) = (server.chat(&ada).await, server.chat(&bob).await);
+    join(&mut one, "lobby", None).await;
+    join(&mut two, "lobby", None).await;
+    (one, two, ada, bob)
+}
+
+#[tokio::test]
+async fn a_message_reaches_everybody_in_one_order_and_is_acknowledged() {
+    let server = Server::start().await;
+    let (mut one, mut two, ada, _) = two(&server).await;
+    let (id, room) = (Uuid::new_v4(), "lobby");
+    one.send(&json!({"type":"send","id":id,"room":room,"text":"Hello <b>🦀</b>"}))
+        .await;
+    let (own, ack) = (one.next_of("message").await, one.next_of("ack").await);
+    let theirs = two.next_of("message").await;
+    assert_eq!(own, theirs);
+    assert_eq!(
+        (&own["text"], &own["from"]["id"]),
+        (&"Hello <b>🦀</b>".into(), &ada.id.into())
+    );
+    assert_eq!(
+        (&ack["id"], &ack["offset"]),
+        (&id.to_string().into(), &own["offset"])
+    );
+}
+
+#[tokio::test]
+async fn the_same_id_is_stored_once_and_acknowledged_again() {
+    let server = Server::start().await;
+    let (mut one, mut two, ..) = two(&server).await;
+    let send = json!({"type":"send","id":Uuid::new_v4(),"room":"lobby","text":"once"});
+    one.send(&send).await;
+    let first = one.next_of("ack").await;
+    one.send(&send).await;
+    assert_eq!(one.next_of("ack").await, first);
+    say(&mut one, "lobby", "after").await;
+    assert_eq!(two.next_of("message").await["text"], "once");
+    assert_eq!(two.next_of("message").await["text"], "after");
+}
+
+#[tokio::test]
+async fn a_member_who_comes_back_gets_exactly_what_was_missed() {
+    let server = Server::start().await;
+    let (mut one, mut two, _, bob) = two(&server).await;
+    say(&mut one, "lobby", "seen").await;
+    let seen = two.next_of("message").await["offset"].as_u64().unwrap();
+    drop(two);
+    for number in 0..5 {
+        say(&mut one, "lobby", &format!("missed {number}")).await;
+    }
+    let mut two = server.chat(&bob).await;
+    let epoch = join(&mut one, "lobby", None).await["epoch"].clone();
+    let joined = join(
+        &mut two,
+        "lobby",
+        Some(json!({"epoch":epoch,"offset":seen})),
+    )
+    .await;
+    assert_eq!(
+        (&joined["recovered"], &joined["replayed"], &joined["unread"]),
+        (&true.into(), &5.into(), &6.into())
+    );
+    for number in 0..5 {
+        assert_eq!(
+            two.next_of("message").await["text"],
+            format!("missed {number}")
+        );
+    }
+    for (after, why) in [
+        (json!({"epoch":"foreign","offset":1}), "a foreign epoch"),
+        (
+            json!({"epoch":epoch,"offset":9_999}),
+            "an offset above the head",
+        ),
+    ] {
+        let joined = join(&mut two, "lobby", Some(after)).await;
+        assert_eq!(joined["recovered"], false, "{why}");
+        for _ in 0..joined["replayed"].as_u64().unwrap() {
+            two.next_of("message").await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_member_far_behind_is_caught_up_in_pages_while_others_go_on_talking() {
+    let server = Server::with(|settings| settings.messages_per_second = 1_000_000).await;
+    let (mut one, mut two, _, bob) = two(&server).await;
+    let epoch = join(&mut two, "lobby", None).await["epoch"].clone();
+    drop(two);
+    let text = "x".repeat(3_000);
+    for _ in 0..900 {
+        one.send(&json!({"type":"send","id":Uuid::new_v4(),"room":"lobby","text":text}))
+            .await;
+    }
+    for _ in 0..900 {
+        one.next_of("ack").await;
+    }
+    // 2.7 MB are behind, more than the out-queue takes.
+    let mut two = server.chat(&bob).await;
+    let joined = join(&mut two, "lobby", Some(json!({"epoch":epoch,"offset":0}))).await;
+    assert_eq!(
+        (&joined["recovered"], &joined["replayed"]),
+        (&true.into(), &900.into())
+    );
+    for number in 0..50 {
+        say(&mut one, "lobby", &format!("live {number}")).await;
+    }
+    for offset in 1..=950_u64 {
+        assert_eq!(two.next_of("message").await["offset"], offset);
+    }
+}
+
+#[tokio::test]
+async fn two_tabs_are_one_person_who_comes_once() {
+    let server = Server::start().await;
+    let (mut one, mut two, _, bob) = two(&server).await;
+    assert_eq!(one.next_of("user_joined").await["user"]["id"], bob.id);
+    let mut tab = server.chat(&bob).await;
+    let joined = join(&mut tab, "lobby", None).await;
+    assert_eq!(joined["members"].as_array().unwrap().len(), 2);
+    two.send(&json!({"type":"leave","room":"lobby"})).await;
+    say(&mut one, "lobby", "still two").await;
+    // Had the second tab been announced, or the first one's leave, it would stand before this message.
+    let next = one.next_json().await;
+    assert_eq!(next["type"], "message", "{next}");
+}
+
+#[tokio::test]
+async fn read_marks_grow_and_never_pass_the_head() {
+    let server = Server::start().await;
+    let (mut one, mut two, _, bob) = two(&server).await;
+    for text in ["a", "b", "c"] {
+        say(&mut one, "lobby", text).await;
+    }
+    for (offset, told) in [(2, 2), (99_999, 3)] {
+        two.send(&json!({"type":"read","room":"lobby","offset":offset}))
+            .await;
+        let read = one.next_of("read").await;
+        assert_eq!(
+            (&read["user_id"], &read["offset"]),
+            (&bob.id.clone().into(), &told.into())
+        );
+    }
+    two.send(&json!({"type":"read","room":"lobby","offset":1}))
+        .await;
+    let joined = join(&mut two, "lobby", None).await;
+    assert_eq!(
+        (&joined["read"][0]["offset"], &joined["unread"]),
+        (&3.into(), &0.into())
+    );
+}
+
+#[tokio::test]
+async fn history_and_search_answer_in_pages_newest_first() {
+    let server = Server::start().await;
+    let (mut one, _, ada, _) = two(&server).await;
+    for number in 0..5 {
+        say(&mut one, "lobby", &format!("number {number}")).await;
+    }
+    one.send(&json!({"type":"history","room":"lobby","before":4,"limit":2}))
+        .await;
+    let page = one.next_of("history").await;
+    let offsets = |page: &Value| {
+        page["messages"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|message| message["offset"].as_u64().unwrap())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!((offsets(&page), &page["more"]), (vec![3, 2], &true.into()));
+    let get = async |path: &str| {
+        let response = server
+            .get(path)
+            .header("authorization", ada.bearer())
+            .send()
+            .await
+            .unwrap();
+        (
+            response.status().as_u16(),
+            response.json::<Value>().await.unwrap(),
+        )
+    };
+    let (_, page) = get("/api/chat/rooms/lobby/messages?before=3&limit=10").await;
+    assert_eq!((offsets(&page), &page["more"]), (vec![2, 1], &false.into()));
+    assert_eq!(
+        get("/api/chat/rooms/lobby/messages").await.1["messages"]
+            .as_array()
+            .unwrap()
+            .len(),
+        5
+    );
+    assert_eq!(
+        offsets(&get("/api/chat/rooms/lobby/search?q=NUMBER%203").await.1),
+        [4]
+    );
+    let (_, rooms) = get("/api/chat/rooms").await;
+    let lobby = rooms
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|room| room["room"] == "lobby")
+        .unwrap();
+    assert_eq!((&lobby["members"], &lobby["head"]), (&2.into(), &5.into()));
+    for (path, status) in [
+        ("/api/chat/rooms/lobby/messages?limit=201", 422),
+        ("/api/chat/rooms/lobby/messages?limit=x", 400),
+        ("/api/chat/rooms/Not%20a%20room/messages", 404),
+        ("/api/chat/rooms/lobby/search?q=", 422),
+    ] {
+        let (answered, answer) = get(path).await;
+        assert_eq!(answered, status, "{path}");
+        assert!(answer["error"].is_string());
+    }
+}
+
+#[tokio::test]
+async fn bad_input_is_answered_and_the_socket_lives_on() {
+    let server = Server::start().await;
+    let guest = server.guest().await;
+    let mut socket = server.chat(&guest).await;
+    join(&mut socket, "lobby", None).await;
+    let id = Uuid::new_v4();
+    for (message, code) in [
+        (
+            json!({"type":"send","id":id,"room":"lobby","text":""}),
+            "invalid_field",
+        ),
+        (
+            json!({"type":"send","id":id,"room":"lobby","text":" \n "}),
+            "invalid_field",
+        ),
+        (
+            json!({"type":"send","id":id,"room":"lobby","text":"x".repeat(4_001)}),
+            "invalid_field",
+        ),
+        (
+            json!({"type":"send","id":"no uuid","room":"lobby","text":"x"}),
+            "invalid_field",
+        ),
+        (
+            json!({"type":"send","id":id,"room":"rust","text":"x"}),
+            "not_joined",
+        ),
+        (json!({"type":"typing","room":"rust"}), "not_joined"),
+        (json!({"type":"join","room":"a/b"}), "invalid_field"),
+        (json!({"type":"join","room":""}), "invalid_field"),
+        (
+            json!({"type":"join","room":"x".repeat(33)}),
+            "invalid_field",
+        ),
+        (
+            json!({"type":"join","room":"rust","after":{"epoch":"NO","offset":1}}),
+            "invalid_field",
+        ),
+        (
+            json!({"type":"read","room":"lobby","offset":-1}),
+            "invalid_field",
+        ),
+        (
+            json!({"type":"history","room":"lobby","before":9,"limit":201}),
+            "invalid_field",
+        ),
+        (json!({"type":"dance"}), "unknown_type"),
+    ] {
+        socket.send(&message).await;
+        let error = socket.next_of("error").await;
+        assert_eq!(error["code"], code, "{message} {error}");
+        if message["id"] == id.to_string() {
+            assert_eq!(error["re"], id.to_string());
+        }
+    }
+    socket.send_text("{").await;
+    assert_eq!(socket.next_of("error").await["code"], "malformed");
+    socket
+        .0
+        .send(Message::Binary(vec![0, 1, 2].into()))
+        .await
+        .unwrap();
+    assert_eq!(socket.next_of("error").await["code"], "malformed");
+    say(&mut socket, "lobby", &"ü".repeat(4_000)).await;
+}
+
+#[tokio::test]
+async fn a_129th_room_is_one_too_many() {
+    let server = Server::with(|settings| settings.messages_per_second = 1_000).await;
+    let guest = server.guest().await;
+    let mut socket = server.chat(&guest).await;
+    for number in 0..128 {
+        join(&mut socket, &format!("room-{number}"), None).await;
+    }
+    socket.send(&json!({"type":"join","room":"one-more"})).await;
+    assert_eq!(socket.next_of("error").await["code"], "too_many_rooms");
+    socket.send(&json!({"type":"leave","room":"room-7"})).await;
+    join(&mut socket, "one-more", None).await;
+}
+
+#[tokio::test]
+async fn beyond_the_rate_a_writer_is_told_to_wait_and_the_order_holds() {
+    let server = Server::with(|settings| settings.messages_per_second = 5).await;
+    let guest = server.guest().await;
+    let mut socket = server.chat(&guest).await;
+    join(&mut socket, "lobby", None).await;
+    let sends: Vec<Value> = (0..20).map(|number| json!({"type":"send","id":Uuid::new_v4(),"room":"lobby","text":number.to_string()})).collect();
+    for send in &sends {
+        socket.send(send).await;
+    }
+    let (mut acknowledged, mut refused) = (0, None);
+    for _ in &sends {
+        let answer = loop {
+            let answer = socket.next_json().await;
+            if answer["type"] == "ack" || answer["type"] == "error" {
+                break answer;
+            }
+        };
+        if answer["type"] == "ack" {
+            assert!(refused.is_none(), "nothing overtakes what was refused");
+            acknowledged += 1;
+        } else {
+            assert_eq!(
+                (&answer["code"], &answer["room"]),
+                (&"rate_limited".into(), &"lobby".into())
+            );
+            let wait = answer["retry_after_ms"].as_u64().unwrap();
+            refused.get_or_insert((answer["re"].clone(), wait));
+        }
+    }
+    let (first, wait) = refused.expect("twenty at once are too many");
+    assert_eq!(sends[acknowledged]["id"], first);
+    // A later one is refused even when the rate would allow it again, until the first one comes.
+    tokio::time::sleep(std::time::Duration::from_millis(wait)).await;
+    socket.send(&sends[acknowledged + 1]).await;
+    assert_eq!(
+        socket.next_of("error").await["re"],
+        sends[acknowledged + 1]["id"]
+    );
+    for send in &sends[acknowledged..] {
+        loop {
+            socket.send(send).await;
+            let answer = loop {
+                let answer = socket.next_json().await;
+                if answer["type"] == "ack" || answer["type"] == "error" {
+                    break answer;
+                }
+            };
+            if answer["type"] == "ack" {
+                break;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(
+                answer["retry_after_ms"].as_u64().unwrap(),
+            ))
+            .await;
+        }
+    }
+    let page: Value = server
+        .get("/api/chat/rooms/lobby/messages?limit=200")
+        .header("authorization", guest.bearer())
+        .send()
+        .await
+        .unwrap()
+        .json()
+        .await
+        .unwrap();
+    let texts: Vec<&str> = page["messages"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .rev()
+        .map(|message| message["text"].as_str().unwrap())
+        .collect();
+    assert_eq!(
+        texts,
+        (0..20).map(|number| number.to_string()).collect::<Vec<_>>()
+    );
+}

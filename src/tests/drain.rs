@@ -1,0 +1,102 @@
+//! Leaving: everybody is told, the listener is closed at once, the deadline holds whatever the clients do.
+
+use std::time::{Duration, Instant};
+
+use tokio::{io::AsyncWriteExt, net::TcpStream};
+
+use super::support::{PATIENCE, Server};
+
+#[tokio::test]
+async fn a_hundred_streams_and_a_hundred_sockets_are_told_and_the_server_leaves_in_time() {
+    let mut server = Server::start().await;
+    let guest = server.guest().await;
+    let (mut streams, mut sockets) = (vec![], vec![]);
+    for _ in 0..100 {
+        let mut stream = server.stream("/api/ticker/events", &[]).await;
+        stream.expect("hello").await;
+        streams.push(stream);
+        sockets.push(server.chat(&guest).await);
+    }
+    server.leave();
+    for stream in streams {
+        let events = stream.rest().await;
+        let drain = events.last().unwrap();
+        assert_eq!(drain.name, "drain");
+        assert!((1_000..=5_000).contains(&drain.data["retry_ms"].as_u64().unwrap()));
+        assert!(drain.id.is_some(), "it keeps the client's place");
+    }
+    for mut socket in sockets {
+        let drain = socket.next_of("drain").await;
+        assert!((1_000..=5_000).contains(&drain["retry_ms"].as_u64().unwrap()));
+        assert_eq!(socket.closed().await.0, 1012);
+    }
+    assert!(
+        TcpStream::connect(server.addr).await.is_err(),
+        "the listener is closed"
+    );
+    tokio::time::timeout(PATIENCE, server.ended)
+        .await
+        .expect("the server ends")
+        .unwrap();
+}
+
+#[tokio::test]
+async fn clients_that_do_not_react_hold_nobody_up_beyond_the_deadline() {
+    let mut server = Server::with(|settings| settings.drain_ms = 500).await;
+    let guest = server.guest().await;
+    // A socket whose client neither reads nor answers, a request that never ends, and a connection that says nothing.
+    let _deaf = server.chat(&guest).await;
+    let mut slow = TcpStream::connect(server.addr).await.unwrap();
+    slow.write_all(
+        b"POST /api/session/guest HTTP/1.1\r\nhost: x\r\ncontent-length: 1000\r\n\r\nhalf",
+    )
+    .await
+    .unwrap();
+    let _silent = TcpStream::connect(server.addr).await.unwrap();
+    server.get("/healthz").send().await.unwrap();
+    server.leave();
+    let since = Instant::now();
+    tokio::time::timeout(PATIENCE, server.ended)
+        .await
+        .expect("the server ends")
+        .unwrap();
+    // Not a measurement: the drain time, and whatever a busy machine adds.
+    assert!(
+        since.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        since.elapsed()
+    );
+}
+
+#[tokio::test]
+async fn readiness_ends_before_the_connections_do() {
+    let mut server = Server::with(|settings| settings.drain_ms = 2_000).await;
+    assert_eq!(server.get("/readyz").send().await.unwrap().status(), 200);
+    assert_eq!(
+        server
+            .get("/healthz")
+            .send()
+            .await
+            .unwrap()
+            .text()
+            .await
+            .unwrap(),
+        "alive\n"
+    );
+    let state = server.state.clone();
+    server.leave();
+    tokio::time::timeout(PATIENCE, state.realtime.drain().started())
+        .await
+        .unwrap();
+    let router = wirewise::server::router(state);
+    let request = axum::http::Request::get("/readyz")
+        .body(axum::body::Body::empty())
+        .unwrap();
+    assert_eq!(
+        tower::ServiceExt::oneshot(router, request)
+            .await
+            .unwrap()
+            .status(),
+        503
+    );
+}

@@ -1,0 +1,360 @@
+//! Jobs: the start form, the stream to its one end, resuming, cancelling.
+
+use serde_json::Value;
+use wirewise::progress::runner::Countdown;
+
+use super::support::{Event, Guest, Server};
+
+async fn start(server: &Server, guest: &Guest, steps: &str, step_ms: &str) -> String {
+    let form = [
+        ("kind", "countdown"),
+        ("steps", steps),
+        ("step_ms", step_ms),
+    ];
+    let response = server
+        .post("/api/jobs/start", &form)
+        .header("authorization", guest.bearer())
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(response.status(), 200);
+    let answer: Value = response.json().await.unwrap();
+    answer["id"].as_str().unwrap().to_owned()
+}
+
+fn names(events: &[Event]) -> Vec<&str> {
+    events.iter().map(|event| event.name.as_str()).collect()
+}
+
+const TERMINAL: [&str; 3] = ["done", "failed", "cancelled"];
+
+#[tokio::test]
+async fn a_job_is_watched_to_its_one_end_and_then_the_stream_answers_204() {
+    let server = Server::start().await;
+    let guest = server.guest().await;
+    let id = start(&server, &guest, "5", "60").await;
+    let path = format!("/api/jobs/{id}/events");
+    let bearer = guest.bearer();
+    let headers = [("authorization", bearer.as_str())];
+    let events = server.stream(&path, &headers).await.rest().await;
+    assert_eq!(names(&events)[..2], ["hello", "state"]);
+    let done: Vec<u64> = events
+        .iter()
+        .filter(|event| event.name == "progress")
+        .map(|event| event.data["done"].as_u64().unwrap())
+        .collect();
+    assert!(done.is_sorted() && done.last() == Some(&5), "{done:?}");
+    let last = events.last().unwrap();
+    assert_eq!(
+        (last.name.as_str(), &last.data["result"]["steps"]),
+        ("done", &5.into())
+    );
+    assert_eq!(
+        events
+            .iter()
+            .filter(|event| TERMINAL.contains(&event.name.as_str()))
+            .count(),
+        1
+    );
+
+    let end = last.id.clone().unwrap();
+    let after = |id: String| {
+        server
+            .get(&path)
+            .header("authorization", guest.bearer())
+            .header("last-event-id", id)
+            .send()
+    };
+    assert_eq!(after(end.clone()).await.unwrap().status(), 204);
+    let future = format!("{}-999999", end.split_once('-').unwrap().0);
+    assert_eq!(
+        after(future).await.unwrap().status(),
+        204,
+        "after the end is at the end"
+    );
+
+    // Whoever has not seen the end gets it, however late.
+    for came_with in [
+        None,
+        Some("foreign-1".to_owned()),
+        events[events.len() - 3].id.clone(),
+    ] {
+        let mut headers = headers.to_vec();
+        headers.extend(came_with.as_deref().map(|id| ("last-event-id", id)));
+        let events = server.stream(&path, &headers).await.rest().await;
+        let names = names(&events);
+        assert_eq!(
+            (names[0], names[1], *names.last().unwrap()),
+            ("hello", "state", "done"),
+            "{came_with:?}"
+        );
+        assert_eq!(
+            names.iter().filter(|name| TERMINAL.contains(name)).count(),
+            1
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_watcher_that_is_cut_at_every_event_misses_nothing() {
+    let server = Server::start().await;
+    let guest = server.guest().await;
+    let id = start(&server, &guest, "12", "60").await;
+    let (path, bearer) = (format!("/api/jobs/{id}/events"), guest.bearer());
+    let (mut position, mut offsets) = (None::<String>, vec![]);
+    loop {
+        let mut headers = vec![("authorization", bearer.as_str())];
+        headers.extend(position.as_deref().map(|id| ("last-event-id", id)));
+        let mut events = server.stream(&path, &headers).await;
+        events.expect("hello").await;
+        let state = events.expect("state").await;
+        if position.is_none() {
+            offsets.push(state.offset());
+        }
+        let event = events.next().await.unwrap();
+        position = event.id.clone();
+        offsets.push(event.offset());
+        if TERMINAL.contains(&event.name.as_str()) {
+            break;
+        }
+    }
+    let steps = offsets.windows(2).all(|pair| pair[1] == pair[0] + 1);
+    assert!(steps, "a gap or a double: {offsets:?}");
+}
+
+#[tokio::test]
+async fn any_number_of_watchers_see_the_same() {
+    let server = Server::start().await;
+    let guest = server.guest().await;
+    let id = start(&server, &guest, "4", "60").await;
+    let bearer = guest.bearer();
+    let watch = async || {
+        let events = server
+            .stream(
+                &format!("/api/jobs/{id}/events"),
+                &[("authorization", &bearer)],
+            )
+            .await;
+        let events = events.rest().await;
+        events.last().unwrap().id.clone()
+    };
+    let (one, two, three) = tokio::join!(watch(), watch(), watch());
+    assert!(one.is_some() && one == two && two == three);
+}
+
+#[tokio::test]
+async fn only_its_owner_cancels_a_job() {
+    let server = Server::start().await;
+    let (ada, bob) = (server.guest().await, server.guest().await);
+    let id = start(&server, &ada, "1000", "10000").await;
+    let cancel = |who: &Guest, id: &str| {
+        server
+            .post("/api/jobs/cancel", &[("id", id)])
+            .header("authorization", who.bearer())
+            .send()
+    };
+    let refused = cancel(&bob, &id).await.unwrap();
+    assert_eq!(refused.status(), 403);
+    assert!(
+        refused.json::<Value>().await.unwrap()["error"]
+            .as_str()
+            .unwrap()
+            .contains("somebody else")
+    );
+    assert_eq!(cancel(&ada, "nonsense").await.unwrap().status(), 422);
+    assert_eq!(
+        cancel(&ada, "00000000-0000-0000-0000-000000000000")
+            .await
+            .unwrap()
+            .status(),
+        404
+    );
+    assert_eq!(cancel(&ada, &id).await.unwrap().status(), 200);
+    let events = server
+        .stream(
+            &format!("/api/jobs/{id}/events"),
+            &[("authorization", &bob.bearer())],
+        )
+        .await;
+    assert_eq!(events.rest().await.last().unwrap().name, "cancelled");
+    let view: Value = server
+        .get(&format!("/api/jobs/{id}"))
+        .header("authorization", bob.bearer())
+        .send()
+        .await
+        .unwrap()
+        .json()
+        .await
+        .unwrap();
+    assert_eq!(
+        (&view["status"], &view["kind"]),
+        (&"cancelled".into(), &"countdown".into())
+    );
+}
+
+#[tokio::test]
+async fn bad_fields_are_422_with_name_and_range() {
+    let server = Server::start().await;
+    let guest = server.guest().await;
+    for (form, field, needle) in [
+        (
+            vec![("kind", "countdown"), ("steps", "0"), ("step_ms", "10")],
+            "steps",
+            "1 to 1000",
+        ),
+        (
+            vec![("kind", "countdown"), ("steps", ""), ("step_ms", "10")],
+            "steps",
+            "1 to 1000",
+        ),
+        (
+            vec![("kind", "countdown"), ("step_ms", "10")],
+            "steps",
+            "1 to 1000",
+        ),
+        (
+            vec![("kind", "countdown"), ("steps", "3"), ("step_ms", "ten")],
+            "step_ms",
+            "10 to 10000",
+        ),
+        (
+            vec![("kind", "magic"), ("steps", "3"), ("step_ms", "10")],
+            "kind",
+            "countdown",
+        ),
+    ] {
+        let response = server
+            .post("/api/jobs/start", &form)
+            .header("authorization", guest.bearer())
+            .send()
+            .await
+            .unwrap();
+        assert_eq!(response.status(), 422, "{form:?}");
+        let answer: Value = response.json().await.unwrap();
+        assert_eq!(answer["field"], field);
+        assert!(
+            answer["error"].as_str().unwrap().contains(needle),
+            "{answer}"
+        );
+        assert_eq!(
+            answer.as_object().unwrap().len(),
+            2,
+            "nothing but error and field: {answer}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_browser_without_javascript_is_redirected_to_the_job_or_back_to_the_form() {
+    let server = Server::start().await;
+    let guest = server.guest().await;
+    let post = |steps: &'static str| {
+        let form = [
+            ("kind", "countdown"),
+            ("steps", steps),
+            ("step_ms", "10000"),
+        ];
+        let request = server
+            .post("/api/jobs/start", &form)
+            .header("cookie", guest.cookie())
+            .header("accept", "text/html,*/*;q=0.8");
+        request.header("referer", server.url("/progress")).send()
+    };
+    let started = post("3").await.unwrap();
+    assert!(started.status().is_redirection());
+    let page = started.headers()["location"].to_str().unwrap().to_owned();
+    assert!(page.starts_with("/progress/"), "{page}");
+    let shown = server
+        .get(&page)
+        .header("cookie", guest.cookie())
+        .send()
+        .await
+        .unwrap()
+        .text()
+        .await
+        .unwrap();
+    assert!(shown.contains("0 of 3 steps") && shown.contains("http-equiv=\"refresh\""));
+
+    let refused = post("0").await.unwrap();
+    assert!(refused.status().is_redirection());
+    let back = refused.headers()["location"]
+        .to_str()
+        .unwrap()
+        .replace(&server.url(""), "");
+    let shown = server
+        .get(&back)
+        .header("cookie", guest.cookie())
+        .send()
+        .await
+        .unwrap()
+        .text()
+        .await
+        .unwrap();
+    assert!(
+        shown.contains("The number of steps is a whole number from 1 to 1000."),
+        "{back}"
+    );
+}
+
+#[tokio::test]
+async fn unknown_jobs_are_404_in_json_and_as_a_page() {
+    let server = Server::start().await;
+    let guest = server.guest().await;
+    for path in [
+        "/api/jobs/00000000-0000-0000-0000-000000000000",
+        "/api/jobs/nonsense/events",
+        "/api/jobs/nonsense",
+    ] {
+        let response = server
+            .get(path)
+            .header("authorization", guest.bearer())
+            .send()
+            .await
+            .unwrap();
+        assert_eq!(response.status(), 404, "{path}");
+        assert!(response.json::<Value>().await.unwrap()["error"].is_string());
+    }
+    for path in [
+        "/progress/00000000-0000-0000-0000-000000000000",
+        "/progress/nonsense",
+    ] {
+        let response = server.get(path).send().await.unwrap();
+        assert_eq!(response.status(), 404, "{path}");
+        assert!(
+            response
+                .text()
+                .await
+                .unwrap()
+                .contains("There is no job under this address")
+        );
+    }
+}
+
+#[tokio::test]
+async fn more_jobs_than_may_wait_are_429_with_words() {
+    let server = Server::with(|settings| settings.max_jobs = 1).await;
+    let guest = server.guest().await;
+    let owner = guest.id.parse().unwrap();
+    let long = Countdown {
+        steps: 1_000,
+        step: std::time::Duration::from_secs(10),
+    };
+    for _ in 0..65 {
+        server.state.jobs.countdown(owner, long).unwrap();
+    }
+    let form = [("kind", "countdown"), ("steps", "1"), ("step_ms", "10")];
+    let response = server
+        .post("/api/jobs/start", &form)
+        .header("authorization", guest.bearer())
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(response.status(), 429);
+    assert!(response.headers().contains_key("retry-after"));
+    assert!(
+        response.json::<Value>().await.unwrap()["error"]
+            .as_str()
+            .unwrap()
+            .contains("wait")
+    );
+}

@@ -1,0 +1,316 @@
+//! A server of one's own for each test, and plain clients: an SSE reader written from the standard, tungstenite sockets.
+
+use std::{net::SocketAddr, time::Duration};
+
+use futures::{SinkExt, StreamExt};
+use reqwest::{
+    Client, RequestBuilder, Response,
+    header::{HeaderMap, HeaderName, HeaderValue},
+};
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::oneshot,
+    task::JoinHandle,
+    time::timeout,
+};
+use tokio_tungstenite::{
+    MaybeTlsStream, WebSocketStream, connect_async,
+    tungstenite::{Message, client::IntoClientRequest},
+};
+use wirewise::{
+    server::{self, AppState},
+    settings::Settings,
+};
+
+/// Nothing in these tests takes this long; it ends a test that waits in vain.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A running server. It ends when it is dropped.
+pub struct Server {
+    pub addr: SocketAddr,
+    pub state: AppState,
+    pub http: Client,
+    shutdown: Option<oneshot::Sender<()>>,
+    pub ended: JoinHandle<()>,
+    pub folder: TempDir,
+}
+
+impl Server {
+    pub async fn start() -> Self {
+        Self::with(|_| {}).await
+    }
+
+    /// Prices stand still unless a test moves them; everything else is as by default, but for what the test changes.
+    pub async fn with(change: impl FnOnce(&mut Settings)) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(folder.path().join("site/pkg")).unwrap();
+        let mut settings = Settings::defaults();
+        settings.site_root = folder.path().join("site");
+        settings.data_dir = folder.path().join("data");
+        settings.feed = "simulated:1".parse().unwrap();
+        settings.tick_ms = 86_400_000;
+        settings.max_connections_per_ip = 0;
+        settings.requests_per_second = 1_000_000;
+        change(&mut settings);
+        let state = AppState::open(settings).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        let (shutdown, asked) = oneshot::channel::<()>();
+        let ended = tokio::spawn(server::run(listener, state.clone(), async move {
+            let _ = asked.await;
+        }));
+        let http = Client::builder()
+            .redirect(reqwest::redirect::Policy::none())
+            .build()
+            .unwrap();
+        Self {
+            addr,
+            state,
+            http,
+            shutdown: Some(shutdown),
+            ended,
+            folder,
+        }
+    }
+
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.addr)
+    }
+
+    pub fn get(&self, path: &str) -> RequestBuilder {
+        self.http.get(self.url(path))
+    }
+
+    pub fn post(&self, path: &str, form: &[(&str, &str)]) -> RequestBuilder {
+        let pairs: Vec<String> = form
+            .iter()
+            .map(|(name, value)| format!("{name}={}", percent_encoded(value)))
+            .collect();
+        let request = self
+            .http
+            .post(self.url(path))
+            .header("content-type", "application/x-www-form-urlencoded");
+        request.body(pairs.join("&"))
+    }
+
+    /// A new guest.
+    pub async fn guest(&self) -> Guest {
+        let answer: Value = self
+            .post("/api/session/guest", &[])
+            .send()
+            .await
+            .unwrap()
+            .json()
+            .await
+            .unwrap();
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        Guest {
+            id: text(&answer["user"]["id"]),
+            token: text(&answer["token"]),
+        }
+    }
+
+    /// An event stream that must be accepted.
+    pub async fn stream(&self, path: &str, headers: &[(&str, &str)]) -> Events {
+        let mut request = self.get(path);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let response = request.send().await.unwrap();
+        assert_eq!(response.status(), 200, "{path}");
+        Events {
+            response,
+            buffer: Vec::new(),
+            head: None,
+        }
+    }
+
+    /// A socket; the upgrade must be accepted.
+    pub async fn socket(&self, path: &str, headers: &[(&str, &str)]) -> Socket {
+        let mut request = format!("ws://{}{path}", self.addr)
+            .into_client_request()
+            .unwrap();
+        request.headers_mut().extend(
+            headers
+                .iter()
+                .map(|(name, value)| {
+                    (
+                        HeaderName::try_from(*name).unwrap(),
+                        HeaderValue::from_str(value).unwrap(),
+                    )
+                })
+                .collect::<HeaderMap>(),
+        );
+        Socket(connect_async(request).await.unwrap().0)
+    }
+
+    /// The chat, welcomed.
+    pub async fn chat(&self, guest: &Guest) -> Socket {
+        let mut socket = self
+            .socket("/api/chat/socket", &[("authorization", &guest.bearer())])
+            .await;
+        assert_eq!(socket.next_json().await["type"], "welcome");
+        socket
+    }
+
+    /// Asks the server to leave.
+    pub fn leave(&mut self) {
+        let _ = self.shutdown.take().unwrap().send(());
+    }
+}
+
+pub struct Guest {
+    pub id: String,
+    pub token: String,
+}
+
+impl Guest {
+    pub fn bearer(&self) -> String {
+        format!("Bearer {}", self.token)
+    }
+
+    pub fn cookie(&self) -> String {
+        format!("wirewise_session={}", self.token)
+    }
+}
+
+/// An event as a browser would dispatch it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Event {
+    pub id: Option<String>,
+    pub name: String,
+    pub data: Value,
+}
+
+impl Event {
+    pub fn offset(&self) -> u64 {
+        self.id
+            .as_ref()
+            .unwrap()
+            .split_once('-')
+            .unwrap()
+            .1
+            .parse()
+            .unwrap()
+    }
+}
+
+pub struct Events {
+    pub response: Response,
+    pub buffer: Vec<u8>,
+    /// What came before the first event.
+    pub head: Option<String>,
+}
+
+impl Events {
+    /// The next event, or `None` at the end of the stream.
+    pub async fn next(&mut self) -> Option<Event> {
+        loop {
+            while let Some(end) = self.buffer.windows(2).position(|pair| pair == b"\n\n") {
+                let block: Vec<u8> = self.buffer.drain(..end + 2).collect();
+                let block = String::from_utf8(block).unwrap();
+                if let Some(event) = parse(&block) {
+                    return Some(event);
+                }
+                self.head.get_or_insert(block);
+            }
+            let chunk = timeout(PATIENCE, self.response.chunk())
+                .await
+                .expect("the stream goes on or ends");
+            self.buffer.extend_from_slice(&chunk.ok()??);
+        }
+    }
+
+    pub async fn expect(&mut self, name: &str) -> Event {
+        let event = self.next().await.expect("the stream goes on");
+        assert_eq!(event.name, name, "{event:?}");
+        event
+    }
+
+    /// Everything up to the end.
+    pub async fn rest(mut self) -> Vec<Event> {
+        let mut events = vec![];
+        while let Some(event) = self.next().await {
+            events.push(event);
+        }
+        events
+    }
+}
+
+/// One block between blank lines; `None` when it dispatches nothing (comments, `retry`).
+pub fn parse(block: &str) -> Option<Event> {
+    let field = |name: &str| {
+        block
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
+    };
+    let data = serde_json::from_str(field("data")?).unwrap();
+    Some(Event {
+        id: field("id").map(str::to_owned),
+        name: field("event").unwrap_or("message").into(),
+        data,
+    })
+}
+
+pub struct Socket(pub WebSocketStream<MaybeTlsStream<TcpStream>>);
+
+impl Socket {
+    pub async fn send(&mut self, message: &Value) {
+        self.send_text(message.to_string()).await;
+    }
+
+    pub async fn send_text(&mut self, text: impl Into<String>) {
+        self.0
+            .send(Message::Text(text.into().into()))
+            .await
+            .unwrap();
+    }
+
+    /// The next text message.
+    pub async fn next_json(&mut self) -> Value {
+        loop {
+            match timeout(PATIENCE, self.0.next())
+                .await
+                .expect("a message comes")
+                .expect("the socket is open")
+                .unwrap()
+            {
+                Message::Text(text) => return serde_json::from_str(&text).unwrap(),
+                Message::Close(close) => panic!("closed: {close:?}"),
+                _ => {}
+            }
+        }
+    }
+
+    /// Skips to the next message of this type.
+    pub async fn next_of(&mut self, kind: &str) -> Value {
+        loop {
+            let message = self.next_json().await;
+            if message["type"] == kind {
+                return message;
+            }
+        }
+    }
+
+    /// Skips to the close: code and reason.
+    pub async fn closed(&mut self) -> (u16, String) {
+        loop {
+            match timeout(PATIENCE, self.0.next())
+                .await
+                .expect("the socket closes")
+            {
+                Some(Ok(Message::Close(Some(frame)))) => {
+                    return (frame.code.into(), frame.reason.to_string());
+                }
+                Some(Ok(_)) => {}
+                other => panic!("no close frame but {other:?}"),
+            }
+        }
+    }
+}
+
+fn percent_encoded(text: &str) -> String {
+    text.bytes().map(|byte| format!("%{byte:02X}")).collect()
+}
