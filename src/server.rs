@@ -153,6 +153,8 @@ pub fn router(state: AppState) -> Router {
         .method_not_allowed_fallback(answer::wrong_method)
         .layer(from_fn(answer::map_server_function_errors))
         .layer(from_fn_with_state(state.clone(), limits::limit_requests));
+    // What renders pages spawns its tasks through this; a second router in the same process finds it set already.
+    let _ = any_spawner::Executor::init_tokio();
     // Every page renders in one way (`SsrMode::Async`), so one handler serves them all; the app's own router decides.
     let pages = Router::new()
         .fallback(assets::file_or_page)

@@ -86,16 +86,20 @@ impl Parser {
     }
 }
 
+/// Numbers that are exact in binary: whether a JSON parser rounds the last digit right is not the question here.
+fn eighths() -> impl Strategy<Value = Vec<f64>> {
+    proptest::collection::vec(
+        (-1_000_000_000..1_000_000_000_i32).prop_map(|number| f64::from(number) / 8.0),
+        0..5,
+    )
+}
+
 fn sample() -> impl Strategy<Value = Sample> {
     prop_oneof![
         any::<String>().prop_map(|text| Sample::Text { text }),
         // Line ends of every kind are what breaks a naive encoder.
         "[\r\n\u{2028}: \u{0}a-z]{0,40}".prop_map(|text| Sample::Text { text }),
-        (
-            proptest::collection::vec(-1.0e9..1.0e9_f64, 0..5),
-            any::<u64>()
-        )
-            .prop_map(|(list, at)| Sample::Numbers { list, at }),
+        (eighths(), any::<u64>()).prop_map(|(list, at)| Sample::Numbers { list, at }),
     ]
 }
 

@@ -200,9 +200,9 @@ async fn a_waiting_reader_is_woken_by_an_event_and_by_the_end() {
         loop {
             match reader.take(usize::MAX) {
                 Pending::Ended => return seen,
+                Pending::Nothing => reader.changed().await,
                 pending => seen.extend(read(&pending)),
             }
-            reader.changed().await;
         }
     });
     topic.publish(1, &event(1, 1));
