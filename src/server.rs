@@ -149,6 +149,7 @@ pub fn router(state: AppState) -> Router {
         .merge(collab::server::routes())
         .merge(server_functions(&state))
         .route("/api", get(answer::unknown_path))
+        .route("/api/", any(answer::unknown_path))
         .route("/api/{*path}", any(answer::unknown_path))
         .method_not_allowed_fallback(answer::wrong_method)
         .layer(from_fn(answer::map_server_function_errors))

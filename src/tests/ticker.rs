@@ -1,5 +1,7 @@
 //! The price stream: what opens it, how it goes on after a break, what is refused.
 
+use std::collections::HashMap;
+
 use serde_json::Value;
 
 use super::support::{Event, Server, parse};
@@ -65,21 +67,43 @@ async fn a_client_that_asks_for_compression_gets_none_on_a_stream() {
 
 #[tokio::test]
 async fn resuming_while_prices_run_leaves_no_gap_and_no_duplicate() {
-    let server = Server::with(|settings| settings.tick_ms = 1).await;
+    let server = Server::start().await;
+    let ticker = server.state.ticker.clone();
+    let publisher = tokio::spawn(async move {
+        for at in 0..300 {
+            ticker.step(at);
+            tokio::time::sleep(std::time::Duration::from_millis(3)).await;
+        }
+    });
     let mut events = server.stream(EVENTS, &[]).await;
-    let (_, mut offset) = opened(&mut events).await;
-    let mut id = String::new();
-    for round in 0..40 {
+    events.expect("hello").await;
+    let snapshot = events.expect("snapshot").await;
+    let quote = |data: &Value| {
+        (
+            data["symbol"].as_str().unwrap().to_owned(),
+            data["price"].as_f64().unwrap(),
+        )
+    };
+    let mut held: HashMap<String, f64> = snapshot.data["quotes"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(quote)
+        .collect();
+    let (mut id, mut offset, mut round) = (snapshot.id.clone().unwrap(), snapshot.offset(), 0);
+    while !publisher.is_finished() || offset < server.state.ticker.first_prices().position.offset {
+        let behind = server.state.ticker.first_prices().position.offset - offset;
         // A different number of events each time, so that cuts fall at different places.
-        for _ in 0..(round * 7) % 31 + 1 {
+        for _ in 0..((round * 7) % 31 + 1).min(behind) {
             let price = events.expect("price").await;
-            assert_eq!(
-                price.offset(),
-                offset + 1,
-                "an unfiltered stream that keeps up sees every offset"
-            );
+            assert!(price.offset() > offset, "{} after {offset}", price.offset());
+            let (symbol, value) = quote(&price.data);
+            held.insert(symbol, value);
             offset = price.offset();
             id = price.id.unwrap();
+            if offset == server.state.ticker.first_prices().position.offset {
+                break;
+            }
         }
         drop(events);
         // The header and the query in turn.
@@ -92,9 +116,19 @@ async fn resuming_while_prices_run_leaves_no_gap_and_no_duplicate() {
             }
         };
         let hello = events.expect("hello").await;
-        assert_eq!(hello.data["recovered"], true);
-        assert_eq!(hello.id.as_deref(), Some(id.as_str()));
+        assert_eq!(
+            (&hello.data["recovered"], hello.id.as_deref()),
+            (&true.into(), Some(id.as_str()))
+        );
+        round += 1;
     }
+    let newest = server.state.ticker.first_prices().quotes;
+    let newest: HashMap<String, f64> = newest
+        .into_iter()
+        .map(|quote| (quote.symbol, quote.price))
+        .collect();
+    assert!(round > 5, "only {round} cuts");
+    assert_eq!(held, newest);
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use std::{
 
 use axum::{Extension, Json, Router, extract::State, response::Response, routing::get};
 use serde::Deserialize;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
 use super::{
     SYMBOLS_ROUTE,
@@ -55,7 +55,7 @@ impl Ticker {
 
     /// Moves the market every `tick` until the server leaves.
     pub async fn run(self, tick: Duration, drain: Drain) {
-        let mut ticks = interval(tick);
+        let mut ticks = interval_at(Instant::now() + tick, tick);
         // After a pause of the machine the market goes on; it does not catch up in a burst.
         ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
         loop {
