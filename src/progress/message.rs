@@ -102,11 +102,11 @@ impl Progress {
     /// Full percent, 0 to 100; `None` while the total is not known.
     pub fn percent(&self) -> Option<u64> {
         let total = self.total?;
-        Some(if total == 0 {
-            100
-        } else {
-            self.done.min(total) * 100 / total
-        })
+        Some(
+            (self.done.min(total) * 100)
+                .checked_div(total)
+                .unwrap_or(100),
+        )
     }
 }
 

@@ -1,5 +1,11 @@
 //! Integration tests: a real server on port 0, real connections, and the whole contract on one screen (`wire_format`).
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "in a test an unwrap is an assertion, in its helpers too"
+)]
+
 mod api;
 mod chat;
 mod collab;

@@ -246,7 +246,7 @@ proptest! {
         steps in steps(), capacity in 1..60_usize, filtered in any::<bool>(),
     ) {
         let topic = Topic::new(Delivery::LatestPerKey, capacity);
-        let wanted = move |key: &u8| !filtered || key % 2 == 0;
+        let wanted = move |key: &u8| !filtered || key.is_multiple_of(2);
         let mut newest = HashMap::new();
         let mut client = Client { held: HashMap::new(), position: topic.head() };
         let (mut reader, _) = recovered(topic.resume(Some(&client.position), wanted));
