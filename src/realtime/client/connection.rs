@@ -1,6 +1,6 @@
 //! The driver: feeds the state machine, executes its actions, keeps its one timer, and listens to the window.
 //!
-//! Not generic: an event stream and a socket differ by their [`Transport`] alone, and status line and inspector take any
+//! Not generic: an event stream and a socket differ by their `Transport` alone, and status line and inspector take any
 //! [`Connection`].
 
 use std::{cell::RefCell, collections::VecDeque, rc::Rc};
