@@ -26,8 +26,9 @@ where
     Q: Clone + Send + Sync + 'static,
     T: Clone + Serialize + DeserializeOwned + Send + Sync + 'static,
 {
-    let find = move || use_context::<FirstState<Q, T>>().map(|state| (state.0)(query));
-    SharedValue::new(find).into_inner()
+    // In a tuple, as `[…]`: where `T` is itself an option, JSON's `null` could not tell its `None` from ours.
+    let find = move || use_context::<FirstState<Q, T>>().map(|state| ((state.0)(query),));
+    SharedValue::new(find).into_inner().map(|(state,)| state)
 }
 
 /// Sets the status of the page that is being rendered; nothing in the browser.

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{Parser, error::Error};
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
@@ -15,7 +15,15 @@ use wirewise::{
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let settings = Settings::parse();
+    let settings = match Settings::try_parse() {
+        Ok(settings) => settings,
+        Err(error) if error.use_stderr() => {
+            eprintln!("wirewise: {}", one_sentence(&error));
+            return ExitCode::FAILURE;
+        }
+        // `--help` and `--version`.
+        Err(error) => error.exit(),
+    };
     start_logging(&settings);
     match serve(settings).await {
         Ok(()) => ExitCode::SUCCESS,
@@ -45,6 +53,18 @@ async fn serve(settings: Settings) -> Result<(), String> {
     println!("Wirewise listens on http://{addr}");
     server::run(listener, state, shutdown).await;
     Ok(())
+}
+
+/// What clap says in several lines: which setting, what it was given, what it takes.
+fn one_sentence(error: &Error) -> String {
+    let words = error.to_string();
+    let paragraph = words.split("\n\n").next().unwrap_or_default();
+    let paragraph = paragraph.trim_start_matches("error: ");
+    let sentence = paragraph.split_whitespace().collect::<Vec<_>>().join(" ");
+    format!(
+        "{}. --help lists every setting.",
+        sentence.trim_end_matches('.')
+    )
 }
 
 fn start_logging(settings: &Settings) {

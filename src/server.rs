@@ -16,12 +16,13 @@ use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use serde::Serialize;
 use tokio::net::TcpListener;
 use tower_http::{
+    catch_panic::CatchPanicLayer,
     compression::CompressionLayer,
     trace::{DefaultOnResponse, TraceLayer},
 };
 
 use crate::{
-    api::{ApiError, answer, limits, limits::Limits, origin},
+    api::{ApiError, answer, limits, limits::Limits, origin, panicked},
     app::shell,
     assets::{self, Assets},
     chat::{self, server::Chat},
@@ -29,12 +30,13 @@ use crate::{
     first_state::{FirstState, PageStatus},
     progress::{self, runner::Jobs},
     realtime::{
+        contract::ALIVE_ROUTE,
         message::{Limits as SocketLimits, SocketControl},
         server::{Drain, Realtime, connection_id, listen, socket::TEXT_BYTES},
     },
     session::{
         self, User,
-        server::{Session, Sessions},
+        token::{Session, Sessions},
     },
     settings::Settings,
     ticker::{self, server::Ticker},
@@ -153,6 +155,7 @@ pub fn router(state: AppState) -> Router {
         .route("/api/{*path}", any(answer::unknown_path))
         .method_not_allowed_fallback(answer::wrong_method)
         .layer(from_fn(answer::map_server_function_errors))
+        .layer(CatchPanicLayer::custom(panicked::in_json))
         .layer(from_fn_with_state(state.clone(), limits::limit_requests));
     // What renders pages spawns its tasks through this; a second router in the same process finds it set already.
     let _ = any_spawner::Executor::init_tokio();
@@ -163,13 +166,14 @@ pub fn router(state: AppState) -> Router {
             state.clone(),
             session::server::for_pages,
         ))
-        .layer(middleware::map_response(page_headers));
+        .layer(middleware::map_response(page_headers))
+        .layer(CatchPanicLayer::custom(panicked::as_page));
     Router::new()
         .merge(api)
         .merge(pages)
         .layer(CompressionLayer::new())
         .layer(from_fn_with_state(state.clone(), origin::check))
-        .route("/healthz", get(async || "alive\n"))
+        .route(ALIVE_ROUTE, get(async || "alive\n"))
         .route("/readyz", get(ready))
         .route("/metrics", get(async || prometheus().render()))
         .layer(middleware::map_response(security_headers))

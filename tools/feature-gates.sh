@@ -1,16 +1,30 @@
 #!/bin/sh
-# Feature gates stand on modules and imports, and on hydrate(): never on a statement, so that a reader need not compile in
-# their head. Prints every gate that stands elsewhere.
-status=0
-for file in $(find src -name '*.rs'); do
-    awk -v file="$file" '
-        /^[[:space:]]*#!?\[cfg\(.*feature/ { waiting = FNR; next }
-        waiting && /^[[:space:]]*#\[/ { next }
-        waiting {
-            if ($0 !~ /^[[:space:]]*(pub(\([a-z]+\))? )?(mod|use) / && $0 !~ /^pub fn hydrate\(\)/) { print file ":" waiting ": " $0; bad = 1 }
-            waiting = 0
-        }
-        END { exit bad }' "$file" || status=1
-done
-[ $status -eq 0 ] || echo "A feature gate stands on something other than a module, an import or hydrate()."
-exit $status
+# Feature gates stand on modules and imports, and on hydrate() in lib.rs: never on a statement, so that a reader need not
+# compile in their head. Prints every gate that stands elsewhere. A folder may be named; it is src without one.
+find "${1:-src}" -name '*.rs' -exec awk '
+    function offend(line) { print FILENAME ":" gate ": " line; bad = 1 }
+    function judge(line) {
+        if (line ~ /^[[:space:]]*(pub(\([a-z]+\))?[[:space:]]+)?(mod|use)[[:space:]]/) return
+        if (FILENAME ~ /(^|\/)lib\.rs$/ && line ~ /^pub fn hydrate\(\)/) return
+        offend(line)
+    }
+    FNR == 1 { waiting = 0 }
+    /^[[:space:]]*\/\// { next }
+    # An attribute of its own; what it gates stands behind it or on a later line.
+    /^[[:space:]]*#\[cfg\(.*feature/ {
+        gate = FNR
+        rest = $0
+        sub(/^[[:space:]]*#\[cfg\([^]]*\)\][[:space:]]*/, "", rest)
+        if (rest == $0) { offend($0); next }
+        if (rest == "") waiting = 1
+        else judge(rest)
+        next
+    }
+    # Any other place for one: cfg!, cfg_attr, cfg_if, an inner attribute, a cfg over several lines.
+    /feature[[:space:]]*=[[:space:]]*"/ || /cfg_if/ { gate = FNR; offend($0); next }
+    waiting && (/^[[:space:]]*$/ || /^[[:space:]]*#\[/) { next }
+    waiting { judge($0); waiting = 0 }
+    END { exit bad }
+' {} + && exit 0
+echo "A feature gate stands on something other than a module, an import or hydrate()." >&2
+exit 1

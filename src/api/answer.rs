@@ -42,7 +42,13 @@ impl IntoResponse for ApiError {
 
 /// Gives server functions' errors the status they name; browsers' form posts keep their redirect.
 pub async fn map_server_function_errors(request: Request, next: Next) -> Response {
-    let response = next.run(request).await;
+    let mut response = next.run(request).await;
+    // Back on the form after a success, an empty query is left over from removing the error of the time before.
+    let target = response.headers().get(header::LOCATION);
+    let bare = target.and_then(|target| target.as_bytes().strip_suffix(b"?"));
+    if let Some(bare) = bare.and_then(|bare| HeaderValue::from_bytes(bare).ok()) {
+        response.headers_mut().insert(header::LOCATION, bare);
+    }
     if response.status() != StatusCode::INTERNAL_SERVER_ERROR
         || !response.headers().contains_key(SERVER_FN_ERROR_HEADER)
     {

@@ -9,6 +9,8 @@ pub mod answer;
 pub mod limits;
 #[cfg(feature = "ssr")]
 pub mod origin;
+#[cfg(feature = "ssr")]
+pub mod panicked;
 
 use leptos::{
     prelude::{FromServerFnError, ServerFnErrorErr},

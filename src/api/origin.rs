@@ -16,7 +16,7 @@ use super::ApiError;
 use crate::{
     realtime::{contract::StreamContract, server::listen::ConnectionHandle},
     server::AppState,
-    session::server::carries_credentials,
+    session::credentials::carries_credentials,
     ticker::{SYMBOLS_ROUTE, message::TickerEvents},
 };
 

@@ -51,10 +51,7 @@ use crate::{
         },
     },
     server::{AppState, welcome},
-    session::{
-        User,
-        server::{Session, SocketSession},
-    },
+    session::{User, server::SocketSession, token::Session},
 };
 
 /// Rooms one socket may be in.

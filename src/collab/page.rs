@@ -13,7 +13,6 @@ use crate::{
     chat::page::{Avatar, restart_with_a_new_name},
     first_state::{PageStatus, first_state},
     realtime::client::{Socket, SocketEvent, StatusLine, use_socket},
-    session::User,
 };
 
 /// The route.
@@ -69,20 +68,28 @@ impl Peers {
         ))
     }
 
+    /// Whoever is shown already keeps their signal: a keyed row never looks for another one.
     fn replace(self, peers: Vec<Peer>) {
-        self.0.set(
-            peers
-                .into_iter()
-                .map(|peer| (peer.id, RwSignal::new(peer)))
-                .collect(),
-        );
+        let signal_of = |peer: Peer| {
+            let id = peer.id;
+            match self.find(id) {
+                Some(known) => {
+                    known.set(peer);
+                    (id, known)
+                }
+                None => (id, RwSignal::new(peer)),
+            }
+        };
+        self.0.set(peers.into_iter().map(signal_of).collect());
     }
 
     fn enter(self, peer: Peer) {
-        self.0.update(|peers| {
-            peers.retain(|(id, _)| *id != peer.id);
-            peers.push((peer.id, RwSignal::new(peer)));
-        });
+        match self.find(peer.id) {
+            Some(known) => known.set(peer),
+            None => self
+                .0
+                .update(|peers| peers.push((peer.id, RwSignal::new(peer)))),
+        }
     }
 
     fn leave(self, gone: PeerId) {
@@ -90,15 +97,16 @@ impl Peers {
     }
 
     fn place(self, moved: PeerId, place: Option<(f32, f32)>) {
-        let peer = self.0.with_untracked(|peers| {
-            peers
-                .iter()
-                .find(|(id, _)| *id == moved)
-                .map(|(_, peer)| *peer)
-        });
-        if let Some(peer) = peer {
+        if let Some(peer) = self.find(moved) {
             peer.update(|peer| (peer.x, peer.y) = place.unzip());
         }
+    }
+
+    fn find(self, wanted: PeerId) -> Option<RwSignal<Peer>> {
+        self.0.with_untracked(|peers| {
+            let found = peers.iter().find(|(id, _)| *id == wanted);
+            found.map(|(_, peer)| *peer)
+        })
     }
 
     fn take(self, event: BoardEvent) {
@@ -146,7 +154,7 @@ fn Board(document: String) -> impl IntoView {
         <ul class="people" aria-label="On this board">
             <li>{move || visitor.get().map(|user| view! { <Avatar color=user.color/><span>{format!("{} (you)", user.name)}</span> })}</li>
             <For each=here key=|(id, _)| *id let:entry>
-                <li data-test="peer"><Avatar color=entry.1.get_untracked().user.color/><span>{entry.1.get_untracked().user.name}</span></li>
+                <li data-test="peer">{move || entry.1.with(|peer| view! { <Avatar color=peer.user.color.clone()/><span>{peer.user.name.clone()}</span> })}</li>
             </For>
         </ul>
     }
@@ -206,8 +214,10 @@ fn Surface(socket: Socket<BoardSocket>, peers: Peers) -> impl IntoView {
 #[component]
 fn Pointer(peer: RwSignal<Peer>) -> impl IntoView {
     let percent = |part: Option<f32>| part.map(|part| format!("{}%", part * 100.0));
-    let User { name, color, .. } = peer.get_untracked().user;
-    let label = name.clone();
+    // A memo: a move, which is frequent, does not touch name and colour.
+    let user = Memo::new(move |_| peer.with(|peer| peer.user.clone()));
+    let name = move || user.with(|user| user.name.clone());
+    let color = move || user.with(|user| user.color.clone());
     let hidden = move || {
         if peer.with(|peer| peer.x.is_none()) {
             "none"
@@ -217,8 +227,8 @@ fn Pointer(peer: RwSignal<Peer>) -> impl IntoView {
     };
     view! {
         <svg x=move || percent(peer.with(|peer| peer.x)) y=move || percent(peer.with(|peer| peer.y)) overflow="visible"
-            display=hidden data-test="pointer" data-name=label>
-            <path d="M0 0v18l5-4 3 7 3-1-3-7h6z" fill=color.clone() stroke="white"></path>
+            display=hidden data-test="pointer" data-name=name>
+            <path d="M0 0v18l5-4 3 7 3-1-3-7h6z" fill=color stroke="white"></path>
             <text x="14" y="30" fill=color>{name}</text>
         </svg>
     }

@@ -43,10 +43,7 @@ use crate::{
         },
     },
     server::{AppState, welcome},
-    session::{
-        User,
-        server::{Session, SocketSession},
-    },
+    session::{User, server::SocketSession, token::Session},
 };
 
 /// Pointers go out at most this often: thirty times a second looks alive, and more costs only.

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use axum::http::{StatusCode, request::Parts};
 use axum::{
     Extension, Json, Router,
     extract::State,
+    http::{StatusCode, request::Parts},
     response::{IntoResponse, Response},
     routing::get,
 };
@@ -28,7 +28,7 @@ use crate::{
         },
     },
     server::AppState,
-    session::server::Session,
+    session::token::Session,
 };
 
 pub fn routes() -> Router<AppState> {

@@ -4,9 +4,12 @@
 
 use serde::{Serialize, de::DeserializeOwned};
 
-/// Where the browser asks for a new session when its own has expired (POST; the answer sets the cookie). The one address
-/// that the kit itself knows: change it when you lift the kit into an application of your own.
+/// Where the browser asks for a new session when its own has expired (POST; the answer sets the cookie). This and
+/// [`ALIVE_ROUTE`] are the two addresses that the kit itself knows: change them when you lift the kit into an application of
+/// your own.
 pub const RENEWAL_ROUTE: &str = "/api/session/guest";
+/// Anything small that the server answers at once (GET).
+pub const ALIVE_ROUTE: &str = "/healthz";
 
 /// An event stream, server to client.
 pub trait StreamContract: Clone + PartialEq + Send + Sync + 'static {

@@ -121,6 +121,9 @@ pub enum Action {
     Ping,
     /// Load the page anew, unless that was just done.
     Reload,
+    /// Make the browser drop the connections that it keeps for later requests. After a silent death they are dead too, and
+    /// the next attempts would go out on them one by one, each in vain for [`ATTEMPT_MS`]. (A socket never reuses one.)
+    DropKept,
 }
 
 /// What the state machine is told once.
@@ -487,19 +490,20 @@ impl Machine {
         if self.deadline().is_none_or(|deadline| now < deadline) {
             return vec![];
         }
-        match (self.phase, self.policy.liveness) {
-            (Phase::Idle, _) => self.open(now),
-            (Phase::Attempt { .. } | Phase::Asking { .. }, _) => {
-                self.lost(now, random, "no answer within 10 s")
-            }
-            (Phase::Greeted { .. }, Liveness::Heartbeat) => {
-                self.lost(now, random, "the heartbeat stopped")
-            }
+        let silent = match (self.phase, self.policy.liveness) {
+            (Phase::Idle, _) => return self.open(now),
+            (Phase::Attempt { .. } | Phase::Asking { .. }, _) => "no answer within 10 s",
+            (Phase::Greeted { .. }, Liveness::Heartbeat) => "the heartbeat stopped",
             (Phase::Greeted { .. }, Liveness::Ping) if self.ping_sent_at.is_some() => {
-                self.lost(now, random, "the pong is overdue")
+                "the pong is overdue"
             }
-            (Phase::Greeted { .. }, Liveness::Ping) => self.ping(now),
+            (Phase::Greeted { .. }, Liveness::Ping) => return self.ping(now),
+        };
+        let mut actions = self.lost(now, random, silent);
+        if self.policy.liveness == Liveness::Heartbeat {
+            actions.push(Action::DropKept);
         }
+        actions
     }
 }
 

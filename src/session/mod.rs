@@ -3,9 +3,13 @@
 //! The server keeps no list of sessions: the token carries the user and is signed. It keeps the list of those that
 //! signed out (until they would have expired), on disk, so that a restart brings none back.
 
+#[cfg(feature = "ssr")]
+pub mod credentials;
 pub mod form;
 #[cfg(feature = "ssr")]
 pub mod server;
+#[cfg(feature = "ssr")]
+pub mod token;
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;

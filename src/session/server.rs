@@ -1,34 +1,24 @@
-//! Tokens, tickets, the routes of the session, and the four ways to authenticate: cookie, `Bearer`, ticket, none.
+//! The routes of the session, and how handlers learn who asks: cookie, `Bearer`, ticket, none.
 
-use std::{
-    collections::HashMap,
-    fs::{File, OpenOptions},
-    io::{self, Write},
-    path::Path,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
-    time::Duration,
-};
+use std::time::Duration;
 
 use axum::{
     Form, Json, Router,
-    extract::{FromRequestParts, Query, Request, State, rejection::FormRejection},
+    extract::{FromRequestParts, Request, State, rejection::FormRejection},
     http::{HeaderMap, HeaderValue, Uri, header, request::Parts},
     middleware::Next,
     response::{IntoResponse, Response},
     routing::post,
 };
-use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
-use cookie::{Cookie, CookieJar, Key, SameSite};
 use leptos::prelude::use_context;
-use rand::seq::IndexedRandom;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::json;
-use sha2::{Digest, Sha512};
-use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
 
 use super::{
-    GUEST_ROUTE, NAME_RULE, SIGN_IN_ROUTE, SIGN_OUT_ROUTE, SignedIn, TICKET_ROUTE, User, valid_name,
+    GUEST_ROUTE, NAME_RULE, SIGN_IN_ROUTE, SIGN_OUT_ROUTE, SignedIn, TICKET_ROUTE, User,
+    credentials::{cookie, set_cookie},
+    token::{NoSession, Session, expiry},
+    valid_name,
 };
 use crate::{
     api::{
@@ -36,253 +26,12 @@ use crate::{
         answer::{back_to_form, wants_page},
         origin::Caller,
     },
-    realtime::{close::reason, server::now_ms},
+    realtime::server::now_ms,
     server::AppState,
 };
 
-pub const COOKIE: &str = "wirewise_session";
-/// A session that is not used for this long has to be made anew.
-const LIFETIME: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 /// A page renews a session in its last days, so that whoever comes back never loses their name.
 const RENEW_BEFORE: Duration = Duration::from_secs(15 * 24 * 60 * 60);
-/// A ticket travels in an address, and addresses end up in logs: it is short-lived and works once.
-pub const TICKET_LIFETIME: Duration = Duration::from_secs(30);
-/// Unused tickets at a time; more than honest clients ever hold within 30 s.
-const TICKETS: usize = 10_000;
-
-/// A valid session.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Session {
-    #[serde(rename = "s")]
-    pub id: Uuid,
-    #[serde(rename = "u", with = "user_fields")]
-    pub user: User,
-    /// Unix milliseconds.
-    #[serde(rename = "e")]
-    pub expires: u64,
-}
-
-/// Why there is no session.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NoSession {
-    /// The request carried nothing.
-    None,
-    /// What it carried is not valid (any more): tampered with, too old, signed with another secret.
-    Expired,
-    SignedOut,
-}
-
-/// Resolves when a session ends; all connections of a session share it.
-pub type SessionEnd = Arc<CancellationToken>;
-
-/// All that the server knows of sessions. Cheap to clone; all clones are one.
-#[derive(Clone)]
-pub struct Sessions(Arc<Inner>);
-
-struct Inner {
-    key: Key,
-    /// A std mutex: it is held for map operations, and for one short write when somebody signs out.
-    state: Mutex<Known>,
-}
-
-struct Known {
-    /// Sessions that signed out and when they would have expired.
-    signed_out: HashMap<Uuid, u64>,
-    file: File,
-    tickets: HashMap<String, (Session, u64)>,
-    /// Sessions with open connections.
-    ends: HashMap<Uuid, Weak<CancellationToken>>,
-}
-
-impl Sessions {
-    /// Opens the list of those who signed out in the data folder. `secret` signs the tokens; without it one is made once
-    /// and kept beside the list.
-    pub fn open(data_dir: &Path, secret: Option<&str>) -> io::Result<Self> {
-        let key = match secret {
-            // A hash, so that a secret of any length fills the key.
-            Some(secret) => Key::from(&Sha512::digest(secret)),
-            None => Key::from(&kept_secret(&data_dir.join("secret"))?),
-        };
-        let path = data_dir.join("signed-out");
-        let listed = match std::fs::read_to_string(&path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
-            Err(error) => return Err(error),
-        };
-        let now = now_ms();
-        // A line that was cut by a crash belongs to a sign-out that was never answered.
-        let signed_out: HashMap<Uuid, u64> = listed
-            .lines()
-            .filter_map(signed_out_line)
-            .filter(|entry| entry.1 > now)
-            .collect();
-        let mut file = File::create(&path)?;
-        for (id, expires) in &signed_out {
-            writeln!(file, "{id} {expires}")?;
-        }
-        file.sync_data()?;
-        let known = Known {
-            signed_out,
-            file,
-            tickets: HashMap::new(),
-            ends: HashMap::new(),
-        };
-        Ok(Self(Arc::new(Inner {
-            key,
-            state: Mutex::new(known),
-        })))
-    }
-
-    /// A new guest with a name of their own.
-    pub fn guest(&self) -> Session {
-        let user = User::new(Uuid::new_v4(), guest_name());
-        Session {
-            id: Uuid::new_v4(),
-            user,
-            expires: expiry(),
-        }
-    }
-
-    /// The token: the session as JSON in base64, signed (HMAC-SHA-256).
-    pub fn token(&self, session: &Session) -> String {
-        let json = serde_json::to_vec(session).unwrap_or_default();
-        let mut jar = CookieJar::new();
-        jar.signed_mut(&self.0.key)
-            .add(Cookie::new(COOKIE, BASE64_URL_SAFE_NO_PAD.encode(json)));
-        jar.get(COOKIE)
-            .map(|cookie| cookie.value().to_owned())
-            .unwrap_or_default()
-    }
-
-    /// Reads a token back, or says why it counts for nothing.
-    pub fn verify(&self, token: &str) -> Result<Session, NoSession> {
-        let jar = CookieJar::new();
-        let signed = jar
-            .signed(&self.0.key)
-            .verify(Cookie::new(COOKIE, token.to_owned()));
-        let json = signed.and_then(|cookie| BASE64_URL_SAFE_NO_PAD.decode(cookie.value()).ok());
-        let session: Option<Session> = json.and_then(|json| serde_json::from_slice(&json).ok());
-        let session = session
-            .filter(|session| session.expires > now_ms())
-            .ok_or(NoSession::Expired)?;
-        if self.known().signed_out.contains_key(&session.id) {
-            Err(NoSession::SignedOut)
-        } else {
-            Ok(session)
-        }
-    }
-
-    /// A ticket for one use within [`TICKET_LIFETIME`], for clients that can send neither cookie nor header.
-    pub fn ticket(&self, session: Session) -> Result<String, ApiError> {
-        let mut known = self.known();
-        let now = now_ms();
-        if known.tickets.len() >= TICKETS {
-            known.tickets.retain(|_, (_, expires)| *expires > now);
-        }
-        if known.tickets.len() >= TICKETS {
-            return Err(ApiError::too_many(
-                "Too many tickets wait to be used.",
-                TICKET_LIFETIME.as_secs(),
-            ));
-        }
-        let ticket = format!("{:032x}", rand::random::<u128>());
-        known.tickets.insert(
-            ticket.clone(),
-            (session, now + TICKET_LIFETIME.as_millis() as u64),
-        );
-        Ok(ticket)
-    }
-
-    /// Uses a ticket up.
-    pub fn redeem(&self, ticket: &str) -> Result<Session, NoSession> {
-        let mut known = self.known();
-        let (session, expires) = known.tickets.remove(ticket).ok_or(NoSession::Expired)?;
-        if expires <= now_ms() {
-            Err(NoSession::Expired)
-        } else if known.signed_out.contains_key(&session.id) {
-            Err(NoSession::SignedOut)
-        } else {
-            Ok(session)
-        }
-    }
-
-    /// Ends a session: its token is refused from now on, its sockets and private streams end.
-    pub fn sign_out(&self, session: &Session) -> io::Result<()> {
-        let mut known = self.known();
-        writeln!(known.file, "{} {}", session.id, session.expires)?;
-        known.file.sync_data()?;
-        known.signed_out.insert(session.id, session.expires);
-        if let Some(end) = known.ends.remove(&session.id).and_then(|end| end.upgrade()) {
-            end.cancel();
-        }
-        Ok(())
-    }
-
-    /// What connections of a session watch.
-    pub fn end_of(&self, session: &Session) -> SessionEnd {
-        let mut known = self.known();
-        if let Some(end) = known.ends.get(&session.id).and_then(Weak::upgrade) {
-            return end;
-        }
-        if known.ends.len() == known.ends.capacity() {
-            known.ends.retain(|_, end| end.strong_count() > 0);
-        }
-        let end = SessionEnd::default();
-        if known.signed_out.contains_key(&session.id) {
-            end.cancel();
-        }
-        known.ends.insert(session.id, Arc::downgrade(&end));
-        end
-    }
-
-    /// Finds the session of a request: cookie, `Authorization: Bearer`, then `?ticket=`.
-    pub fn authenticate(&self, headers: &HeaderMap, uri: &Uri) -> Result<Session, NoSession> {
-        let mut outcome = Err(NoSession::None);
-        for token in cookie(headers).into_iter().chain(bearer(headers)) {
-            outcome = self.verify(&token);
-            if outcome.is_ok() {
-                return outcome;
-            }
-        }
-        match ticket_of(uri) {
-            Some(ticket) => self.redeem(&ticket),
-            None => outcome,
-        }
-    }
-
-    /// The cookie for a session.
-    pub fn cookie(&self, session: &Session, secure: bool) -> HeaderValue {
-        set_cookie(self.token(session), LIFETIME, secure)
-    }
-
-    /// A panic while the lock was held leaves every map whole.
-    fn known(&self) -> MutexGuard<'_, Known> {
-        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl NoSession {
-    /// The reason that goes with close code 4001.
-    pub fn close_reason(self) -> &'static str {
-        match self {
-            Self::None => reason::NONE,
-            Self::Expired => reason::EXPIRED,
-            Self::SignedOut => reason::SIGNED_OUT,
-        }
-    }
-}
-
-impl Session {
-    /// Resolves with the reason when this session ends.
-    pub async fn ended(&self, end: SessionEnd) -> &'static str {
-        let left = Duration::from_millis(self.expires.saturating_sub(now_ms()));
-        tokio::select! {
-            () = end.cancelled() => reason::SIGNED_OUT,
-            () = tokio::time::sleep(left) => reason::EXPIRED,
-        }
-    }
-}
-
 /// The session of an API request, or 401.
 impl FromRequestParts<AppState> for Session {
     type Rejection = ApiError;
@@ -365,13 +114,6 @@ pub fn routes() -> Router<AppState> {
         .route(SIGN_IN_ROUTE, post(sign_in))
         .route(SIGN_OUT_ROUTE, post(sign_out))
         .route(TICKET_ROUTE, post(ticket))
-}
-
-/// Whether a request carries anything that could stand for somebody.
-pub fn carries_credentials(headers: &HeaderMap, uri: &Uri) -> bool {
-    cookie(headers).is_some()
-        || headers.contains_key(header::AUTHORIZATION)
-        || ticket_of(uri).is_some()
 }
 
 async fn guest(
@@ -486,182 +228,4 @@ fn signed_in(state: &AppState, session: Session, secure: bool) -> Response {
         }),
     )
         .into_response()
-}
-
-fn expiry() -> u64 {
-    now_ms() + LIFETIME.as_millis() as u64
-}
-
-fn cookie(headers: &HeaderMap) -> Option<String> {
-    let lines = headers
-        .get_all(header::COOKIE)
-        .into_iter()
-        .filter_map(|value| value.to_str().ok());
-    let mut cookies = lines
-        .flat_map(|line| Cookie::split_parse(line.to_owned()))
-        .filter_map(Result::ok);
-    cookies
-        .find(|cookie| cookie.name() == COOKIE)
-        .map(|cookie| cookie.value().to_owned())
-}
-
-fn bearer(headers: &HeaderMap) -> Option<String> {
-    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
-    // The scheme's name is case-insensitive (RFC 9110 section 11.1).
-    let (scheme, token) = value.split_once(' ')?;
-    scheme
-        .eq_ignore_ascii_case("bearer")
-        .then(|| token.trim().to_owned())
-}
-
-fn ticket_of(uri: &Uri) -> Option<String> {
-    #[derive(Deserialize)]
-    struct Ticket {
-        ticket: Option<String>,
-    }
-    Query::<Ticket>::try_from_uri(uri).ok()?.0.ticket
-}
-
-fn set_cookie(value: String, age: Duration, secure: bool) -> HeaderValue {
-    let mut cookie = Cookie::new(COOKIE, value);
-    cookie.set_path("/");
-    cookie.set_http_only(true);
-    cookie.set_same_site(SameSite::Lax);
-    cookie.set_secure(secure);
-    cookie.set_max_age(cookie::time::Duration::try_from(age).unwrap_or_default());
-    // A signed value is base64 and punctuation that a cookie takes.
-    HeaderValue::from_str(&cookie.to_string()).unwrap_or_else(|_| HeaderValue::from_static(""))
-}
-
-/// 64 random bytes, made once; readable by the owner alone.
-fn kept_secret(path: &Path) -> io::Result<Vec<u8>> {
-    match std::fs::read(path) {
-        Ok(secret) if secret.len() >= 64 => return Ok(secret),
-        Ok(_) => {
-            tracing::warn!(path = %path.display(), "the kept secret was cut short; a new one ends all sessions")
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => return Err(error),
-    }
-    let secret = Key::generate().master().to_vec();
-    let mut options = OpenOptions::new();
-    options.write(true).create(true).truncate(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let mut file = options.open(path)?;
-    file.write_all(&secret)?;
-    file.sync_all()?;
-    Ok(secret)
-}
-
-fn signed_out_line(line: &str) -> Option<(Uuid, u64)> {
-    let (id, expires) = line.split_once(' ')?;
-    Some((id.parse().ok()?, expires.parse().ok()?))
-}
-
-fn guest_name() -> String {
-    const FIRST: [&str; 12] = [
-        "Amber", "Brisk", "Calm", "Clever", "Gentle", "Lucky", "Mellow", "Nimble", "Quiet",
-        "Sunny", "Swift", "Witty",
-    ];
-    const SECOND: [&str; 12] = [
-        "Badger", "Falcon", "Finch", "Gecko", "Heron", "Lynx", "Marten", "Otter", "Panda", "Raven",
-        "Seal", "Wren",
-    ];
-    let mut random = rand::rng();
-    let mut pick = |names: &[&'static str]| names.choose(&mut random).copied().unwrap_or_default();
-    format!("{} {}", pick(&FIRST), pick(&SECOND))
-}
-
-/// A token carries id and name; the colour follows from the id.
-mod user_fields {
-    use super::*;
-
-    pub fn serialize<S: serde::Serializer>(user: &User, serializer: S) -> Result<S::Ok, S::Error> {
-        (user.id, &user.name).serialize(serializer)
-    }
-
-    pub fn deserialize<'de, D: serde::Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<User, D::Error> {
-        let (id, name) = <(Uuid, String)>::deserialize(deserializer)?;
-        Ok(User::new(id, name))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn sessions(folder: &tempfile::TempDir) -> Sessions {
-        Sessions::open(folder.path(), None).unwrap()
-    }
-
-    #[test]
-    fn a_token_is_read_back_after_a_restart_and_no_other_is() {
-        let folder = tempfile::tempdir().unwrap();
-        let session = sessions(&folder).guest();
-        let token = sessions(&folder).token(&session);
-        assert_eq!(sessions(&folder).verify(&token), Ok(session));
-        for index in 0..token.len() {
-            let mut tampered = token.clone().into_bytes();
-            tampered[index] = if tampered[index] == b'A' { b'B' } else { b'A' };
-            let tampered = String::from_utf8(tampered).unwrap();
-            assert_eq!(
-                sessions(&folder).verify(&tampered),
-                Err(NoSession::Expired),
-                "byte {index}"
-            );
-        }
-    }
-
-    #[test]
-    fn an_old_session_is_refused() {
-        let folder = tempfile::tempdir().unwrap();
-        let sessions = sessions(&folder);
-        let session = Session {
-            expires: now_ms() - 1,
-            ..sessions.guest()
-        };
-        assert_eq!(
-            sessions.verify(&sessions.token(&session)),
-            Err(NoSession::Expired)
-        );
-    }
-
-    #[test]
-    fn signing_out_holds_after_a_restart() {
-        let folder = tempfile::tempdir().unwrap();
-        let first = sessions(&folder);
-        let (gone, kept) = (first.guest(), first.guest());
-        let end = first.end_of(&gone);
-        first.sign_out(&gone).unwrap();
-        assert!(end.is_cancelled());
-        let second = sessions(&folder);
-        assert_eq!(
-            second.verify(&first.token(&gone)),
-            Err(NoSession::SignedOut)
-        );
-        assert_eq!(second.verify(&first.token(&kept)), Ok(kept));
-    }
-
-    #[test]
-    fn a_ticket_works_once() {
-        let folder = tempfile::tempdir().unwrap();
-        let sessions = sessions(&folder);
-        let session = sessions.guest();
-        let ticket = sessions.ticket(session.clone()).unwrap();
-        assert_eq!(sessions.redeem(&ticket), Ok(session));
-        assert_eq!(sessions.redeem(&ticket), Err(NoSession::Expired));
-    }
-
-    #[test]
-    fn a_ticket_is_refused_after_its_lifetime() {
-        let folder = tempfile::tempdir().unwrap();
-        let sessions = sessions(&folder);
-        let ticket = sessions.ticket(sessions.guest()).unwrap();
-        // The clock cannot be turned, so the ticket is made older by its lifetime.
-        sessions.known().tickets.get_mut(&ticket).unwrap().1 -= TICKET_LIFETIME.as_millis() as u64;
-        assert_eq!(sessions.redeem(&ticket), Err(NoSession::Expired));
-    }
 }

@@ -13,6 +13,7 @@ mod drain;
 mod limits;
 mod progress;
 mod sessions;
+mod start;
 mod support;
 mod ticker;
 mod wire_format;

@@ -1,7 +1,7 @@
 //! The four ways to authenticate, on a stream and on a socket; names; signing out.
 
 use serde_json::{Value, json};
-use wirewise::{progress::runner::Countdown, session::server::COOKIE};
+use wirewise::{progress::runner::Countdown, session::credentials::COOKIE};
 
 use super::support::{Guest, Server};
 

@@ -51,6 +51,8 @@ struct Shared {
     /// Inputs that came while one was being executed: closing a connection can call back at once.
     pending: RefCell<VecDeque<Input>>,
     timer: RefCell<Option<Timeout>>,
+    /// On the window; they end with the component, since the driver is first made in an effect that may run again.
+    listeners: RefCell<Vec<WindowListenerHandle>>,
     signals: Signals,
 }
 
@@ -93,6 +95,7 @@ impl Signals {
             transport: RefCell::new(transport),
             pending: RefCell::default(),
             timer: RefCell::default(),
+            listeners: RefCell::default(),
             signals: self,
         }));
         driver.listen_to_window();
@@ -105,7 +108,10 @@ impl Signals {
     pub(super) fn end_on_cleanup(self) {
         on_cleanup(move || {
             if let Some(Some(driver)) = self.driver.try_update_value(Option::take) {
-                driver.take().feed(Input::Unwanted);
+                let driver = driver.take();
+                driver.feed(Input::Unwanted);
+                let listeners = driver.0.listeners.take();
+                listeners.into_iter().for_each(WindowListenerHandle::remove);
             }
         });
     }
@@ -211,6 +217,7 @@ impl Driver {
                     driver.feed(Input::SessionRenewed(probe::renew_session().await))
                 });
             }
+            Action::DropKept => probe::drop_kept_connections(),
             Action::Reload => {
                 return (!probe::reload_once())
                     .then_some("This page and the server do not fit together.");
@@ -238,15 +245,14 @@ impl Driver {
         let visible = on(|| {
             Input::Visible(document().visibility_state() == web_sys::VisibilityState::Visible)
         });
-        let handles = [
+        self.0.listeners.replace(vec![
             window_event_listener(ev::online, move |_| online()),
             window_event_listener(ev::offline, move |_| offline()),
             // Not `beforeunload`, which would close for a download too, and keeps pages out of the back-forward cache.
             window_event_listener_untyped("pagehide", move |_| hidden()),
             window_event_listener_untyped("pageshow", move |_| shown()),
             window_event_listener(ev::visibilitychange, move |_| visible()),
-        ];
-        on_cleanup(move || handles.into_iter().for_each(|handle| handle.remove()));
+        ]);
         self.feed(Input::Online(window().navigator().on_line()));
         self.feed(Input::Visible(
             document().visibility_state() == web_sys::VisibilityState::Visible,

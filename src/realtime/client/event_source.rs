@@ -46,7 +46,6 @@ pub fn use_event_source<C: StreamContract>(
         position: RefCell::new(after),
         handle: RefCell::new(Box::new(decoder::<C>(handler))),
     });
-    let owner = Owner::current();
     let driver = RefCell::new(None::<Driver>);
     Effect::new(move |previous: Option<Option<C>>| {
         let wanted = contract();
@@ -57,12 +56,7 @@ pub fn use_event_source<C: StreamContract>(
         let mut driver = driver.borrow_mut();
         let driver = driver.get_or_insert_with(|| {
             let transport = Box::new(EventSourceTransport::new::<C>(stream.clone()));
-            let start = || signals.start(POLICY, transport);
-            // Listeners end with the component, not with this run of the effect.
-            match &owner {
-                Some(owner) => owner.with(start),
-                None => start(),
-            }
+            signals.start(POLICY, transport)
         });
         match &wanted {
             Some(contract) => {

@@ -1,10 +1,12 @@
 //! What a connection asks plain requests for: why it was refused, and a new session.
 
 use gloo_net::http::Request;
-use leptos::prelude::window;
+use gloo_timers::callback::Timeout;
+use leptos::{prelude::window, task::spawn_local};
 use wasm_bindgen::JsValue;
+use web_sys::RequestCache;
 
-use crate::realtime::contract::RENEWAL_ROUTE;
+use crate::realtime::contract::{ALIVE_ROUTE, RENEWAL_ROUTE};
 
 /// Remembers that the page was just loaded anew.
 const RELOADED: &str = "wirewise-reloaded";
@@ -40,6 +42,31 @@ pub(super) async fn renew_session() -> bool {
         .send()
         .await
         .is_ok_and(|response| response.ok())
+}
+
+/// Makes the browser drop the HTTP/1.1 connections that it keeps for later requests: as many requests as it keeps connections
+/// take them all, and a request that is aborted before its answer takes its connection along. Connections that work answer
+/// in time and stay.
+pub(super) fn drop_kept_connections() {
+    /// What a browser opens to one host.
+    const KEPT: usize = 6;
+    /// Longer than a way there and back, shorter than the shortest delay before the next attempt.
+    const ANSWERS_WITHIN_MS: u32 = 300;
+    let Ok(abort) = web_sys::AbortController::new() else {
+        return;
+    };
+    let signal = abort.signal();
+    for index in 0..KEPT {
+        // Addresses of their own: a browser asks for one address once at a time.
+        let request = Request::get(&format!("{ALIVE_ROUTE}?{index}"))
+            .cache(RequestCache::NoStore)
+            .abort_signal(Some(&signal))
+            .send();
+        spawn_local(async move {
+            let _ = request.await;
+        });
+    }
+    Timeout::new(ANSWERS_WITHIN_MS, move || abort.abort()).forget();
 }
 
 /// Loads the page anew, unless that was done a moment ago. Says whether it does.

@@ -143,7 +143,6 @@ where
         wire: StoredValue::new(None),
     };
     let handler = RefCell::new(Some(handler));
-    let owner = Owner::current();
     let driver = RefCell::new(None::<Driver>);
     Effect::new(move |previous: Option<Option<C>>| {
         let wanted = contract();
@@ -167,11 +166,7 @@ where
                 protocol: C::SUBPROTOCOL,
                 listeners: None,
             });
-            let start = || signals.start(POLICY, transport);
-            match &owner {
-                Some(owner) => owner.with(start),
-                None => start(),
-            }
+            signals.start(POLICY, transport)
         });
         match &wanted {
             Some(contract) => {

@@ -1,0 +1,50 @@
+import { accessSync, constants } from 'node:fs';
+import { delimiter, join } from 'node:path';
+import { defineConfig } from '@playwright/test';
+
+// No `webServer`: each test starts a server of its own, with the flags it needs (fixtures/server.ts).
+export default defineConfig({
+  testDir: '.',
+  testMatch: ['acceptance/**/*.spec.ts', 'bugs/**/*.spec.ts'],
+  outputDir: 'test-results',
+  fullyParallel: true,
+  workers: 2,
+  // A test that passes the second time has found something.
+  retries: 0,
+  forbidOnly: !!process.env.CI,
+  reporter: 'list',
+  timeout: 60_000,
+  use: {
+    testIdAttribute: 'data-test',
+    trace: 'retain-on-failure',
+    launchOptions: {
+      executablePath: chromiumOnPath(),
+      // Containers have no user namespaces for the sandbox and no GPU; the rest keeps the browser from traffic of its own.
+      args: [
+        '--no-sandbox',
+        '--disable-gpu',
+        '--disable-quic',
+        '--no-first-run',
+        '--disable-background-networking',
+        '--disable-component-update',
+        '--disable-sync',
+      ],
+    },
+  },
+});
+
+/** The browser that is installed, else `undefined`: Playwright's own. The names are those of tools/browser.sh. */
+function chromiumOnPath(): string | undefined {
+  const names = ['chromium', 'chromium-browser', 'google-chrome', 'google-chrome-stable'];
+  const folders = (process.env.PATH ?? '').split(delimiter);
+  return names.flatMap((name) => folders.map((folder) => join(folder, name))).find(isProgram);
+}
+
+function isProgram(path: string): boolean {
+  try {
+    accessSync(path, constants.X_OK);
+    return true;
+  } catch {
+    return false;
+  }
+}

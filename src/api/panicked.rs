@@ -1,0 +1,87 @@
+//! What is answered when a handler panics: a sentence, and the connection lives on. The panic itself is in the log.
+
+use std::any::Any;
+
+use axum::{
+    http::{StatusCode, header},
+    response::{Html, IntoResponse, Response},
+};
+
+use super::ApiError;
+
+const SENTENCE: &str =
+    "Something broke on the server, and the fault is ours. It is in the server's log.";
+
+/// From an API route.
+pub fn in_json(panic: Box<dyn Any + Send>) -> Response {
+    log(panic);
+    ApiError::new(500, format!("{SENTENCE} Trying again may help.")).into_response()
+}
+
+/// From a page. Not rendered by the app, which may be what broke: it stands by itself, without scripts and styles.
+pub fn as_page(panic: Box<dyn Any + Send>) -> Response {
+    log(panic);
+    let page = format!(
+        "<!DOCTYPE html><html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" \
+         content=\"width=device-width, initial-scale=1\"><meta name=\"color-scheme\" content=\"light dark\">\
+         <title>Something broke · Wirewise</title></head><body><h1>Something broke</h1><p>{SENTENCE} Loading the page \
+         again may help; nothing you sent before is lost.</p><p><a href=\"\">Load it again</a> or go to \
+         <a href=\"/\">the guide</a>.</p></body></html>"
+    );
+    let headers = [(header::CACHE_CONTROL, "no-store")];
+    (StatusCode::INTERNAL_SERVER_ERROR, headers, Html(page)).into_response()
+}
+
+/// The panic's own words: the hook prints them too, but to standard error and in no log format.
+fn log(panic: Box<dyn Any + Send>) {
+    let words = panic.downcast_ref::<String>().map(String::as_str);
+    let words = words.or_else(|| panic.downcast_ref::<&str>().copied());
+    tracing::error!(panic = words.unwrap_or("no words"), "a handler panicked");
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::{Router, body::Body, extract::Request, routing::get};
+    use http_body_util::BodyExt;
+    use tower::ServiceExt;
+    use tower_http::catch_panic::CatchPanicLayer;
+
+    use super::*;
+
+    async fn broken() -> &'static str {
+        panic!("a bug");
+    }
+
+    async fn answer(router: Router) -> (StatusCode, String) {
+        let request = Request::get("/").body(Body::empty()).unwrap();
+        let response = router.oneshot(request).await.unwrap();
+        let status = response.status();
+        let bytes = response.into_body().collect().await.unwrap().to_bytes();
+        (status, String::from_utf8(bytes.to_vec()).unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_panic_in_the_api_is_answered_in_json() {
+        let router = Router::new()
+            .route("/", get(broken))
+            .layer(CatchPanicLayer::custom(in_json));
+        let (status, body) = answer(router).await;
+        assert_eq!(status, 500);
+        let error: ApiError = serde_json::from_str(&body).unwrap();
+        assert!(error.error.starts_with(SENTENCE));
+    }
+
+    #[tokio::test]
+    async fn a_panic_in_a_page_is_answered_with_a_page() {
+        let router = Router::new()
+            .route("/", get(broken))
+            .layer(CatchPanicLayer::custom(as_page));
+        let (status, body) = answer(router).await;
+        assert_eq!(status, 500);
+        assert!(body.starts_with("<!DOCTYPE html>") && body.contains(SENTENCE));
+        assert!(
+            !body.contains("a bug"),
+            "a panic's words are not for strangers"
+        );
+    }
+}

@@ -1,0 +1,100 @@
+//! A start that cannot succeed ends at once, with one sentence and a code that is not zero.
+
+use std::{
+    net::TcpListener,
+    path::Path,
+    process::{Command, Output},
+};
+
+use tempfile::TempDir;
+
+/// A folder with a site root that will do.
+fn folder() -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir_all(folder.path().join("site/pkg")).unwrap();
+    folder
+}
+
+fn start(folder: &Path, flags: &[&str]) -> Output {
+    let defaults = [
+        "--addr",
+        "127.0.0.1:0",
+        "--site-root",
+        "site",
+        "--data-dir",
+        "data",
+    ];
+    // A flag given twice is refused, so a test's own replace those of the same name.
+    let kept = defaults
+        .chunks(2)
+        .filter(|pair| !flags.contains(&pair[0]))
+        .flatten();
+    Command::new(env!("CARGO_BIN_EXE_wirewise"))
+        .args(kept)
+        .args(flags)
+        .current_dir(folder)
+        .output()
+        .unwrap()
+}
+
+/// The one line it ended with.
+fn refusal(folder: &Path, flags: &[&str]) -> String {
+    let output = start(folder, flags);
+    assert!(!output.status.success(), "it must not start with {flags:?}");
+    assert!(output.stdout.is_empty());
+    let words = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(words.lines().count(), 1, "{words}");
+    words
+}
+
+#[test]
+fn a_taken_port_is_said() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = taken.local_addr().unwrap().to_string();
+    let words = refusal(folder().path(), &["--addr", &addr]);
+    assert!(words.contains(&addr) && words.contains("--addr"), "{words}");
+}
+
+#[test]
+fn a_missing_site_root_is_said() {
+    let words = refusal(folder().path(), &["--site-root", "nowhere"]);
+    assert!(
+        words.contains("nowhere") && words.contains("--site-root"),
+        "{words}"
+    );
+}
+
+#[test]
+fn a_data_folder_that_cannot_be_made_or_written_is_said() {
+    let folder = folder();
+    std::fs::write(folder.path().join("file"), "in the way").unwrap();
+    for data_dir in ["file", "file/below"] {
+        let words = refusal(folder.path(), &["--data-dir", data_dir]);
+        assert!(
+            words.contains(data_dir) && words.contains("--data-dir"),
+            "{words}"
+        );
+    }
+    // Not by permissions, which the superuser does not heed: what shall be written is a folder.
+    std::fs::create_dir_all(folder.path().join("data/signed-out")).unwrap();
+    let words = refusal(folder.path(), &[]);
+    assert!(
+        words.contains("data") && words.contains("--data-dir"),
+        "{words}"
+    );
+}
+
+#[test]
+fn a_bad_setting_is_said() {
+    for (flags, needles) in [
+        (["--tick-ms", "0"], ["--tick-ms", "1..=86400000"]),
+        (["--log-format", "xml"], ["--log-format", "text, json"]),
+        (["--feed", "magic"], ["--feed", "simulated"]),
+    ] {
+        let words = refusal(folder().path(), &flags);
+        assert!(
+            needles.iter().all(|needle| words.contains(needle)),
+            "{words}"
+        );
+    }
+}

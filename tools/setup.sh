@@ -1,0 +1,51 @@
+#!/bin/sh
+# Installs what the build needs and what is missing: the wasm target, cargo-leptos, wasm-bindgen, the npm packages. What is
+# there already costs a look. `make` passes the versions and the PATH. What cannot be done ends with one sentence.
+set -eu
+cd "$(dirname "$0")/.."
+
+fail() {
+    echo "$1 Then run make again." >&2
+    exit 1
+}
+
+has() {
+    command -v "$1" >/dev/null 2>&1
+}
+
+# cargo_tool PROGRAM PACKAGE VERSION [FLAG...]: tools need not be fast, only there soon.
+cargo_tool() {
+    program=$1 package=$2 version=$3
+    shift 3
+    case "$($program --version 2>/dev/null || true)" in
+    *" $version"*) return ;;
+    esac
+    echo "Building $package $version, once; this takes some minutes."
+    CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 CARGO_PROFILE_RELEASE_OPT_LEVEL=1 \
+        cargo install "$package" --version "$version" --locked "$@" ||
+        fail "$package $version could not be installed: see cargo's words above."
+}
+
+has cargo || fail "Install Rust with rustup (https://rustup.rs)."
+has cc || fail "Install a C compiler, which Rust links with (on Debian: apt-get install build-essential)."
+has npm || fail "Install Node.js 20 or newer with npm (https://nodejs.org)."
+
+# rustup fetches the toolchain of rust-toolchain.toml by itself, unless it is told not to.
+sysroot=$(rustc --print sysroot) || fail "Install the Rust toolchain that rust-toolchain.toml names, with rustup."
+if [ ! -d "$sysroot/lib/rustlib/wasm32-unknown-unknown/lib" ]; then
+    has rustup || fail "Install rustup (https://rustup.rs): this Rust has no wasm32-unknown-unknown target."
+    rustup target add wasm32-unknown-unknown || fail "Install the target with: rustup target add wasm32-unknown-unknown."
+fi
+for component in rustfmt clippy; do
+    "cargo-${component#rust}" --version >/dev/null 2>&1 || rustup component add "$component" ||
+        fail "Install the component with: rustup component add $component."
+done
+
+cargo_tool "cargo leptos" cargo-leptos "$CARGO_LEPTOS" --features no_downloads
+cargo_tool wasm-bindgen wasm-bindgen-cli "$WASM_BINDGEN"
+
+# npm ci empties the folder first, so the copy is there only when all of it is.
+if ! cmp -s package-lock.json node_modules/.installed; then
+    npm ci --no-audit --no-fund || fail "The npm packages could not be installed: see npm's words above."
+    cp package-lock.json node_modules/.installed
+fi
