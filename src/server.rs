@@ -1,6 +1,12 @@
 //! The server: its state, its routes, its life from the first connection to the last.
 
-use std::{io, path::PathBuf, sync::OnceLock, time::Duration};
+use std::{
+    io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    path::PathBuf,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use axum::{
     Router,
@@ -25,10 +31,11 @@ use crate::{
     api::{ApiError, answer, limits, limits::Limits, origin, panicked},
     app::shell,
     assets::{self, Assets},
+    bus::{SharedBus, embedded::Embedded},
     chat::{self, server::Chat},
     collab::{self, server::Collab},
     first_state::{FirstState, PageStatus},
-    progress::{self, runner::Jobs},
+    progress::{self, race::lane::Lanes, runner::Jobs, store::JobStore},
     realtime::{
         contract::ALIVE_ROUTE,
         message::{Limits as SocketLimits, SocketControl},
@@ -53,6 +60,9 @@ pub struct AppState {
     pub sessions: Sessions,
     pub ticker: Ticker,
     pub jobs: Jobs,
+    pub lanes: Lanes,
+    /// Where this server listens, once it does.
+    address: Arc<OnceLock<SocketAddr>>,
     pub chat: Chat,
     pub collab: Collab,
 }
@@ -81,6 +91,13 @@ impl AppState {
         std::fs::create_dir_all(&settings.data_dir).map_err(no_data)?;
         let sessions =
             Sessions::open(&settings.data_dir, settings.secret.as_deref()).map_err(no_data)?;
+        let bus: SharedBus =
+            Arc::new(
+                Embedded::open(&settings.data_dir).map_err(|error| StartError::NoData {
+                    path: settings.data_dir.clone(),
+                    error: io::Error::other(error),
+                })?,
+            );
         let hash_file = site_root.join("hash.txt");
         let leptos = LeptosOptions::builder()
             .output_name("wirewise")
@@ -100,7 +117,14 @@ impl AppState {
             limits: Limits::new(&settings),
             sessions,
             ticker: Ticker::new(&settings.feed, history),
-            jobs: Jobs::new(settings.max_jobs as usize, history, drain),
+            jobs: Jobs::new(
+                settings.max_jobs as usize,
+                history,
+                JobStore::new(bus.clone()),
+                drain,
+            ),
+            lanes: Lanes::default(),
+            address: Arc::default(),
             chat: Chat::new(history),
             collab: Collab::default(),
             settings: settings.into(),
@@ -108,9 +132,28 @@ impl AppState {
     }
 }
 
+impl AppState {
+    /// Where this server can reach itself, for a race against itself.
+    pub fn own_address(&self) -> Result<SocketAddr, ApiError> {
+        let unknown = || ApiError::new(503, "The server does not listen yet. Try again.");
+        let address = *self.address.get().ok_or_else(unknown)?;
+        let ip = match address.ip() {
+            IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+            IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+            ip => ip,
+        };
+        Ok(SocketAddr::new(ip, address.port()))
+    }
+}
+
 /// Serves until `shutdown` resolves, then leaves within the drain time, whatever the clients do.
 pub async fn run(listener: TcpListener, state: AppState, shutdown: impl Future<Output = ()>) {
     let drain = state.realtime.drain().clone();
+    if let Ok(address) = listener.local_addr() {
+        let _ = state.address.set(address);
+    }
+    state.jobs.restore().await;
+    tokio::spawn(state.jobs.clone().run());
     // Before the first connection, so that none is missing from the counts.
     let _ = prometheus();
     let tick = Duration::from_millis(state.settings.tick_ms);

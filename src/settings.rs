@@ -78,6 +78,10 @@ pub struct Settings {
     #[arg(long, env = "WIREWISE_MAX_JOBS", default_value_t = 4, value_name = "JOBS", value_parser = clap::value_parser!(u32).range(1..=1_000))]
     pub max_jobs: u32,
 
+    /// The longest file that may be uploaded, in bytes or with a unit: `500MiB`.
+    #[arg(long, env = "WIREWISE_MAX_UPLOAD", default_value = "1GiB", value_name = "BYTES", value_parser = binary_units)]
+    pub max_upload: u64,
+
     /// Origins of other sites that may call the API with credentials, as in `https://app.example.com`.
     #[arg(long = "allowed-origin", env = "WIREWISE_ALLOWED_ORIGINS", value_delimiter = ',', value_name = "ORIGIN", value_parser = origin)]
     pub allowed_origins: Vec<String>,
@@ -153,6 +157,34 @@ fn milliseconds(least: u64) -> clap::builder::RangedU64ValueParser {
     clap::value_parser!(u64).range(least..=86_400_000)
 }
 
+const UNITS: [(&str, u64); 5] = [
+    ("TiB", 1 << 40),
+    ("GiB", 1 << 30),
+    ("MiB", 1 << 20),
+    ("KiB", 1 << 10),
+    ("B", 1),
+];
+
+/// A number of bytes in the largest unit that leaves it whole: `1 GiB`.
+pub fn in_binary_units(bytes: u64) -> String {
+    let whole = UNITS
+        .iter()
+        .find(|(_, size)| bytes >= *size && bytes.is_multiple_of(*size));
+    let (unit, size) = whole.unwrap_or(&UNITS[4]);
+    format!("{} {unit}", bytes / size)
+}
+
+fn binary_units(text: &str) -> Result<u64, String> {
+    let words = "a size is a whole number of bytes, or of a unit, as in 500MiB or 1GiB";
+    let text = text.trim();
+    let unit = UNITS.iter().find(|(unit, _)| text.ends_with(unit));
+    let (number, size) = unit.map_or((text, 1), |(unit, size)| {
+        (text.trim_end_matches(unit).trim_end(), *size)
+    });
+    let number: u64 = number.parse().map_err(|_| words.to_owned())?;
+    number.checked_mul(size).ok_or_else(|| words.to_owned())
+}
+
 fn origin(text: &str) -> Result<String, String> {
     let text = text.trim().trim_end_matches('/');
     let uri: axum::http::Uri = text
@@ -206,6 +238,8 @@ mod tests {
                 ["--allowed-origin", "https://app.example.com"],
             ),
             (["--log-format", "xml"], ["--log-format", "json"]),
+            (["--max-upload", "1 pound"], ["--max-upload", "1GiB"]),
+            (["--max-upload", "99999999TiB"], ["--max-upload", "1GiB"]),
             (["--log", "=="], ["--log", "wirewise=debug"]),
             (
                 ["--max-connections", "0"],
@@ -214,6 +248,22 @@ mod tests {
         ] {
             let text = refusal(&arguments);
             assert!(needles.iter().all(|needle| text.contains(needle)), "{text}");
+        }
+    }
+
+    #[test]
+    fn sizes_have_units() {
+        for (text, bytes) in [("7", 7), ("7B", 7), ("2 KiB", 2_048), ("1GiB", 1 << 30)] {
+            assert_eq!(binary_units(text), Ok(bytes));
+        }
+        assert_eq!(Settings::defaults().max_upload, 1 << 30);
+        for (bytes, text) in [
+            (0, "0 B"),
+            (1_500, "1500 B"),
+            (2_048, "2 KiB"),
+            (1 << 30, "1 GiB"),
+        ] {
+            assert_eq!(in_binary_units(bytes), text);
         }
     }
 

@@ -4,11 +4,15 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::realtime::{
-    contract::{StreamContract, fill},
+    contract::{SocketContract, StreamContract, fill},
     position::Position,
 };
 
+/// The caller's own jobs, newest first.
+pub const JOBS_ROUTE: &str = "/api/jobs";
 pub const JOB_ROUTE: &str = "/api/jobs/{id}";
+/// Takes a file; `id` and `size` (bytes) in the query are optional.
+pub const UPLOAD_ROUTE: &str = "/api/jobs/upload";
 
 /// The event stream of one job.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +28,15 @@ pub enum JobStatus {
     Done,
     Failed,
     Cancelled,
+}
+
+/// What a job does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum JobKind {
+    Countdown,
+    Checksum,
+    Race,
 }
 
 /// How far a job is.
@@ -57,11 +70,39 @@ pub enum JobEvent {
     Cancelled,
 }
 
+/// One transport of one round of a race; for the race's own client alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RaceEvents {
+    pub lane: Uuid,
+}
+
+/// As [`RaceEvents`], over a socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RaceSocket {
+    pub lane: Uuid,
+}
+
+/// Server to client, the same over both.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum RaceEvent {
+    /// One of the messages that race.
+    Payload { data: String },
+}
+
+/// The client of a race only reads.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RaceCommand {}
+
+/// A race adds nothing to `welcome`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RaceWelcome {}
+
 /// A job as JSON, and as the server renders it first.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct JobView {
     pub id: Uuid,
-    pub kind: String,
+    pub kind: JobKind,
     /// Whoever started it, the only one who may cancel it.
     pub owner: Uuid,
     /// Unix milliseconds.
@@ -80,6 +121,16 @@ pub struct JobView {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Started {
     pub id: Uuid,
+}
+
+impl JobKind {
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Countdown => "Countdown",
+            Self::Checksum => "Checksum",
+            Self::Race => "Transport race",
+        }
+    }
 }
 
 impl JobStatus {
@@ -126,5 +177,32 @@ impl StreamContract for JobEvents {
             event,
             JobEvent::Done { .. } | JobEvent::Failed { .. } | JobEvent::Cancelled
         )
+    }
+}
+
+impl StreamContract for RaceEvents {
+    const ROUTE: &'static str = "/api/races/{lane}/events";
+    const EVENTS: &'static [&'static str] = &["payload"];
+    const STATES: &'static [&'static str] = &[];
+
+    type Event = RaceEvent;
+
+    fn url(&self) -> String {
+        fill(Self::ROUTE, &[&self.lane.to_string()])
+    }
+}
+
+impl SocketContract for RaceSocket {
+    const ROUTE: &'static str = "/api/races/{lane}/socket";
+    const SUBPROTOCOL: &'static str = "wirewise.race.v1";
+    const COMMANDS: &'static [&'static str] = &[];
+    const EVENTS: &'static [&'static str] = &["payload"];
+
+    type Welcome = RaceWelcome;
+    type Command = RaceCommand;
+    type Event = RaceEvent;
+
+    fn url(&self) -> String {
+        fill(Self::ROUTE, &[&self.lane.to_string()])
     }
 }

@@ -2,7 +2,6 @@
 
 use std::{
     collections::HashMap,
-    future::Future,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
@@ -10,37 +9,28 @@ use std::{
     time::Duration,
 };
 
-use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 use uuid::Uuid;
 
-use super::job::{Job, Outcome};
-use crate::{api::ApiError, realtime::server::Drain};
+use super::{
+    job::{Job, NewJob, Outcome},
+    store::JobStore,
+    task::{JobError, Task},
+};
+use crate::{
+    api::ApiError,
+    realtime::server::{Drain, now_ms},
+};
 
 /// Jobs that may wait for their turn.
 const WAITING: usize = 64;
 /// Finished jobs that are remembered; beyond it the oldest are forgotten.
 const REMEMBERED: usize = 1_000;
+/// Finished jobs are kept for a day.
+const KEPT: Duration = Duration::from_secs(24 * 60 * 60);
+const FORGET_EVERY: Duration = Duration::from_secs(10 * 60);
 /// When a refused start may be tried again, in seconds.
 const RETRY_SECONDS: u64 = 5;
-
-/// What a job does.
-pub trait Task: Send + 'static {
-    /// Runs to the end. It stops at an await when the job is cancelled; what it must tidy up, it does on drop.
-    fn run(self, job: Job) -> impl Future<Output = Result<Value, JobError>> + Send;
-}
-
-/// Why a job failed, in a sentence for its owner.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct JobError(pub String);
-
-/// A countdown: so many steps, so long each. The simplest thing that takes a while.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Countdown {
-    pub steps: u64,
-    pub step: Duration,
-}
 
 /// All jobs of this node. Cheap to clone; all clones are one.
 #[derive(Clone)]
@@ -52,18 +42,49 @@ struct Inner {
     running: Arc<Semaphore>,
     waiting: AtomicUsize,
     history: usize,
+    store: JobStore,
     drain: Drain,
 }
 
 impl Jobs {
-    pub fn new(at_once: usize, history: usize, drain: Drain) -> Self {
+    pub fn new(at_once: usize, history: usize, store: JobStore, drain: Drain) -> Self {
         Self(Arc::new(Inner {
             jobs: Mutex::default(),
             running: Arc::new(Semaphore::new(at_once)),
             waiting: AtomicUsize::new(0),
             history,
+            store,
             drain,
         }))
+    }
+
+    /// Brings back the jobs of an earlier process; those that it left running have failed. Before anybody is served, or a
+    /// page would be told that its job is unknown, and stop asking.
+    pub async fn restore(&self) {
+        let records = self.0.store.all().await.unwrap_or_else(|error| {
+            tracing::error!(%error, "the jobs of before cannot be read");
+            vec![]
+        });
+        for mut record in records {
+            let end = record.end_or_interrupted();
+            if record.end.is_none() {
+                record.end = Some(end.clone());
+                self.0.store.keep(record.clone()).await;
+            }
+            self.jobs().insert(record.id, Job::restored(record, end));
+        }
+        self.forget_the_old().await;
+    }
+
+    /// Forgets finished jobs after a day, until the server leaves.
+    pub async fn run(self) {
+        let mut every = tokio::time::interval(FORGET_EVERY);
+        loop {
+            tokio::select! {
+                _ = every.tick() => self.forget_the_old().await,
+                () = self.0.drain.started() => return,
+            }
+        }
     }
 
     pub fn get(&self, id: Uuid) -> Option<Job> {
@@ -82,90 +103,67 @@ impl Jobs {
         mine
     }
 
-    /// Starts a countdown.
-    pub fn countdown(&self, owner: Uuid, countdown: Countdown) -> Result<Job, ApiError> {
-        let job = Job::new(
-            "countdown",
-            owner,
-            Some(countdown.steps),
-            "steps",
-            self.0.history,
-        );
-        self.start(job, countdown)
-    }
-
-    /// Puts a job in line, or says that the line is full.
-    pub fn start(&self, job: Job, task: impl Task) -> Result<Job, ApiError> {
+    /// Puts a job in line. Refused when the line is full (429) or the id is in use (409).
+    pub fn start(&self, new: NewJob, task: impl Task) -> Result<Job, ApiError> {
         let permit = self.0.running.clone().try_acquire_owned().ok();
-        if permit.is_none() && self.0.waiting.fetch_add(1, Ordering::Relaxed) >= WAITING {
-            self.0.waiting.fetch_sub(1, Ordering::Relaxed);
-            let error = format!(
-                "{WAITING} jobs wait for their turn already. Try again when some have ended."
-            );
-            return Err(ApiError::too_many(error, RETRY_SECONDS));
-        }
-        self.remember(job.clone());
+        let place = match permit {
+            Some(permit) => Place::Running(permit),
+            None => Place::Waiting(InLine::enter(&self.0)?),
+        };
+        let job = self.remember(Job::new(new, self.0.history))?;
         let (this, started) = (self.clone(), job.clone());
         tokio::spawn(async move {
-            let permit = match permit {
-                Some(permit) => Some(permit),
-                None => {
-                    let permit = tokio::select! {
-                        permit = this.0.running.clone().acquire_owned() => permit.ok(),
-                        () = started.cancelled() => None,
-                    };
-                    this.0.waiting.fetch_sub(1, Ordering::Relaxed);
-                    permit
-                }
+            this.0.store.keep(started.record(None)).await;
+            let permit = match place {
+                Place::Running(permit) => Some(permit),
+                Place::Waiting(_in_line) => tokio::select! {
+                    permit = this.0.running.clone().acquire_owned() => permit.ok(),
+                    () = started.cancelled() => None,
+                },
             };
             let outcome = match permit {
-                Some(_permit) => this.run_to_end(&started, task).await,
+                Some(_permit) => run_to_end(&started, task).await,
                 None => Outcome::Cancelled,
             };
+            // Kept before it is told: an end that somebody saw is the end after a restart too.
+            this.0
+                .store
+                .keep(started.record(Some(outcome.clone())))
+                .await;
             started.end(outcome);
         });
         Ok(job)
     }
 
-    async fn run_to_end(&self, job: &Job, task: impl Task) -> Outcome {
-        job.start();
-        // A task of its own, so that a panic ends the job and not the bar.
-        let mut running = tokio::spawn(task.run(job.clone()));
-        let ended = tokio::select! {
-            ended = &mut running => ended,
-            () = job.cancelled() => {
-                running.abort();
-                return Outcome::Cancelled;
-            }
-        };
-        match ended {
-            Ok(Ok(result)) => Outcome::Done(result),
-            Ok(Err(error)) => Outcome::Failed(error.0),
-            Err(error) => {
-                tracing::error!(job.id = %job.id(), %error, "a job panicked");
-                Outcome::Failed(
-                    "The job broke; this is a defect of the server, and it is logged there.".into(),
-                )
-            }
-        }
-    }
-
-    fn remember(&self, job: Job) {
+    fn remember(&self, job: Job) -> Result<Job, ApiError> {
         let mut jobs = self.jobs();
-        while jobs.len() >= REMEMBERED {
-            let finished = jobs
-                .values()
-                .filter(|job| job.topic().end_position().is_some());
-            let Some(oldest) = finished.min_by_key(|job| job.started_at()).map(Job::id) else {
-                break;
-            };
-            jobs.remove(&oldest);
+        if jobs.contains_key(&job.id()) {
+            let error = "This id is in use. Every job has an id of its own.";
+            return Err(ApiError::new(409, error));
         }
-        jobs.insert(job.id(), job);
+        if jobs.len() >= REMEMBERED {
+            let finished = jobs.values().filter(|job| job.ended_at().is_some());
+            if let Some(oldest) = finished.min_by_key(|job| job.ended_at()).map(Job::id) {
+                jobs.remove(&oldest);
+                let store = self.0.store.clone();
+                tokio::spawn(async move { store.forget(oldest).await });
+            }
+        }
+        jobs.insert(job.id(), job.clone());
+        Ok(job)
     }
 
-    pub fn drain(&self) -> &Drain {
-        &self.0.drain
+    async fn forget_the_old(&self) {
+        let oldest = now_ms().saturating_sub(KEPT.as_millis() as u64);
+        let is_old = |job: &Job| job.ended_at().is_some_and(|ended_at| ended_at < oldest);
+        let old: Vec<Uuid> = self
+            .jobs()
+            .extract_if(|_, job| is_old(job))
+            .map(|(id, _)| id)
+            .collect();
+        for id in old {
+            self.0.store.forget(id).await;
+        }
     }
 
     /// A panic while the lock was held leaves the map whole.
@@ -174,39 +172,96 @@ impl Jobs {
     }
 }
 
-impl Task for Countdown {
-    async fn run(self, job: Job) -> Result<Value, JobError> {
-        let started = std::time::Instant::now();
-        let mut steps = tokio::time::interval(self.step);
-        steps.tick().await;
-        for done in 1..=self.steps {
-            steps.tick().await;
-            job.progress(done, &format!("step {done} of {}", self.steps));
+enum Place {
+    Running(tokio::sync::OwnedSemaphorePermit),
+    Waiting(InLine),
+}
+
+/// A place in the line; given back when dropped.
+struct InLine(Arc<Inner>);
+
+impl InLine {
+    fn enter(inner: &Arc<Inner>) -> Result<Self, ApiError> {
+        let place = Self(inner.clone());
+        if inner.waiting.fetch_add(1, Ordering::Relaxed) < WAITING {
+            return Ok(place);
         }
-        Ok(json!({ "steps": self.steps, "elapsed_ms": started.elapsed().as_millis() as u64 }))
+        let error =
+            format!("{WAITING} jobs wait for their turn already. Try again when some have ended.");
+        Err(ApiError::too_many(error, RETRY_SECONDS))
+    }
+}
+
+impl Drop for InLine {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+async fn run_to_end<T: Task>(job: &Job, task: T) -> Outcome {
+    job.start();
+    // A task of its own, so that a panic ends the job and not the bar.
+    let mut running = tokio::spawn(task.run(job.clone()));
+    let ended = tokio::select! {
+        ended = &mut running => ended,
+        () = job.cancelled() => {
+            running.abort();
+            return Outcome::Cancelled;
+        }
+    };
+    let result = ended.unwrap_or_else(|panicked| Err(JobError::broke(panicked)));
+    match result.and_then(|result| serde_json::to_value(result).map_err(JobError::broke)) {
+        Ok(result) => Outcome::Done(result),
+        Err(error) => Outcome::Failed(error.0),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use tempfile::TempDir;
+
     use super::*;
-    use crate::progress::message::JobStatus;
+    use crate::bus::embedded::Embedded;
+    use crate::progress::{
+        message::{JobKind, JobStatus},
+        task::Countdown,
+    };
 
     struct Panics;
 
     impl Task for Panics {
-        async fn run(self, _job: Job) -> Result<Value, JobError> {
+        type Result = ();
+
+        async fn run(self, _job: Job) -> Result<(), JobError> {
             panic!("on purpose");
         }
     }
 
-    fn job() -> Job {
-        Job::new("test", Uuid::new_v4(), None, "steps", 10)
+    fn new(owner: Uuid) -> NewJob {
+        NewJob {
+            id: Uuid::new_v4(),
+            kind: JobKind::Countdown,
+            owner,
+            total: None,
+            unit: "steps",
+        }
+    }
+
+    fn store() -> (JobStore, TempDir) {
+        let folder = tempfile::tempdir().unwrap();
+        let bus = Embedded::open(folder.path()).unwrap();
+        (JobStore::new(Arc::new(bus)), folder)
+    }
+
+    /// Jobs over a store, as a server that starts has them.
+    async fn jobs(store: &JobStore) -> Jobs {
+        let jobs = Jobs::new(1, 10, store.clone(), Drain::default());
+        jobs.restore().await;
+        jobs
     }
 
     async fn ended(job: &Job) -> JobStatus {
-        let opening = job.topic().read_from(0, Box::new(|()| true));
-        let mut reader = opening;
+        let mut reader = job.topic().read_from(0, Box::new(|()| true));
         while job.topic().end_position().is_none() {
             let _ = reader.take(usize::MAX);
             reader.changed().await;
@@ -216,37 +271,101 @@ mod tests {
 
     #[tokio::test]
     async fn a_job_that_panics_has_failed() {
-        let jobs = Jobs::new(1, 10, Drain::default());
-        let job = jobs.start(job(), Panics).unwrap();
+        let (store, _folder) = store();
+        let job = jobs(&store)
+            .await
+            .start(new(Uuid::new_v4()), Panics)
+            .unwrap();
         assert_eq!(ended(&job).await, JobStatus::Failed);
         assert!(job.view().error.unwrap().contains("defect"));
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn jobs_wait_for_their_turn_and_a_full_line_is_refused() {
-        let jobs = Jobs::new(1, 10, Drain::default());
+        let (store, _folder) = store();
+        let jobs = jobs(&store).await;
         let countdown = Countdown {
             steps: 2,
-            step: Duration::from_millis(100),
+            step: Duration::from_millis(1),
+        };
+        let forever = Countdown {
+            steps: 1,
+            step: Duration::from_secs(1_000),
         };
         let owner = Uuid::new_v4();
-        let all: Vec<Job> = (0..=WAITING)
-            .map(|_| jobs.countdown(owner, countdown).unwrap())
+        let first = jobs.start(new(owner), forever).unwrap();
+        let waiting: Vec<Job> = (0..WAITING)
+            .map(|_| jobs.start(new(owner), countdown).unwrap())
             .collect();
-        let refusal = jobs.countdown(owner, countdown).err().unwrap();
+        let refusal = jobs.start(new(owner), countdown).err().unwrap();
         assert_eq!(
             (refusal.status, refusal.retry_after),
             (Some(429), Some(RETRY_SECONDS))
         );
-        all[1].cancel();
+        waiting[0].cancel();
         assert_eq!(
-            ended(&all[1]).await,
+            ended(&waiting[0]).await,
             JobStatus::Cancelled,
             "also while it waits"
         );
-        for (index, job) in all.iter().enumerate().filter(|(index, _)| *index != 1) {
-            assert_eq!(ended(job).await, JobStatus::Done, "job {index}");
+        first.cancel();
+        for job in &waiting[1..] {
+            assert_eq!(ended(job).await, JobStatus::Done);
         }
         assert_eq!(jobs.of(owner).len(), WAITING + 1);
+        assert_eq!(jobs.0.waiting.load(Ordering::Relaxed), 0);
+    }
+
+    #[tokio::test]
+    async fn an_id_is_used_once() {
+        let (store, _folder) = store();
+        let jobs = jobs(&store).await;
+        let twice = new(Uuid::new_v4());
+        let countdown = Countdown {
+            steps: 1,
+            step: Duration::from_millis(1),
+        };
+        let first = jobs.start(twice.clone(), countdown).unwrap();
+        assert_eq!(
+            jobs.start(twice, countdown).err().unwrap().status,
+            Some(409)
+        );
+        assert_eq!(ended(&first).await, JobStatus::Done);
+    }
+
+    #[tokio::test]
+    async fn what_ended_is_there_after_a_restart_and_what_ran_has_failed() {
+        let (store, _folder) = store();
+        let before = jobs(&store).await;
+        let owner = Uuid::new_v4();
+        let quick = Countdown {
+            steps: 3,
+            step: Duration::from_millis(1),
+        };
+        let slow = Countdown {
+            steps: 3,
+            step: Duration::from_secs(1_000),
+        };
+        let done = before.start(new(owner), quick).unwrap();
+        assert_eq!(ended(&done).await, JobStatus::Done);
+        let ran = before.start(new(owner), slow).unwrap();
+        while ran.view().progress.status != JobStatus::Running {
+            tokio::task::yield_now().await;
+        }
+        let queued = before.start(new(owner), slow).unwrap();
+        // Its start is kept before it runs; the one in line may not be yet.
+        store.keep(queued.record(None)).await;
+
+        let after = jobs(&store).await;
+        assert_eq!(after.of(owner).len(), 3);
+        let of = |job: &Job| after.get(job.id()).unwrap().view();
+        assert_eq!(of(&done), done.view());
+        for interrupted in [of(&ran), of(&queued)] {
+            assert_eq!(interrupted.progress.status, JobStatus::Failed);
+            assert!(interrupted.error.unwrap().contains("server restarted"));
+        }
+        // And stays so: the end that was told once is kept.
+        let told = of(&ran);
+        assert_eq!(jobs(&store).await.get(ran.id()).unwrap().view(), told);
     }
 }

@@ -1,21 +1,21 @@
-//! Serves jobs: their state, their events, and what the start form's fields may hold.
-
-use std::time::Duration;
+//! Serves jobs: starting them, their state, their events.
 
 use axum::{
     Extension, Json, Router,
-    extract::State,
+    extract::{DefaultBodyLimit, State},
     http::{StatusCode, request::Parts},
     response::{IntoResponse, Response},
-    routing::get,
+    routing::{get, post},
 };
 use leptos::prelude::use_context;
 use uuid::Uuid;
 
 use super::{
-    job::Job,
-    message::{JOB_ROUTE, JobEvent, JobEvents, JobView},
-    runner::Countdown,
+    form::{Start, StartForm},
+    job::{Job, NewJob},
+    message::{JOB_ROUTE, JOBS_ROUTE, JobEvent, JobEvents, JobKind, JobView, UPLOAD_ROUTE},
+    race::{Race, lane},
+    upload::upload,
 };
 use crate::{
     api::{ApiError, answer::Path, origin::Caller},
@@ -32,30 +32,41 @@ use crate::{
 };
 
 pub fn routes() -> Router<AppState> {
+    // Its own limit is a setting, and holds while the body is read.
+    let upload = post(upload).layer(DefaultBodyLimit::disable());
     Router::new()
+        .route(JOBS_ROUTE, get(jobs))
         .route(JOB_ROUTE, get(job))
         .route(JobEvents::ROUTE, get(events))
+        .route(UPLOAD_ROUTE, upload)
+        .merge(lane::routes())
 }
 
-/// Reads the fields of the start form. They come as text: only here can an error name its field and range.
-pub fn parse_countdown(kind: &str, steps: &str, step_ms: &str) -> Result<Countdown, ApiError> {
-    if kind != "countdown" {
-        return Err(ApiError::field(
-            "kind",
-            format!("\"{kind}\" is no kind of job. There is: countdown."),
-        ));
+/// Starts what a form asks for.
+pub fn start(state: &AppState, session: &Session, form: &StartForm) -> Result<Job, ApiError> {
+    let new = |kind, total, unit| NewJob {
+        id: Uuid::new_v4(),
+        kind,
+        owner: session.user.id,
+        total: Some(total),
+        unit,
+    };
+    match form.parse()? {
+        Start::Countdown(countdown) => {
+            let new = new(JobKind::Countdown, countdown.steps, "steps");
+            state.jobs.start(new, countdown)
+        }
+        Start::Race(spec) => {
+            let race = Race {
+                spec,
+                lanes: state.lanes.clone(),
+                server: state.own_address()?,
+            };
+            state
+                .jobs
+                .start(new(JobKind::Race, spec.total(), "messages"), race)
+        }
     }
-    let steps = number("steps", "The number of steps", steps, 1..=1_000)?;
-    let step_ms = number(
-        "step_ms",
-        "The length of a step in milliseconds",
-        step_ms,
-        10..=10_000,
-    )?;
-    Ok(Countdown {
-        steps,
-        step: Duration::from_millis(step_ms),
-    })
 }
 
 /// Finds a job that its owner wants to change.
@@ -88,6 +99,17 @@ pub fn provide_first_state(state: &AppState) {
             .map(|owner| jobs.of(owner).iter().map(Job::view).collect())
             .unwrap_or_default()
     });
+}
+
+async fn jobs(State(state): State<AppState>, session: Session) -> Json<Vec<JobView>> {
+    Json(
+        state
+            .jobs
+            .of(session.user.id)
+            .iter()
+            .map(Job::view)
+            .collect(),
+    )
 }
 
 async fn job(
@@ -147,72 +169,7 @@ async fn events(
     Ok(stream.respond(job.topic(), &state.realtime, "job", place))
 }
 
-fn number(
-    field: &str,
-    what: &str,
-    text: &str,
-    range: std::ops::RangeInclusive<u64>,
-) -> Result<u64, ApiError> {
-    let parsed = text
-        .trim()
-        .parse()
-        .ok()
-        .filter(|number| range.contains(number));
-    parsed.ok_or_else(|| {
-        ApiError::field(
-            field,
-            format!(
-                "{what} is a whole number from {} to {}.",
-                range.start(),
-                range.end()
-            ),
-        )
-    })
-}
-
 fn unknown_job() -> ApiError {
-    ApiError::new(
-        404,
-        "There is no job under this id. Jobs are forgotten when the server restarts.",
-    )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_bad_field_is_named_with_its_range() {
-        for (kind, steps, step_ms, field, needle) in [
-            ("magic", "1", "10", "kind", "countdown"),
-            ("countdown", "", "10", "steps", "1 to 1000"),
-            ("countdown", "0", "10", "steps", "1 to 1000"),
-            ("countdown", "1001", "10", "steps", "1 to 1000"),
-            ("countdown", "ten", "10", "steps", "1 to 1000"),
-            ("countdown", "1", "9", "step_ms", "10 to 10000"),
-            ("countdown", "1", "-1", "step_ms", "10 to 10000"),
-            (
-                "countdown",
-                "1",
-                "99999999999999999999",
-                "step_ms",
-                "10 to 10000",
-            ),
-        ] {
-            let error = parse_countdown(kind, steps, step_ms).unwrap_err();
-            assert_eq!(
-                (error.status, error.field.as_deref()),
-                (Some(422), Some(field))
-            );
-            assert!(error.error.contains(needle), "{}", error.error);
-        }
-        let countdown = parse_countdown("countdown", " 10 ", "1000").unwrap();
-        assert_eq!(
-            countdown,
-            Countdown {
-                steps: 10,
-                step: Duration::from_secs(1)
-            }
-        );
-    }
+    let error = "There is no job under this id. Finished jobs are kept for a day.";
+    ApiError::new(404, error)
 }

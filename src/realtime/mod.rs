@@ -52,6 +52,8 @@ pub mod backoff;
 pub mod client;
 pub mod close;
 pub mod contract;
+#[cfg(feature = "ssr")]
+pub mod event_parser;
 pub mod message;
 pub mod position;
 #[cfg(feature = "ssr")]

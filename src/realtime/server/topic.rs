@@ -107,12 +107,17 @@ pub enum Pending {
 impl<K: Clone + Eq + Hash + Send + Sync + 'static> Topic<K> {
     /// A topic whose ring holds `capacity` events.
     pub fn new(delivery: Delivery, capacity: usize) -> Self {
+        Self::after(delivery, capacity, Position::new(Epoch::random(), 0))
+    }
+
+    /// A topic that continues a history after `position`, of which it holds nothing: for one that is kept elsewhere.
+    pub fn after(delivery: Delivery, capacity: usize, position: Position) -> Self {
         Self(Arc::new(Inner {
-            epoch: Epoch::random(),
+            epoch: position.epoch,
             delivery,
             capacity: capacity.max(1),
             history: Mutex::new(History {
-                head: 0,
+                head: position.offset,
                 ended: false,
                 ring: VecDeque::new(),
                 latest: BTreeMap::new(),
@@ -264,9 +269,10 @@ impl<K: Clone + Eq + Hash> History<K> {
     }
 
     fn holds_all_after(&self, offset: u64) -> bool {
-        self.ring
-            .front()
-            .is_none_or(|oldest| oldest.offset <= offset + 1)
+        match self.ring.front() {
+            Some(oldest) => oldest.offset <= offset + 1,
+            None => offset == self.head,
+        }
     }
 
     fn after(&self, offset: u64) -> impl Iterator<Item = &Entry<K>> {

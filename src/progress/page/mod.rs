@@ -1,0 +1,60 @@
+//! The page: what can be started, the visitor's jobs, and the one that the address names.
+
+mod chart;
+mod list;
+mod panel;
+mod results;
+mod start;
+mod upload;
+
+use leptos::prelude::*;
+use leptos_meta::Title;
+use leptos_router::{LazyRoute, hooks::use_params_map, lazy_route};
+use uuid::Uuid;
+
+use self::{
+    list::{JobList, MyJobs},
+    panel::{JobPanel, UnknownJob},
+    start::StartForms,
+};
+
+/// The route.
+pub struct ProgressPage;
+
+#[lazy_route]
+impl LazyRoute for ProgressPage {
+    fn data() -> Self {
+        Self
+    }
+
+    fn view(_this: Self) -> AnyView {
+        view! { <ProgressRoute/> }.into_any()
+    }
+}
+
+#[component]
+fn ProgressRoute() -> impl IntoView {
+    let params = use_params_map();
+    // `None`: no job in the address. `Some(None)`: one that cannot exist.
+    let job = Memo::new(move |_| {
+        params.with(|params| params.get_str("job").map(|job| job.parse::<Uuid>().ok()))
+    });
+    let mine = MyJobs::new();
+    view! {
+        <Title text="Progress"/>
+        <div class="columns">
+            <div>
+                <h1>"Progress"</h1>
+                <p class="lead">"A job on the server, and its bar in as many tabs as you like. Reload in the middle: the stream goes on where you were."</p>
+                <StartForms/>
+                <JobList mine/>
+            </div>
+            // Anew for another job: its first state, its position and its stream are its own.
+            <div>{move || match job.get() {
+                None => view! { <p class="empty">"No job is selected. Start one, or open one from your list."</p> }.into_any(),
+                Some(None) => view! { <UnknownJob/> }.into_any(),
+                Some(Some(id)) => view! { <JobPanel id mine/> }.into_any(),
+            }}</div>
+        </div>
+    }
+}

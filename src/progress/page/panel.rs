@@ -1,0 +1,271 @@
+//! One job, live.
+
+use gloo_net::http::Request;
+use leptos::{prelude::*, task::spawn_local};
+use serde_json::Value;
+use uuid::Uuid;
+
+use super::{
+    list::MyJobs,
+    results::{ResultView, counted, done_words, grouped},
+};
+use crate::{
+    api::ApiError,
+    app::Visitor,
+    first_state::{PageStatus, first_state},
+    progress::message::{JOB_ROUTE, JobEvent, JobEvents, JobKind, JobStatus, JobView, Progress},
+    realtime::{
+        client::{StatusLine, StreamEvent, use_event_source},
+        contract::fill,
+    },
+};
+
+/// Asks a job to stop; only its owner may.
+#[server(prefix = "/api", endpoint = "jobs/cancel")]
+pub async fn cancel_job(#[server(default)] id: String) -> Result<(), ApiError> {
+    let (state, session) = crate::session::server::current()?;
+    crate::progress::server::own_job(&state, &session, &id)?.cancel();
+    Ok(())
+}
+
+#[component]
+pub(super) fn UnknownJob() -> impl IntoView {
+    PageStatus::set(404);
+    view! { <p class="notice" data-test="unknown-job">"There is no job under this address. Finished ones are kept for a day; start another."</p> }
+}
+
+/// What is shown of a job.
+#[derive(Clone, Copy)]
+struct JobState {
+    id: Uuid,
+    progress: RwSignal<Option<Progress>>,
+    /// Kind and owner; after a visit by the router they come a moment later.
+    about: RwSignal<Option<(JobKind, Uuid)>>,
+    result: RwSignal<Option<Value>>,
+    error: RwSignal<Option<String>>,
+}
+
+impl JobState {
+    fn new(id: Uuid, view: Option<JobView>) -> Self {
+        let about = view.as_ref().map(|view| (view.kind, view.owner));
+        let (progress, result, error) = view
+            .map(|view| (Some(view.progress), view.result, view.error))
+            .unwrap_or_default();
+        Self {
+            id,
+            progress: RwSignal::new(progress),
+            about: RwSignal::new(about),
+            result: RwSignal::new(result),
+            error: RwSignal::new(error),
+        }
+    }
+
+    /// Asks what the stream does not say.
+    fn ask_about(self) {
+        spawn_local(async move {
+            let route = fill(JOB_ROUTE, &[&self.id.to_string()]);
+            let Ok(response) = Request::get(&route).send().await else {
+                return;
+            };
+            if let Ok(view) = response.json::<JobView>().await {
+                let _ = self.about.try_set(Some((view.kind, view.owner)));
+            }
+        });
+    }
+
+    fn take(self, event: JobEvent) {
+        match event {
+            JobEvent::State(state) | JobEvent::Progress(state) => self.progress.set(Some(state)),
+            JobEvent::Done { result } => {
+                self.result.set(Some(result));
+                self.end(JobStatus::Done);
+            }
+            JobEvent::Failed { error } => {
+                self.error.set(Some(error));
+                self.end(JobStatus::Failed);
+            }
+            JobEvent::Cancelled => self.end(JobStatus::Cancelled),
+        }
+    }
+
+    fn end(self, status: JobStatus) {
+        self.progress.update(|progress| {
+            if let Some(progress) = progress {
+                progress.status = status;
+                progress.eta_ms = None;
+            }
+        });
+    }
+
+    fn status(self) -> JobStatus {
+        self.progress.with(|progress| {
+            progress
+                .as_ref()
+                .map_or(JobStatus::Queued, |progress| progress.status)
+        })
+    }
+
+    fn kind(self) -> Option<JobKind> {
+        self.about.get().map(|(kind, _)| kind)
+    }
+
+    /// One sentence, once it has ended.
+    fn outcome(self) -> Option<String> {
+        match self.status() {
+            JobStatus::Done => self
+                .result
+                .with(|result| Some(done_words(self.kind()?, result.as_ref()?))),
+            JobStatus::Failed => self.error.get(),
+            JobStatus::Cancelled => Some("Cancelled.".into()),
+            JobStatus::Queued => Some("In line: it starts when another job has ended.".into()),
+            JobStatus::Running => None,
+        }
+    }
+}
+
+#[component]
+pub(super) fn JobPanel(id: Uuid, mine: MyJobs) -> impl IntoView {
+    let first = first_state::<Uuid, Option<JobView>>(id);
+    if first == Some(None) {
+        return view! { <UnknownJob/> }.into_any();
+    }
+    let first = first.flatten();
+    let position = first.as_ref().map(|job| job.position.clone());
+    let ended = first
+        .as_ref()
+        .is_some_and(|job| job.progress.status.is_final());
+    let known = first.is_some();
+    let state = JobState::new(id, first);
+    Effect::new(move |_| {
+        if !known {
+            state.ask_about();
+            mine.refresh_for(id);
+        }
+    });
+    // A finished job has nothing to stream: the page shows its end already.
+    let contract = move || (!ended).then_some(JobEvents { id });
+    let connection = use_event_source(contract, position, move |event| {
+        if let StreamEvent::Event(event) = event {
+            let last = matches!(
+                event,
+                JobEvent::Done { .. } | JobEvent::Failed { .. } | JobEvent::Cancelled
+            );
+            state.take(event);
+            if last {
+                mine.refresh();
+            }
+        }
+    });
+    let visitor = expect_context::<Visitor>().0;
+    let may_cancel = move || {
+        let owner = state.about.get().map(|(_, owner)| owner);
+        owner.is_some() && visitor.with(|user| user.as_ref().map(|user| user.id)) == owner
+    };
+    let progress = state.progress;
+    let running = !ended;
+    let name = move || state.kind().map_or("Job", JobKind::word);
+    // A bar without a value moves to and fro: that is right only while it runs.
+    let value = move || {
+        progress.with(|progress| {
+            let progress = progress.as_ref()?;
+            match (progress.total, progress.status.is_final()) {
+                (Some(_), _) => Some(progress.done),
+                (None, true) => Some(progress.done.max(1)),
+                (None, false) => None,
+            }
+        })
+    };
+    let most = move || {
+        progress.with(|progress| match progress {
+            Some(Progress {
+                total: Some(total), ..
+            }) => (*total).max(1),
+            Some(Progress {
+                total: None,
+                done,
+                status,
+                ..
+            }) if status.is_final() => (*done).max(1),
+            _ => 1,
+        })
+    };
+    view! {
+        <section class="job" data-test="job" data-status=move || state.status().word()>
+            // Without JavaScript the page asks again by itself while the job runs.
+            // As text: a browser with scripts parses what is in `noscript` so, and hydration would stumble over elements.
+            {running.then(|| view! { <noscript inner_html="<meta http-equiv=\"refresh\" content=\"2\">"></noscript> })}
+            <h2 id="job-name">{name}</h2>
+            {running.then(|| view! { <StatusLine connection transport="SSE"/> })}
+            <progress aria-labelledby="job-name" data-test="bar" max=move || most().to_string()
+                value=move || value().map(|value| value.to_string())></progress>
+            <p class="job-numbers"><strong data-test="job-status">{move || state.status().word()}</strong> " "
+                <span data-test="job-numbers">{move || progress.with(|progress| progress.as_ref().map(numbers_of))}</span></p>
+            <p class="job-outcome" role="status" data-test="job-outcome">{move || state.outcome()}</p>
+            {move || state.kind().zip(state.result.get()).map(|(kind, result)| view! { <ResultView kind result/> })}
+            <Show when=move || !state.status().is_final() && may_cancel()>
+                <CancelForm id/>
+            </Show>
+        </section>
+    }
+    .into_any()
+}
+
+#[component]
+fn CancelForm(id: Uuid) -> impl IntoView {
+    let cancel = ServerAction::<CancelJob>::new();
+    let refusal = move || {
+        cancel
+            .value()
+            .get()
+            .and_then(Result::err)
+            .map(|error| error.error)
+    };
+    view! {
+        <ActionForm action=cancel>
+            <input type="hidden" name="id" value=id.to_string()/>
+            <button type="submit" class="small" data-test="cancel">"Cancel"</button>
+            <output class="refusal">{refusal}</output>
+        </ActionForm>
+    }
+}
+
+/// How far, how fast, how long still.
+fn numbers_of(progress: &Progress) -> String {
+    let percent = progress.percent().map(|percent| format!(", {percent} %"));
+    // The estimate is what is left over the smoothed rate, so the rate is what is left over the estimate.
+    let left = progress
+        .total
+        .map(|total| total.saturating_sub(progress.done));
+    let rate = left.zip(progress.eta_ms).filter(|(_, eta)| *eta > 0);
+    let rate = rate.map(|(left, eta)| {
+        let rate = left as f64 * 1_000.0 / eta as f64;
+        let rate = if rate < 10.0 {
+            format!("{rate:.1}")
+        } else {
+            grouped(rate.round() as u64)
+        };
+        format!(", {rate} {} a second", progress.unit)
+    });
+    let eta = progress
+        .eta_ms
+        .map(|eta| format!(", about {} left", duration(eta)));
+    let note = Some(&progress.note)
+        .filter(|note| !note.is_empty() && progress.status == JobStatus::Running);
+    [
+        Some(counted(progress)),
+        percent,
+        rate,
+        eta,
+        note.map(|note| format!(" ({note})")),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+fn duration(ms: u64) -> String {
+    match ms.div_ceil(1_000) {
+        seconds if seconds < 120 => format!("{seconds} s"),
+        seconds => format!("{} min", seconds.div_ceil(60)),
+    }
+}

@@ -1,0 +1,152 @@
+//! What came of a job, in words and in full.
+
+use leptos::prelude::*;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::chart::RaceChart;
+use crate::progress::{
+    message::{JobKind, JobStatus, JobView, Progress},
+    result::{ChecksumResult, CountdownResult, RaceResult, Transport},
+};
+
+/// One line for a list.
+pub(super) fn outcome_words(job: &JobView) -> String {
+    match job.progress.status {
+        JobStatus::Done => job
+            .result
+            .as_ref()
+            .map(|result| done_words(job.kind, result))
+            .unwrap_or_default(),
+        JobStatus::Failed => job.error.clone().unwrap_or_default(),
+        JobStatus::Cancelled | JobStatus::Queued | JobStatus::Running => counted(&job.progress),
+    }
+}
+
+/// One sentence.
+pub(super) fn done_words(kind: JobKind, result: &Value) -> String {
+    let words = match kind {
+        JobKind::Countdown => read::<CountdownResult>(result).map(|done| took(done.elapsed_ms)),
+        JobKind::Checksum => read::<ChecksumResult>(result).map(|done| {
+            let name = if done.name.is_empty() {
+                "The file"
+            } else {
+                &done.name
+            };
+            format!(
+                "{name}: {} bytes. {}",
+                grouped(done.bytes),
+                took(done.elapsed_ms)
+            )
+        }),
+        JobKind::Race => read::<RaceResult>(result).map(|race| race_words(&race)),
+    };
+    words.unwrap_or_else(|| "Done.".into())
+}
+
+/// Everything that a result holds beyond its sentence.
+#[component]
+pub(super) fn ResultView(kind: JobKind, result: Value) -> impl IntoView {
+    match kind {
+        JobKind::Countdown => None,
+        JobKind::Checksum => read(&result).map(|result| view! { <Checksum result/> }.into_any()),
+        JobKind::Race => read(&result).map(|race| view! { <RaceChart race/> }.into_any()),
+    }
+}
+
+#[component]
+fn Checksum(result: ChecksumResult) -> impl IntoView {
+    let ratio = result
+        .gzip_ratio()
+        .map(|ratio| format!(", {ratio:.1} times shorter"));
+    view! {
+        <dl class="facts" data-test="checksum">
+            <dt>"Bytes"</dt><dd data-test="checksum-bytes">{grouped(result.bytes)}</dd>
+            <dt>"Lines"</dt><dd data-test="checksum-lines">{grouped(result.lines)}</dd>
+            <dt>"SHA-256"</dt><dd><code data-test="sha256">{result.sha256}</code></dd>
+            <dt>"BLAKE3"</dt><dd><code data-test="blake3">{result.blake3}</code></dd>
+            <dt>"With gzip"</dt><dd>{format!("{} bytes", grouped(result.gzip_bytes))}{ratio}</dd>
+        </dl>
+    }
+}
+
+fn race_words(race: &RaceResult) -> String {
+    if !race.is_complete() {
+        return "Messages were lost or came out of order: see the table.".into();
+    }
+    let elapsed = |transport| {
+        race.spread(transport, |row| row.elapsed_ms)
+            .map(|spread| spread.median)
+    };
+    let (Some(sse), Some(socket)) = (elapsed(Transport::Sse), elapsed(Transport::WebSocket)) else {
+        return "Done.".into();
+    };
+    let verdict = match (sse / socket, socket / sse) {
+        (sse, _) if sse >= 1.05 => format!("WebSocket was {sse:.2} times as fast"),
+        (_, socket) if socket >= 1.05 => format!("SSE was {socket:.2} times as fast"),
+        _ => "Both took the same time, within 5 %".into(),
+    };
+    let each = grouped(race.messages * race.rounds);
+    format!("{verdict}. All {each} messages arrived over each, once and in order.")
+}
+
+/// How much of how much.
+pub(super) fn counted(progress: &Progress) -> String {
+    let total = progress
+        .total
+        .map(|total| format!(" of {}", grouped(total)));
+    format!(
+        "{}{} {}",
+        grouped(progress.done),
+        total.unwrap_or_default(),
+        progress.unit
+    )
+}
+
+/// With thousands apart, as in `1,234,567`.
+pub(super) fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut grouped = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+    }
+    grouped
+}
+
+fn took(elapsed_ms: u64) -> String {
+    format!("Done in {:.1} s.", elapsed_ms as f64 / 1_000.0)
+}
+
+/// `None` for the result of another version.
+fn read<T: DeserializeOwned>(result: &Value) -> Option<T> {
+    T::deserialize(result).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_result_is_a_sentence_and_an_unknown_one_is_no_error() {
+        let countdown = json!({ "steps": 3, "elapsed_ms": 1_250 });
+        assert_eq!(done_words(JobKind::Countdown, &countdown), "Done in 1.2 s.");
+        assert_eq!(done_words(JobKind::Race, &countdown), "Done.");
+    }
+
+    #[test]
+    fn numbers_have_their_thousands_apart() {
+        for (number, text) in [
+            (0, "0"),
+            (999, "999"),
+            (1_000, "1,000"),
+            (1_234_567, "1,234,567"),
+        ] {
+            assert_eq!(grouped(number), text);
+        }
+    }
+}

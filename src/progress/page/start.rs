@@ -1,0 +1,192 @@
+//! The forms that start a job. They work without JavaScript; with it, the page stays.
+
+use leptos::{
+    prelude::*,
+    server_fn::{ServerFn, error::ServerFnUrlError},
+};
+use leptos_router::hooks::use_query_map;
+use serde::{Deserialize, Serialize};
+
+use super::upload::UploadForm;
+use crate::{api::ApiError, progress::message::Started};
+
+/// Starts a job; the fields come as text, so that an error can name its field and range.
+#[server(prefix = "/api", endpoint = "jobs/start")]
+#[expect(clippy::too_many_arguments, reason = "the fields of all start forms")]
+pub async fn start_job(
+    kind: String,
+    #[server(default)] steps: String,
+    #[server(default)] step_ms: String,
+    #[server(default)] messages: FieldOr<10_000>,
+    #[server(default)] size: FieldOr<100>,
+    #[server(default)] rounds: FieldOr<3>,
+    #[server(default)] mode: String,
+    #[server(default)] rate: FieldOr<5_000>,
+) -> Result<Started, ApiError> {
+    let (state, session) = crate::session::server::current()?;
+    let form = crate::progress::form::StartForm {
+        kind,
+        steps,
+        step_ms,
+        messages: messages.0,
+        size: size.0,
+        rounds: rounds.0,
+        mode,
+        rate: rate.0,
+    };
+    let id = crate::progress::server::start(&state, &session, &form)?.id();
+    leptos_axum::redirect(&format!("/progress/{id}"));
+    Ok(Started { id })
+}
+
+/// A number as text; a field that is not there at all is `NUMBER`, one that is empty is empty.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct FieldOr<const NUMBER: u64>(pub String);
+
+impl<const NUMBER: u64> Default for FieldOr<NUMBER> {
+    fn default() -> Self {
+        Self(NUMBER.to_string())
+    }
+}
+
+/// The three kinds; one of them is unfolded at a time.
+#[component]
+pub(super) fn StartForms() -> impl IntoView {
+    let countdown = Refusals::new(&["kind", "steps", "step_ms"], true);
+    let race = Refusals::new(&["messages", "size", "rounds", "mode", "rate"], false);
+    // Without JavaScript the page comes back with the form unfolded in which something is to be mended.
+    let race_first = race.before().is_some();
+    view! {
+        <div class="kinds">
+            <details name="kind" open=!race_first>
+                <summary>"Countdown"</summary>
+                <CountdownForm refusals=countdown/>
+            </details>
+            <details name="kind" data-test="upload-kind">
+                <summary>"Checksum of a file"</summary>
+                <UploadForm/>
+            </details>
+            <details name="kind" open=race_first data-test="race-kind">
+                <summary>"Race SSE against WebSocket"</summary>
+                <RaceForm refusals=race/>
+            </details>
+        </div>
+    }
+}
+
+#[component]
+fn CountdownForm(refusals: Refusals) -> impl IntoView {
+    let action = refusals.action;
+    view! {
+        <ActionForm action attr:class="stack" attr:data-test="start-form">
+            <input type="hidden" name="kind" value="countdown"/>
+            <Number refusals name="steps" label="Steps" value="10" test="steps"/>
+            <Number refusals name="step_ms" label="Milliseconds a step" value="1000" test="step-ms"/>
+            <button type="submit" data-test="start" disabled=move || action.pending().get()>"Start a countdown"</button>
+            <output id="steps-refusal" class="refusal" data-test="start-refusal">{move || refusals.words()}</output>
+        </ActionForm>
+    }
+}
+
+#[component]
+fn RaceForm(refusals: Refusals) -> impl IntoView {
+    let action = refusals.action;
+    view! {
+        <p class="quiet">"The server connects to itself and sends the same messages over both transports, one after the other in random order."</p>
+        <ActionForm action attr:class="stack" attr:data-test="race-form">
+            <input type="hidden" name="kind" value="race"/>
+            <div class="pair">
+                <Number refusals name="messages" label="Messages a round" value="10000" test="messages"/>
+                <Number refusals name="size" label="Bytes a message" value="100" test="size"/>
+                <Number refusals name="rounds" label="Rounds" value="3" test="rounds"/>
+                <Number refusals name="rate" label="Messages a second, when paced" value="5000" test="rate"/>
+            </div>
+            <fieldset class="choice">
+                <legend>"Mode"</legend>
+                <label><input type="radio" name="mode" value="burst" checked=true/> "Burst, as fast as it goes"</label>
+                <label><input type="radio" name="mode" value="paced" data-test="paced"/> "Paced, at a rate"</label>
+            </fieldset>
+            <button type="submit" data-test="start-race" disabled=move || action.pending().get()>"Start the race"</button>
+            <output id="messages-refusal" class="refusal" data-test="race-refusal">{move || refusals.words()}</output>
+        </ActionForm>
+    }
+}
+
+/// A field for a whole number. The server alone checks it, and says what is wrong.
+#[component]
+fn Number(
+    refusals: Refusals,
+    name: &'static str,
+    label: &'static str,
+    value: &'static str,
+    test: &'static str,
+) -> impl IntoView {
+    let refused = move || refusals.names(name).to_string();
+    let described_by = format!(
+        "{}-refusal",
+        refusals.fields[refusals.fields.len().min(2) - 1]
+    );
+    view! {
+        <label>{label}
+            <input name=name inputmode="numeric" value=value aria-invalid=refused aria-describedby=described_by data-test=test/>
+        </label>
+    }
+}
+
+/// Why a form was refused: just now, or, without JavaScript, before this page was rendered.
+#[derive(Clone, Copy)]
+struct Refusals {
+    action: ServerAction<StartJob>,
+    fields: &'static [&'static str],
+    refusal: Memo<Option<ApiError>>,
+    before: Memo<Option<ApiError>>,
+}
+
+impl Refusals {
+    /// Of the form with these fields; `others` takes what is about no field, where the forms cannot be told apart.
+    fn new(fields: &'static [&'static str], others: bool) -> Self {
+        let action = ServerAction::<StartJob>::new();
+        let query = use_query_map();
+        let before = Memo::new(move |_| {
+            let query = query.get();
+            let here = query
+                .get_str("__path")
+                .is_some_and(|path| path == StartJob::PATH);
+            let error = query.get_str("__err").filter(|_| here)?;
+            let error = ServerFnUrlError::<ApiError>::decode_err(error);
+            let ours = match &error.field {
+                Some(field) => fields.contains(&field.as_str()),
+                None => others,
+            };
+            ours.then_some(error)
+        });
+        let refusal = Memo::new(move |_| match action.value().get() {
+            Some(Err(error)) => Some(error),
+            Some(Ok(_)) => None,
+            None => before.get(),
+        });
+        Self {
+            action,
+            fields,
+            refusal,
+            before,
+        }
+    }
+
+    fn before(self) -> Option<ApiError> {
+        self.before.get_untracked()
+    }
+
+    fn words(self) -> Option<String> {
+        self.refusal.get().map(|refusal| refusal.error)
+    }
+
+    fn names(self, field: &str) -> bool {
+        self.refusal.with(|refusal| {
+            refusal
+                .as_ref()
+                .is_some_and(|refusal| refusal.field.as_deref() == Some(field))
+        })
+    }
+}

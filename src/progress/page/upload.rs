@@ -1,0 +1,193 @@
+//! Sends a file, by choice or by drop, and shows how much of it has left. Without JavaScript the browser sends it itself.
+
+use std::rc::Rc;
+
+use gloo_timers::future::TimeoutFuture;
+use leptos::{
+    ev::{DragEvent, SubmitEvent},
+    html,
+    prelude::*,
+    server_fn::error::ServerFnUrlError,
+    task::spawn_local,
+};
+use leptos_router::{
+    NavigateOptions,
+    hooks::{use_navigate, use_query_map},
+};
+use uuid::Uuid;
+use wasm_bindgen::{JsCast, JsValue, closure::Closure};
+use web_sys::{File, FormData, ProgressEvent, XmlHttpRequest};
+
+use crate::{
+    api::ApiError,
+    progress::message::{JOB_ROUTE, UPLOAD_ROUTE},
+    realtime::contract::fill,
+};
+
+/// Between two looks whether the job is there yet, in milliseconds.
+const LOOK_EVERY_MS: u32 = 100;
+
+/// Where an upload is.
+#[derive(Clone, Debug, Default, PartialEq)]
+enum Upload {
+    #[default]
+    None,
+    /// Bytes that left, of how many.
+    Sending {
+        name: String,
+        sent: f64,
+        total: f64,
+    },
+    Refused(String),
+}
+
+#[component]
+pub(super) fn UploadForm() -> impl IntoView {
+    let upload = RwSignal::new(Upload::None);
+    let dragged = RwSignal::new(false);
+    let chosen = NodeRef::<html::Input>::new();
+    let query = use_query_map();
+    // What the server put into the address when it refused a form that was posted without JavaScript.
+    let refused_before = move || {
+        let query = query.get();
+        let here = query.get_str("__path") == Some(UPLOAD_ROUTE);
+        let error = query.get_str("__err").filter(|_| here)?;
+        Some(ServerFnUrlError::<ApiError>::decode_err(error).error)
+    };
+    let refusal = move || match upload.get() {
+        Upload::Refused(words) => Some(words),
+        Upload::None => refused_before(),
+        Upload::Sending { .. } => None,
+    };
+    let navigate = use_navigate();
+    let open: Rc<dyn Fn(Uuid)> =
+        Rc::new(move |id| navigate(&format!("/progress/{id}"), NavigateOptions::default()));
+    let submit = {
+        let open = open.clone();
+        move |event: SubmitEvent| {
+            event.prevent_default();
+            let file = chosen
+                .get_untracked()
+                .and_then(|input| input.files()?.get(0));
+            match file {
+                Some(file) => send(&file, upload, open.clone()),
+                None => upload.set(Upload::Refused(
+                    "Choose a file first, or drop one here.".into(),
+                )),
+            }
+        }
+    };
+    let drop = move |event: DragEvent| {
+        event.prevent_default();
+        dragged.set(false);
+        let files = event.data_transfer().and_then(|data| data.files());
+        if let Some(file) = files.and_then(|files| files.get(0)) {
+            send(&file, upload, open.clone());
+        }
+    };
+    let over = move |event: DragEvent| {
+        // Without this the browser would open the file.
+        event.prevent_default();
+        dragged.set(true);
+    };
+    let sending = move || matches!(upload.get(), Upload::Sending { .. });
+    view! {
+        <p class="quiet">"The file is hashed, counted and compressed while it arrives. It is never stored."</p>
+        <form class="stack drop" method="post" action=UPLOAD_ROUTE enctype="multipart/form-data" data-test="upload-form"
+            data-dragged=move || dragged.get().then_some("") on:submit=submit on:drop=drop on:dragover=over
+            on:dragleave=move |_| dragged.set(false)>
+            <label>"File, or drop one here"
+                <input type="file" name="file" required=true node_ref=chosen aria-describedby="upload-refusal" data-test="file"/>
+            </label>
+            <button type="submit" data-test="upload" disabled=sending>"Send it"</button>
+            {move || match upload.get() {
+                Upload::Sending { name, sent, total } => Some(view! {
+                    <p class="sending" data-test="sending-file">
+                        <progress max=total.max(1.0).to_string() value=sent.to_string() aria-label=format!("Sending {name}")></progress>
+                        <span>{format!("Sending {name}, {:.0} %", 100.0 * sent / total.max(1.0))}</span>
+                    </p>
+                }),
+                Upload::None | Upload::Refused(_) => None,
+            }}
+            <output id="upload-refusal" class="refusal" data-test="upload-refusal">{refusal}</output>
+        </form>
+    }
+}
+
+/// Sends a file under an id of our own, and opens its job as soon as the server has it.
+fn send(file: &File, upload: RwSignal<Upload>, open: Rc<dyn Fn(Uuid)>) {
+    let (id, name, total) = (Uuid::new_v4(), file.name(), file.size());
+    let Ok(request) = begin(id, file) else {
+        return upload.set(Upload::Refused("This browser cannot send the file.".into()));
+    };
+    upload.set(Upload::Sending {
+        name,
+        sent: 0.0,
+        total,
+    });
+    let on_progress = Closure::<dyn FnMut(ProgressEvent)>::new(move |event: ProgressEvent| {
+        let _ = upload.try_update(|upload| {
+            if let Upload::Sending { sent, total, .. } = upload {
+                // What is counted holds the form's own bytes too.
+                *sent = event.loaded().min(*total);
+            }
+        });
+    });
+    if let Ok(sending) = request.upload() {
+        sending.set_onprogress(Some(on_progress.as_ref().unchecked_ref()));
+    }
+    let ended = request.clone();
+    let on_end = Closure::once_into_js(move || {
+        drop(on_progress);
+        let _ = upload.try_set(outcome(&ended));
+    });
+    request.set_onloadend(Some(on_end.unchecked_ref()));
+    spawn_local(async move {
+        // The answer to an upload comes when all of it has arrived; its job is there much sooner.
+        while is_sending(upload) {
+            if exists(id).await {
+                return open(id);
+            }
+            TimeoutFuture::new(LOOK_EVERY_MS).await;
+        }
+        // A small file may be through before the first look.
+        if upload.try_get_untracked() == Some(Upload::None) {
+            open(id);
+        }
+    });
+}
+
+fn begin(id: Uuid, file: &File) -> Result<XmlHttpRequest, JsValue> {
+    let form = FormData::new()?;
+    form.append_with_blob_and_filename("file", file, &file.name())?;
+    let request = XmlHttpRequest::new()?;
+    let size = file.size();
+    request.open("POST", &format!("{UPLOAD_ROUTE}?id={id}&size={size}"))?;
+    request.send_with_opt_form_data(Some(&form))?;
+    Ok(request)
+}
+
+fn outcome(request: &XmlHttpRequest) -> Upload {
+    match request.status().unwrap_or(0) {
+        200 => Upload::None,
+        0 => Upload::Refused("The upload broke off. Send the file again.".into()),
+        status => {
+            let answer = request.response_text().ok().flatten().unwrap_or_default();
+            let error = serde_json::from_str::<ApiError>(&answer).map(|error| error.error);
+            Upload::Refused(error.unwrap_or_else(|_| format!("The server answers {status}.")))
+        }
+    }
+}
+
+fn is_sending(upload: RwSignal<Upload>) -> bool {
+    matches!(upload.try_get_untracked(), Some(Upload::Sending { .. }))
+}
+
+async fn exists(id: Uuid) -> bool {
+    use gloo_net::http::Request;
+    let route = fill(JOB_ROUTE, &[&id.to_string()]);
+    Request::get(&route)
+        .send()
+        .await
+        .is_ok_and(|response| response.ok())
+}

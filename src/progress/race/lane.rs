@@ -1,0 +1,223 @@
+//! The server's end of a race: a route for each transport, open for one client of one heat.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicUsize},
+};
+
+use axum::{
+    Extension, Router,
+    extract::{
+        State,
+        ws::{WebSocketUpgrade, rejection::WebSocketUpgradeRejection},
+    },
+    http::HeaderMap,
+    response::Response,
+    routing::{any, get},
+};
+use tokio::sync::oneshot;
+use uuid::Uuid;
+
+use crate::{
+    api::{ApiError, answer::Path, origin::Caller},
+    progress::{
+        message::{RaceCommand, RaceEvent, RaceEvents, RaceSocket, RaceWelcome},
+        result::Transport,
+    },
+    realtime::{
+        contract::{SocketContract, StreamContract},
+        message::SocketError,
+        server::{
+            Counted,
+            listen::ConnectionHandle,
+            queue::OutQueue,
+            socket::{self, SocketHandler},
+            sse::EventStream,
+            topic::{Delivery, Topic},
+            upgrade,
+        },
+    },
+    server::{AppState, no_upgrade, welcome},
+};
+
+/// The lanes that wait for their client. Cheap to clone; all clones are one.
+#[derive(Clone, Default)]
+pub struct Lanes(Arc<Mutex<HashMap<Uuid, End>>>);
+
+/// What the route of a lane needs.
+enum End {
+    Events(Topic<()>),
+    Socket(oneshot::Sender<OutQueue>),
+}
+
+/// An open lane; it closes when dropped.
+pub struct Lane {
+    id: Uuid,
+    lanes: Lanes,
+}
+
+/// Where a heat's messages will go.
+pub enum Opening {
+    Events(Topic<()>),
+    Socket(oneshot::Receiver<OutQueue>),
+}
+
+/// Where a heat's messages go.
+pub enum Outlet {
+    Events(Topic<()>),
+    Socket(OutQueue),
+}
+
+impl Lanes {
+    /// Opens a lane under an id that nobody can guess. `window` is the most messages that are ever under way.
+    pub fn open(&self, transport: Transport, window: u64) -> (Lane, Opening) {
+        let (end, opening) = match transport {
+            Transport::Sse => {
+                let topic = Topic::new(Delivery::EveryEvent, window as usize);
+                (End::Events(topic.clone()), Opening::Events(topic))
+            }
+            Transport::WebSocket => {
+                let (sender, receiver) = oneshot::channel();
+                (End::Socket(sender), Opening::Socket(receiver))
+            }
+        };
+        let lane = Lane {
+            id: Uuid::new_v4(),
+            lanes: self.clone(),
+        };
+        self.ends().insert(lane.id, end);
+        (lane, opening)
+    }
+
+    /// The lane's end, for its one client.
+    fn take(&self, id: Uuid) -> Result<End, ApiError> {
+        let error = "There is no such lane. Lanes are for the race's own client, once.";
+        self.ends()
+            .remove(&id)
+            .ok_or_else(|| ApiError::new(404, error))
+    }
+
+    /// A std mutex: it is held for map operations only, and a panic leaves the map whole.
+    fn ends(&self) -> MutexGuard<'_, HashMap<Uuid, End>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Lane {
+    pub fn id(&self) -> Uuid {
+        self.id
+    }
+}
+
+impl Drop for Lane {
+    fn drop(&mut self) {
+        self.lanes.ends().remove(&self.id);
+    }
+}
+
+impl Opening {
+    /// Resolves when the client has come.
+    pub async fn ready(self) -> Result<Outlet, String> {
+        match self {
+            Self::Events(topic) => Ok(Outlet::Events(topic)),
+            Self::Socket(queue) => {
+                let queue = queue.await.map_err(|_| "the socket's client went away")?;
+                Ok(Outlet::Socket(queue))
+            }
+        }
+    }
+}
+
+impl Outlet {
+    pub fn send(&self, event: &RaceEvent) {
+        match self {
+            Self::Events(topic) => {
+                topic.publish((), event);
+            }
+            Self::Socket(queue) => queue.push_json(event),
+        }
+    }
+}
+
+pub fn routes() -> Router<AppState> {
+    Router::new()
+        .route(RaceEvents::ROUTE, get(events))
+        .route(RaceSocket::ROUTE, any(race_socket))
+}
+
+async fn events(
+    State(state): State<AppState>,
+    Extension(caller): Extension<Caller>,
+    Path(lane): Path<Uuid>,
+) -> Result<Response, ApiError> {
+    let place = state.limits.place(caller.address)?;
+    let End::Events(topic) = state.lanes.take(lane)? else {
+        return Err(ApiError::new(400, "This lane is for a socket."));
+    };
+    let stream = EventStream {
+        reader: topic.read_from(0, Box::new(|()| true)),
+        recovered: None,
+        state: vec![],
+        session_ended: None,
+    };
+    Ok(stream.respond(&topic, &state.realtime, "race", place))
+}
+
+async fn race_socket(
+    State(state): State<AppState>,
+    Extension(caller): Extension<Caller>,
+    connection: Option<Extension<ConnectionHandle>>,
+    Path(lane): Path<Uuid>,
+    headers: HeaderMap,
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+) -> Result<Response, ApiError> {
+    let upgrade = upgrade.map_err(no_upgrade)?;
+    let place = state.limits.place(caller.address)?;
+    let End::Socket(sender) = state.lanes.take(lane)? else {
+        return Err(ApiError::new(400, "This lane is for an event stream."));
+    };
+    let connection = connection.map(|Extension(connection)| connection);
+    let drain = state.realtime.drain().clone();
+    let serve = async move |socket, _offer| {
+        let _place = place;
+        let queue = OutQueue::default();
+        queue.push_json(&welcome(&state, 1, 0, RaceWelcome {}));
+        // The race may be over already.
+        let _ = sender.send(queue.clone());
+        let reader = Reader {
+            _counted: Counted::new(Arc::<AtomicUsize>::default(), "websocket", "race"),
+        };
+        socket::run(
+            socket,
+            queue,
+            reader,
+            &state.realtime,
+            std::future::pending(),
+        )
+        .await
+    };
+    Ok(upgrade::accept::<RaceSocket, _>(
+        upgrade, &headers, 0, &drain, connection, serve,
+    ))
+}
+
+/// The socket's handler: the client only reads.
+struct Reader {
+    _counted: Counted,
+}
+
+impl SocketHandler for Reader {
+    type Contract = RaceSocket;
+
+    fn command(&mut self, command: RaceCommand) -> Result<(), SocketError> {
+        match command {}
+    }
+
+    fn admit(&mut self) -> Result<(), SocketError> {
+        Ok(())
+    }
+
+    fn connections(&self) -> usize {
+        1
+    }
+}

@@ -1,0 +1,49 @@
+//! Where jobs survive a restart: one latest value a job on the bus, written when it starts and when it ends.
+
+use bytes::Bytes;
+use uuid::Uuid;
+
+use super::job::JobRecord;
+use crate::bus::{BusError, SharedBus};
+
+const PREFIX: &str = "jobs/";
+
+/// The records of all jobs. Cheap to clone.
+#[derive(Clone)]
+pub struct JobStore(SharedBus);
+
+impl JobStore {
+    pub fn new(bus: SharedBus) -> Self {
+        Self(bus)
+    }
+
+    /// All that is kept. A record that this version cannot read is left where it is.
+    pub async fn all(&self) -> Result<Vec<JobRecord>, BusError> {
+        let kept = self.0.latest(PREFIX).await?;
+        let read = |(key, bytes): (String, Bytes)| match serde_json::from_slice(&bytes) {
+            Ok(record) => Some(record),
+            Err(error) => {
+                tracing::warn!(key, %error, "a kept job cannot be read");
+                None
+            }
+        };
+        Ok(kept.into_iter().filter_map(read).collect())
+    }
+
+    /// Keeps a record. A store that is away keeps no job from running: the loss is logged.
+    pub async fn keep(&self, record: JobRecord) {
+        // A record is strings and numbers, so that it always encodes.
+        let json = serde_json::to_vec(&record).unwrap_or_default();
+        self.put(record.id, json.into()).await;
+    }
+
+    pub async fn forget(&self, id: Uuid) {
+        self.put(id, Bytes::new()).await;
+    }
+
+    async fn put(&self, id: Uuid, value: Bytes) {
+        if let Err(error) = self.0.put_latest(&format!("{PREFIX}{id}"), value).await {
+            tracing::warn!(job.id = %id, %error, "a job's state could not be kept");
+        }
+    }
+}
