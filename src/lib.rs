@@ -7,6 +7,7 @@
 //! - [`progress`]: long tasks over an event stream; a finite, ordered log.
 //! - [`chat`]: rooms over a socket; an ordered log that acknowledges.
 //! - [`collab`]: pointers over a socket; volatile, the newest place only.
+//! - `bus`: what is durable, and who is told of it.
 //! - [`session`]: who is there.
 //! - [`api`]: what plain requests get when they are refused, and how much anybody may do.
 //! - [`home`], [`app`]: the guide, the shell and the routes of the pages.
@@ -19,6 +20,8 @@ pub mod api;
 pub mod app;
 #[cfg(feature = "ssr")]
 pub mod assets;
+#[cfg(feature = "ssr")]
+pub mod bus;
 pub mod chat;
 pub mod collab;
 pub mod first_state;

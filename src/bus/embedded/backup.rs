@@ -1,0 +1,151 @@
+//! Backups: a consistent copy while the server writes on, and the way back.
+
+use std::{
+    fs::{self, File},
+    io,
+    path::{Path, PathBuf},
+};
+
+use rusqlite::Connection;
+
+use super::schema::{OpenError, database, lock, migrate, open_to_read, renew_epoch, version_of};
+
+/// Why there is no backup, or nothing was restored, in one sentence.
+#[derive(Debug, thiserror::Error)]
+pub enum BackupError {
+    #[error("{} exists. A backup overwrites nothing: name another file.", .0.display())]
+    Exists(PathBuf),
+    #[error("The data folder {} holds no database. Name the right one with --data-dir.", .0.display())]
+    Nothing(PathBuf),
+    #[error("There is no file {}.", .0.display())]
+    NoFile(PathBuf),
+    #[error("The backup could not be written to {}: {error}.", .path.display())]
+    Write {
+        path: PathBuf,
+        error: rusqlite::Error,
+    },
+    #[error(transparent)]
+    Open(#[from] OpenError),
+}
+
+/// Copies the database of a data folder into a new file, as it stands in one moment; a server may hold the folder and
+/// write on. The file is there whole or not at all.
+pub fn backup(data_dir: &Path, file: &Path) -> Result<(), BackupError> {
+    let path = database(data_dir);
+    if !path.is_file() {
+        return Err(BackupError::Nothing(data_dir.to_owned()));
+    }
+    if file.exists() {
+        return Err(BackupError::Exists(file.to_owned()));
+    }
+    let connection = open_to_read(&path).map_err(|error| damaged(&path, error))?;
+    version_of(&connection, &path)?;
+    let partial = beside(file, ".partial");
+    let _ = fs::remove_file(&partial);
+    let written = connection.execute("VACUUM INTO ?1", [partial.to_string_lossy()]);
+    if let Err(error) = written {
+        let _ = fs::remove_file(&partial);
+        let path = file.to_owned();
+        return Err(BackupError::Write { path, error });
+    }
+    // A link refuses a name that was taken meanwhile; a rename would overwrite it.
+    let placed = File::open(&partial)
+        .and_then(|partial| partial.sync_all())
+        .and_then(|()| fs::hard_link(&partial, file));
+    let _ = fs::remove_file(&partial);
+    placed
+        .and_then(|()| sync_folder(file))
+        .map_err(|error| io_error(file, error).into())
+}
+
+/// Puts a backup in the place of a data folder's database, under a new epoch: what was written since the backup is gone, and
+/// every client is told so. Says where the database that was there is kept, if there was one.
+pub fn restore(data_dir: &Path, file: &Path) -> Result<Option<PathBuf>, BackupError> {
+    if !file.is_file() {
+        return Err(BackupError::NoFile(file.to_owned()));
+    }
+    check(file)?;
+    fs::create_dir_all(data_dir).map_err(|error| io_error(data_dir, error))?;
+    let _lock = lock(data_dir)?;
+    let path = database(data_dir);
+    let fresh = beside(&path, ".restoring");
+    fs::copy(file, &fresh).map_err(|error| io_error(&fresh, error))?;
+    renew(&fresh).map_err(|error| damaged(&fresh, error))?;
+    let kept = path.is_file().then(|| beside(&path, ".before-restore"));
+    if let Some(kept) = &kept {
+        fold(&path);
+        let _ = fs::remove_file(kept);
+        fs::hard_link(&path, kept).map_err(|error| io_error(kept, error))?;
+    }
+    // The write-ahead log belongs to the old file, and would be applied to the new one.
+    for extra in ["-wal", "-shm"] {
+        let extra = beside(&path, extra);
+        if extra.exists() {
+            fs::remove_file(&extra).map_err(|error| io_error(&extra, error))?;
+        }
+    }
+    fs::rename(&fresh, &path)
+        .and_then(|()| sync_folder(&path))
+        .map_err(|error| io_error(&path, error))?;
+    Ok(kept)
+}
+
+/// Ours, of a version that is known here, and whole.
+fn check(file: &Path) -> Result<(), OpenError> {
+    let connection = open_to_read(file).map_err(|error| damaged(file, error))?;
+    if version_of(&connection, file)? == 0 {
+        return Err(OpenError::NotOurs(file.to_owned()));
+    }
+    let verdict: String = connection
+        .query_row("PRAGMA quick_check(1)", [], |row| row.get(0))
+        .map_err(|error| damaged(file, error))?;
+    if verdict == "ok" {
+        Ok(())
+    } else {
+        Err(damaged(file, verdict))
+    }
+}
+
+fn renew(fresh: &Path) -> rusqlite::Result<()> {
+    let mut connection = Connection::open(fresh)?;
+    // A backup has no write-ahead log, and gets none before it is in its place.
+    connection.pragma_update(None, "journal_mode", "DELETE")?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    migrate(&mut connection)?;
+    renew_epoch(&connection)?;
+    Ok(())
+}
+
+/// Writes the write-ahead log back into its database, so that one file is all of it. A damaged one is kept as it is.
+fn fold(path: &Path) {
+    let folded = Connection::open(path)
+        .and_then(|connection| connection.pragma_update(None, "journal_mode", "DELETE"));
+    if let Err(error) = folded {
+        tracing::warn!(%error, "the database that was there is kept without its newest writes");
+    }
+}
+
+fn beside(path: &Path, ending: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(ending);
+    name.into()
+}
+
+fn sync_folder(file: &Path) -> io::Result<()> {
+    let folder = file
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty());
+    File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
+}
+
+fn io_error(path: &Path, error: io::Error) -> OpenError {
+    let path = path.to_owned();
+    OpenError::Io { path, error }
+}
+
+fn damaged(path: &Path, error: impl ToString) -> OpenError {
+    OpenError::Damaged {
+        path: path.to_owned(),
+        error: error.to_string(),
+    }
+}

@@ -1,0 +1,192 @@
+//! The database file: how it is opened, what it holds, how an older one is brought up to date.
+
+use std::{
+    fs::{File, TryLockError},
+    io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, params};
+
+use crate::realtime::position::Epoch;
+
+/// "WIRE" in the header of every database of ours, so that no other is taken for one.
+const APPLICATION_ID: i32 = i32::from_be_bytes(*b"WIRE");
+/// What each version added; the index is the version before it. Only ever appended to.
+const MIGRATIONS: &[&str] = &[VERSION_1];
+/// How long a lock of somebody else is waited for. Only programs of an operator hold one: ours has the folder to itself.
+const BUSY: Duration = Duration::from_millis(500);
+/// Offsets take the lower bits of a place, the number of the log the upper ones: 68 thousand million events in a log.
+const OFFSET_BITS: u32 = 36;
+
+/// `place` orders events by log and then by offset, and is the row id that the words are indexed under: one number, so that a
+/// search in one log is a range. The words themselves are not stored twice (`content=''`).
+const VERSION_1: &str = "
+    CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
+    CREATE TABLE logs (
+        id INTEGER PRIMARY KEY,
+        name TEXT NOT NULL UNIQUE,
+        head INTEGER NOT NULL,
+        floor INTEGER NOT NULL,
+        at INTEGER NOT NULL
+    ) STRICT;
+    CREATE TABLE events (
+        place INTEGER PRIMARY KEY,
+        log INTEGER GENERATED ALWAYS AS (place >> 36) VIRTUAL,
+        id BLOB NOT NULL,
+        at INTEGER NOT NULL,
+        author BLOB,
+        bytes BLOB NOT NULL
+    ) STRICT;
+    CREATE UNIQUE INDEX event_ids ON events (id, log);
+    CREATE INDEX event_authors ON events (author) WHERE author IS NOT NULL;
+    CREATE VIRTUAL TABLE words USING fts5(text, content='', contentless_delete=1, tokenize='unicode61 remove_diacritics 2');
+    CREATE TABLE snapshots (log INTEGER PRIMARY KEY, upto INTEGER NOT NULL, bytes BLOB NOT NULL) STRICT;
+    CREATE TABLE latest (key TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT, WITHOUT ROWID;
+";
+
+/// Why a database cannot be used, in one sentence.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    #[error("Another server holds the data folder {}. Stop it first, or name another folder with --data-dir.", .0.display())]
+    InUse(PathBuf),
+    #[error("{} is not a database of Wirewise.", .0.display())]
+    NotOurs(PathBuf),
+    #[error("{} was written by a newer Wirewise (its version is {version}, this one knows {}). Use that one.", .path.display(), MIGRATIONS.len())]
+    Newer { path: PathBuf, version: usize },
+    #[error("The database {} is damaged: {error}. Restore a backup (wirewise restore FILE).", .path.display())]
+    Damaged { path: PathBuf, error: String },
+    #[error("The database {} cannot be used: {error}. Name another folder with --data-dir.", .path.display())]
+    Sqlite {
+        path: PathBuf,
+        error: rusqlite::Error,
+    },
+    #[error("{} cannot be used: {error}.", .path.display())]
+    Io { path: PathBuf, error: io::Error },
+}
+
+/// The database of a data folder.
+pub fn database(data_dir: &Path) -> PathBuf {
+    data_dir.join("wirewise.db")
+}
+
+/// Takes the data folder for this process; it is free again when the file is dropped, also after `kill -9`.
+pub fn lock(data_dir: &Path) -> Result<File, OpenError> {
+    let path = data_dir.join("wirewise.lock");
+    let file = File::create(&path).map_err(|error| OpenError::Io {
+        path: path.clone(),
+        error,
+    })?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(OpenError::InUse(data_dir.to_owned())),
+        Err(TryLockError::Error(error)) => Err(OpenError::Io { path, error }),
+    }
+}
+
+/// The connection that writes: makes the database, or brings it up to date.
+pub fn open_to_write(path: &Path) -> Result<(Connection, Epoch), OpenError> {
+    let failed = |error| OpenError::Sqlite {
+        path: path.to_owned(),
+        error,
+    };
+    let mut connection = Connection::open(path).map_err(|error| cannot_open(path, error))?;
+    connection.busy_timeout(BUSY).map_err(failed)?;
+    version_of(&connection, path)?;
+    prepare(&mut connection).map_err(failed)?;
+    let epoch = migrate(&mut connection).map_err(failed)?;
+    Ok((connection, epoch))
+}
+
+/// A connection that reads. It sees what was committed when its read began, and waits for no writer.
+pub fn open_to_read(path: &Path) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_timeout(BUSY)?;
+    Ok(connection)
+}
+
+/// The version of a database of ours; 0 for an empty file.
+pub fn version_of(connection: &Connection, path: &Path) -> Result<usize, OpenError> {
+    let pragma = |name| connection.query_row(name, [], |row| row.get::<_, i32>(0));
+    let of = |name| pragma(name).map_err(|error| cannot_open(path, error));
+    let (application, version) = (of("PRAGMA application_id")?, of("PRAGMA user_version")?);
+    let pages = of("PRAGMA page_count")?;
+    let version = usize::try_from(version).unwrap_or(usize::MAX);
+    if pages > 0 && (application != APPLICATION_ID || version == 0) {
+        Err(OpenError::NotOurs(path.to_owned()))
+    } else if version > MIGRATIONS.len() {
+        Err(OpenError::Newer {
+            path: path.to_owned(),
+            version,
+        })
+    } else {
+        Ok(version)
+    }
+}
+
+/// Gives the history a new name: offsets of the old one say nothing about it.
+pub fn renew_epoch(connection: &Connection) -> rusqlite::Result<Epoch> {
+    let epoch = Epoch::random();
+    connection.execute(
+        "INSERT INTO meta (key, value) VALUES ('epoch', ?1) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+        params![epoch.as_str()],
+    )?;
+    Ok(epoch)
+}
+
+/// Runs what is missing in one transaction, so that a crash in between leaves the older version whole.
+pub fn migrate(connection: &mut Connection) -> rusqlite::Result<Epoch> {
+    let transaction = connection.transaction()?;
+    let version: i32 = transaction.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+    for migration in MIGRATIONS
+        .iter()
+        .skip(usize::try_from(version).unwrap_or_default())
+    {
+        transaction.execute_batch(migration)?;
+    }
+    transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+    transaction.pragma_update(None, "user_version", MIGRATIONS.len() as i32)?;
+    let known: Option<String> = transaction
+        .query_row("SELECT value FROM meta WHERE key = 'epoch'", [], |row| {
+            row.get(0)
+        })
+        .optional()?;
+    let epoch = match known.and_then(|epoch| Epoch::new(&epoch).ok()) {
+        Some(epoch) => epoch,
+        None => renew_epoch(&transaction)?,
+    };
+    transaction.commit()?;
+    Ok(epoch)
+}
+
+/// Where an event stands in the table.
+pub fn place(log: i64, offset: u64) -> i64 {
+    let most = (1_u64 << OFFSET_BITS) - 1;
+    (log << OFFSET_BITS) | offset.min(most) as i64
+}
+
+pub fn offset_of(place: i64) -> u64 {
+    (place & ((1 << OFFSET_BITS) - 1)) as u64
+}
+
+/// Readers go on while one writes (WAL); a commit is on disk before it returns (FULL).
+fn prepare(connection: &mut Connection) -> rusqlite::Result<()> {
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.set_prepared_statement_cache_capacity(64);
+    Ok(())
+}
+
+fn cannot_open(path: &Path, error: rusqlite::Error) -> OpenError {
+    let path = path.to_owned();
+    match error.sqlite_error_code() {
+        Some(ErrorCode::NotADatabase) => OpenError::NotOurs(path),
+        Some(ErrorCode::DatabaseCorrupt) => OpenError::Damaged {
+            path,
+            error: error.to_string(),
+        },
+        _ => OpenError::Sqlite { path, error },
+    }
+}

@@ -1,0 +1,237 @@
+//! What a write does to the tables, inside the transaction of its group.
+
+use std::collections::{BTreeSet, HashMap};
+
+use bytes::Bytes;
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::schema::{offset_of, place};
+use crate::{
+    bus::{Appended, BusError, Event, NewEvent},
+    realtime::server::now_ms,
+};
+
+/// Logs whose heads the writer remembers.
+const REMEMBERED: usize = 10_000;
+/// Events dropped by one write, so that nobody waits long behind it.
+const FORGET_AT_ONCE: u64 = 1_000;
+
+/// The tables and what the writer knows about them.
+pub struct Tables {
+    connection: Connection,
+    logs: HashMap<String, Log>,
+    /// Logs that grew in this group.
+    grown: BTreeSet<String>,
+}
+
+#[derive(Clone, Copy)]
+struct Log {
+    id: i64,
+    head: u64,
+    floor: u64,
+    /// When the newest event was stored: times never fall within a log, whatever the clock does.
+    at: u64,
+}
+
+/// The inner error is an answer; the outer one undoes the group.
+pub type Write<T> = rusqlite::Result<Result<T, BusError>>;
+
+impl Tables {
+    pub fn new(connection: Connection) -> Self {
+        Self {
+            connection,
+            logs: HashMap::new(),
+            grown: BTreeSet::new(),
+        }
+    }
+
+    pub fn begin(&mut self) -> rusqlite::Result<()> {
+        if self.logs.len() > REMEMBERED {
+            self.logs.clear();
+        }
+        self.connection.execute_batch("BEGIN IMMEDIATE")
+    }
+
+    /// Commits, with the heads that moved. Says which logs have grown, and up to where.
+    pub fn commit(&mut self) -> rusqlite::Result<Vec<(String, u64)>> {
+        let grown = std::mem::take(&mut self.grown);
+        let mut heads = Vec::with_capacity(grown.len());
+        {
+            let sql = "UPDATE logs SET head = ?2, at = ?3 WHERE id = ?1";
+            let mut update = self.connection.prepare_cached(sql)?;
+            for name in grown {
+                if let Some(log) = self.logs.get(&name) {
+                    update.execute(params![log.id, log.head as i64, log.at as i64])?;
+                    heads.push((name, log.head));
+                }
+            }
+        }
+        self.connection.execute_batch("COMMIT")?;
+        Ok(heads)
+    }
+
+    /// Undoes the group; what was remembered of the logs may be wrong now.
+    pub fn roll_back(&mut self) {
+        self.logs.clear();
+        self.grown.clear();
+        if !self.connection.is_autocommit()
+            && let Err(error) = self.connection.execute_batch("ROLLBACK")
+        {
+            tracing::error!(%error, "a failed commit could not be undone");
+        }
+    }
+
+    pub fn append(&mut self, event: &NewEvent) -> Write<Appended> {
+        let mut log = self.log(&event.log)?;
+        let (offset, at) = (log.head + 1, now_ms().max(log.at));
+        let row = place(log.id, offset);
+        let sql = "INSERT INTO events (place, id, at, author, bytes) VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT (id, log) DO NOTHING";
+        let author = event.author.as_ref().map(|author| author.as_bytes());
+        let inserted = self.connection.prepare_cached(sql)?.execute(params![
+            row,
+            event.id.as_bytes(),
+            at as i64,
+            author,
+            &event.bytes[..]
+        ])?;
+        if inserted == 0 {
+            let event = self.stored(log.id, event)?;
+            return Ok(Ok(Appended { event, new: false }));
+        }
+        if let Some(words) = &event.words {
+            let sql = "INSERT INTO words (rowid, text) VALUES (?1, ?2)";
+            self.connection
+                .prepare_cached(sql)?
+                .execute(params![row, words])?;
+        }
+        (log.head, log.at) = (offset, at);
+        self.logs.insert(event.log.clone(), log);
+        if !self.grown.contains(&event.log) {
+            self.grown.insert(event.log.clone());
+        }
+        let event = Event {
+            offset,
+            id: event.id,
+            at,
+            bytes: event.bytes.clone(),
+        };
+        Ok(Ok(Appended { event, new: true }))
+    }
+
+    pub fn compact(&mut self, name: &str, upto: u64, snapshot: &Bytes, expected: u64) -> Write<()> {
+        let log = self.log(name)?;
+        if log.head != expected || upto > log.head {
+            return Ok(Err(BusError::HeadMoved { head: log.head }));
+        }
+        if upto < log.floor {
+            return Ok(Err(BusError::Forgotten { floor: log.floor }));
+        }
+        self.drop_events(name, log, upto)?;
+        let sql = "INSERT INTO snapshots (log, upto, bytes) VALUES (?1, ?2, ?3)
+             ON CONFLICT (log) DO UPDATE SET upto = excluded.upto, bytes = excluded.bytes";
+        self.connection.prepare_cached(sql)?.execute(params![
+            log.id,
+            upto as i64,
+            &snapshot[..]
+        ])?;
+        Ok(Ok(()))
+    }
+
+    /// Times never fall within a log, so what is too old is its beginning.
+    pub fn forget(&mut self, name: &str, before: u64) -> Write<u64> {
+        let log = self.log(name)?;
+        let upto = log.head.min(log.floor + FORGET_AT_ONCE);
+        let sql = "SELECT max(place) FROM events WHERE place > ?1 AND place <= ?2 AND at < ?3";
+        let last: Option<i64> = self.connection.prepare_cached(sql)?.query_row(
+            params![
+                place(log.id, log.floor),
+                place(log.id, upto),
+                i64::try_from(before).unwrap_or(i64::MAX)
+            ],
+            |row| row.get(0),
+        )?;
+        let Some(last) = last.map(offset_of) else {
+            return Ok(Ok(0));
+        };
+        self.drop_events(name, log, last)?;
+        Ok(Ok(last - log.floor))
+    }
+
+    pub fn put_latest(&mut self, key: &str, value: &Bytes) -> Write<()> {
+        if value.is_empty() {
+            let sql = "DELETE FROM latest WHERE key = ?1";
+            self.connection.prepare_cached(sql)?.execute([key])?;
+        } else {
+            let sql = "INSERT INTO latest (key, value) VALUES (?1, ?2) ON CONFLICT (key) DO UPDATE SET value = excluded.value";
+            self.connection
+                .prepare_cached(sql)?
+                .execute(params![key, &value[..]])?;
+        }
+        Ok(Ok(()))
+    }
+
+    fn drop_events(&mut self, name: &str, mut log: Log, upto: u64) -> rusqlite::Result<()> {
+        let range = [place(log.id, log.floor), place(log.id, upto)];
+        for sql in [
+            "DELETE FROM words WHERE rowid > ?1 AND rowid <= ?2",
+            "DELETE FROM events WHERE place > ?1 AND place <= ?2",
+        ] {
+            self.connection.prepare_cached(sql)?.execute(range)?;
+        }
+        let sql = "UPDATE logs SET floor = ?2 WHERE id = ?1";
+        self.connection
+            .prepare_cached(sql)?
+            .execute([log.id, upto as i64])?;
+        log.floor = upto;
+        self.logs.insert(name.to_owned(), log);
+        Ok(())
+    }
+
+    fn stored(&self, log: i64, event: &NewEvent) -> rusqlite::Result<Event> {
+        let sql = "SELECT place, at, bytes FROM events WHERE id = ?1 AND log = ?2";
+        let mut select = self.connection.prepare_cached(sql)?;
+        select.query_row(params![event.id.as_bytes(), log], |row| {
+            Ok(Event {
+                offset: offset_of(row.get(0)?),
+                id: event.id,
+                at: row.get::<_, i64>(1)? as u64,
+                bytes: row.get::<_, Vec<u8>>(2)?.into(),
+            })
+        })
+    }
+
+    /// A log as it stands, made when there is none of this name.
+    fn log(&mut self, name: &str) -> rusqlite::Result<Log> {
+        if let Some(log) = self.logs.get(name) {
+            return Ok(*log);
+        }
+        let sql = "SELECT id, head, floor, at FROM logs WHERE name = ?1";
+        let known = self
+            .connection
+            .prepare_cached(sql)?
+            .query_row([name], |row| {
+                Ok(Log {
+                    id: row.get(0)?,
+                    head: row.get::<_, i64>(1)? as u64,
+                    floor: row.get::<_, i64>(2)? as u64,
+                    at: row.get::<_, i64>(3)? as u64,
+                })
+            })
+            .optional()?;
+        let log = match known {
+            Some(log) => log,
+            None => {
+                let sql = "INSERT INTO logs (name, head, floor, at) VALUES (?1, 0, 0, 0)";
+                self.connection.prepare_cached(sql)?.execute([name])?;
+                Log {
+                    id: self.connection.last_insert_rowid(),
+                    head: 0,
+                    floor: 0,
+                    at: 0,
+                }
+            }
+        };
+        self.logs.insert(name.to_owned(), log);
+        Ok(log)
+    }
+}

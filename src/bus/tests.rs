@@ -1,0 +1,418 @@
+//! What any bus promises, tried on the embedded one, and what only that one does: files, restarts, backups.
+
+use std::{path::Path, time::Duration};
+
+use tempfile::TempDir;
+use tokio::time::timeout;
+
+use super::{
+    embedded::{BackupError, Embedded, OpenError, backup, restore},
+    *,
+};
+
+const LOG: &str = "chat/lobby";
+/// Nothing here takes this long; it ends a test that waits in vain.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+fn open(folder: &Path) -> SharedBus {
+    Arc::new(Embedded::open(folder).unwrap())
+}
+
+fn bus() -> (SharedBus, TempDir) {
+    let folder = tempfile::tempdir().unwrap();
+    (open(folder.path()), folder)
+}
+
+fn event(text: &str) -> NewEvent {
+    NewEvent::new(LOG, Uuid::new_v4(), text.to_owned())
+}
+
+async fn fill(bus: &SharedBus, count: usize) {
+    let answers: Vec<_> = (1..=count)
+        .map(|number| bus.append(event(&number.to_string()).searchable(format!("number {number}"))))
+        .collect();
+    for answer in answers {
+        answer.await.unwrap();
+    }
+}
+
+fn offsets(page: &Page) -> Vec<u64> {
+    page.events.iter().map(|event| event.offset).collect()
+}
+
+#[tokio::test]
+async fn events_are_stored_in_the_order_of_the_calls() {
+    let (bus, _folder) = bus();
+    fill(&bus, 500).await;
+    let page = bus.read(LOG, 0, 1_000).await.unwrap();
+    let texts: Vec<_> = page
+        .events
+        .iter()
+        .map(|event| String::from_utf8(event.bytes.to_vec()).unwrap())
+        .collect();
+    assert_eq!(
+        texts,
+        (1..=500)
+            .map(|number| number.to_string())
+            .collect::<Vec<_>>()
+    );
+    assert!(page.events.is_sorted_by_key(|event| event.offset));
+    assert!(page.events.is_sorted_by_key(|event| event.at));
+    assert_eq!(bus.head("chat/other").await.unwrap(), Head::default());
+}
+
+#[tokio::test]
+async fn an_id_is_stored_once_also_after_a_restart_and_the_epoch_stays() {
+    let (bus, folder) = bus();
+    let first = event("once");
+    let stored = bus.append(first.clone()).await.unwrap();
+    assert!(stored.new);
+    // In the same commit, in a later one, and with another text: what was stored stands.
+    let again = [bus.append(first.clone()), bus.append(first.clone())];
+    for again in futures::future::join_all(again).await {
+        let again = again.unwrap();
+        assert_eq!((again.event, again.new), (stored.event.clone(), false));
+    }
+    let epoch = bus.epoch();
+    bus.close().await;
+    let bus = open(folder.path());
+    assert_eq!(bus.epoch(), epoch);
+    let other = NewEvent {
+        bytes: "other".into(),
+        ..first
+    };
+    assert_eq!(bus.append(other).await.unwrap().event, stored.event);
+    assert_eq!(bus.head(LOG).await.unwrap().head, 1);
+    // Another log is another matter.
+    let elsewhere = NewEvent::new("chat/rust", stored.event.id, "once");
+    assert!(bus.append(elsewhere).await.unwrap().new);
+}
+
+#[tokio::test]
+async fn many_writes_share_a_commit() {
+    let folder = tempfile::tempdir().unwrap();
+    let embedded = Arc::new(Embedded::open(folder.path()).unwrap());
+    let bus: SharedBus = embedded.clone();
+    fill(&bus, 1_000).await;
+    let commits = embedded.commits();
+    assert_eq!(commits.writes, 1_000);
+    assert!(commits.commits <= 500, "{commits:?}");
+}
+
+#[tokio::test]
+async fn pages_go_both_ways_and_say_whether_there_is_more() {
+    let (bus, _folder) = bus();
+    fill(&bus, 10).await;
+    let page = bus.read(LOG, 3, 4).await.unwrap();
+    assert_eq!((offsets(&page), page.more), (vec![4, 5, 6, 7], true));
+    let page = bus.read(LOG, 6, 4).await.unwrap();
+    assert_eq!((offsets(&page), page.more), (vec![7, 8, 9, 10], false));
+    let page = bus.read_before(LOG, 6, 3).await.unwrap();
+    assert_eq!((offsets(&page), page.more), (vec![5, 4, 3], true));
+    let page = bus.read_before(LOG, u64::MAX, 10).await.unwrap();
+    assert_eq!((page.events.len(), page.more), (10, false));
+    assert_eq!(bus.read(LOG, 10, 5).await.unwrap(), Page::default());
+    assert_eq!(bus.read("no such", 0, 5).await.unwrap(), Page::default());
+}
+
+#[tokio::test]
+async fn one_read_is_bounded_in_bytes_but_never_empty() {
+    let (bus, _folder) = bus();
+    for _ in 0..3 {
+        bus.append(event(&"x".repeat(READ_BYTES))).await.unwrap();
+    }
+    let page = bus.read(LOG, 0, 100).await.unwrap();
+    assert_eq!((offsets(&page), page.more), (vec![1], true));
+    let page = bus.read_before(LOG, 4, 100).await.unwrap();
+    assert_eq!((offsets(&page), page.more), (vec![3], true));
+}
+
+#[tokio::test]
+async fn counts_leave_out_an_author() {
+    let (bus, _folder) = bus();
+    let ada = Uuid::new_v4();
+    for number in 0..10 {
+        let event = event("x");
+        let event = if number % 3 == 0 {
+            event.by(ada)
+        } else {
+            event
+        };
+        bus.append(event).await.unwrap();
+    }
+    assert_eq!(bus.count(LOG, 0, None).await.unwrap(), 10);
+    assert_eq!(bus.count(LOG, 0, Some(ada)).await.unwrap(), 6);
+    assert_eq!(bus.count(LOG, 4, Some(ada)).await.unwrap(), 4);
+    assert_eq!(bus.count(LOG, 99, Some(ada)).await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn a_follower_gets_what_is_there_and_what_comes_each_once_and_in_order() {
+    let (bus, _folder) = bus();
+    fill(&bus, 5).await;
+    let mut follower = Follower::new(bus.clone(), LOG, 2);
+    let writing = tokio::spawn({
+        let bus = bus.clone();
+        async move { fill(&bus, 200).await }
+    });
+    let mut seen = vec![];
+    while seen.len() < 203 {
+        let events = timeout(PATIENCE, follower.next(7)).await.unwrap().unwrap();
+        assert!((1..=7).contains(&events.len()));
+        seen.extend(events.into_iter().map(|event| event.offset));
+    }
+    assert_eq!(seen, (3..=205).collect::<Vec<_>>());
+    writing.await.unwrap();
+    let waits = timeout(Duration::ZERO, follower.next(7)).await;
+    assert!(waits.is_err(), "nothing more is there");
+    bus.close().await;
+    assert!(timeout(PATIENCE, follower.next(7)).await.unwrap().is_err());
+}
+
+#[tokio::test]
+async fn search_finds_words_in_one_log_newest_first() {
+    let (bus, _folder) = bus();
+    fill(&bus, 12).await;
+    let elsewhere = NewEvent::new("chat/rust", Uuid::new_v4(), "x").searchable("number 1");
+    bus.append(elsewhere).await.unwrap();
+    let page = bus.search(LOG, "NUMB 1", 3).await.unwrap();
+    assert_eq!((offsets(&page), page.more), (vec![12, 11, 10], true));
+    let page = bus.search(LOG, "number 1", 10).await.unwrap();
+    assert_eq!((offsets(&page), page.more), (vec![12, 11, 10, 1], false));
+    for nothing in ["absent", "", "\"", "*"] {
+        let page = bus.search(LOG, nothing, 10).await.unwrap();
+        assert_eq!(page, Page::default(), "{nothing}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_forgotten_is_gone_and_said() {
+    let (bus, folder) = bus();
+    fill(&bus, 10).await;
+    assert_eq!(bus.forget(LOG, 0).await.unwrap(), 0, "none is that old");
+    let all = bus.read(LOG, 0, 100).await.unwrap().events;
+    let gone = bus.forget(LOG, all[9].at + 1).await.unwrap();
+    assert_eq!(gone, 10);
+    let forgotten = BusError::Forgotten { floor: 10 };
+    assert_eq!(bus.read(LOG, 9, 10).await.unwrap_err(), forgotten);
+    assert_eq!(bus.read(LOG, 10, 10).await.unwrap(), Page::default());
+    assert_eq!(bus.read_before(LOG, 99, 9).await.unwrap(), Page::default());
+    assert_eq!(bus.search(LOG, "number", 9).await.unwrap(), Page::default());
+    assert_eq!(bus.count(LOG, 0, None).await.unwrap(), 0);
+    bus.close().await;
+    // Offsets go on, also after a restart.
+    let bus = open(folder.path());
+    assert_eq!(bus.append(event("next")).await.unwrap().event.offset, 11);
+    let epoch = bus.epoch();
+    let position = |offset| Position::new(epoch.clone(), offset);
+    let head = bus.head(LOG).await.unwrap();
+    assert_eq!(
+        [9, 10, 11, 12].map(|offset| head.continues(&epoch, &position(offset))),
+        [false, true, true, false]
+    );
+    assert!(!head.continues(&epoch, &Position::new(Epoch::random(), 10)));
+}
+
+#[tokio::test]
+async fn a_snapshot_takes_the_place_of_events_unless_the_log_went_on() {
+    let (bus, _folder) = bus();
+    fill(&bus, 10).await;
+    assert_eq!(bus.snapshot(LOG).await.unwrap(), None);
+    let early = bus.compact(LOG, 9, "all".into(), 9).await;
+    assert_eq!(early, Err(BusError::HeadMoved { head: 10 }));
+    bus.compact(LOG, 8, "all".into(), 10).await.unwrap();
+    let snapshot = bus.snapshot(LOG).await.unwrap().unwrap();
+    assert_eq!((snapshot.offset, &snapshot.bytes[..]), (8, &b"all"[..]));
+    let page = bus.read(LOG, snapshot.offset, 10).await.unwrap();
+    assert_eq!(offsets(&page), [9, 10]);
+    let back = bus.compact(LOG, 7, "older".into(), 10).await;
+    assert_eq!(back, Err(BusError::Forgotten { floor: 8 }));
+}
+
+#[tokio::test]
+async fn the_latest_value_wins_and_an_empty_one_removes_the_key() {
+    let (bus, folder) = bus();
+    for (key, value) in [("a/1", "x"), ("a/2", "y"), ("ab", "z"), ("a/1", "newer")] {
+        bus.put_latest(key, value.into()).await.unwrap();
+    }
+    let expected = |pairs: &[(&str, &str)]| {
+        let owned = |(key, value): &(&str, &str)| {
+            (key.to_string(), Bytes::copy_from_slice(value.as_bytes()))
+        };
+        pairs.iter().map(owned).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        bus.latest("a/").await.unwrap(),
+        expected(&[("a/1", "newer"), ("a/2", "y")])
+    );
+    bus.put_latest("a/2", Bytes::new()).await.unwrap();
+    bus.close().await;
+    let bus = open(folder.path());
+    assert_eq!(
+        bus.latest("").await.unwrap(),
+        expected(&[("a/1", "newer"), ("ab", "z")])
+    );
+}
+
+#[tokio::test]
+async fn what_is_published_reaches_those_who_listen_and_nobody_else() {
+    let (bus, _folder) = bus();
+    bus.publish("typing", "early".into());
+    let (mut one, mut two) = (bus.listen("typing"), bus.listen("other"));
+    bus.publish("typing", "now".into());
+    assert_eq!(one.next().await.unwrap(), "now");
+    assert!(timeout(Duration::ZERO, two.next()).await.is_err());
+    bus.close().await;
+    assert_eq!(two.next().await, None);
+}
+
+#[tokio::test]
+async fn while_the_storage_is_away_writes_are_refused_and_reads_go_on() {
+    let (bus, folder) = bus();
+    fill(&bus, 3).await;
+    // Somebody else holds the write lock: to the writer that is a disk that refuses.
+    let other = rusqlite::Connection::open(folder.path().join("wirewise.db")).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let lost = event("lost");
+    let refused = bus.append(lost.clone()).await;
+    assert!(
+        matches!(refused, Err(BusError::Unavailable(_))),
+        "{refused:?}"
+    );
+    assert_eq!(bus.read(LOG, 0, 10).await.unwrap().events.len(), 3);
+    other.execute_batch("ROLLBACK").unwrap();
+    let stored = bus.append(lost).await.unwrap();
+    assert_eq!((stored.event.offset, stored.new), (4, true));
+}
+
+#[tokio::test]
+async fn a_closed_bus_refuses_and_what_was_in_line_is_written() {
+    let (bus, folder) = bus();
+    let answers: Vec<_> = (0..100).map(|_| bus.append(event("last"))).collect();
+    bus.close().await;
+    for answer in answers {
+        answer.await.unwrap();
+    }
+    assert!(matches!(
+        bus.append(event("late")).await,
+        Err(BusError::Unavailable(_))
+    ));
+    assert_eq!(open(folder.path()).head(LOG).await.unwrap().head, 100);
+}
+
+#[tokio::test]
+async fn a_data_folder_has_one_bus_at_a_time() {
+    let (bus, folder) = bus();
+    let refused = Embedded::open(folder.path()).err().unwrap();
+    assert!(matches!(refused, OpenError::InUse(_)), "{refused}");
+    bus.close().await;
+    open(folder.path());
+}
+
+#[tokio::test]
+async fn what_is_no_database_of_ours_is_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("wirewise.db");
+    std::fs::write(
+        &path,
+        "a diary, long enough to look like something of worth".repeat(40),
+    )
+    .unwrap();
+    assert!(matches!(
+        Embedded::open(folder.path()).err(),
+        Some(OpenError::NotOurs(_))
+    ));
+    std::fs::remove_file(&path).unwrap();
+    let other = rusqlite::Connection::open(&path).unwrap();
+    other.execute_batch("CREATE TABLE diary (day)").unwrap();
+    assert!(matches!(
+        Embedded::open(folder.path()).err(),
+        Some(OpenError::NotOurs(_))
+    ));
+    other
+        .execute_batch("PRAGMA application_id = 1464422981; PRAGMA user_version = 99")
+        .unwrap();
+    assert!(matches!(
+        Embedded::open(folder.path()).err(),
+        Some(OpenError::Newer { version: 99, .. })
+    ));
+}
+
+#[tokio::test]
+async fn a_backup_is_taken_while_others_write_and_comes_back_under_a_new_epoch() {
+    let (bus, folder) = bus();
+    fill(&bus, 100).await;
+    bus.put_latest("mark", "7".into()).await.unwrap();
+    let writing = tokio::spawn({
+        let bus = bus.clone();
+        async move { fill(&bus, 1_000).await }
+    });
+    let file = folder.path().join("backup.db");
+    let (data, to) = (folder.path().to_owned(), file.clone());
+    tokio::task::spawn_blocking(move || backup(&data, &to))
+        .await
+        .unwrap()
+        .unwrap();
+    writing.await.unwrap();
+    assert!(matches!(
+        backup(folder.path(), &file),
+        Err(BackupError::Exists(_))
+    ));
+    let in_use = restore(folder.path(), &file);
+    assert!(matches!(
+        in_use,
+        Err(BackupError::Open(OpenError::InUse(_)))
+    ));
+    let epoch = bus.epoch();
+    bus.close().await;
+    drop(bus);
+
+    let kept = restore(folder.path(), &file).unwrap().unwrap();
+    let bus = open(folder.path());
+    assert_ne!(bus.epoch(), epoch);
+    let head = bus.head(LOG).await.unwrap().head;
+    assert!((100..=1_100).contains(&head), "{head}");
+    assert_eq!(bus.latest("mark").await.unwrap().len(), 1);
+    assert_eq!(
+        offsets(&bus.search(LOG, "number 100", 1).await.unwrap()).len(),
+        1
+    );
+    let next = bus.append(event("next")).await.unwrap();
+    assert_eq!((next.event.offset, next.new), (head + 1, true));
+    let old = rusqlite::Connection::open(kept).unwrap();
+    let stored: i64 = old
+        .query_row("SELECT count(*) FROM events", [], |row| row.get(0))
+        .unwrap();
+    assert_eq!(stored, 1_100, "what was there is kept beside it");
+}
+
+#[tokio::test]
+async fn what_cannot_be_restored_is_said_and_harms_nothing() {
+    let (bus, folder) = bus();
+    fill(&bus, 3).await;
+    bus.close().await;
+    let file = |name: &str, bytes: &[u8]| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, bytes).unwrap();
+        path
+    };
+    let whole = folder.path().join("whole.db");
+    backup(folder.path(), &whole).unwrap();
+    let mut bytes = std::fs::read(&whole).unwrap();
+    bytes.truncate(bytes.len() / 2);
+    for (path, needle) in [
+        (folder.path().join("absent"), "no file"),
+        (file("empty", b""), "not a database of Wirewise"),
+        (
+            file("diary", &b"dear diary ".repeat(99)),
+            "not a database of Wirewise",
+        ),
+        (file("half", &bytes), "damaged"),
+    ] {
+        let refused = restore(folder.path(), &path).unwrap_err().to_string();
+        assert!(refused.contains(needle), "{refused}");
+    }
+    let nothing = backup(&folder.path().join("elsewhere"), &whole.with_extension("2"));
+    assert!(matches!(nothing, Err(BackupError::Nothing(_))));
+    assert_eq!(open(folder.path()).head(LOG).await.unwrap().head, 3);
+}
