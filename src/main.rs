@@ -9,14 +9,15 @@ use tokio::{
 };
 use tracing_subscriber::EnvFilter;
 use wirewise::{
+    bus::embedded,
     server::{self, AppState},
-    settings::{LogFormat, Settings},
+    settings::{Command, CommandLine, LogFormat, Settings},
 };
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let settings = match Settings::try_parse() {
-        Ok(settings) => settings,
+    let CommandLine { command, settings } = match CommandLine::try_parse() {
+        Ok(line) => line,
         Err(error) if error.use_stderr() => {
             eprintln!("wirewise: {}", one_sentence(&error));
             return ExitCode::FAILURE;
@@ -25,7 +26,11 @@ async fn main() -> ExitCode {
         Err(error) => error.exit(),
     };
     start_logging(&settings);
-    match serve(settings).await {
+    let done = match command {
+        None => serve(settings).await,
+        Some(command) => run(&command, &settings),
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(sentence) => {
             eprintln!("wirewise: {sentence}");
@@ -52,6 +57,28 @@ async fn serve(settings: Settings) -> Result<(), String> {
     // To standard output, whatever the log filter says: a person, and a test that chose port 0, want to know.
     println!("Wirewise listens on http://{addr}");
     server::run(listener, state, shutdown).await;
+    Ok(())
+}
+
+fn run(command: &Command, settings: &Settings) -> Result<(), String> {
+    let data_dir = &settings.data_dir;
+    match command {
+        Command::Backup { file } => {
+            embedded::backup(data_dir, file).map_err(|error| error.to_string())?;
+            println!(
+                "{} holds a backup of {}.",
+                file.display(),
+                data_dir.display()
+            );
+        }
+        Command::Restore { file } => {
+            let kept = embedded::restore(data_dir, file).map_err(|error| error.to_string())?;
+            println!("{} holds what {} held.", data_dir.display(), file.display());
+            if let Some(kept) = kept {
+                println!("What was there before is kept as {}.", kept.display());
+            }
+        }
+    }
     Ok(())
 }
 

@@ -31,8 +31,11 @@ use crate::{
     api::{ApiError, answer, limits, limits::Limits, origin, panicked},
     app::shell,
     assets::{self, Assets},
-    bus::{SharedBus, embedded::Embedded},
-    chat::{self, server::Chat},
+    bus::{
+        SharedBus,
+        embedded::{Embedded, OpenError},
+    },
+    chat::{self, rooms::Chat},
     collab::{self, server::Collab},
     first_state::{FirstState, PageStatus},
     progress::{self, race::lane::Lanes, runner::Jobs, store::JobStore},
@@ -45,18 +48,22 @@ use crate::{
         self, User,
         token::{Session, Sessions},
     },
-    settings::Settings,
+    settings::{BusSetting, Settings},
     ticker::{self, server::Ticker},
 };
+
+/// How long the storage may take to write its last, once the connections have ended.
+const LAST_WRITES: Duration = Duration::from_secs(2);
 
 /// What every handler may ask for. Cheap to clone.
 #[derive(Clone)]
 pub struct AppState {
-    pub settings: std::sync::Arc<Settings>,
+    pub settings: Arc<Settings>,
     pub leptos: LeptosOptions,
     pub assets: Assets,
     pub realtime: Realtime,
     pub limits: Limits,
+    pub bus: SharedBus,
     pub sessions: Sessions,
     pub ticker: Ticker,
     pub jobs: Jobs,
@@ -74,6 +81,8 @@ pub enum StartError {
     NoSite(PathBuf),
     #[error("The data folder {} cannot be used: {error}. Name another with --data-dir.", .path.display())]
     NoData { path: PathBuf, error: io::Error },
+    #[error(transparent)]
+    Storage(#[from] OpenError),
 }
 
 impl AppState {
@@ -91,13 +100,9 @@ impl AppState {
         std::fs::create_dir_all(&settings.data_dir).map_err(no_data)?;
         let sessions =
             Sessions::open(&settings.data_dir, settings.secret.as_deref()).map_err(no_data)?;
-        let bus: SharedBus =
-            Arc::new(
-                Embedded::open(&settings.data_dir).map_err(|error| StartError::NoData {
-                    path: settings.data_dir.clone(),
-                    error: io::Error::other(error),
-                })?,
-            );
+        let bus: SharedBus = match settings.bus {
+            BusSetting::Embedded => Arc::new(Embedded::open(&settings.data_dir)?),
+        };
         let hash_file = site_root.join("hash.txt");
         let leptos = LeptosOptions::builder()
             .output_name("wirewise")
@@ -106,7 +111,7 @@ impl AppState {
             .site_addr(settings.addr)
             .hash_files(hash_file.is_file())
             // Absolute: by default it is looked for beside the binary, which may have been moved.
-            .hash_file(std::sync::Arc::<str>::from(hash_file.to_string_lossy()))
+            .hash_file(Arc::<str>::from(hash_file.to_string_lossy()))
             .build();
         let drain = Drain::default();
         let history = settings.history as usize;
@@ -125,7 +130,8 @@ impl AppState {
             ),
             lanes: Lanes::default(),
             address: Arc::default(),
-            chat: Chat::new(history),
+            chat: Chat::new(bus.clone()),
+            bus,
             collab: Collab::default(),
             settings: settings.into(),
         })
@@ -160,6 +166,8 @@ pub async fn run(listener: TcpListener, state: AppState, shutdown: impl Future<O
     tokio::spawn(state.ticker.clone().run(tick, drain.clone()));
     tokio::spawn(state.collab.clone().run(drain.clone()));
     tokio::spawn(state.limits.clone().forget_the_quiet());
+    let (chat, bus) = (state.chat.clone(), state.bus.clone());
+    tokio::spawn(chat.clone().run(state.settings.chat_retention));
     let deadline = Duration::from_millis(state.settings.drain_ms);
     let max_connections = state.settings.max_connections as usize;
     let serving = tokio::spawn(listen::serve(
@@ -181,6 +189,16 @@ pub async fn run(listener: TcpListener, state: AppState, shutdown: impl Future<O
             connections = left,
             "left: the deadline passed with connections still open"
         ),
+    }
+    let last_writes = async {
+        chat.save_marks().await;
+        bus.close().await;
+    };
+    if tokio::time::timeout(LAST_WRITES, last_writes)
+        .await
+        .is_err()
+    {
+        tracing::warn!("left: the storage did not take the last writes in time");
     }
 }
 
@@ -230,7 +248,8 @@ pub fn router(state: AppState) -> Router {
 /// Renders a page; for a path that no route has, the page that says so.
 pub async fn render_page(state: AppState, request: Request) -> Response {
     let options = state.leptos.clone();
-    let context = page_context(&state);
+    let first_messages = chat::server::first_state(&state.chat, request.uri().path()).await;
+    let context = page_context(&state, first_messages);
     let handler =
         leptos_axum::render_app_async_with_context(context, move || shell(options.clone()));
     handler(request).await.into_response()
@@ -266,7 +285,10 @@ pub fn no_upgrade(rejection: WebSocketUpgradeRejection) -> ApiError {
 }
 
 /// What a render may ask for: who asks, and the first state of each page.
-fn page_context(state: &AppState) -> impl Fn() + Clone + Send + Sync + 'static {
+fn page_context(
+    state: &AppState,
+    first_messages: impl Fn() + Clone + Send + Sync + 'static,
+) -> impl Fn() + Clone + Send + Sync + 'static {
     let state = state.clone();
     move || {
         provide_context(state.clone());
@@ -277,8 +299,7 @@ fn page_context(state: &AppState) -> impl Fn() + Clone + Send + Sync + 'static {
         }
         let ticker = state.ticker.clone();
         FirstState::provide(move |()| ticker.first_prices());
-        let chat = state.chat.clone();
-        FirstState::provide(move |room: String| chat.first_messages(&room));
+        first_messages();
         let collab = state.collab.clone();
         FirstState::provide(move |document: String| collab.peers(&document));
         progress::server::provide_first_state(&state);

@@ -1,14 +1,34 @@
 //! Every setting: its flag, its environment variable, its default. A bad value ends the start with one sentence.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
 
-use clap::Parser;
+use clap::{Args, Parser, Subcommand};
 
 use crate::{realtime::server::Timing, ticker::market::FeedSetting};
 
 /// Server-Sent Events and WebSocket side by side, each where it is right.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "wirewise", version, about)]
+pub struct CommandLine {
+    /// Without one the server starts.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+
+    #[command(flatten)]
+    pub settings: Settings,
+}
+
+/// What the binary does besides serving.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    /// Copies the database into a new file; the server may go on meanwhile.
+    Backup { file: PathBuf },
+    /// Puts a backup in the place of the database; no server may hold the data folder.
+    Restore { file: PathBuf },
+}
+
+/// The settings of a server.
+#[derive(Args, Clone, Debug)]
 pub struct Settings {
     /// Where to listen.
     #[arg(
@@ -33,9 +53,19 @@ pub struct Settings {
         long,
         env = "WIREWISE_DATA_DIR",
         default_value = "data",
-        value_name = "FOLDER"
+        value_name = "FOLDER",
+        global = true
     )]
     pub data_dir: PathBuf,
+
+    /// What stores messages and tells others of them: `embedded` is a database in the data folder.
+    #[arg(
+        long,
+        env = "WIREWISE_BUS",
+        default_value = "embedded",
+        value_name = "BUS"
+    )]
+    pub bus: BusSetting,
 
     /// Where prices come from: `simulated`, or `simulated:SEED` for the same prices each time.
     #[arg(
@@ -70,6 +100,10 @@ pub struct Settings {
     #[arg(long, env = "WIREWISE_HISTORY", default_value_t = 10_000, value_name = "EVENTS", value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     pub history: u32,
 
+    /// Chat messages older than this are dropped, as in `30d` (`s`, `m`, `h`, `d`, `w`). Without it they are kept for ever.
+    #[arg(long, env = "WIREWISE_CHAT_RETENTION", value_name = "AGE", value_parser = age)]
+    pub chat_retention: Option<Duration>,
+
     /// How long the server may take to leave, in milliseconds.
     #[arg(long, env = "WIREWISE_DRAIN_MS", default_value_t = 5_000, value_name = "MS", value_parser = milliseconds(0))]
     pub drain_ms: u64,
@@ -98,6 +132,14 @@ pub struct Settings {
         value_name = "CONNECTIONS"
     )]
     pub max_connections_per_ip: u32,
+
+    /// Open chat sockets of one user, from all addresses; 0 means any number. Without it, as many as of one address.
+    #[arg(
+        long,
+        env = "WIREWISE_MAX_CONNECTIONS_PER_USER",
+        value_name = "CONNECTIONS"
+    )]
+    pub max_connections_per_user: Option<u32>,
 
     /// Text messages a second that one user may send; twice as many in a burst.
     #[arg(long, env = "WIREWISE_MESSAGES_PER_SECOND", default_value_t = 20, value_name = "MESSAGES", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
@@ -129,6 +171,12 @@ pub struct Settings {
     pub log_format: LogFormat,
 }
 
+/// Where the bus lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BusSetting {
+    Embedded,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum LogFormat {
     Text,
@@ -148,7 +196,7 @@ impl Settings {
 
     /// All defaults, for tests that change a few.
     pub fn defaults() -> Self {
-        Self::parse_from(["wirewise"])
+        CommandLine::parse_from(["wirewise"]).settings
     }
 }
 
@@ -185,6 +233,37 @@ fn binary_units(text: &str) -> Result<u64, String> {
     number.checked_mul(size).ok_or_else(|| words.to_owned())
 }
 
+impl FromStr for BusSetting {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "embedded" => Ok(Self::Embedded),
+            _ => Err("a bus is embedded; this version knows no other".into()),
+        }
+    }
+}
+
+/// A whole number and its unit. At most a thousand years, so that none overflows a clock.
+fn age(text: &str) -> Result<Duration, String> {
+    let wrong =
+        || "an age is a whole number above zero and one of s, m, h, d, w, as in 30d".to_owned();
+    let unit = text.chars().last().ok_or_else(wrong)?;
+    let seconds = match unit {
+        's' => 1,
+        'm' => 60,
+        'h' => 3_600,
+        'd' => 86_400,
+        'w' => 604_800,
+        _ => return Err(wrong()),
+    };
+    let count: u64 = text[..text.len() - 1].parse().map_err(|_| wrong())?;
+    match count.checked_mul(seconds) {
+        Some(age @ 1..=31_536_000_000) => Ok(Duration::from_secs(age)),
+        _ => Err(wrong()),
+    }
+}
+
 fn origin(text: &str) -> Result<String, String> {
     let text = text.trim().trim_end_matches('/');
     let uri: axum::http::Uri = text
@@ -219,9 +298,14 @@ mod tests {
 
     fn refusal(arguments: &[&str]) -> String {
         let all = [&["wirewise"], arguments].concat();
-        Settings::try_parse_from(all)
+        CommandLine::try_parse_from(all)
             .expect_err("refused")
             .to_string()
+    }
+
+    fn settings(arguments: &[&str]) -> Settings {
+        let all = [&["wirewise"], arguments].concat();
+        CommandLine::try_parse_from(all).unwrap().settings
     }
 
     #[test]
@@ -241,6 +325,14 @@ mod tests {
             (["--max-upload", "1 pound"], ["--max-upload", "1GiB"]),
             (["--max-upload", "99999999TiB"], ["--max-upload", "1GiB"]),
             (["--log", "=="], ["--log", "wirewise=debug"]),
+            (["--bus", "nats://here:4222"], ["--bus", "embedded"]),
+            (["--chat-retention", "0d"], ["--chat-retention", "30d"]),
+            (["--chat-retention", "d"], ["--chat-retention", "30d"]),
+            (["--chat-retention", "5ä"], ["--chat-retention", "30d"]),
+            (
+                ["--chat-retention", "99999999999w"],
+                ["--chat-retention", "30d"],
+            ),
             (
                 ["--max-connections", "0"],
                 ["--max-connections", "1..=1000000"],
@@ -269,16 +361,39 @@ mod tests {
 
     #[test]
     fn origins_are_a_list() {
-        let settings = Settings::try_parse_from([
-            "wirewise",
-            "--allowed-origin",
-            "https://A.example,http://b:8080/",
-        ])
-        .unwrap();
+        let settings = settings(&["--allowed-origin", "https://A.example,http://b:8080/"]);
         assert_eq!(
             settings.allowed_origins,
             ["https://a.example", "http://b:8080"]
         );
+    }
+
+    #[test]
+    fn an_age_has_a_unit() {
+        for (text, seconds) in [
+            ("90s", 90),
+            ("5m", 300),
+            ("36h", 129_600),
+            ("30d", 2_592_000),
+            ("1w", 604_800),
+        ] {
+            let age = settings(&["--chat-retention", text]).chat_retention;
+            assert_eq!(age, Some(Duration::from_secs(seconds)));
+        }
+        assert_eq!(settings(&[]).chat_retention, None);
+    }
+
+    #[test]
+    fn the_data_folder_may_stand_before_and_after_a_command() {
+        for arguments in [
+            ["--data-dir", "there", "backup", "file"],
+            ["restore", "--data-dir", "there", "file"],
+        ] {
+            let all = [&["wirewise"][..], &arguments].concat();
+            let line = CommandLine::try_parse_from(all).unwrap();
+            assert_eq!(line.settings.data_dir, PathBuf::from("there"));
+            assert!(line.command.is_some());
+        }
     }
 
     #[test]
@@ -288,8 +403,7 @@ mod tests {
             (&["--trust-proxy", "false"], false),
             (&[], false),
         ] {
-            let all = [&["wirewise"], arguments].concat();
-            assert_eq!(Settings::try_parse_from(all).unwrap().trust_proxy, expected);
+            assert_eq!(settings(arguments).trust_proxy, expected);
         }
     }
 }

@@ -15,7 +15,7 @@ use super::{ApiError, origin::Caller};
 use crate::{
     realtime::{
         message::{ErrorCode, SocketError},
-        server::caps::{AddressCap, Place},
+        server::caps::{Cap, Place},
     },
     server::AppState,
     settings::Settings,
@@ -31,7 +31,8 @@ const PLACE_RETRY_SECONDS: u64 = 10;
 pub struct Limits {
     requests: Arc<DefaultKeyedRateLimiter<IpAddr>>,
     messages: Arc<DefaultKeyedRateLimiter<Uuid>>,
-    streams: AddressCap,
+    streams: Cap<IpAddr>,
+    sockets: Cap<Uuid>,
     messages_per_second: u32,
 }
 
@@ -44,7 +45,12 @@ impl Limits {
             messages: Arc::new(RateLimiter::keyed(twice_in_a_burst(
                 settings.messages_per_second,
             ))),
-            streams: AddressCap::new(settings.max_connections_per_ip as usize),
+            streams: Cap::new(settings.max_connections_per_ip as usize),
+            sockets: Cap::new(
+                settings
+                    .max_connections_per_user
+                    .unwrap_or(settings.max_connections_per_ip) as usize,
+            ),
             messages_per_second: settings.messages_per_second,
         }
     }
@@ -73,6 +79,11 @@ impl Limits {
             let error = "Your address holds as many open streams as one may. Close one, or try again later.";
             ApiError::too_many(error, PLACE_RETRY_SECONDS)
         })
+    }
+
+    /// Takes one of a user's places for an open socket.
+    pub fn place_of_user(&self, user: Uuid) -> Option<Place<Uuid>> {
+        self.sockets.enter(user)
     }
 
     /// Forgets who was quiet, for ever.

@@ -1,16 +1,24 @@
-//! The chat: `page.rs` puts a message into its outbox, a socket carries it to `server.rs`, `room.rs` gives it the next
-//! offset of its room, and every member's socket carries it back.
+//! The chat: `page.rs` puts a message into its outbox, a socket carries it to `visitor.rs`, `log.rs` stores it at the next
+//! offset of its room, `hall.rs` tells it to every member, and only then its sender gets the acknowledgement.
 //!
-//! A durable, ordered log: an acknowledged message stands in the room once, in the same order for everybody, and a member
-//! who comes back gets what was missed. (Rooms live in memory for now: a restart empties them, and members are told so by
-//! a new epoch.)
+//! A durable, ordered log: an acknowledged message is on disk, stands in the room exactly once and in the same order for
+//! everybody, across reconnects and restarts. A member who comes back gets what was missed, however much, or is told that
+//! it is no longer kept. Presence and typing live in memory; read marks are saved once a second.
 
+#[cfg(feature = "ssr")]
+pub mod hall;
+#[cfg(feature = "ssr")]
+pub mod log;
 pub mod message;
 pub mod page;
 #[cfg(feature = "ssr")]
 pub mod room;
 #[cfg(feature = "ssr")]
+pub mod rooms;
+#[cfg(feature = "ssr")]
 pub mod server;
+#[cfg(feature = "ssr")]
+pub mod visitor;
 
 /// Longest text in characters.
 pub const TEXT_LENGTH: usize = 4_000;
@@ -18,6 +26,8 @@ pub const TEXT_LENGTH: usize = 4_000;
 pub const TEXT_RULE: &str = "A message has 1 to 4000 characters and is not blank.";
 /// The sentence for a room name out of bounds.
 pub const ROOM_RULE: &str = "A room's name has 1 to 32 characters of a-z, 0-9 and the hyphen.";
+/// Most messages in one page of history; fewer where they are long.
+pub const HISTORY_LIMIT: usize = 200;
 /// Rooms that are always there.
 pub const ROOMS: [&str; 3] = ["lobby", "rust", "random"];
 

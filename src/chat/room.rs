@@ -1,30 +1,31 @@
-//! One room: its log, who is there, how far everybody has read. Pure: it is told what happens and says what it means.
+//! One room as long as somebody is in it: who is there, who types, how far everybody has read. Pure: it is told what
+//! happens and says what it means. The messages are in the log (`log.rs`).
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    time::{Duration, Instant},
+};
 
 use uuid::Uuid;
 
-use super::message::{ChatMessage, ReadMark};
-use crate::{
-    realtime::position::{Epoch, Position},
-    session::User,
-};
+use super::message::ReadMark;
+use crate::session::User;
 
-/// Messages that a newcomer gets.
-pub const LATEST: usize = 50;
+/// A person types for this long after each `typing`.
+const TYPING_LASTS: Duration = Duration::from_secs(5);
+/// A person's `typing` is told to the others at most this often.
+const TYPING_GAP: Duration = Duration::from_secs(2);
+/// Read marks told to a newcomer: those of the people here, and beyond them the furthest, up to this many.
+const MARKS: usize = 200;
 
 /// A room in memory.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Room {
-    epoch: Epoch,
-    head: u64,
-    /// Offsets are consecutive; the oldest go when there are more than `capacity`.
-    log: VecDeque<ChatMessage>,
-    capacity: usize,
-    /// Ids in the log: what makes a `send` idempotent.
-    offsets: HashMap<Uuid, u64>,
     members: BTreeMap<Uuid, Member>,
     read: BTreeMap<Uuid, u64>,
+    /// Marks that moved since they were last saved.
+    unsaved: BTreeSet<Uuid>,
+    typing: HashMap<Uuid, Instant>,
 }
 
 #[derive(Debug)]
@@ -36,121 +37,13 @@ struct Member {
     departures: u64,
 }
 
-/// What posting came to.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Posted {
-    New(ChatMessage),
-    /// The id stands in the log already.
-    Known {
-        offset: u64,
-        at: u64,
-    },
-}
-
-/// Where a member's subscription begins.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Start {
-    pub recovered: bool,
-    /// Messages after this offset follow.
-    pub after: u64,
-    pub replayed: usize,
-}
-
 impl Room {
-    pub fn new(capacity: usize) -> Self {
+    /// A room with the read marks that were saved.
+    pub fn new(read: impl IntoIterator<Item = (Uuid, u64)>) -> Self {
         Self {
-            epoch: Epoch::random(),
-            head: 0,
-            log: VecDeque::new(),
-            capacity: capacity.max(1),
-            offsets: HashMap::new(),
-            members: BTreeMap::new(),
-            read: BTreeMap::new(),
+            read: read.into_iter().collect(),
+            ..Self::default()
         }
-    }
-
-    pub fn position(&self) -> Position {
-        Position::new(self.epoch.clone(), self.head)
-    }
-
-    /// Adds a message, unless its id is known.
-    pub fn post(&mut self, id: Uuid, from: User, text: String, at: u64) -> Posted {
-        if let Some(known) = self
-            .offsets
-            .get(&id)
-            .and_then(|offset| self.after(offset - 1).next())
-        {
-            return Posted::Known {
-                offset: known.offset,
-                at: known.at,
-            };
-        }
-        self.head += 1;
-        let message = ChatMessage {
-            offset: self.head,
-            id,
-            from,
-            text,
-            at,
-        };
-        self.offsets.insert(id, self.head);
-        self.log.push_back(message.clone());
-        if self.log.len() > self.capacity
-            && let Some(oldest) = self.log.pop_front()
-        {
-            self.offsets.remove(&oldest.id);
-        }
-        Posted::New(message)
-    }
-
-    /// Where a member who holds `after` begins: right there, when everything since is held; else at the latest few.
-    pub fn start(&self, after: Option<&Position>) -> Start {
-        let held_from = self.head - self.log.len() as u64;
-        let known = after.filter(|after| {
-            after.epoch == self.epoch && (held_from..=self.head).contains(&after.offset)
-        });
-        let offset = known.map_or(
-            self.head.saturating_sub(LATEST as u64).max(held_from),
-            |known| known.offset,
-        );
-        Start {
-            recovered: known.is_some(),
-            after: offset,
-            replayed: (self.head - offset) as usize,
-        }
-    }
-
-    /// Messages after an offset, oldest first.
-    pub fn after(&self, offset: u64) -> impl Iterator<Item = &ChatMessage> {
-        let first = self.head - self.log.len() as u64;
-        self.log.iter().skip(offset.saturating_sub(first) as usize)
-    }
-
-    /// Up to `limit` messages before an offset, newest first, and whether there are older ones.
-    pub fn before(&self, offset: u64, limit: usize) -> (Vec<ChatMessage>, bool) {
-        let mut older = self
-            .log
-            .iter()
-            .rev()
-            .skip_while(|message| message.offset >= offset);
-        let page = older.by_ref().take(limit).cloned().collect();
-        (page, older.next().is_some())
-    }
-
-    /// Messages that contain all words of the query, whatever the case, newest first.
-    pub fn search(&self, query: &str, limit: usize) -> Vec<ChatMessage> {
-        let words: Vec<String> = query.split_whitespace().map(str::to_lowercase).collect();
-        let matches = |message: &&ChatMessage| {
-            let text = message.text.to_lowercase();
-            words.iter().all(|word| text.contains(word))
-        };
-        self.log
-            .iter()
-            .rev()
-            .filter(matches)
-            .take(limit)
-            .cloned()
-            .collect()
     }
 
     /// A socket of a person came. Says whether the person is new here (or has a new name).
@@ -191,21 +84,58 @@ impl Room {
     }
 
     /// Moves a read mark. It only grows and never passes the head; the new mark, when it moved.
-    pub fn read(&mut self, user_id: Uuid, offset: u64) -> Option<u64> {
-        let offset = offset.min(self.head);
+    pub fn read(&mut self, user_id: Uuid, offset: u64, head: u64) -> Option<u64> {
+        let offset = offset.min(head);
         let mark = self.read.entry(user_id).or_insert(0);
         (offset > *mark).then(|| {
             *mark = offset;
+            self.unsaved.insert(user_id);
             offset
         })
     }
 
-    /// Messages of others after a person's read mark.
-    pub fn unread(&self, user_id: Uuid) -> usize {
-        let mark = self.read.get(&user_id).copied().unwrap_or(0);
-        self.after(mark)
-            .filter(|message| message.from.id != user_id)
-            .count()
+    /// How far a person has read.
+    pub fn mark(&self, user_id: Uuid) -> u64 {
+        self.read.get(&user_id).copied().unwrap_or(0)
+    }
+
+    /// The marks that moved since the last call, each once however often it moved.
+    pub fn take_unsaved(&mut self) -> Vec<ReadMark> {
+        let unsaved = std::mem::take(&mut self.unsaved);
+        unsaved
+            .into_iter()
+            .map(|user_id| self.read_mark(user_id))
+            .collect()
+    }
+
+    /// A mark could not be saved: the next [`Room::take_unsaved`] has it again.
+    pub fn unsaved(&mut self, user_id: Uuid) {
+        self.unsaved.insert(user_id);
+    }
+
+    /// Whether a person's typing is news to the others by now.
+    pub fn typing_is_news(&self, user_id: Uuid, now: Instant) -> bool {
+        let since = self.typing.get(&user_id).map(|typed| now - *typed);
+        since.is_none_or(|since| since >= TYPING_GAP)
+    }
+
+    pub fn types(&mut self, user_id: Uuid, now: Instant) {
+        self.typing.retain(|_, typed| now - *typed < TYPING_LASTS);
+        self.typing.insert(user_id, now);
+    }
+
+    /// What was typed was sent.
+    pub fn typed(&mut self, user_id: Uuid) {
+        self.typing.remove(&user_id);
+    }
+
+    /// Who types now.
+    pub fn typists(&self, now: Instant) -> impl Iterator<Item = Uuid> {
+        let fresh = move |(_, typed): &(&Uuid, &Instant)| now - **typed < TYPING_LASTS;
+        self.typing
+            .iter()
+            .filter(fresh)
+            .map(|(user_id, _)| *user_id)
     }
 
     pub fn members(&self) -> Vec<User> {
@@ -215,19 +145,34 @@ impl Room {
             .collect()
     }
 
+    /// The marks of the people here, and the furthest of the others.
     pub fn read_marks(&self) -> Vec<ReadMark> {
-        self.read
-            .iter()
-            .map(|(user_id, offset)| ReadMark {
-                user_id: *user_id,
-                offset: *offset,
-            })
-            .collect()
+        let here = |user_id: &Uuid| self.members.contains_key(user_id);
+        let (mut marks, mut others) = (vec![], vec![]);
+        for user_id in self.read.keys() {
+            let list = if here(user_id) {
+                &mut marks
+            } else {
+                &mut others
+            };
+            list.push(self.read_mark(*user_id));
+        }
+        others.sort_by_key(|mark| std::cmp::Reverse(mark.offset));
+        let room_for = MARKS.saturating_sub(marks.len());
+        marks.extend(others.into_iter().take(room_for));
+        marks
     }
 
     /// Whether nothing would be lost with it.
-    pub fn is_empty(&self) -> bool {
-        self.head == 0 && self.members.is_empty()
+    pub fn is_idle(&self) -> bool {
+        self.members.is_empty() && self.unsaved.is_empty()
+    }
+
+    fn read_mark(&self, user_id: Uuid) -> ReadMark {
+        ReadMark {
+            user_id,
+            offset: self.mark(user_id),
+        }
     }
 }
 
@@ -239,98 +184,9 @@ mod tests {
         User::new(Uuid::new_v4(), name.into())
     }
 
-    fn room_with(count: usize, capacity: usize) -> (Room, User) {
-        let (mut room, ada) = (Room::new(capacity), user("Ada"));
-        for number in 1..=count {
-            room.post(Uuid::new_v4(), ada.clone(), format!("message {number}"), 0);
-        }
-        (room, ada)
-    }
-
-    fn offsets(start: &Start, room: &Room) -> Vec<u64> {
-        room.after(start.after)
-            .map(|message| message.offset)
-            .collect()
-    }
-
-    #[test]
-    fn the_same_id_is_stored_once() {
-        let (mut room, ada) = room_with(0, 10);
-        let id = Uuid::new_v4();
-        assert!(
-            matches!(room.post(id, ada.clone(), "hello".into(), 5), Posted::New(message) if message.offset == 1)
-        );
-        room.post(Uuid::new_v4(), ada.clone(), "other".into(), 6);
-        assert_eq!(
-            room.post(id, ada, "hello".into(), 7),
-            Posted::Known { offset: 1, at: 5 }
-        );
-        assert_eq!(room.position().offset, 2);
-    }
-
-    #[test]
-    fn a_member_who_comes_back_gets_exactly_what_was_missed() {
-        let (room, _) = room_with(100, 1_000);
-        let start = room.start(Some(&Position {
-            offset: 97,
-            ..room.position()
-        }));
-        assert_eq!((start.recovered, start.replayed), (true, 3));
-        assert_eq!(offsets(&start, &room), [98, 99, 100]);
-        let nothing = room.start(Some(&room.position()));
-        assert_eq!((nothing.recovered, nothing.replayed), (true, 0));
-    }
-
-    #[test]
-    fn whoever_cannot_be_caught_up_gets_the_latest_and_is_told() {
-        let (room, _) = room_with(100, 60);
-        let foreign = Position::new(Epoch::random(), 99);
-        let future = Position {
-            offset: 101,
-            ..room.position()
-        };
-        let forgotten = Position {
-            offset: 39,
-            ..room.position()
-        };
-        for after in [None, Some(&foreign), Some(&future), Some(&forgotten)] {
-            let start = room.start(after);
-            assert_eq!(
-                (start.recovered, start.replayed),
-                (false, LATEST),
-                "{after:?}"
-            );
-            assert_eq!(offsets(&start, &room), (51..=100).collect::<Vec<_>>());
-        }
-        let oldest = Position {
-            offset: 40,
-            ..room.position()
-        };
-        assert!(
-            room.start(Some(&oldest)).recovered,
-            "everything after it is still held"
-        );
-    }
-
-    #[test]
-    fn history_pages_backwards() {
-        let (room, _) = room_with(10, 100);
-        let (page, more) = room.before(6, 3);
-        assert_eq!(
-            page.iter()
-                .map(|message| message.offset)
-                .collect::<Vec<_>>(),
-            [5, 4, 3]
-        );
-        assert!(more);
-        let (page, more) = room.before(3, 10);
-        assert_eq!((page.len(), more), (2, false));
-        assert_eq!(room.before(u64::MAX, 100).0.len(), 10);
-    }
-
     #[test]
     fn many_tabs_are_one_person_and_a_reload_is_no_leave() {
-        let (mut room, ada) = room_with(0, 10);
+        let (mut room, ada) = (Room::default(), user("Ada"));
         assert!(room.enter(&ada));
         assert!(!room.enter(&ada), "a second tab is no news");
         assert_eq!(room.leave(ada.id), None);
@@ -343,12 +199,12 @@ mod tests {
             "the first timer does not end the second stay"
         );
         assert!(room.leave_for_good(ada.id, later));
-        assert!(room.is_empty());
+        assert!(room.is_idle());
     }
 
     #[test]
     fn a_new_name_is_news() {
-        let (mut room, ada) = room_with(0, 10);
+        let (mut room, ada) = (Room::default(), user("Ada"));
         room.enter(&ada);
         assert!(room.enter(&User {
             name: "Ada L.".into(),
@@ -359,31 +215,55 @@ mod tests {
 
     #[test]
     fn read_marks_only_grow_and_never_pass_the_head() {
-        let (mut room, ada) = room_with(10, 100);
-        let bob = user("Bob");
-        assert_eq!(room.unread(bob.id), 10);
-        assert_eq!(room.unread(ada.id), 0, "one's own messages are read");
-        assert_eq!(room.read(bob.id, 4), Some(4));
-        assert_eq!(room.read(bob.id, 2), None);
-        assert_eq!(room.unread(bob.id), 6);
-        assert_eq!(room.read(bob.id, 9_999), Some(10));
-        assert_eq!(room.read(bob.id, 10), None);
+        let (mut room, bob) = (Room::default(), Uuid::new_v4());
+        assert_eq!(room.read(bob, 4, 10), Some(4));
+        assert_eq!(room.read(bob, 2, 10), None);
+        assert_eq!(room.mark(bob), 4);
+        assert_eq!(room.read(bob, 9_999, 10), Some(10));
+        assert_eq!(room.read(bob, 10, 10), None);
     }
 
     #[test]
-    fn search_finds_all_words_whatever_the_case() {
-        let (mut room, ada) = room_with(0, 100);
-        for text in ["Hello World", "hello there", "WORLD peace"] {
-            room.post(Uuid::new_v4(), ada.clone(), text.into(), 0);
+    fn a_mark_is_saved_once_however_often_it_moved() {
+        let (mut room, bob) = (Room::new([(Uuid::nil(), 3)]), Uuid::new_v4());
+        for offset in 1..=5 {
+            room.read(bob, offset, 10);
         }
-        let texts = |query| {
-            room.search(query, 10)
-                .into_iter()
-                .map(|message| message.text)
-                .collect::<Vec<_>>()
+        let saved = ReadMark {
+            user_id: bob,
+            offset: 5,
         };
-        assert_eq!(texts("world"), ["WORLD peace", "Hello World"]);
-        assert_eq!(texts("HELLO world"), ["Hello World"]);
-        assert!(texts("absent").is_empty());
+        assert!(!room.is_idle());
+        assert_eq!(room.take_unsaved(), [saved]);
+        assert!(room.take_unsaved().is_empty() && room.is_idle());
+        room.unsaved(bob);
+        assert_eq!(room.take_unsaved(), [saved]);
+    }
+
+    #[test]
+    fn newcomers_are_told_the_marks_that_matter() {
+        let strangers = (0..1_000).map(|number| (Uuid::from_u128(number), number as u64));
+        let (mut room, ada) = (Room::new(strangers), user("Ada"));
+        room.enter(&ada);
+        room.read(ada.id, 1, 10);
+        let marks = room.read_marks();
+        assert_eq!(marks.len(), MARKS);
+        assert_eq!(marks[0].user_id, ada.id);
+        assert_eq!((marks[1].offset, marks[MARKS - 1].offset), (999, 801));
+    }
+
+    #[test]
+    fn typing_is_told_now_and_then_and_expires() {
+        let (mut room, ada, start) = (Room::default(), Uuid::new_v4(), Instant::now());
+        let after = |seconds| start + Duration::from_secs(seconds);
+        assert!(room.typing_is_news(ada, start));
+        room.types(ada, start);
+        assert!(!room.typing_is_news(ada, after(1)));
+        assert!(room.typing_is_news(ada, after(2)));
+        assert_eq!(room.typists(after(4)).collect::<Vec<_>>(), [ada]);
+        assert_eq!(room.typists(after(5)).count(), 0);
+        room.types(ada, after(5));
+        room.typed(ada);
+        assert_eq!(room.typists(after(5)).count(), 0);
     }
 }

@@ -184,7 +184,7 @@ struct Visitor {
 impl SocketHandler for Visitor {
     type Contract = BoardSocket;
 
-    fn command(&mut self, command: BoardCommand) -> Result<(), SocketError> {
+    async fn command(&mut self, command: BoardCommand) -> Result<(), SocketError> {
         let id = self.pointer.id;
         match command {
             BoardCommand::Move { x, y } => {

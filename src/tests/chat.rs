@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::support::{Guest, Server, Socket};
 
-async fn join(socket: &mut Socket, room: &str, after: Option<Value>) -> Value {
+pub async fn join(socket: &mut Socket, room: &str, after: Option<Value>) -> Value {
     let mut join = json!({"type":"join","room":room});
     if let Some(after) = after {
         join["after"] = after;
@@ -16,7 +16,7 @@ async fn join(socket: &mut Socket, room: &str, after: Option<Value>) -> Value {
     socket.next_of("joined").await
 }
 
-async fn say(socket: &mut Socket, room: &str, text: &str) -> Value {
+pub async fn say(socket: &mut Socket, room: &str, text: &str) -> Value {
     socket
         .send(&json!({"type":"send","id":Uuid::new_v4(),"room":room,"text":text}))
         .await;
@@ -396,4 +396,71 @@ async fn beyond_the_rate_a_writer_is_told_to_wait_and_the_order_holds() {
         texts,
         (0..20).map(|number| number.to_string()).collect::<Vec<_>>()
     );
+}
+
+#[tokio::test]
+async fn typing_is_told_now_and_then_and_newcomers_are_told_too() {
+    let server = Server::start().await;
+    let (mut one, mut two, ada, _) = two(&server).await;
+    for _ in 0..3 {
+        one.send(&json!({"type":"typing","room":"lobby"})).await;
+    }
+    assert_eq!(two.next_of("typing").await["user_id"], ada.id);
+    let guest = server.guest().await;
+    let mut newcomer = server.chat(&guest).await;
+    join(&mut newcomer, "lobby", None).await;
+    assert_eq!(newcomer.next_of("typing").await["user_id"], ada.id);
+    // What was typed is sent: nobody types any more.
+    say(&mut one, "lobby", "typed").await;
+    assert_eq!(two.next_of("message").await["text"], "typed");
+    let guest = server.guest().await;
+    let mut latecomer = server.chat(&guest).await;
+    join(&mut latecomer, "lobby", None).await;
+    assert_eq!(latecomer.next_json().await["type"], "message");
+    say(&mut one, "lobby", "and on").await;
+    assert_eq!(latecomer.next_json().await["text"], "and on");
+}
+
+#[tokio::test]
+async fn the_id_of_another_persons_message_is_refused() {
+    let server = Server::start().await;
+    let (mut one, mut two, ..) = two(&server).await;
+    let id = Uuid::new_v4();
+    for (socket, answer) in [(&mut one, "ack"), (&mut two, "error")] {
+        socket
+            .send(&json!({"type":"send","id":id,"room":"lobby","text":"mine"}))
+            .await;
+        let answer = socket.next_of(answer).await;
+        assert!(answer["code"].is_null() || answer["code"] == "invalid_field");
+    }
+}
+
+#[tokio::test]
+async fn long_messages_make_short_pages() {
+    let server = Server::with(|settings| settings.messages_per_second = 1_000).await;
+    let (mut one, mut two, _, bob) = two(&server).await;
+    let long = "🦀".repeat(4_000);
+    for _ in 0..80 {
+        say(&mut one, "lobby", &long).await;
+        two.next_of("message").await;
+    }
+    // Fifty or two hundred of these are about as much as a queue takes, or more.
+    let mut newcomer = server.chat(&bob).await;
+    let joined = join(&mut newcomer, "lobby", None).await;
+    let replayed = joined["replayed"].as_u64().unwrap();
+    assert!((1..50).contains(&replayed), "{replayed}");
+    for offset in 81 - replayed..=80 {
+        assert_eq!(newcomer.next_of("message").await["offset"], offset);
+    }
+    let mut before = 81;
+    while before > 1 {
+        newcomer
+            .send(&json!({"type":"history","room":"lobby","before":before,"limit":200}))
+            .await;
+        let page = newcomer.next_of("history").await;
+        let messages = page["messages"].as_array().unwrap();
+        assert_eq!(messages[0]["offset"], before - 1);
+        before -= messages.len() as u64;
+        assert_eq!(page["more"], before > 1);
+    }
 }

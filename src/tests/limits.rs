@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use futures::SinkExt;
+use futures::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -147,6 +147,67 @@ async fn an_address_has_so_many_streams_and_sockets_and_no_more() {
         }
     };
     timeout(PATIENCE, freed).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_user_has_so_many_sockets_and_no_more() {
+    let server = Server::with(|settings| settings.max_connections_per_user = Some(2)).await;
+    let (ada, bob) = (server.guest().await, server.guest().await);
+    let first = server.chat(&ada).await;
+    let _second = server.chat(&ada).await;
+    let mut third = server
+        .socket("/api/chat/socket", &[("authorization", &ada.bearer())])
+        .await;
+    let (code, reason) = third.closed().await;
+    assert_eq!(code, 4101);
+    assert!(reason.contains("user"), "{reason}");
+    server.chat(&bob).await;
+    drop(first);
+    // The place is free as soon as the server has noticed.
+    let freed = async {
+        loop {
+            let mut socket = server
+                .socket("/api/chat/socket", &[("authorization", &ada.bearer())])
+                .await;
+            if let Some(Ok(Message::Text(_))) = socket.0.next().await {
+                return;
+            }
+        }
+    };
+    timeout(PATIENCE, freed).await.unwrap();
+}
+
+#[tokio::test]
+async fn messages_are_counted_over_all_sockets_of_a_user() {
+    let server = Server::with(|settings| settings.messages_per_second = 10).await;
+    let guest = server.guest().await;
+    let mut sockets = vec![];
+    for _ in 0..10 {
+        sockets.push(server.chat(&guest).await);
+    }
+    // Each socket alone would stay within a burst of twenty. All of them together are more than twenty seconds' worth.
+    let mut refused = 0;
+    for socket in &mut sockets {
+        for _ in 0..20 {
+            socket.send(&json!({"type":"leave","room":"lobby"})).await;
+        }
+        for _ in 0..20 {
+            let error = socket.next_of("error").await;
+            refused += usize::from(error["code"] == "rate_limited");
+        }
+    }
+    assert!(refused > 0);
+}
+
+#[tokio::test]
+async fn who_ignores_the_rate_is_closed_with_4101() {
+    let server = Server::with(|settings| settings.messages_per_second = 1).await;
+    let guest = server.guest().await;
+    let mut socket = server.chat(&guest).await;
+    for _ in 0..300 {
+        socket.send(&json!({"type":"typing","room":"lobby"})).await;
+    }
+    assert_eq!(socket.closed().await.0, 4101);
 }
 
 #[tokio::test]

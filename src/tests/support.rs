@@ -1,6 +1,6 @@
 //! A server of one's own for each test, and plain clients: an SSE reader written from the standard, tungstenite sockets.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, ops::Deref, time::Duration};
 
 use futures::{SinkExt, StreamExt};
 use reqwest::{
@@ -27,11 +27,16 @@ use wirewise::{
 /// Nothing in these tests takes this long; it ends a test that waits in vain.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
+/// What one needs to talk to a server, wherever it runs.
+pub struct Remote {
+    pub addr: SocketAddr,
+    pub http: Client,
+}
+
 /// A running server. It ends when it is dropped.
 pub struct Server {
-    pub addr: SocketAddr,
+    remote: Remote,
     pub state: AppState,
-    pub http: Client,
     shutdown: Option<oneshot::Sender<()>>,
     pub ended: JoinHandle<()>,
     pub folder: TempDir,
@@ -44,7 +49,11 @@ impl Server {
 
     /// Prices stand still unless a test moves them; everything else is as by default, but for what the test changes.
     pub async fn with(change: impl FnOnce(&mut Settings)) -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        Self::within(tempfile::tempdir().unwrap(), change).await
+    }
+
+    /// The same on a folder that another server may have left.
+    pub async fn within(folder: TempDir, change: impl FnOnce(&mut Settings)) -> Self {
         std::fs::create_dir_all(folder.path().join("site/pkg")).unwrap();
         let mut settings = Settings::defaults();
         settings.site_root = folder.path().join("site");
@@ -61,18 +70,41 @@ impl Server {
         let ended = tokio::spawn(server::run(listener, state.clone(), async move {
             let _ = asked.await;
         }));
-        let http = Client::builder()
-            .redirect(reqwest::redirect::Policy::none())
-            .build()
-            .unwrap();
         Self {
-            addr,
+            remote: Remote::new(addr),
             state,
-            http,
             shutdown: Some(shutdown),
             ended,
             folder,
         }
+    }
+
+    /// Asks the server to leave.
+    pub fn leave(&mut self) {
+        let _ = self.shutdown.take().unwrap().send(());
+    }
+
+    /// Leaves as on SIGTERM and starts anew on the same folder, with all settings as by default.
+    pub async fn restart(mut self) -> Self {
+        self.leave();
+        timeout(PATIENCE, self.ended).await.unwrap().unwrap();
+        Self::within(self.folder, |_| {}).await
+    }
+}
+
+impl Deref for Server {
+    type Target = Remote;
+
+    fn deref(&self) -> &Remote {
+        &self.remote
+    }
+}
+
+impl Remote {
+    pub fn new(addr: SocketAddr) -> Self {
+        let http = Client::builder().redirect(reqwest::redirect::Policy::none());
+        let http = http.build().unwrap();
+        Self { addr, http }
     }
 
     pub fn url(&self, path: &str) -> String {
@@ -153,11 +185,6 @@ impl Server {
             .await;
         assert_eq!(socket.next_json().await["type"], "welcome");
         socket
-    }
-
-    /// Asks the server to leave.
-    pub fn leave(&mut self) {
-        let _ = self.shutdown.take().unwrap().send(());
     }
 }
 

@@ -1,28 +1,29 @@
-//! How many streams and sockets one address may hold open.
+//! How many streams and sockets one address, or one user, may hold open.
 
 use std::{
     collections::HashMap,
+    hash::Hash,
     net::IpAddr,
     sync::{Arc, Mutex, PoisonError},
 };
 
 /// The cap. Cheap to clone; all clones are one.
 #[derive(Clone, Debug)]
-pub struct AddressCap {
+pub struct Cap<K: Eq + Hash> {
     most: usize,
     /// A std mutex: it is held for one map operation.
-    open: Arc<Mutex<HashMap<IpAddr, usize>>>,
+    open: Arc<Mutex<HashMap<K, usize>>>,
 }
 
 /// A place taken under the cap; given back on drop.
 #[derive(Debug)]
-pub struct Place {
-    cap: AddressCap,
-    address: IpAddr,
+pub struct Place<K: Eq + Hash = IpAddr> {
+    cap: Cap<K>,
+    holder: K,
 }
 
-impl AddressCap {
-    /// `most` streams and sockets an address; 0 means any number.
+impl<K: Clone + Eq + Hash> Cap<K> {
+    /// `most` streams and sockets a holder; 0 means any number.
     pub fn new(most: usize) -> Self {
         Self {
             most,
@@ -30,28 +31,28 @@ impl AddressCap {
         }
     }
 
-    /// Takes a place, or `None` when all of the address's are taken.
-    pub fn enter(&self, address: IpAddr) -> Option<Place> {
+    /// Takes a place, or `None` when all of the holder's are taken.
+    pub fn enter(&self, holder: K) -> Option<Place<K>> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = open.entry(address).or_default();
+        let count = open.entry(holder.clone()).or_default();
         if self.most > 0 && *count >= self.most {
             return None;
         }
         *count += 1;
         Some(Place {
             cap: self.clone(),
-            address,
+            holder,
         })
     }
 }
 
-impl Drop for Place {
+impl<K: Eq + Hash> Drop for Place<K> {
     fn drop(&mut self) {
         let mut open = self.cap.open.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = open.get_mut(&self.address) {
+        if let Some(count) = open.get_mut(&self.holder) {
             *count -= 1;
             if *count == 0 {
-                open.remove(&self.address);
+                open.remove(&self.holder);
             }
         }
     }
@@ -63,7 +64,7 @@ mod tests {
 
     #[test]
     fn the_place_past_the_cap_is_refused_until_one_is_given_back() {
-        let cap = AddressCap::new(2);
+        let cap = Cap::new(2);
         let (here, there) = (IpAddr::from([127, 0, 0, 1]), IpAddr::from([127, 0, 0, 2]));
         let first = cap.enter(here).unwrap();
         let _second = cap.enter(here).unwrap();
@@ -78,9 +79,9 @@ mod tests {
 
     #[test]
     fn zero_means_no_cap_and_nothing_is_kept_of_who_left() {
-        let cap = AddressCap::new(0);
+        let cap = Cap::new(0);
         let places: Vec<_> = (0..1_000)
-            .map(|_| cap.enter([10, 0, 0, 1].into()).unwrap())
+            .map(|_| cap.enter(IpAddr::from([10, 0, 0, 1])).unwrap())
             .collect();
         drop(places);
         assert!(cap.open.lock().unwrap().is_empty());

@@ -33,7 +33,9 @@ const FAREWELL: Duration = Duration::from_secs(5);
 const REFUSALS: u32 = 200;
 const REFUSAL_WINDOW: Duration = Duration::from_secs(10);
 
-/// What a feature does with a socket. All methods are quick and never wait.
+/// What a feature does with a socket. What waits for the storage waits inside [`SocketHandler::command`] and
+/// [`SocketHandler::fill`]: meanwhile no further message is read, so that a client that sends faster than its commands are
+/// obeyed is slowed down by TCP. The other methods are quick and never wait.
 pub trait SocketHandler: Send {
     type Contract: SocketContract;
 
@@ -41,7 +43,7 @@ pub trait SocketHandler: Send {
     fn command(
         &mut self,
         command: <Self::Contract as SocketContract>::Command,
-    ) -> Result<(), SocketError>;
+    ) -> impl Future<Output = Result<(), SocketError>> + Send;
 
     /// Asks whether a message that is no command (it did not decode) may be answered at all.
     fn admit(&mut self) -> Result<(), SocketError>;
@@ -61,7 +63,9 @@ pub trait SocketHandler: Send {
     }
 
     /// Puts the next page of the backlog into the queue; called when the queue has room.
-    fn fill(&mut self) {}
+    fn fill(&mut self) -> impl Future<Output = ()> + Send {
+        async {}
+    }
 
     /// Open sockets of this endpoint on this node.
     fn connections(&self) -> usize;
@@ -163,7 +167,7 @@ async fn read<St, E, H>(
         let message = tokio::select! {
             message = stream.next() => message,
             () = backlog => {
-                handler.fill();
+                handler.fill().await;
                 continue;
             }
             () = drain.started(), if !queue.is_closing() => {
@@ -206,7 +210,7 @@ async fn read<St, E, H>(
                 );
                 continue;
             }
-            Some(Ok(Message::Text(text))) => text_message(&text, queue, handler),
+            Some(Ok(Message::Text(text))) => text_message(&text, queue, handler).await,
             Some(Ok(Message::Binary(bytes))) => handler.binary(bytes),
         };
         if let Err(error) = outcome {
@@ -219,7 +223,7 @@ async fn read<St, E, H>(
     }
 }
 
-fn text_message<H: SocketHandler>(
+async fn text_message<H: SocketHandler>(
     text: &str,
     queue: &OutQueue,
     handler: &mut H,
@@ -234,7 +238,7 @@ fn text_message<H: SocketHandler>(
             });
             Ok(())
         }
-        Ok(Decoded::Feature(command)) => handler.command(command),
+        Ok(Decoded::Feature(command)) => handler.command(command).await,
         Err(error) => Err(handler.admit().err().unwrap_or(error)),
     }
 }

@@ -51,7 +51,7 @@ struct Handler {
 impl SocketHandler for Handler {
     type Contract = Echo;
 
-    fn command(&mut self, command: EchoCommand) -> Result<(), SocketError> {
+    async fn command(&mut self, command: EchoCommand) -> Result<(), SocketError> {
         self.admit()?;
         match &command {
             EchoCommand::Say { .. } => self.queue.push_json(&command),

@@ -1,0 +1,271 @@
+//! One socket in the chat: its commands, one after the other.
+//!
+//! Each command is waited for before the next message is read. So a writer's order is the order of its messages: none is
+//! stored while the fate of the one before is open, and after a refusal that may be retried none overtakes it.
+
+use std::{
+    collections::{HashMap, VecDeque, hash_map::Entry},
+    sync::Arc,
+};
+
+use uuid::Uuid;
+
+use super::{
+    HISTORY_LIMIT, ROOM_RULE, TEXT_RULE,
+    hall::{Arrival, Entered, Hall},
+    is_room_name, is_sendable,
+    log::PostError,
+    message::{ChatCommand, ChatEvent, ChatSocket},
+    rooms::{Chat, NoRoom},
+};
+use crate::{
+    api::limits::Limits,
+    bus::BusError,
+    realtime::{
+        close::CloseCode,
+        message::{ErrorCode, SocketError},
+        position::Position,
+        server::{Counted, queue::OutQueue, socket::SocketHandler},
+    },
+    session::User,
+};
+
+/// Rooms one socket may be in.
+const ROOMS_A_SOCKET: usize = 128;
+/// When a command that the storage refused may be tried again, in milliseconds.
+const STORAGE_RETRY_MS: u64 = 1_000;
+
+/// A socket in the chat.
+pub struct Visitor {
+    id: u64,
+    _counted: Counted,
+    chat: Chat,
+    user: User,
+    queue: OutQueue,
+    limits: Limits,
+    joined: HashMap<String, Arc<Hall>>,
+    /// Rooms that are being caught up; they take turns.
+    behind: VecDeque<String>,
+    /// Rooms in which a `send` was refused that may succeed later, and its id: until that one comes again, later ones
+    /// are refused too, so that a writer's order holds.
+    refused: HashMap<String, (Uuid, SocketError)>,
+}
+
+impl Visitor {
+    pub fn new(chat: Chat, user: User, queue: OutQueue, limits: Limits) -> Self {
+        Self {
+            id: rand::random(),
+            _counted: chat.count(),
+            chat,
+            user,
+            queue,
+            limits,
+            joined: HashMap::new(),
+            behind: VecDeque::new(),
+            refused: HashMap::new(),
+        }
+    }
+
+    async fn join(&mut self, name: String, after: Option<Position>) -> Result<(), SocketError> {
+        let first_time = !self.joined.contains_key(&name);
+        if first_time && self.joined.len() >= ROOMS_A_SOCKET {
+            let message = format!("At most {ROOMS_A_SOCKET} rooms a socket. Leave one first.");
+            return Err(SocketError::new(ErrorCode::TooManyRooms, message));
+        }
+        self.behind.retain(|room| *room != name);
+        loop {
+            let hall = self.chat.hall(&name).await.map_err(no_room)?;
+            let start = hall.log().start(after.as_ref()).await.map_err(away)?;
+            let mark = hall.mark(self.user.id);
+            let unread = hall.log().unread(mark, self.user.id).await.map_err(away)?;
+            let entered = hall.enter(
+                Arrival {
+                    socket: self.id,
+                    user: &self.user,
+                    queue: &self.queue,
+                    first_time,
+                    unread,
+                },
+                &start,
+            );
+            match entered {
+                // Nobody was there while it was opened; the next one stays.
+                Entered::Closed => continue,
+                Entered::Live => {}
+                Entered::Behind => self.behind.push_back(name.clone()),
+            }
+            self.joined.insert(name, hall);
+            return Ok(());
+        }
+    }
+
+    fn leave(&mut self, name: &str) {
+        if let Some(hall) = self.joined.remove(name) {
+            self.behind.retain(|room| room != name);
+            self.refused.remove(name);
+            hall.leave(self.id, self.user.id);
+        }
+    }
+
+    async fn send(
+        &mut self,
+        hall: &Hall,
+        room: String,
+        id: Uuid,
+        text: &str,
+    ) -> Result<(), SocketError> {
+        if let Some((first, error)) = self.refused.get(&room) {
+            if *first != id {
+                return Err(error.clone());
+            }
+            self.refused.remove(&room);
+        }
+        if !is_sendable(text) {
+            return Err(SocketError::new(ErrorCode::InvalidField, TEXT_RULE));
+        }
+        match hall.post(id, &self.user, text).await {
+            Ok((offset, at)) => self.queue.push_json(&ChatEvent::Ack {
+                id,
+                room,
+                offset,
+                at,
+            }),
+            Err(PostError::Bus(error)) => return Err(away(error)),
+            Err(taken @ PostError::IdTaken) => {
+                return Err(SocketError::new(ErrorCode::InvalidField, taken.to_string()));
+            }
+        }
+        Ok(())
+    }
+
+    async fn history(
+        &mut self,
+        hall: &Hall,
+        room: String,
+        before: u64,
+        limit: usize,
+    ) -> Result<(), SocketError> {
+        if !(1..=HISTORY_LIMIT).contains(&limit) {
+            let message = format!("\"limit\" is a number from 1 to {HISTORY_LIMIT}.");
+            return Err(SocketError::new(ErrorCode::InvalidField, message));
+        }
+        let page = hall.log().before(before, limit).await.map_err(away)?;
+        self.queue.push_json(&ChatEvent::History {
+            room,
+            messages: page.messages,
+            more: page.more,
+        });
+        Ok(())
+    }
+
+    async fn obey(&mut self, command: ChatCommand) -> Result<(), SocketError> {
+        if !is_room_name(command.room()) {
+            return Err(SocketError::new(ErrorCode::InvalidField, ROOM_RULE));
+        }
+        self.limits.message(self.user.id)?;
+        let room = command.room().to_owned();
+        if let ChatCommand::Join { after, .. } = command {
+            return self.join(room, after).await;
+        }
+        let Some(hall) = self.joined.get(&room).cloned() else {
+            let error = format!("Join \"{room}\" first.");
+            return Err(SocketError::new(ErrorCode::NotJoined, error));
+        };
+        match command {
+            ChatCommand::Join { .. } => {}
+            ChatCommand::Leave { .. } => self.leave(&room),
+            ChatCommand::Send { id, text, .. } => return self.send(&hall, room, id, &text).await,
+            ChatCommand::Typing { .. } => hall.types(self.user.id),
+            ChatCommand::Read { offset, .. } => hall.read(self.user.id, offset),
+            ChatCommand::History { before, limit, .. } => {
+                return self.history(&hall, room, before, limit).await;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl SocketHandler for Visitor {
+    type Contract = ChatSocket;
+
+    async fn command(&mut self, command: ChatCommand) -> Result<(), SocketError> {
+        let room = command.room().to_owned();
+        let send = match &command {
+            ChatCommand::Send { id, .. } => Some(*id),
+            _ => None,
+        };
+        let Err(error) = self.obey(command).await else {
+            return Ok(());
+        };
+        let error = error.in_room(&room);
+        let Some(id) = send else {
+            return Err(error);
+        };
+        if error.code.may_be_retried()
+            && let Entry::Vacant(place) = self.refused.entry(room)
+        {
+            place.insert((id, error.clone()));
+        }
+        Err(error.about(id))
+    }
+
+    fn admit(&mut self) -> Result<(), SocketError> {
+        self.limits.message(self.user.id)
+    }
+
+    fn has_backlog(&self) -> bool {
+        !self.behind.is_empty()
+    }
+
+    async fn fill(&mut self) {
+        let Some(name) = self.behind.pop_front() else {
+            return;
+        };
+        let Some(hall) = self.joined.get(&name).cloned() else {
+            return;
+        };
+        let failed = match hall.catch_up(self.id).await {
+            Ok(false) => return,
+            Ok(true) => {
+                self.behind.push_back(name);
+                return;
+            }
+            // What comes next was dropped meanwhile: begin anew, which says so.
+            Err(BusError::Forgotten { .. }) => self.join(name, None).await.is_err(),
+            Err(_) => true,
+        };
+        if failed {
+            // It comes again, from where it stands.
+            let reason = "the messages cannot be read at the moment";
+            self.queue.close(CloseCode::TooSlow, reason);
+        }
+    }
+
+    fn connections(&self) -> usize {
+        self.chat.sockets()
+    }
+}
+
+impl Drop for Visitor {
+    fn drop(&mut self) {
+        for (_, hall) in self.joined.drain() {
+            hall.leave(self.id, self.user.id);
+        }
+    }
+}
+
+fn no_room(error: NoRoom) -> SocketError {
+    match error {
+        NoRoom::Bus(error) => away(error),
+        NoRoom::TooMany => SocketError::new(ErrorCode::TooManyRooms, error.to_string()),
+    }
+}
+
+/// The storage is away. Why stands in the log; to the client it is the same.
+fn away(_error: BusError) -> SocketError {
+    let message =
+        "Messages cannot be stored or read at the moment. Keep this one and send it again.";
+    let mut error = SocketError::new(ErrorCode::Unavailable, message);
+    error.retry_after_ms = Some(STORAGE_RETRY_MS);
+    error
+}

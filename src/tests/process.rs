@@ -1,0 +1,66 @@
+//! A server of its own process, for what only a process can show: `kill -9`, SIGTERM, the commands beside the plain start.
+
+use std::{
+    io::{BufRead, BufReader},
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+};
+
+/// The binary that `cargo` built beside this test, or another.
+pub fn binary() -> PathBuf {
+    let built = env!("CARGO_BIN_EXE_wirewise");
+    std::env::var_os("WIREWISE_BIN").map_or_else(|| built.into(), PathBuf::from)
+}
+
+/// A running server. It is killed when it is dropped.
+pub struct Process {
+    child: Child,
+    pub addr: SocketAddr,
+}
+
+impl Process {
+    /// Starts on the folder `data` within `folder` and waits until it listens.
+    pub fn start(folder: &Path, flags: &[&str]) -> Self {
+        std::fs::create_dir_all(folder.join("site/pkg")).unwrap();
+        let mut child = Command::new(binary())
+            .args(["--addr", "127.0.0.1:0", "--site-root", "site"])
+            .args(["--data-dir", "data", "--max-connections-per-ip", "0"])
+            .args(["--requests-per-second", "1000000", "--log", "error"])
+            .args(flags)
+            .current_dir(folder)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        let stdout = child.stdout.as_mut().unwrap();
+        BufReader::new(stdout).read_line(&mut line).unwrap();
+        let addr = line.trim().rsplit('/').next().unwrap();
+        let addr = addr
+            .parse()
+            .unwrap_or_else(|_| panic!("it listens and says where: {line:?}"));
+        Self { child, addr }
+    }
+
+    /// `kill -9`: no destructor runs, nothing is flushed.
+    pub fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// SIGTERM, and waits until it has left.
+    pub fn terminate(mut self) -> ExitStatus {
+        let pid = self.child.id().to_string();
+        let sent = Command::new("kill").args(["-TERM", &pid]).status().unwrap();
+        assert!(sent.success());
+        self.child.wait().unwrap()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // Both fail where it has ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
