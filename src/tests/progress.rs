@@ -1,7 +1,8 @@
-//! Jobs: the start form, the stream to its one end, resuming, cancelling.
+//! Jobs: the start form, the stream to its one end, resuming, cancelling, restarts; files and races.
 
 use serde_json::Value;
-use wirewise::progress::runner::Countdown;
+
+use rand::{Rng, SeedableRng};
 
 use super::support::{Event, Guest, Server};
 
@@ -334,13 +335,8 @@ async fn unknown_jobs_are_404_in_json_and_as_a_page() {
 async fn more_jobs_than_may_wait_are_429_with_words() {
     let server = Server::with(|settings| settings.max_jobs = 1).await;
     let guest = server.guest().await;
-    let owner = guest.id.parse().unwrap();
-    let long = Countdown {
-        steps: 1_000,
-        step: std::time::Duration::from_secs(10),
-    };
     for _ in 0..65 {
-        server.state.jobs.countdown(owner, long).unwrap();
+        start(&server, &guest, "1000", "10000").await;
     }
     let form = [("kind", "countdown"), ("steps", "1"), ("step_ms", "10")];
     let response = server
@@ -351,10 +347,116 @@ async fn more_jobs_than_may_wait_are_429_with_words() {
         .unwrap();
     assert_eq!(response.status(), 429);
     assert!(response.headers().contains_key("retry-after"));
+    let answer: Value = response.json().await.unwrap();
+    assert!(answer["error"].as_str().unwrap().contains("wait"));
+}
+
+#[tokio::test]
+async fn a_watcher_cut_fifty_times_at_random_sees_all_it_must_and_one_end() {
+    const CUTS: usize = 50;
+    let server = Server::start().await;
+    let guest = server.guest().await;
+    let id = start(&server, &guest, "200", "50").await;
+    let (path, bearer) = (format!("/api/jobs/{id}/events"), guest.bearer());
+    let mut random = rand::rngs::StdRng::seed_from_u64(50);
+    // Every event by its offset: no offset twice, none skipped.
+    let (mut position, mut seen, mut cuts) = (None::<String>, vec![], 0);
+    let mut statuses = vec![];
+    'watching: loop {
+        let mut headers = vec![("authorization", bearer.as_str())];
+        headers.extend(position.as_deref().map(|id| ("last-event-id", id)));
+        let mut events = server.stream(&path, &headers).await;
+        // Sometimes before the state, sometimes in the middle of what was missed.
+        let cut_after = match cuts {
+            CUTS => usize::MAX,
+            _ => random.random_range(1..=6),
+        };
+        for _ in 0..cut_after {
+            let event = events.next().await.expect("the stream ends with an end");
+            statuses.extend(event.data["status"].as_str().map(str::to_owned));
+            let first_state = event.name == "state" && position.is_none();
+            let change = event.name == "progress" || TERMINAL.contains(&event.name.as_str());
+            if first_state || change {
+                seen.push(event.offset());
+                position = event.id.clone();
+            }
+            if TERMINAL.contains(&event.name.as_str()) {
+                assert_eq!(event.name, "done");
+                break 'watching;
+            }
+        }
+        cuts += 1;
+    }
+    assert_eq!(cuts, CUTS, "the job was longer than its cuts");
     assert!(
-        response.json::<Value>().await.unwrap()["error"]
-            .as_str()
-            .unwrap()
-            .contains("wait")
+        seen.windows(2).all(|pair| pair[1] == pair[0] + 1),
+        "a gap or a double: {seen:?}"
     );
+    assert!(statuses.contains(&"running".to_owned()));
+    let after_the_end = server
+        .get(&path)
+        .header("authorization", &bearer)
+        .header("last-event-id", position.unwrap())
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(after_the_end.status(), 204);
+}
+
+#[tokio::test]
+async fn a_finished_job_and_an_interrupted_one_are_there_after_a_restart() {
+    let server = Server::start().await;
+    let guest = server.guest().await;
+    let done = start(&server, &guest, "3", "10").await;
+    let bearer = guest.bearer();
+    let headers = [("authorization", bearer.as_str())];
+    let before = server
+        .stream(&format!("/api/jobs/{done}/events"), &headers)
+        .await
+        .rest()
+        .await;
+    let running = start(&server, &guest, "1000", "10000").await;
+    let server = server.restart().await;
+    let path = |id: &str| format!("/api/jobs/{id}/events");
+    let end = before.last().unwrap();
+
+    // Whoever saw the end is at the end still.
+    let again = server
+        .get(&path(&done))
+        .header("authorization", &bearer)
+        .header("last-event-id", end.id.as_deref().unwrap())
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(again.status(), 204);
+    // Whoever did not gets the state, the end, and nothing else.
+    for came_with in [None, before[2].id.as_deref()] {
+        let mut headers = headers.to_vec();
+        headers.extend(came_with.map(|id| ("last-event-id", id)));
+        let events = server.stream(&path(&done), &headers).await.rest().await;
+        assert_eq!(names(&events), ["hello", "state", "done"], "{came_with:?}");
+        assert_eq!(events[1].data["status"], "done");
+        assert_eq!(events[2], *end);
+    }
+    let events = server.stream(&path(&running), &headers).await.rest().await;
+    assert_eq!(names(&events), ["hello", "state", "failed"]);
+    let error = events[2].data["error"].as_str().unwrap();
+    assert!(error.contains("server restarted"), "{error}");
+
+    let mine: Value = server
+        .get("/api/jobs")
+        .header("authorization", &bearer)
+        .send()
+        .await
+        .unwrap()
+        .json()
+        .await
+        .unwrap();
+    let ids: Vec<&str> = mine
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|job| job["id"].as_str().unwrap())
+        .collect();
+    assert_eq!(ids, [running.as_str(), done.as_str()], "newest first");
 }

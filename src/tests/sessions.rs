@@ -1,7 +1,11 @@
 //! The four ways to authenticate, on a stream and on a socket; names; signing out.
 
 use serde_json::{Value, json};
-use wirewise::{progress::runner::Countdown, session::credentials::COOKIE};
+use uuid::Uuid;
+use wirewise::{
+    progress::{job::NewJob, message::JobKind, task::Countdown},
+    session::credentials::COOKIE,
+};
 
 use super::support::{Guest, Server};
 
@@ -13,11 +17,14 @@ fn private_stream(server: &Server, guest: &Guest) -> String {
         steps: 1_000,
         step: std::time::Duration::from_secs(10),
     };
-    let job = server
-        .state
-        .jobs
-        .countdown(guest.id.parse().unwrap(), long)
-        .unwrap();
+    let new = NewJob {
+        id: Uuid::new_v4(),
+        kind: JobKind::Countdown,
+        owner: guest.id.parse().unwrap(),
+        total: Some(long.steps),
+        unit: "steps",
+    };
+    let job = server.state.jobs.start(new, long).unwrap();
     format!("/api/jobs/{}/events", job.id())
 }
 

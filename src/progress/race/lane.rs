@@ -209,7 +209,7 @@ struct Reader {
 impl SocketHandler for Reader {
     type Contract = RaceSocket;
 
-    fn command(&mut self, command: RaceCommand) -> Result<(), SocketError> {
+    async fn command(&mut self, command: RaceCommand) -> Result<(), SocketError> {
         match command {}
     }
 
