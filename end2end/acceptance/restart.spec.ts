@@ -78,18 +78,15 @@ test('a quick restart brings everybody back too, each with the delay it was told
   await Promise.all(pages.map((page) => connected(page, BACK_WITHIN_MS)));
 });
 
-test.describe('what lives in memory', () => {
-  test.use({ tolerated: new RegExp(`${BROKEN_CONNECTION.source}|status of 404`) });
-
-  test('a job that the server lost is said to be gone, and nobody asks again', async ({ page, server }) => {
-    await page.goto('/progress');
-    await page.getByTestId('steps').fill('1000');
-    await page.getByTestId('start').click();
-    await connected(page);
-    await server.restart();
-    await expect(status(page)).toHaveAttribute('data-state', 'stopped', { timeout: BACK_WITHIN_MS });
-    await expect(page.getByTestId('status-words')).toHaveText(/nothing under this address/);
-  });
+test('a job that the restart interrupted has failed, and its page says so', async ({ page, server }) => {
+  await page.goto('/progress');
+  await page.getByTestId('steps').fill('1000');
+  await page.getByTestId('start').click();
+  await connected(page);
+  await server.restart();
+  await expect(page.getByTestId('job')).toHaveAttribute('data-status', 'Failed', { timeout: BACK_WITHIN_MS });
+  await expect(page.getByTestId('job-outcome')).toHaveText(/The server restarted/);
+  await expect(status(page)).toHaveAttribute('data-state', 'closed');
 });
 
 test('the status line counts down in words, and "retry now" does not wait', async ({ page, server }) => {
