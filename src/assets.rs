@@ -14,6 +14,7 @@ use axum::{
     body::Body,
     extract::{Request, State},
     http::{HeaderMap, HeaderValue, Method, StatusCode, header},
+    middleware::Next,
     response::{IntoResponse, Response},
 };
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
@@ -21,7 +22,7 @@ use md5::{Digest, Md5};
 use tower::ServiceExt;
 use tower_http::services::ServeDir;
 
-use crate::server::{AppState, render_page};
+use crate::server::AppState;
 
 const FOR_EVER: HeaderValue = HeaderValue::from_static("public, max-age=31536000, immutable");
 const ASK_FIRST: HeaderValue = HeaderValue::from_static("public, no-cache");
@@ -112,21 +113,24 @@ impl Assets {
     }
 }
 
-/// A file of the site root, else the page that says that there is nothing here.
-pub async fn file_or_page(State(state): State<AppState>, request: Request) -> Response {
-    let path = request.uri().path();
+/// A file of the site root, else what follows. Before anything that is a visitor's own: caches may share a file.
+pub async fn files_first(State(state): State<AppState>, request: Request, next: Next) -> Response {
     let readable = matches!(*request.method(), Method::GET | Method::HEAD);
-    // No climbing, and not the build's own list.
-    let allowed = readable && !path.contains("..") && !path.contains('%') && path != "/hash.txt";
-    let hash = if allowed {
-        state.assets.hash(path).await
-    } else {
-        None
+    let hash = match request.uri().path() {
+        path if readable && is_public(path) => state.assets.hash(path).await,
+        _ => None,
     };
     match hash {
         Some(hash) => state.assets.clone().serve(request, &hash).await,
-        None => render_page(state, request).await,
+        None => next.run(request).await,
     }
+}
+
+/// No climbing, nothing hidden, and not the build's own list.
+fn is_public(path: &str) -> bool {
+    let mut parts = path.trim_start_matches('/').split('/');
+    let plain = parts.all(|part| !part.is_empty() && !part.starts_with('.') && !part.contains('%'));
+    plain && !path.starts_with("//") && path != "/hash.txt"
 }
 
 /// Whether the name holds the hash as a part of its own: `wirewise.HASH.wasm`.
@@ -159,6 +163,23 @@ mod tests {
         assert!(!is_named_by("/pkg/wirewise.other.wasm", "abc-_1"));
         assert!(!is_named_by("/favicon.svg", "abc-_1"));
         assert!(!is_named_by("/abc-_1/wirewise.js", "abc-_1"));
+    }
+
+    #[test]
+    fn only_plain_paths_name_files() {
+        assert!(is_public("/favicon.svg") && is_public("/pkg/wirewise.a.js"));
+        for path in [
+            "/",
+            "/hash.txt",
+            "//hash.txt",
+            "/./hash.txt",
+            "/a/../hash.txt",
+            "/.env",
+            "/pkg/%68",
+            "/pkg//a",
+        ] {
+            assert!(!is_public(path), "{path}");
+        }
     }
 
     #[test]

@@ -11,7 +11,7 @@ use std::{
 use axum::{
     Router,
     extract::{Request, State, ws::rejection::WebSocketUpgradeRejection},
-    http::{HeaderName, HeaderValue, StatusCode, header, request::Parts},
+    http::{HeaderName, HeaderValue, Method, StatusCode, header, request::Parts},
     middleware::{self, from_fn, from_fn_with_state},
     response::{IntoResponse, Response},
     routing::{any, get, post},
@@ -222,17 +222,19 @@ pub fn router(state: AppState) -> Router {
     let _ = any_spawner::Executor::init_tokio();
     // Every page renders in one way (`SsrMode::Async`), so one handler serves them all; the app's own router decides.
     let pages = Router::new()
-        .fallback(assets::file_or_page)
+        .fallback(render_page)
         .layer(from_fn_with_state(
             state.clone(),
             session::server::for_pages,
         ))
         .layer(middleware::map_response(page_headers))
+        .layer(from_fn_with_state(state.clone(), assets::files_first))
         .layer(CatchPanicLayer::custom(panicked::as_page));
     Router::new()
         .merge(api)
         .merge(pages)
         .layer(CompressionLayer::new())
+        .layer(from_fn(limits::end_slow_requests))
         .layer(from_fn_with_state(state.clone(), origin::check))
         .route(ALIVE_ROUTE, get(async || "alive\n"))
         .route("/readyz", get(ready))
@@ -246,7 +248,11 @@ pub fn router(state: AppState) -> Router {
 }
 
 /// Renders a page; for a path that no route has, the page that says so.
-pub async fn render_page(state: AppState, request: Request) -> Response {
+async fn render_page(State(state): State<AppState>, request: Request) -> Response {
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        let error = ApiError::new(405, "Pages are only read: with GET or HEAD.");
+        return ([(header::ALLOW, "GET, HEAD")], error).into_response();
+    }
     let options = state.leptos.clone();
     let first_messages = chat::server::first_state(&state.chat, request.uri().path()).await;
     let context = page_context(&state, first_messages);

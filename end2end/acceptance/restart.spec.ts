@@ -26,6 +26,8 @@ function attempts(page: Page, count: number): Promise<void> {
 }
 
 test('every page is back by itself after a restart, with nothing doubled', async ({ visit, server }) => {
+  // Five browsers, and delays that grow to their cap.
+  test.setTimeout(120_000);
   const { page: ticker } = await visit('Watcher', '/ticker');
   const { page: ada } = await visit('Ada', '/chat');
   const { page: grace } = await visit('Grace', '/chat');

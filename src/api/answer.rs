@@ -43,11 +43,10 @@ impl IntoResponse for ApiError {
 /// Gives server functions' errors the status they name; browsers' form posts keep their redirect.
 pub async fn map_server_function_errors(request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
-    // Back on the form after a success, an empty query is left over from removing the error of the time before.
     let target = response.headers().get(header::LOCATION);
-    let bare = target.and_then(|target| target.as_bytes().strip_suffix(b"?"));
-    if let Some(bare) = bare.and_then(|bare| HeaderValue::from_bytes(bare).ok()) {
-        response.headers_mut().insert(header::LOCATION, bare);
+    let local = target.and_then(|target| local_path(target.to_str().ok()?));
+    if let Some(local) = local.and_then(|local| HeaderValue::from_str(&local).ok()) {
+        response.headers_mut().insert(header::LOCATION, local);
     }
     if response.status() != StatusCode::INTERNAL_SERVER_ERROR
         || !response.headers().contains_key(SERVER_FN_ERROR_HEADER)
@@ -75,20 +74,14 @@ pub fn back_to_form(headers: &HeaderMap, action: &str, error: Option<ApiError>) 
     let referer = headers
         .get(header::REFERER)
         .and_then(|value| value.to_str().ok());
-    // Only its path: a referer names another site as easily as ours.
-    let uri: Uri = referer
-        .and_then(|referer| referer.parse().ok())
-        .unwrap_or_default();
-    let kept = uri.query().unwrap_or_default().split('&');
-    let kept: Vec<_> = kept
-        .filter(|pair| !pair.is_empty() && !pair.starts_with("__"))
-        .collect();
-    let mut target = uri.path().to_owned();
-    if !target.starts_with('/') || target.starts_with("//") {
-        target = "/".into();
-    }
-    if !kept.is_empty() {
-        target = format!("{target}?{}", kept.join("&"));
+    let mut target = referer.and_then(local_path).unwrap_or_else(|| "/".into());
+    if let Some((path, query)) = target.clone().split_once('?') {
+        let kept = query.split('&').filter(|pair| !pair.starts_with("__"));
+        let kept = kept.collect::<Vec<_>>().join("&");
+        target = path.to_owned();
+        if !kept.is_empty() {
+            target = format!("{path}?{kept}");
+        }
     }
     if let Some(error) = error {
         let absolute = ServerFnUrlError::new(action, error).to_url(&format!("http://form{target}"));
@@ -97,6 +90,18 @@ pub fn back_to_form(headers: &HeaderMap, action: &str, error: Option<ApiError>) 
         }
     }
     Redirect::to(&target).into_response()
+}
+
+/// The path and the query of an address: a referer, and what leptos makes of one, names another site as easily as ours.
+/// Without an empty query, which is left over from an error that was removed.
+fn local_path(address: &str) -> Option<String> {
+    let uri: Uri = address.parse().ok()?;
+    let path = uri.path();
+    // Two slashes would begin a host.
+    let local = path.starts_with('/') && !path.starts_with("//") && !path.starts_with("/\\");
+    let query = uri.query().filter(|query| !query.is_empty());
+    let query = query.map(|query| format!("?{query}")).unwrap_or_default();
+    local.then(|| format!("{path}{query}"))
 }
 
 /// Unknown paths below `/api` are answered in JSON, never with a page.
@@ -127,9 +132,21 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
         let query = axum::extract::Query::from_request_parts(parts, state).await;
-        query
-            .map(|query| Self(query.0))
-            .map_err(|rejection| ApiError::new(400, sentence(&rejection.body_text())))
+        query.map(|query| Self(query.0)).map_err(|rejection| {
+            // "Failed to deserialize query string: limit: invalid digit found in string"
+            let words = rejection.body_text();
+            let mut parts = words.splitn(3, ": ").skip(1);
+            match (parts.next(), parts.next()) {
+                (Some(field), Some(why)) => ApiError {
+                    field: Some(field.to_owned()),
+                    ..ApiError::new(
+                        400,
+                        format!("The query's \"{field}\" cannot be read: {}", sentence(why)),
+                    )
+                },
+                _ => ApiError::new(400, sentence(&words)),
+            }
+        })
     }
 }
 
@@ -146,4 +163,32 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Path<T>
 
 fn sentence(text: &str) -> String {
     format!("{}.", text.trim_end_matches('.'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_form_leads_back_to_a_path_of_ours_whatever_the_referer() {
+        let back = |referer: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::REFERER, HeaderValue::from_static(referer));
+            let response = back_to_form(&headers, "/api/x", None);
+            response.headers()[header::LOCATION]
+                .to_str()
+                .unwrap()
+                .to_owned()
+        };
+        for (referer, target) in [
+            ("http://host/chat", "/chat"),
+            ("http://host/chat?a=1&__err=x&__path=y", "/chat?a=1"),
+            ("http://host/chat?__err=x", "/chat"),
+            ("http://evil.example/steal?x", "/steal?x"),
+            ("http://host//evil.example", "/"),
+            ("not an address", "/"),
+        ] {
+            assert_eq!(back(referer), target, "{referer}");
+        }
+    }
 }

@@ -23,6 +23,8 @@ use crate::{
 
 /// A store that forgets nobody grows for ever.
 const FORGET_EVERY: Duration = Duration::from_secs(60);
+/// The longest that a request may take to be complete and answered.
+const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 /// What a client is asked to wait when its address holds too many streams, in seconds.
 const PLACE_RETRY_SECONDS: u64 = 10;
 
@@ -97,6 +99,19 @@ impl Limits {
     }
 }
 
+/// Ends a request that is not answered in time: most of all one whose body trickles in, byte by byte, and holds its
+/// connection. Streams and sockets are answered at once; how long they live is their own matter.
+pub async fn end_slow_requests(request: Request, next: Next) -> Response {
+    let Ok(response) = tokio::time::timeout(ANSWER_WITHIN, next.run(request)).await else {
+        let error = format!(
+            "The request was not complete after {} s. Send it again.",
+            ANSWER_WITHIN.as_secs()
+        );
+        return ([(header::CONNECTION, "close")], ApiError::new(408, error)).into_response();
+    };
+    response
+}
+
 /// Refuses an address's requests to the API beyond its rate. Streams and sockets have places instead.
 pub async fn limit_requests(
     State(state): State<AppState>,
@@ -127,4 +142,38 @@ fn twice_in_a_burst(per_second: u32) -> Quota {
     let rate = NonZeroU32::new(per_second).unwrap_or(NonZeroU32::MIN);
     Quota::per_second(rate)
         .allow_burst(rate.saturating_mul(NonZeroU32::new(2).unwrap_or(NonZeroU32::MIN)))
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::{
+        Router,
+        body::{Body, Bytes},
+        middleware::from_fn,
+        routing::post,
+    };
+    use futures::{StreamExt, stream};
+    use tower::ServiceExt;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_whose_body_trickles_in_is_ended() {
+        let router = Router::new()
+            .route(
+                "/",
+                post(|body: Bytes| async move { body.len().to_string() }),
+            )
+            .layer(from_fn(end_slow_requests));
+        let trickle = stream::repeat("x").then(async |byte| {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            Ok::<_, std::io::Error>(byte)
+        });
+        let ask = async |body: Body| {
+            let request = Request::post("/").body(body).unwrap();
+            router.clone().oneshot(request).await.unwrap().status()
+        };
+        assert_eq!(ask(Body::from_stream(trickle)).await, 408);
+        assert_eq!(ask(Body::from("at once")).await, 200);
+    }
 }

@@ -179,6 +179,7 @@ struct Visitor {
     pointer: Pointer,
     user: User,
     limits: Limits,
+    offer: upgrade::Offer,
 }
 
 impl SocketHandler for Visitor {
@@ -224,6 +225,13 @@ impl SocketHandler for Visitor {
             ErrorCode::Unavailable,
             "The shared text is not served by this version; pointers are.",
         ))
+    }
+
+    fn session_code(&self) -> CloseCode {
+        match self.offer {
+            upgrade::Offer::Ours => CloseCode::Session,
+            _ => CloseCode::YjsSession,
+        }
     }
 
     fn connections(&self) -> usize {
@@ -281,6 +289,7 @@ async fn socket(
             pointer,
             user: user.clone(),
             limits: state.limits.clone(),
+            offer,
         };
         let you = visitor.pointer.id;
         let peers = visitor

@@ -29,6 +29,8 @@ pub enum CloseCode {
     HeartbeatMissed = 4102,
     /// [`CloseCode::NotFound`] for clients of the y-websocket protocol, which stop only on 4400 to 4499.
     YjsNotFound = 4404,
+    /// [`CloseCode::Session`] for the same clients.
+    YjsSession = 4401,
 }
 
 /// The reasons that go with [`CloseCode::Session`].

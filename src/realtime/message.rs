@@ -60,7 +60,7 @@ pub enum SocketControl<W> {
     /// Server to client, the answer to `ping`.
     Pong {
         /// The client's own time from its `ping`, returned as it came.
-        at: f64,
+        at: serde_json::Number,
         /// Unix milliseconds.
         server_at: u64,
         connections: usize,
@@ -78,8 +78,8 @@ pub enum SocketRequest {
     /// Client to server every `heartbeat_ms`. The answer proves that both directions live and measures the round trip;
     /// a browser hides the protocol's own ping frames from script.
     Ping {
-        /// The client's clock, any unit; the server returns it.
-        at: f64,
+        /// The client's clock, any unit; the server returns it, digit by digit.
+        at: serde_json::Number,
     },
 }
 

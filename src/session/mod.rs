@@ -22,7 +22,8 @@ pub const TICKET_ROUTE: &str = "/api/session/ticket";
 /// Longest name in characters.
 pub const NAME_LENGTH: usize = 32;
 /// The sentence for a name out of bounds.
-pub const NAME_RULE: &str = "A name has 1 to 32 characters and no control characters.";
+pub const NAME_RULE: &str =
+    "A name has 1 to 32 characters, one of them visible, and no control characters.";
 
 /// Colours of pointers and avatars: dark enough for white text upon them (WCAG 2.2 AA).
 const COLORS: [&str; 10] = [
@@ -58,7 +59,30 @@ impl User {
 pub fn valid_name(name: &str) -> Option<&str> {
     let name = name.trim();
     let fits = (1..=NAME_LENGTH).contains(&name.chars().count());
-    (fits && !name.chars().any(char::is_control)).then_some(name)
+    let visible = name.chars().any(|character| !is_invisible(character));
+    (fits && visible && !name.chars().any(is_control)).then_some(name)
+}
+
+/// Unicode's control characters, and those that turn the direction of whatever is written around the name.
+fn is_control(character: char) -> bool {
+    character.is_control() || matches!(character, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// What takes a place and shows nothing: spaces, joiners, fillers. Within a name they have their uses.
+fn is_invisible(character: char) -> bool {
+    let fillers = matches!(
+        character,
+        '\u{ad}'
+            | '\u{34f}'
+            | '\u{61c}'
+            | '\u{115f}'
+            | '\u{1160}'
+            | '\u{3164}'
+            | '\u{feff}'
+            | '\u{ffa0}'
+    );
+    let spaces = matches!(character, '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{2060}'..='\u{206f}' | '\u{fe00}'..='\u{fe0f}');
+    character.is_whitespace() || fillers || spaces
 }
 
 #[cfg(test)]
@@ -72,7 +96,18 @@ mod tests {
             valid_name(&"ü".repeat(32)).map(|name| name.chars().count()),
             Some(32)
         );
-        for name in ["", "   ", "a\u{7}b", "line\nbreak", &"x".repeat(33)] {
+        // A family is one picture of several people, joined by what shows nothing.
+        assert!(valid_name("👩\u{200d}👧").is_some());
+        for name in [
+            "",
+            "   ",
+            "a\u{7}b",
+            "line\nbreak",
+            &"x".repeat(33),
+            "\u{200b}",
+            "\u{3164}\u{feff}",
+            "\u{202e}nimda",
+        ] {
             assert_eq!(valid_name(name), None, "{name:?}");
         }
     }

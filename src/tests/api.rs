@@ -314,3 +314,88 @@ async fn metrics_count_open_connections() {
         "{text}"
     );
 }
+
+#[tokio::test]
+async fn a_file_is_nobodys_own_and_a_page_is_a_visitors() {
+    let server = Server::start().await;
+    let file = server.folder.path().join("site/pkg/a.css");
+    std::fs::write(file, "a{}").unwrap();
+    let answer = server.get("/pkg/a.css").send().await.unwrap();
+    assert_eq!(answer.status(), 200);
+    let header = |name: &str| {
+        answer
+            .headers()
+            .get(name)
+            .map(|value| value.to_str().unwrap().to_owned())
+    };
+    assert_eq!(header("set-cookie"), None);
+    assert!(header("cache-control").unwrap().starts_with("public"));
+    let page = server.get("/ticker").send().await.unwrap();
+    assert!(page.headers().contains_key("set-cookie"));
+    assert!(
+        page.headers()["cache-control"]
+            .to_str()
+            .unwrap()
+            .starts_with("private")
+    );
+}
+
+#[tokio::test]
+async fn pages_are_only_read() {
+    let server = Server::start().await;
+    let answer = server.post("/ticker", &[]).send().await.unwrap();
+    assert_eq!(answer.status(), 405);
+    assert_eq!(answer.headers()["allow"], "GET, HEAD");
+    let answer = server
+        .http
+        .head(server.url("/ticker"))
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(answer.status(), 200);
+}
+
+#[tokio::test]
+async fn a_form_never_leads_to_another_site() {
+    let server = Server::start().await;
+    let guest = server.guest().await;
+    for (route, form) in [
+        (
+            "/api/jobs/start",
+            vec![("kind", "countdown"), ("steps", "0")],
+        ),
+        ("/api/session/sign_in", vec![("name", "")]),
+        ("/api/session/sign_in", vec![("name", "Ada")]),
+    ] {
+        let answer = server
+            .post(route, &form)
+            .header("cookie", guest.cookie())
+            .header("accept", "text/html")
+            .header("referer", "http://evil.example/steal")
+            .send()
+            .await
+            .unwrap();
+        assert!(answer.status().is_redirection(), "{route}");
+        let target = answer.headers()["location"].to_str().unwrap();
+        assert!(target.starts_with("/steal"), "{target}");
+    }
+}
+
+#[tokio::test]
+async fn a_query_that_cannot_be_read_is_named() {
+    let server = Server::start().await;
+    let guest = server.guest().await;
+    let answer = server
+        .get("/api/chat/rooms/lobby/messages?limit=many")
+        .header("authorization", guest.bearer())
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(answer.status(), 400);
+    let answer: Value = answer.json().await.unwrap();
+    assert_eq!(answer["field"], "limit");
+    assert!(
+        !answer["error"].as_str().unwrap().contains("deserialize"),
+        "{answer}"
+    );
+}

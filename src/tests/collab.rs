@@ -155,3 +155,24 @@ async fn a_thousand_moves_are_not_counted_against_the_rate_and_come_conflated() 
     }
     assert!(frames < 500, "{frames} frames for 1,000 moves");
 }
+
+#[tokio::test]
+async fn whoever_signs_out_is_closed_with_the_code_that_their_client_obeys() {
+    let server = Server::start().await;
+    for (offer, code) in [(Some(OURS), 4001), (None, 4401)] {
+        let guest = server.guest().await;
+        let bearer = guest.bearer();
+        let mut headers = vec![("authorization", bearer.as_str())];
+        headers.extend(offer);
+        let mut socket = server.socket("/api/collab/welcome", &headers).await;
+        socket.next_of("welcome").await;
+        let signed_out = server
+            .post("/api/session/sign_out", &[])
+            .header("authorization", &bearer)
+            .send()
+            .await
+            .unwrap();
+        assert_eq!(signed_out.status(), 200);
+        assert_eq!(socket.closed().await, (code, "signed_out".into()));
+    }
+}

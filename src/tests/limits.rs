@@ -229,7 +229,7 @@ async fn a_full_server_says_so() {
         .unwrap()
         .unwrap();
     assert!(
-        answer.starts_with("HTTP/1.1 503") && answer.contains("retry-after"),
+        answer.starts_with("HTTP/1.1 429") && answer.contains("retry-after"),
         "{answer}"
     );
     drop(held);

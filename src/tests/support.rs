@@ -227,7 +227,7 @@ impl Event {
 pub struct Events {
     pub response: Response,
     pub buffer: Vec<u8>,
-    /// What came before the first event.
+    /// What stood before the first event: comments and `retry`.
     pub head: Option<String>,
 }
 
@@ -238,10 +238,13 @@ impl Events {
             while let Some(end) = self.buffer.windows(2).position(|pair| pair == b"\n\n") {
                 let block: Vec<u8> = self.buffer.drain(..end + 2).collect();
                 let block = String::from_utf8(block).unwrap();
+                self.head.get_or_insert_with(|| {
+                    let unnamed = |line: &&str| line.starts_with([':', 'r']);
+                    block.split_inclusive('\n').take_while(unnamed).collect()
+                });
                 if let Some(event) = parse(&block) {
                     return Some(event);
                 }
-                self.head.get_or_insert(block);
             }
             let chunk = timeout(PATIENCE, self.response.chunk())
                 .await

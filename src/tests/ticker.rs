@@ -38,7 +38,7 @@ async fn a_stream_opens_as_the_wire_document_says() {
     let (hello, _) = opened(&mut events).await;
     assert_eq!(
         events.head.as_deref(),
-        Some(": wirewise ticker\nretry: 2000\n\n")
+        Some(": wirewise ticker\nretry: 2000\n")
     );
     assert_eq!(
         (

@@ -110,7 +110,7 @@ fn kit_of_sockets() {
         ),
         (
             SocketControl::Pong {
-                at: 1.5,
+                at: serde_json::Number::from_f64(1.5).unwrap(),
                 server_at: 5,
                 connections: 2,
             },
@@ -151,7 +151,9 @@ fn kit_of_sockets() {
         json!({"type":"welcome","connection":"c0ffee","heartbeat_ms":30000,"connections":2,"limits":{"text_bytes":65536,"binary_bytes":0,"messages_per_second":20},"user":ada_json(),"you":4,"peers":[{"id":3,"user":ada_json(),"x":0.5,"y":0.25}],"tick_ms":33}),
     )]);
     golden([(
-        SocketRequest::Ping { at: 1.5 },
+        SocketRequest::Ping {
+            at: serde_json::Number::from_f64(1.5).unwrap(),
+        },
         json!({"type":"ping","at":1.5}),
     )]);
     let codes = [

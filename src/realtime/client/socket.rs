@@ -255,7 +255,9 @@ where
                     Input::Frame
                 }
                 SocketControl::Pong { at, .. } => {
-                    driver.measured(now() - at);
+                    if let Some(sent) = at.as_f64() {
+                        driver.measured(now() - sent);
+                    }
                     Input::Pong
                 }
                 SocketControl::Error(error) => {
@@ -378,7 +380,9 @@ impl Transport for SocketTransport {
     }
 
     fn ping(&mut self, now: f64) {
-        let ping = serde_json::to_string(&SocketRequest::Ping { at: now }).unwrap_or_default();
+        // Milliseconds of a clock are a whole number.
+        let at = (now as u64).into();
+        let ping = serde_json::to_string(&SocketRequest::Ping { at }).unwrap_or_default();
         self.wire.send(&ping);
     }
 

@@ -192,7 +192,7 @@ fn set_options(tcp: &TcpStream) -> io::Result<()> {
 async fn refuse(mut tcp: TcpStream) {
     const BODY: &str = r#"{"error":"The server holds as many connections as it may. Try again in a few seconds."}"#;
     let answer = format!(
-        "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\ncontent-length: {}\r\nretry-after: 5\r\n\
+        "HTTP/1.1 429 Too Many Requests\r\ncontent-type: application/json\r\ncontent-length: {}\r\nretry-after: 5\r\n\
          connection: close\r\n\r\n{BODY}",
         BODY.len()
     );

@@ -67,6 +67,11 @@ pub trait SocketHandler: Send {
         async {}
     }
 
+    /// The code that says that the session has ended.
+    fn session_code(&self) -> CloseCode {
+        CloseCode::Session
+    }
+
     /// Open sockets of this endpoint on this node.
     fn connections(&self) -> usize;
 }
@@ -177,7 +182,7 @@ async fn read<St, E, H>(
             }
             why = &mut session_ended, if session_watched => {
                 session_watched = false;
-                queue.close(CloseCode::Session, why);
+                queue.close(handler.session_code(), why);
                 continue;
             }
             () = &mut idle, if !queue.is_closing() => {
@@ -251,18 +256,19 @@ enum Decoded<C> {
 /// Decodes a text message, or says in words what is wrong with it.
 fn decode<C: SocketContract>(text: &str) -> Result<Decoded<C::Command>, SocketError> {
     const PING: &str = "ping";
-    #[derive(Deserialize)]
+    #[derive(Default, Deserialize)]
     struct Envelope {
         r#type: Option<serde_json::Value>,
         id: Option<serde_json::Value>,
         room: Option<serde_json::Value>,
     }
-    let envelope: Envelope = serde_json::from_str(text).map_err(|error| {
-        SocketError::new(
-            ErrorCode::Malformed,
-            format!("A message is one JSON object: {error}."),
-        )
-    })?;
+    let envelope = serde_json::from_str::<serde_json::Value>(text)
+        .map_err(|error| format!("A message is one JSON object; this is no JSON: {error}."))
+        .and_then(|value| match value.is_object() {
+            true => Ok(Envelope::deserialize(value).unwrap_or_default()),
+            false => Err("A message is one JSON object with a \"type\".".into()),
+        })
+        .map_err(|message| SocketError::new(ErrorCode::Malformed, message))?;
     let in_words = |code, message: String| {
         let mut error = SocketError::new(code, message);
         error.re = envelope
@@ -283,9 +289,8 @@ fn decode<C: SocketContract>(text: &str) -> Result<Decoded<C::Command>, SocketEr
             "A message needs a \"type\" that is a string.".into(),
         ));
     };
-    let bad_field = |error: serde_json::Error| {
-        in_words(ErrorCode::InvalidField, format!("\"{kind}\": {error}."))
-    };
+    let bad_field =
+        |error: serde_json::Error| in_words(ErrorCode::InvalidField, field_error(kind, &error));
     if kind == PING {
         serde_json::from_str(text)
             .map(Decoded::Kit)
@@ -301,6 +306,23 @@ fn decode<C: SocketContract>(text: &str) -> Result<Decoded<C::Command>, SocketEr
             format!("The types spoken here are {known}, {PING}."),
         ))
     }
+}
+
+/// What serde says of a field, in words for people who write clients in other languages.
+fn field_error(kind: &str, error: &serde_json::Error) -> String {
+    const WORDS: [(&str, &str); 6] = [
+        ("u64", "a whole number"),
+        ("usize", "a whole number"),
+        ("f32", "a number"),
+        ("f64", "a number"),
+        ("struct Position", "an object with \"epoch\" and \"offset\""),
+        ("UUID parsing failed", "it is no UUID"),
+    ];
+    let words = error.to_string();
+    let words = WORDS
+        .iter()
+        .fold(words, |words, (rust, plain)| words.replace(rust, plain));
+    format!("\"{kind}\" is not as it should be: {words}.")
 }
 
 async fn write<Si: Sink<Message> + Unpin>(mut sink: Si, queue: &OutQueue, ping: Duration) -> Ended {

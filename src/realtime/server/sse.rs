@@ -108,7 +108,8 @@ impl<K: Clone + Eq + Hash + Send + Sync + 'static> EventStream<K> {
         let counted = Counted::new(topic.connections().clone(), "sse", name);
         let hello = self.hello(topic, realtime);
         let mut opening = BytesMut::new();
-        opening.put_slice(format!(": wirewise {name}\nretry: {RETRY_MS}\n\n").as_bytes());
+        // In one block with `hello`: a block of its own has no data, and some clients report it as an empty event.
+        opening.put_slice(format!(": wirewise {name}\nretry: {RETRY_MS}\n").as_bytes());
         opening.put_slice(&hello);
         self.state.iter().for_each(|state| opening.put_slice(state));
         let period = realtime.timing().heartbeat;
@@ -234,11 +235,11 @@ impl<K: Clone + Eq + Hash + Send + Sync + 'static> Live<K> {
             bytes.put_slice(&events);
         }
         let retry_ms = self.realtime.drain().retry_ms();
+        bytes.put_slice(format!("retry: {retry_ms}\n").as_bytes());
         bytes.put_slice(&frame(
             Some(&self.reader.position()),
             &StreamControl::Drain { retry_ms },
         ));
-        bytes.put_slice(format!("retry: {retry_ms}\n\n").as_bytes());
         bytes.freeze()
     }
 }
