@@ -215,6 +215,9 @@ pub fn router(state: AppState) -> Router {
         .route("/api/", any(answer::unknown_path))
         .route("/api/{*path}", any(answer::unknown_path))
         .method_not_allowed_fallback(answer::wrong_method)
+        .layer(from_fn(limits::end_slow_requests))
+        // Uploads watch their own time.
+        .merge(progress::server::upload_routes())
         .layer(from_fn(answer::map_server_function_errors))
         .layer(CatchPanicLayer::custom(panicked::in_json))
         .layer(from_fn_with_state(state.clone(), limits::limit_requests));
@@ -223,6 +226,7 @@ pub fn router(state: AppState) -> Router {
     // Every page renders in one way (`SsrMode::Async`), so one handler serves them all; the app's own router decides.
     let pages = Router::new()
         .fallback(render_page)
+        .layer(from_fn(limits::end_slow_requests))
         .layer(from_fn_with_state(
             state.clone(),
             session::server::for_pages,
@@ -234,7 +238,6 @@ pub fn router(state: AppState) -> Router {
         .merge(api)
         .merge(pages)
         .layer(CompressionLayer::new())
-        .layer(from_fn(limits::end_slow_requests))
         .layer(from_fn_with_state(state.clone(), origin::check))
         .route(ALIVE_ROUTE, get(async || "alive\n"))
         .route("/readyz", get(ready))

@@ -32,14 +32,19 @@ use crate::{
 };
 
 pub fn routes() -> Router<AppState> {
-    // Its own limit is a setting, and holds while the body is read.
-    let upload = post(upload).layer(DefaultBodyLimit::disable());
     Router::new()
         .route(JOBS_ROUTE, get(jobs))
         .route(JOB_ROUTE, get(job))
         .route(JobEvents::ROUTE, get(events))
-        .route(UPLOAD_ROUTE, upload)
         .merge(lane::routes())
+}
+
+/// What may take long, and be long: its own limit is a setting, and holds while the body is read.
+pub fn upload_routes() -> Router<AppState> {
+    Router::new().route(
+        UPLOAD_ROUTE,
+        post(upload).layer(DefaultBodyLimit::disable()),
+    )
 }
 
 /// Starts what a form asks for.
