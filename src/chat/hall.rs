@@ -366,6 +366,7 @@ async fn follow(hall: Weak<Hall>, mut log: Follower, mut typing: Volatile) {
                 hall.skip_to(floor);
                 log = hall.log.follow(floor);
             }
+            Err(BusError::Closed) => return,
             Err(error) => {
                 tracing::warn!(room = hall.name, %error, "a room's new messages cannot be read; trying again");
                 drop(hall);

@@ -18,4 +18,5 @@ mod sessions;
 mod start;
 mod support;
 mod ticker;
+mod torture;
 mod wire_format;
