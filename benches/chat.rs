@@ -22,7 +22,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use futures::{SinkExt, StreamExt, future::join_all};
+use futures::{SinkExt, StreamExt};
 use process::Process;
 use serde_json::{Value, json};
 use tokio_tungstenite::{
@@ -109,14 +109,12 @@ async fn through_sockets(target: &Path, senders: usize) -> Rate {
     let folder = tempfile::tempdir_in(target).unwrap();
     let process = Process::start(folder.path(), &["--messages-per-second", "1000000"]);
     let (addr, acknowledged) = (process.addr, Arc::<AtomicU64>::default());
-    let connecting = (0..senders).map(|number| {
-        let acknowledged = acknowledged.clone();
-        async move {
+    let tasks: Vec<_> = (0..senders)
+        .map(|number| {
             let room = format!("room-{}", number % ROOMS);
-            tokio::spawn(send(addr, room, acknowledged))
-        }
-    });
-    let tasks = join_all(connecting).await;
+            tokio::spawn(send(addr, room, acknowledged.clone()))
+        })
+        .collect();
     let rate = measure(&acknowledged, async || scrape(addr).await).await;
     tasks.iter().for_each(|task| task.abort());
     rate

@@ -21,6 +21,8 @@ pub struct Report {
     pub subscriptions: usize,
     pub recovered: usize,
     pub delivered: usize,
+    /// Closes by their code, 0 for a connection that broke.
+    pub closed: BTreeMap<u16, usize>,
     pub violations: Vec<String>,
 }
 
@@ -45,6 +47,11 @@ pub fn check(records: &[Record], logs: &BTreeMap<String, RoomLog>) -> Report {
         check_log(room, log, &mut report);
     }
     check_writers(records, logs, &mut report);
+    for record in records {
+        if let Record::Closed { code } = record {
+            *report.closed.entry(code.unwrap_or(0)).or_default() += 1;
+        }
+    }
     for subscription in subscriptions(records, &mut report).values() {
         report.subscriptions += 1;
         report.recovered += usize::from(subscription.recovered);

@@ -35,7 +35,7 @@ const STALL_MS: Range<u64> = 200..7_000;
 const OUTBOX: usize = 200;
 /// Nothing takes longer to connect.
 const CONNECT: Duration = Duration::from_secs(5);
-/// One message in ten is this long in characters, so that a stalled reader falls behind its queue.
+/// One message in four is this long in characters, so that a stalled reader falls behind its queue.
 const LONG: usize = 3_500;
 
 type Socket = WebSocketStream<TcpStream>;
@@ -183,8 +183,15 @@ impl Client {
                         let event = serde_json::from_str(&text).expect("the server sends JSON");
                         self.hear(&event, &mut talk).await?;
                     }
-                    Some(Ok(_)) => {}
-                    _ => return Err(Broken),
+                    Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
+                    last => {
+                        let code = match last {
+                            Some(Ok(Message::Close(Some(frame)))) => Some(frame.code.into()),
+                            _ => None,
+                        };
+                        self.history.add(Record::Closed { code });
+                        return Err(Broken);
+                    }
                 },
                 // Without a close: the wire is gone.
                 () = sleep_until(cut_at), if breaking => return Err(Broken),
@@ -211,7 +218,7 @@ impl Client {
         *number += 1;
         let id = uuid::Builder::from_random_bytes(self.random.random()).into_uuid();
         let mut text = format!("writer {} says {number}", self.number);
-        if self.random.random_ratio(1, 10) {
+        if self.random.random_ratio(1, 4) {
             text.extend(std::iter::repeat_n('.', LONG));
         }
         self.history.add(Record::Wrote {

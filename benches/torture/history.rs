@@ -36,6 +36,8 @@ pub enum Record {
         id: Uuid,
         text: String,
     },
+    /// The server closed a socket; without a code it broke.
+    Closed { code: Option<u16> },
     /// The test is over: whoever subscribes now has everything.
     Settled { subscription: u64 },
 }

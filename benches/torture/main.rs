@@ -148,6 +148,7 @@ async fn main() -> ExitCode {
         report.recovered,
         report.delivered
     );
+    println!("torture: closes by code (0: broken): {:?}", report.closed);
     for violation in report.violations.iter().take(PRINTED) {
         println!("VIOLATION {violation}");
     }
