@@ -6,7 +6,7 @@ export WASM_BINDGEN := 0.2.129
 # Where `cargo install` puts programs, and where npm put wasm-opt: cargo-leptos takes both from PATH.
 export PATH := $(CURDIR)/node_modules/.bin:$(or $(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH)
 
-.PHONY: help setup tools browser build run watch check test check-upload
+.PHONY: help setup tools browser build run watch check test check-upload torture bench-chat
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(firstword $(MAKEFILE_LIST))
@@ -43,3 +43,11 @@ test: build browser ## the Rust tests, then the browser tests against the built 
 
 check-upload: build ## upload 1 GiB: digests as those of sha256sum and b3sum, memory within 100 MiB
 	bash tools/check-upload.sh
+
+SECONDS ?= 60
+SEED ?=
+torture: ## prove the chat's guarantee for SECONDS=60: cuts, kill -9, stalled readers, and a checker; SEED=... repeats a run
+	cargo bench --features ssr --bench torture -- --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
+
+bench-chat: ## acknowledged messages a second, with one fsync each and in groups, at the bus and through sockets
+	cargo bench --features ssr --bench chat

@@ -52,10 +52,10 @@ test('every page is back by itself after a restart, with nothing doubled', async
   const price = await ticker.getByTestId('price').allTextContents();
   await expect.poll(() => ticker.getByTestId('price').allTextContents()).not.toEqual(price);
 
-  // What waited arrives once; rooms live in memory, so the new room begins with it.
+  // What was said before is still there; what waited arrives once, after it.
   await say(ada, 'After');
   for (const page of [ada, grace]) {
-    await expect(page.getByTestId('message-text')).toHaveText(['Written while it was away', 'After']);
+    await expect(page.getByTestId('message-text')).toHaveText(['Before', 'Written while it was away', 'After']);
     await expect(page.getByTestId('sending')).toHaveCount(0);
     await expect(page.getByTestId('member')).toHaveCount(2);
   }

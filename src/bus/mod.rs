@@ -61,8 +61,8 @@ pub trait Bus: Send + Sync {
     /// Up to `limit` events before an offset, newest first.
     fn read_before(&self, log: &str, before: u64, limit: usize) -> Answer<Page>;
 
-    /// How many events a log holds after an offset, but for those of one author.
-    fn count(&self, log: &str, after: u64, except: Option<Uuid>) -> Answer<u64>;
+    /// How many events a log holds after one offset and up to another, but for those of one author.
+    fn count(&self, log: &str, after: u64, upto: u64, except: Option<Uuid>) -> Answer<u64>;
 
     /// Events whose words begin with the words of a text, newest first. Any text will do; it is no query language.
     fn search(&self, log: &str, text: &str, limit: usize) -> Answer<Page>;
@@ -106,6 +106,9 @@ pub enum BusError {
     /// May succeed later: keep what you have and try again.
     #[error("the storage is away: {0}")]
     Unavailable(String),
+    /// The server leaves; to a client that is the same as being away.
+    #[error("the storage is closed")]
+    Closed,
     #[error("events up to offset {floor} are no longer held")]
     Forgotten { floor: u64 },
     #[error("the head of the log is {head} by now")]
@@ -222,7 +225,7 @@ impl Wakes {
     pub async fn past(&mut self, offset: u64) -> Result<(), BusError> {
         match self.0.wait_for(|head| *head > offset).await {
             Ok(_) => Ok(()),
-            Err(_) => Err(BusError::closed()),
+            Err(_) => Err(BusError::Closed),
         }
     }
 }
@@ -263,11 +266,5 @@ impl Follower {
             }
             self.wakes.past(self.after).await?;
         }
-    }
-}
-
-impl BusError {
-    pub(crate) fn closed() -> Self {
-        Self::Unavailable("it was closed".into())
     }
 }

@@ -4,13 +4,14 @@
 //! behind reads pages from the log until nothing is missing. Both happen under the room's lock, and each member's place is
 //! kept, so that between the two nothing is lost and nothing doubled.
 
+mod follow;
+
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
-use axum::extract::ws::Message;
 use bytes::Bytes;
 use tokio::{
     sync::{OnceCell, watch},
@@ -19,17 +20,15 @@ use tokio::{
 use tokio_util::task::AbortOnDropHandle;
 use uuid::Uuid;
 
+use self::follow::follow;
 use super::{
-    log::{PostError, RoomLog, Start, decode},
+    log::{PostError, RoomLog, Start},
     message::{ChatEvent, Joined, ReadMark},
     room::Room,
 };
 use crate::{
-    bus::{BusError, Event, Follower, SharedBus, Volatile},
-    realtime::{
-        close::CloseCode,
-        server::queue::{OutQueue, QUEUE_BYTES, encode},
-    },
+    bus::{BusError, SharedBus},
+    realtime::server::queue::{OutQueue, QUEUE_BYTES, encode},
     session::User,
 };
 
@@ -41,8 +40,6 @@ const PAGE: usize = 100;
 const BACKLOG_BYTES: usize = QUEUE_BYTES / 2;
 /// A stored message is told at once. Should the room's task be unable to read it, its sender still hears that it is stored.
 const TOLD_WITHIN: Duration = Duration::from_secs(1);
-/// Between two tries of a room's task to read a log that cannot be read.
-const READ_AGAIN: Duration = Duration::from_secs(1);
 
 /// A room with its sockets.
 pub struct Hall {
@@ -246,6 +243,10 @@ impl Hall {
         self.state().room.members()
     }
 
+    pub fn headcount(&self) -> usize {
+        self.state().room.headcount()
+    }
+
     /// Saves the marks that moved since the last time: one write a person, however often the mark moved.
     pub async fn save_marks(&self) {
         let unsaved = self.state().room.take_unsaved();
@@ -268,56 +269,6 @@ impl Hall {
         let mut state = self.state();
         state.closed = state.listeners.is_empty() && state.room.is_idle();
         state.closed
-    }
-
-    /// Tells new messages to all live members, in the order of the log.
-    fn tell_messages(&self, events: Vec<Event>) {
-        let Some(last) = events.last().map(|event| event.offset) else {
-            return;
-        };
-        // Encoded once for all, and before the lock is taken.
-        let encoded: Vec<(u64, Uuid, Message)> = events
-            .into_iter()
-            .map(|event| {
-                let message = decode(event);
-                let (offset, from) = (message.offset, message.from.id);
-                let room = self.name.clone();
-                (offset, from, encode(&ChatEvent::Message { room, message }))
-            })
-            .collect();
-        let mut state = self.state();
-        for (offset, from, message) in encoded {
-            state.room.typed(from);
-            for listener in state.listeners.values_mut() {
-                // Whoever read it from the log has it already.
-                if listener.live && listener.after < offset {
-                    listener.after = offset;
-                    listener.queue.push(message.clone());
-                }
-            }
-        }
-        self.told.send_replace(last);
-    }
-
-    fn tell_typing(&self, bytes: &[u8]) {
-        if let Ok(user_id) = Uuid::from_slice(bytes) {
-            let mut state = self.state();
-            state.room.types(user_id, Instant::now());
-            let room = self.name.clone();
-            state.tell(&ChatEvent::Typing { room, user_id });
-        }
-    }
-
-    /// Messages were dropped before they were told. Whoever lacks them comes again and is told so; nobody skips silently.
-    fn skip_to(&self, floor: u64) {
-        let state = self.state();
-        for listener in state.listeners.values() {
-            if listener.after < floor {
-                let reason = "what was missed is no longer held";
-                listener.queue.close(CloseCode::TooSlow, reason);
-            }
-        }
-        self.told.send_replace(floor);
     }
 
     fn typing_subject(&self) -> String {
@@ -343,35 +294,6 @@ impl State {
         self.listeners
             .values()
             .for_each(|listener| listener.queue.push(message.clone()));
-    }
-}
-
-/// Tells a room what its log brings, for as long as there is the room.
-async fn follow(hall: Weak<Hall>, mut log: Follower, mut typing: Volatile) {
-    loop {
-        // Typing first: told after the message that ends it, it would seem to go on.
-        let next = tokio::select! {
-            biased;
-            Some(bytes) = typing.next() => {
-                let Some(hall) = hall.upgrade() else { return };
-                hall.tell_typing(&bytes);
-                continue;
-            }
-            next = log.next(PAGE) => next,
-        };
-        let Some(hall) = hall.upgrade() else { return };
-        match next {
-            Ok(events) => hall.tell_messages(events),
-            Err(BusError::Forgotten { floor }) => {
-                hall.skip_to(floor);
-                log = hall.log.follow(floor);
-            }
-            Err(error) => {
-                tracing::warn!(room = hall.name, %error, "a room's new messages cannot be read; trying again");
-                drop(hall);
-                sleep(READ_AGAIN).await;
-            }
-        }
     }
 }
 

@@ -104,7 +104,8 @@ impl RoomLog {
         Ok(Start {
             recovered: known.is_some(),
             after: offset,
-            replayed: self.bus.count(&self.name, offset, None).await?,
+            // Up to the head that is told: what is stored meanwhile comes live.
+            replayed: self.bus.count(&self.name, offset, head.head, None).await?,
             head: Position::new(epoch, head.head),
         })
     }
@@ -129,9 +130,10 @@ impl RoomLog {
         page.await.map(Into::into)
     }
 
-    /// Messages of others after an offset.
-    pub async fn unread(&self, after: u64, user_id: Uuid) -> Result<u64, BusError> {
-        self.bus.count(&self.name, after, Some(user_id)).await
+    /// Messages of others after one offset and up to another.
+    pub async fn unread(&self, after: u64, upto: u64, user_id: Uuid) -> Result<u64, BusError> {
+        let count = self.bus.count(&self.name, after, upto, Some(user_id));
+        count.await
     }
 
     pub async fn head(&self) -> Result<u64, BusError> {

@@ -18,6 +18,9 @@ const TYPING_GAP: Duration = Duration::from_secs(2);
 /// Read marks told to a newcomer: those of the people here, and beyond them the furthest, up to this many.
 const MARKS: usize = 200;
 
+/// Members told to a newcomer: of a larger crowd this many, so that the answer always fits into a socket's queue.
+const MEMBERS: usize = 2_000;
+
 /// A room in memory.
 #[derive(Debug, Default)]
 pub struct Room {
@@ -141,6 +144,7 @@ impl Room {
     pub fn members(&self) -> Vec<User> {
         self.members
             .values()
+            .take(MEMBERS)
             .map(|member| member.user.clone())
             .collect()
     }
@@ -161,6 +165,11 @@ impl Room {
         let room_for = MARKS.saturating_sub(marks.len());
         marks.extend(others.into_iter().take(room_for));
         marks
+    }
+
+    /// How many people are here.
+    pub fn headcount(&self) -> usize {
+        self.members.len()
     }
 
     /// Whether nothing would be lost with it.

@@ -119,7 +119,7 @@ impl Chat {
         names.dedup();
         let summary = |room: &str| RoomSummary {
             room: room.to_owned(),
-            members: halls.get(room).map_or(0, |hall| hall.members().len()),
+            members: halls.get(room).map_or(0, |hall| hall.headcount()),
             head: heads.get(room).copied().unwrap_or(0),
         };
         Ok(names.into_iter().map(summary).collect())

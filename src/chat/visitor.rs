@@ -72,12 +72,12 @@ impl Visitor {
             let message = format!("At most {ROOMS_A_SOCKET} rooms a socket. Leave one first.");
             return Err(SocketError::new(ErrorCode::TooManyRooms, message));
         }
-        self.behind.retain(|room| *room != name);
         loop {
             let hall = self.chat.hall(&name).await.map_err(no_room)?;
             let start = hall.log().start(after.as_ref()).await.map_err(away)?;
             let mark = hall.mark(self.user.id);
-            let unread = hall.log().unread(mark, self.user.id).await.map_err(away)?;
+            let unread = hall.log().unread(mark, start.head.offset, self.user.id);
+            let unread = unread.await.map_err(away)?;
             let entered = hall.enter(
                 Arrival {
                     socket: self.id,
@@ -88,11 +88,13 @@ impl Visitor {
                 },
                 &start,
             );
-            match entered {
-                // Nobody was there while it was opened; the next one stays.
-                Entered::Closed => continue,
-                Entered::Live => {}
-                Entered::Behind => self.behind.push_back(name.clone()),
+            // Nobody was there while it was opened; the next one stays.
+            if entered == Entered::Closed {
+                continue;
+            }
+            self.behind.retain(|room| *room != name);
+            if entered == Entered::Behind {
+                self.behind.push_back(name.clone());
             }
             self.joined.insert(name, hall);
             return Ok(());

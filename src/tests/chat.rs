@@ -464,3 +464,19 @@ async fn long_messages_make_short_pages() {
         assert_eq!(page["more"], before > 1);
     }
 }
+
+#[tokio::test]
+async fn the_page_is_rendered_with_the_latest_messages() {
+    let server = Server::start().await;
+    let (mut one, ..) = two(&server).await;
+    for text in ["first <b>words</b>", "and more"] {
+        say(&mut one, "lobby", text).await;
+    }
+    for path in ["/chat", "/chat/lobby"] {
+        let page = server.get(path).send().await.unwrap().text().await.unwrap();
+        let places = ["first &lt;b&gt;words", "and more"].map(|text| page.find(text));
+        assert!(places[0].is_some() && places[0] < places[1], "{path}");
+    }
+    let page = server.get("/chat/rust").send().await.unwrap();
+    assert!(!page.text().await.unwrap().contains("and more"));
+}

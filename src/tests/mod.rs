@@ -19,5 +19,6 @@ mod sessions;
 mod start;
 mod support;
 mod ticker;
+mod torture;
 mod upload;
 mod wire_format;

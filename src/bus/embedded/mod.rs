@@ -99,10 +99,10 @@ impl Bus for Embedded {
             .ask(move |connection| reader::before(connection, &log, before, limit).map(Ok))
     }
 
-    fn count(&self, log: &str, after: u64, except: Option<Uuid>) -> Answer<u64> {
+    fn count(&self, log: &str, after: u64, upto: u64, except: Option<Uuid>) -> Answer<u64> {
         let log = log.to_owned();
         self.reader
-            .ask(move |connection| reader::count(connection, &log, after, except).map(Ok))
+            .ask(move |connection| reader::count(connection, &log, after, upto, except).map(Ok))
     }
 
     fn search(&self, log: &str, text: &str, limit: usize) -> Answer<Page> {

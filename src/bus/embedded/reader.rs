@@ -56,7 +56,7 @@ impl Reader {
             });
             match answer.await {
                 Ok(answer) => answer,
-                Err(_) => Err(BusError::closed()),
+                Err(_) => Err(BusError::Closed),
             }
         }
         .boxed()
@@ -126,21 +126,23 @@ pub fn count(
     connection: &Connection,
     log: &str,
     after: u64,
+    upto: u64,
     except: Option<Uuid>,
 ) -> rusqlite::Result<u64> {
     let Some((id, Head { floor, head })) = find(connection, log)? else {
         return Ok(0);
     };
-    let after = after.clamp(floor, head);
+    let upto = upto.clamp(floor, head);
+    let after = after.clamp(floor, upto);
     let Some(author) = except else {
-        return Ok(head - after);
+        return Ok(upto - after);
     };
     let sql = "SELECT count(*) FROM events WHERE author = ?1 AND place > ?2 AND place <= ?3";
-    let range = params![author.as_bytes(), place(id, after), place(id, head)];
+    let range = params![author.as_bytes(), place(id, after), place(id, upto)];
     let own: i64 = connection
         .prepare_cached(sql)?
         .query_row(range, |row| row.get(0))?;
-    Ok((head - after).saturating_sub(own as u64))
+    Ok((upto - after).saturating_sub(own as u64))
 }
 
 pub fn search(

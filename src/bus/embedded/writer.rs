@@ -70,7 +70,7 @@ impl<T: Send, F: FnMut(&mut Tables) -> Write<T> + Send> Operation for Asked<T, F
     fn settle(self: Box<Self>, committed: Result<(), BusError>) {
         let outcome = match (committed, self.outcome) {
             (Ok(()), Some(outcome)) => outcome,
-            (Ok(()), None) => Err(BusError::closed()),
+            (Ok(()), None) => Err(BusError::Closed),
             (Err(error), _) => Err(error),
         };
         // Nobody may wait any more; the write stands all the same.
@@ -121,14 +121,14 @@ impl Writer {
             let sent = inbox
                 .as_ref()
                 .map(|inbox| inbox.send(Waiting { operation, bytes }));
-            sent.and_then(Result::ok).ok_or(BusError::closed())
+            sent.and_then(Result::ok).ok_or(BusError::Closed)
         };
         if sent.is_err() {
             self.counts.waiting.fetch_sub(bytes, Ordering::Relaxed);
         }
         async move {
             sent?;
-            answer.await.unwrap_or(Err(BusError::closed()))
+            answer.await.unwrap_or(Err(BusError::Closed))
         }
         .boxed()
     }

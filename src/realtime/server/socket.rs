@@ -163,7 +163,8 @@ async fn read<St, E, H>(
     let mut session_watched = true;
     loop {
         let backlog = async {
-            if handler.has_backlog() {
+            // What is queued after the close is sent to nobody.
+            if handler.has_backlog() && !queue.is_closing() {
                 queue.has_room().await
             } else {
                 pending().await

@@ -1,0 +1,187 @@
+//! `make bench-chat`: acknowledged messages a second, with one fsync for each and with many to a commit.
+//!
+//! Both at the bus, on the same disk, with the same writes (message, index by id, words for the search): the only
+//! difference is how many writes a commit may take. Then through real sockets to a server process of its own.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a measurement that cannot be taken ends with the reason"
+)]
+
+#[path = "../src/tests/process.rs"]
+#[allow(dead_code, reason = "the tests use more of it")]
+mod process;
+
+use std::{
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use futures::{SinkExt, StreamExt};
+use process::Process;
+use serde_json::{Value, json};
+use tokio_tungstenite::{
+    connect_async,
+    tungstenite::{Message, client::IntoClientRequest},
+};
+use uuid::Uuid;
+use wirewise::{
+    bus::{
+        SharedBus,
+        embedded::{Commits, Embedded},
+    },
+    chat::log::RoomLog,
+    session::User,
+};
+
+/// How long each measurement takes, and how long it is warmed up.
+const SPAN: Duration = Duration::from_secs(5);
+const WARM_UP: Duration = Duration::from_secs(1);
+const TEXT: &str = "A message as people write them: a sentence or two, nothing long.";
+/// Rooms that the sockets' senders share, so that a message has about ten readers at most.
+const ROOMS: usize = 10;
+
+/// What a measurement came to.
+struct Rate {
+    a_second: f64,
+    a_commit: f64,
+}
+
+#[tokio::main]
+async fn main() {
+    // Beside the build, not in /tmp: that is often no disk.
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    std::fs::create_dir_all(target).unwrap();
+    println!("{:<44}{:>16}{:>18}", "", "messages/s", "messages/commit");
+    let single = at_the_bus(target, 1, 100).await;
+    print("bus, one fsync each, 100 senders", &single);
+    let mut grouped = vec![];
+    for senders in [1, 10, 100] {
+        let rate = at_the_bus(target, 1_024, senders).await;
+        print(&format!("bus, {senders} senders"), &rate);
+        grouped.push(rate);
+    }
+    for senders in [1, 10, 100] {
+        let rate = through_sockets(target, senders).await;
+        print(&format!("sockets, {senders} senders"), &rate);
+    }
+    let most = &grouped[2];
+    println!(
+        "100 senders at the bus: {:.0} messages a commit (goal: at least 30), {:.1} times one fsync each (goal: at least 12)",
+        most.a_commit,
+        most.a_second / single.a_second
+    );
+}
+
+fn print(what: &str, rate: &Rate) {
+    println!("{what:<44}{:>16.0}{:>18.1}", rate.a_second, rate.a_commit);
+}
+
+async fn at_the_bus(target: &Path, group: usize, senders: usize) -> Rate {
+    let folder = tempfile::tempdir_in(target).unwrap();
+    let embedded = Arc::new(Embedded::with_group(folder.path(), group).unwrap());
+    let bus: SharedBus = embedded.clone();
+    let acknowledged = Arc::<AtomicU64>::default();
+    let tasks: Vec<_> = (0..senders)
+        .map(|_| {
+            let (log, acknowledged) = (RoomLog::new(bus.clone(), "lobby"), acknowledged.clone());
+            let user = User::new(Uuid::new_v4(), "Sender".into());
+            tokio::spawn(async move {
+                loop {
+                    log.post(Uuid::new_v4(), &user, TEXT).await.unwrap();
+                    acknowledged.fetch_add(1, Ordering::Relaxed);
+                }
+            })
+        })
+        .collect();
+    let rate = measure(&acknowledged, async || embedded.commits()).await;
+    tasks.iter().for_each(|task| task.abort());
+    bus.close().await;
+    rate
+}
+
+async fn through_sockets(target: &Path, senders: usize) -> Rate {
+    let folder = tempfile::tempdir_in(target).unwrap();
+    let process = Process::start(folder.path(), &["--messages-per-second", "1000000"]);
+    let (addr, acknowledged) = (process.addr, Arc::<AtomicU64>::default());
+    let tasks: Vec<_> = (0..senders)
+        .map(|number| {
+            let room = format!("room-{}", number % ROOMS);
+            tokio::spawn(send(addr, room, acknowledged.clone()))
+        })
+        .collect();
+    let rate = measure(&acknowledged, async || scrape(addr).await).await;
+    tasks.iter().for_each(|task| task.abort());
+    rate
+}
+
+/// One sender: the next message when the one before is acknowledged.
+async fn send(addr: std::net::SocketAddr, room: String, acknowledged: Arc<AtomicU64>) {
+    let http = reqwest::Client::new();
+    let guest = http.post(format!("http://{addr}/api/session/guest"));
+    let guest: Value = guest.send().await.unwrap().json().await.unwrap();
+    let token = guest["token"].as_str().unwrap();
+    let mut request = format!("ws://{addr}/api/chat/socket")
+        .into_client_request()
+        .unwrap();
+    let bearer = format!("Bearer {token}").parse().unwrap();
+    request.headers_mut().insert("authorization", bearer);
+    let (mut socket, _) = connect_async(request).await.unwrap();
+    let mut say = json!({"type":"join","room":room});
+    loop {
+        socket
+            .send(Message::Text(say.to_string().into()))
+            .await
+            .unwrap();
+        loop {
+            let message = socket.next().await.unwrap().unwrap();
+            // Others' messages are read and not parsed: this measures the server.
+            let text = message.to_text().unwrap_or_default();
+            if text.starts_with(r#"{"type":"ack""#) {
+                acknowledged.fetch_add(1, Ordering::Relaxed);
+                break;
+            }
+            if text.starts_with(r#"{"type":"joined""#) {
+                break;
+            }
+        }
+        say = json!({"type":"send","id":Uuid::new_v4(),"room":room,"text":TEXT});
+    }
+}
+
+async fn measure(acknowledged: &AtomicU64, commits: impl AsyncFn() -> Commits) -> Rate {
+    tokio::time::sleep(WARM_UP).await;
+    let (count, done, since) = (
+        acknowledged.load(Ordering::Relaxed),
+        commits().await,
+        Instant::now(),
+    );
+    tokio::time::sleep(SPAN).await;
+    let (now, elapsed) = (acknowledged.load(Ordering::Relaxed), since.elapsed());
+    let after = commits().await;
+    Rate {
+        a_second: (now - count) as f64 / elapsed.as_secs_f64(),
+        a_commit: (after.writes - done.writes) as f64 / (after.commits - done.commits) as f64,
+    }
+}
+
+/// The server's own counts.
+async fn scrape(addr: std::net::SocketAddr) -> Commits {
+    let text = reqwest::get(format!("http://{addr}/metrics"))
+        .await
+        .unwrap();
+    let text = text.text().await.unwrap();
+    let counter = |name: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(name));
+        line.map_or(0, |value| value.trim().parse().unwrap())
+    };
+    Commits {
+        commits: counter("wirewise_bus_commits "),
+        writes: counter("wirewise_bus_writes "),
+    }
+}

@@ -1,0 +1,198 @@
+//! `make torture`: proves the chat's guarantee against a real server process that is treated badly.
+//!
+//! Twenty writers and twenty readers in five rooms, with a reconnecting client of their own; connections are cut at random,
+//! some readers stop reading for a while, the server is killed with `kill -9` and started again, at least ten times. What
+//! the sockets delivered is recorded before any de-duplication, and [`checker`] judges it against the log.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a run that cannot go on ends with the reason"
+)]
+
+mod checker;
+mod client;
+mod history;
+#[path = "../../src/tests/process.rs"]
+#[allow(dead_code, reason = "the tests use more of it")]
+mod process;
+
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    path::Path,
+    process::ExitCode,
+    time::{Duration, Instant},
+};
+
+use checker::RoomLog;
+use clap::Parser;
+use client::{Client, Phase, World};
+use history::{History, Logged};
+use process::Process;
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use serde_json::Value;
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinSet,
+    time::{sleep, timeout},
+};
+
+const WRITERS: usize = 20;
+const READERS: usize = 20;
+const ROOMS: usize = 5;
+/// Kills in the shortest run; a longer one has one every few seconds.
+const KILLS: u32 = 12;
+const KILL_EVERY: Duration = Duration::from_secs(5);
+/// Once nothing is broken any more, everybody has everything within this.
+const SETTLE_WITHIN: Duration = Duration::from_secs(120);
+/// Violations that are printed; the number of all is printed anyway.
+const PRINTED: usize = 20;
+
+#[derive(Parser)]
+struct Arguments {
+    /// How long things are broken.
+    #[arg(long, default_value_t = 60)]
+    seconds: u64,
+    /// Repeats the decisions of an earlier run (the machine's timing is its own).
+    #[arg(long)]
+    seed: Option<u64>,
+    /// What cargo tells every benchmark.
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let seed = arguments.seed.unwrap_or_else(rand::random);
+    println!("torture: {} s, seed {seed}", arguments.seconds);
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    std::fs::create_dir_all(target).unwrap();
+    let folder = tempfile::tempdir_in(target).unwrap();
+    let mut random = ChaCha8Rng::seed_from_u64(seed);
+
+    let mut server = start(folder.path()).await;
+    let (address, at) = watch::channel(server.addr);
+    let (phase, phases) = watch::channel(Phase::Breaking);
+    let (written, mut finished) = mpsc::unbounded_channel();
+    let world = World {
+        history: History::default(),
+        address: at,
+        phase: phases,
+        written,
+        rooms: (0..ROOMS).map(|number| format!("room-{number}")).collect(),
+    };
+    let mut clients = JoinSet::new();
+    for number in 0..WRITERS + READERS {
+        let seed = random.random();
+        let client = Client::new(number, number < WRITERS, seed, &world).await;
+        clients.spawn(client.run());
+    }
+
+    let span = Duration::from_secs(arguments.seconds);
+    let (since, every) = (Instant::now(), KILL_EVERY.min(span / (KILLS + 1)));
+    let mut kills = 0;
+    while since.elapsed() < span || kills < 10 {
+        sleep(every.mul_f64(random.random_range(0.7..1.3))).await;
+        tokio::task::spawn_blocking(move || server.kill())
+            .await
+            .unwrap();
+        kills += 1;
+        // Clients that find nobody there wait and try again.
+        sleep(Duration::from_millis(random.random_range(0..500))).await;
+        server = start(folder.path()).await;
+        address.send_replace(server.addr);
+    }
+    println!(
+        "torture: {kills} kills in {:.0} s; now everybody catches up",
+        since.elapsed().as_secs_f64()
+    );
+    phase.send_replace(Phase::Finishing);
+    let writers = async {
+        for _ in 0..WRITERS {
+            finished.recv().await;
+        }
+    };
+    let acknowledged = timeout(SETTLE_WITHIN, writers).await.is_ok();
+    let (mut logs, mut heads) = (BTreeMap::new(), BTreeMap::new());
+    for room in &world.rooms {
+        let log = read_log(server.addr, room).await;
+        heads.extend(log.messages.last().map(|last| (room.clone(), last.offset)));
+        logs.insert(room.clone(), log);
+    }
+    phase.send_replace(Phase::Heads(heads));
+    let readers = async {
+        while let Some(ended) = clients.join_next().await {
+            ended.expect("a client reports, it does not fail");
+        }
+    };
+    let settled = timeout(SETTLE_WITHIN, readers).await.is_ok();
+    let mut report = checker::check(&world.history.take(), &logs);
+    for (done, what) in [
+        (acknowledged, "not everything written was acknowledged"),
+        (settled, "not everybody got everything"),
+    ] {
+        if !done {
+            let violation = format!("{what} within {SETTLE_WITHIN:?} of quiet");
+            report.violations.push(violation);
+        }
+    }
+    println!(
+        "torture: {} written, {} acknowledgements, {} in the logs, {} subscriptions ({} recovered), {} deliveries",
+        report.written,
+        report.acknowledged,
+        report.logged,
+        report.subscriptions,
+        report.recovered,
+        report.delivered
+    );
+    println!("torture: closes by code (0: broken): {:?}", report.closed);
+    for violation in report.violations.iter().take(PRINTED) {
+        println!("VIOLATION {violation}");
+    }
+    println!(
+        "torture: {} violations, {kills} kills, seed {seed}",
+        report.violations.len()
+    );
+    if report.violations.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+async fn start(folder: &Path) -> Process {
+    let folder = folder.to_owned();
+    // The limit is another test's business; here it would only slow the writers.
+    let flags = ["--messages-per-second", "100000"];
+    tokio::task::spawn_blocking(move || Process::start(&folder, &flags))
+        .await
+        .unwrap()
+}
+
+/// The whole log of a room, page by page, as plain requests get it.
+async fn read_log(addr: SocketAddr, room: &str) -> RoomLog {
+    let http = reqwest::Client::new();
+    let token = client::guest(addr).await;
+    let (mut messages, mut before) = (vec![], 1_u64 << 52);
+    loop {
+        let path = format!("/api/chat/rooms/{room}/messages?limit=200&before={before}");
+        let request = http.get(format!("http://{addr}{path}")).bearer_auth(&token);
+        let page: Value = request.send().await.unwrap().json().await.unwrap();
+        for message in page["messages"].as_array().unwrap() {
+            before = message["offset"].as_u64().unwrap();
+            messages.push(Logged {
+                offset: before,
+                id: message["id"].as_str().unwrap().parse().unwrap(),
+                text: message["text"].as_str().unwrap().to_owned(),
+            });
+        }
+        if page["more"] == false {
+            messages.reverse();
+            let epoch = page["epoch"].as_str().unwrap().to_owned();
+            return RoomLog { epoch, messages };
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! The task that follows a room's log and tells what it brings to all live members, in the order of the log.
+
+use std::{
+    sync::Weak,
+    time::{Duration, Instant},
+};
+
+use axum::extract::ws::Message;
+use tokio::time::sleep;
+use uuid::Uuid;
+
+use super::{Hall, PAGE};
+use crate::{
+    bus::{BusError, Event, Follower, Volatile},
+    chat::{log::decode, message::ChatEvent},
+    realtime::{close::CloseCode, server::queue::encode},
+};
+
+/// Between two tries to read a log that cannot be read.
+const READ_AGAIN: Duration = Duration::from_secs(1);
+
+/// Tells a room what its log brings, for as long as there is the room.
+pub async fn follow(hall: Weak<Hall>, mut log: Follower, mut typing: Volatile) {
+    loop {
+        // Typing first: told after the message that ends it, it would seem to go on.
+        let next = tokio::select! {
+            biased;
+            Some(bytes) = typing.next() => {
+                let Some(hall) = hall.upgrade() else { return };
+                hall.tell_typing(&bytes);
+                continue;
+            }
+            next = log.next(PAGE) => next,
+        };
+        let Some(hall) = hall.upgrade() else { return };
+        match next {
+            Ok(events) => hall.tell_messages(events),
+            Err(BusError::Forgotten { floor }) => {
+                hall.skip_to(floor);
+                log = hall.log.follow(floor);
+            }
+            Err(BusError::Closed) => return,
+            Err(error) => {
+                tracing::warn!(room = hall.name, %error, "a room's new messages cannot be read; trying again");
+                drop(hall);
+                sleep(READ_AGAIN).await;
+            }
+        }
+    }
+}
+
+impl Hall {
+    /// Tells new messages to all live members, in the order of the log.
+    fn tell_messages(&self, events: Vec<Event>) {
+        let Some(last) = events.last().map(|event| event.offset) else {
+            return;
+        };
+        // Encoded once for all, and before the lock is taken.
+        let encoded: Vec<(u64, Uuid, Message)> = events
+            .into_iter()
+            .map(|event| {
+                let message = decode(event);
+                let (offset, from) = (message.offset, message.from.id);
+                let room = self.name.clone();
+                (offset, from, encode(&ChatEvent::Message { room, message }))
+            })
+            .collect();
+        let mut state = self.state();
+        for (offset, from, message) in encoded {
+            state.room.typed(from);
+            for listener in state.listeners.values_mut() {
+                // Whoever read it from the log has it already.
+                if listener.live && listener.after < offset {
+                    listener.after = offset;
+                    listener.queue.push(message.clone());
+                }
+            }
+        }
+        self.told.send_replace(last);
+    }
+
+    fn tell_typing(&self, bytes: &[u8]) {
+        if let Ok(user_id) = Uuid::from_slice(bytes) {
+            let mut state = self.state();
+            state.room.types(user_id, Instant::now());
+            let room = self.name.clone();
+            state.tell(&ChatEvent::Typing { room, user_id });
+        }
+    }
+
+    /// Messages were dropped before they were told. Whoever lacks them comes again and is told so; nobody skips silently.
+    fn skip_to(&self, floor: u64) {
+        let state = self.state();
+        for listener in state.listeners.values() {
+            if listener.live && listener.after < floor {
+                let reason = "what was missed is no longer held";
+                listener.queue.close(CloseCode::TooSlow, reason);
+            }
+        }
+        self.told.send_replace(floor);
+    }
+}
