@@ -64,6 +64,8 @@ pub enum StartError {
     NoSite(PathBuf),
     #[error("The data folder {} cannot be used: {error}. Name another with --data-dir.", .path.display())]
     NoData { path: PathBuf, error: io::Error },
+    #[error("{0}")]
+    NoFeed(String),
 }
 
 impl AppState {
@@ -81,6 +83,7 @@ impl AppState {
         std::fs::create_dir_all(&settings.data_dir).map_err(no_data)?;
         let sessions =
             Sessions::open(&settings.data_dir, settings.secret.as_deref()).map_err(no_data)?;
+        let feed = settings.feed.open(&settings).map_err(StartError::NoFeed)?;
         let hash_file = site_root.join("hash.txt");
         let leptos = LeptosOptions::builder()
             .output_name("wirewise")
@@ -99,7 +102,7 @@ impl AppState {
             realtime: Realtime::new(settings.timing(), drain.clone()),
             limits: Limits::new(&settings),
             sessions,
-            ticker: Ticker::new(&settings.feed, history),
+            ticker: Ticker::new(feed, history),
             jobs: Jobs::new(settings.max_jobs as usize, history, drain),
             chat: Chat::new(history),
             collab: Collab::default(),
@@ -113,8 +116,7 @@ pub async fn run(listener: TcpListener, state: AppState, shutdown: impl Future<O
     let drain = state.realtime.drain().clone();
     // Before the first connection, so that none is missing from the counts.
     let _ = prometheus();
-    let tick = Duration::from_millis(state.settings.tick_ms);
-    tokio::spawn(state.ticker.clone().run(tick, drain.clone()));
+    tokio::spawn(state.ticker.clone().run(drain.clone()));
     tokio::spawn(state.collab.clone().run(drain.clone()));
     tokio::spawn(state.limits.clone().forget_the_quiet());
     let deadline = Duration::from_millis(state.settings.drain_ms);

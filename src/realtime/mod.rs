@@ -56,4 +56,5 @@ pub mod message;
 pub mod position;
 #[cfg(feature = "ssr")]
 pub mod server;
+pub mod sharing;
 pub mod status;
