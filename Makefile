@@ -6,7 +6,7 @@ export WASM_BINDGEN := 0.2.129
 # Where `cargo install` puts programs, and where npm put wasm-opt: cargo-leptos takes both from PATH.
 export PATH := $(CURDIR)/node_modules/.bin:$(or $(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH)
 
-.PHONY: help setup tools browser build run watch check test
+.PHONY: help setup tools browser build run watch check test check-budgets
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(firstword $(MAKEFILE_LIST))
@@ -40,3 +40,7 @@ check: tools ## formatting, feature gates, lints of both halves, documentation, 
 test: build browser ## the Rust tests, then the browser tests against the built release
 	cargo test --features ssr
 	cd end2end && WIREWISE_BIN="$(CURDIR)/target/release/wirewise" playwright test
+
+# Not part of test: they measure, and want the machine to themselves.
+check-budgets: build browser ## what the pages may cost: no task over 50 ms at a thousand prices a second
+	cd end2end && WIREWISE_BIN="$(CURDIR)/target/release/wirewise" playwright test --config budgets.config.ts

@@ -26,8 +26,7 @@ pub trait StreamContract: Clone + PartialEq + Send + Sync + 'static {
     /// The address of this very stream; it matches [`StreamContract::ROUTE`].
     fn url(&self) -> String;
 
-    /// The address for coming back once a state was seen, where that is another one: what was asked for only to begin with
-    /// is left out.
+    /// The address for coming back later, where that is another one: what was asked for only to begin with is left out.
     fn settled_url(&self) -> String {
         self.url()
     }

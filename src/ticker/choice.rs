@@ -134,8 +134,11 @@ impl Choice {
         if self.own_stream {
             query.insert("stream", "own".to_owned());
         }
-        // A comma need not be escaped in a query, and a person may read it.
-        let query = query.to_query_string().replace("%2C", ",");
+        // Comma and hyphen need not be escaped in a query, and a person may read it.
+        let query = query
+            .to_query_string()
+            .replace("%2C", ",")
+            .replace("%2D", "-");
         if query == "?" { String::new() } else { query }
     }
 
@@ -165,8 +168,8 @@ impl Choice {
                 .collect()
         };
         let mut symbols = self.listed(listings).unwrap_or_else(all);
-        if symbols.len() > 1 && symbols.remove(symbol) {
-        } else {
+        let let_go = symbols.len() > 1 && symbols.remove(symbol);
+        if !let_go {
             symbols.insert(symbol.to_owned());
         }
         self.symbols = (symbols.len() < listings.len()).then_some(symbols);

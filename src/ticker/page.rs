@@ -1,6 +1,6 @@
 //! The page: its stream, and what it shows of it.
 
-use std::{cell::RefCell, rc::Rc};
+use std::{cell::RefCell, collections::VecDeque, rc::Rc};
 
 use gloo_net::http::Request;
 use leptos::{prelude::*, task::spawn_local};
@@ -133,16 +133,24 @@ fn choice_in_address() -> RwSignal<Choice> {
     let query = use_query_map();
     let choice = RwSignal::new(query.with_untracked(Choice::from_query));
     let navigate = use_navigate();
+    // What was written to the address and has not arrived there yet. It comes later, and must not undo what was chosen
+    // meanwhile.
+    let written = StoredValue::new(VecDeque::<Choice>::new());
     // A link, or the way back: the address leads.
     Effect::new(move |_| {
-        let wanted = query.with(Choice::from_query);
-        if choice.with_untracked(|choice| *choice != wanted) {
-            choice.set(wanted);
+        let there = query.with(Choice::from_query);
+        let ours = written.try_update_value(|written| {
+            let place = written.iter().position(|choice| *choice == there);
+            place.map(|place| written.drain(..=place).count())
+        });
+        if ours.flatten().is_none() && choice.with_untracked(|choice| *choice != there) {
+            choice.set(there);
         }
     });
     Effect::new(move |before: Option<()>| {
         let wanted = choice.get();
-        let there = query.with_untracked(Choice::from_query);
+        let newest = written.with_value(|written| written.back().cloned());
+        let there = newest.unwrap_or_else(|| query.with_untracked(Choice::from_query));
         if before.is_some() && there != wanted {
             let address = format!("/ticker{}", wanted.to_query());
             let quietly = NavigateOptions {
@@ -150,6 +158,7 @@ fn choice_in_address() -> RwSignal<Choice> {
                 scroll: false,
                 ..NavigateOptions::default()
             };
+            written.update_value(|written| written.push_back(wanted));
             navigate(&address, quietly);
         }
     });

@@ -1,6 +1,6 @@
 //! The prices of the page: a signal a symbol, written at most once an animation frame, however many events come.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use leptos::prelude::*;
 
@@ -45,7 +45,7 @@ struct News {
     quotes: HashMap<String, Quote>,
     trails: HashMap<String, Trail>,
     /// Symbols whose trail changed since it was drawn.
-    moved: HashMap<String, ()>,
+    moved: HashSet<String>,
     count: u64,
     frame_asked: bool,
     drawn_at: f64,
@@ -107,7 +107,7 @@ impl Prices {
         let ask = self.news.try_update_value(|news| {
             let trail = news.trails.entry(quote.symbol.clone()).or_default();
             if trail.push(quote.at, quote.price) {
-                news.moved.insert(quote.symbol.clone(), ());
+                news.moved.insert(quote.symbol.clone());
             }
             news.quotes.insert(quote.symbol.clone(), quote);
             !std::mem::replace(&mut news.frame_asked, true)
@@ -126,7 +126,7 @@ impl Prices {
             let mut trails = vec![];
             if draw {
                 news.drawn_at = now;
-                for (symbol, ()) in news.moved.drain() {
+                for symbol in news.moved.drain() {
                     trails.extend(
                         news.trails
                             .get(&symbol)

@@ -48,8 +48,7 @@ pub struct Ticker {
 }
 
 /// What a client asks for, checked.
-#[derive(Clone, Debug, Default)]
-pub struct Wanted {
+struct Wanted {
     /// Places in the book; `None`: all.
     symbols: Option<BTreeSet<usize>>,
     /// Those of which it has no price yet.

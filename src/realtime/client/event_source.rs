@@ -1,6 +1,9 @@
 //! An event stream in the browser: `EventSource` without its own reconnect, each event to the handler once, in order.
 
-use std::{cell::RefCell, rc::Rc};
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+};
 
 use leptos::prelude::*;
 use serde::de::DeserializeOwned;
@@ -77,6 +80,7 @@ pub fn use_event_source<C: StreamContract>(
         url: RefCell::default(),
         settled_url: RefCell::default(),
         states: C::STATES,
+        replays: Cell::new(0),
         position: RefCell::new(after),
         handle: RefCell::new(Box::new(decoder::<C>(handler))),
     });
@@ -138,9 +142,11 @@ pub(super) enum Heard {
 /// The part of a stream that outlives its connections.
 pub(super) struct Stream {
     url: RefCell<String>,
-    /// Takes the place of `url` once a state was seen.
+    /// Takes the place of `url` once the position is past what this connection began with.
     settled_url: RefCell<String>,
     states: &'static [&'static str],
+    /// Missed events that follow still.
+    replays: Cell<usize>,
     position: RefCell<Option<Position>>,
     #[expect(clippy::type_complexity, reason = "one closure, used once")]
     handle: RefCell<Box<dyn FnMut(&str, &str, bool) -> Heard>>,
@@ -196,10 +202,23 @@ impl Stream {
         if at.is_some() && !held && name != KIT_EVENTS[0] {
             self.position.replace(at);
         }
-        if self.states.contains(&name) {
+        self.settle(name, data);
+        heard
+    }
+
+    /// A state that a connection begins with may be newer than the position. It is not any more when all that was missed was
+    /// replayed and another event followed: then the state need not be asked for again.
+    fn settle(&self, name: &str, data: &str) {
+        if name == KIT_EVENTS[0] {
+            let hello = serde_json::from_str::<Hello>(data);
+            self.replays.set(hello.map_or(0, |hello| hello.replayed));
+        } else if KIT_EVENTS.contains(&name) || self.states.contains(&name) {
+            // They move no position past that state for certain.
+        } else if let Some(left) = self.replays.get().checked_sub(1) {
+            self.replays.set(left);
+        } else if *self.url.borrow() != *self.settled_url.borrow() {
             self.url.replace(self.settled_url.borrow().clone());
         }
-        heard
     }
 }
 

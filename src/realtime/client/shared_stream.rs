@@ -100,6 +100,8 @@ impl Transport for SharedTransport {
             self.0.tab.borrow_mut().resign();
             // Dropped: that gives it back, or ends the wait for it.
             drop(self.0.lock.take());
+            // The driver holds this transport: each would keep the other for ever.
+            self.0.driver.take();
         }
     }
 

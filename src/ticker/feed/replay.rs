@@ -85,6 +85,11 @@ impl Replay {
             .map_err(|error| format!("has no header that can be read: {error}."))?;
         let columns = Columns::find(header)?;
         let (mut rows, mut bad) = (vec![], vec![]);
+        let mut lines = Lines {
+            bytes,
+            upto: 0,
+            line: 1,
+        };
         let mut places = BTreeMap::new();
         let mut symbols: Vec<Listing> = vec![];
         for record in reader.records() {
@@ -113,7 +118,7 @@ impl Replay {
                     });
                 }
                 Err((position, reason)) => bad.push(BadRow {
-                    line: position.map_or(0, csv::Position::line),
+                    line: lines.of(position),
                     reason,
                 }),
             }
@@ -185,6 +190,32 @@ impl Feed for Replay {
 
     fn next(&mut self) -> BoxFuture<'_, News> {
         self.due().map(News::Prices).boxed()
+    }
+}
+
+/// Counts lines. The reader's own count stops at the end of the line before, or of the last one that was not empty.
+struct Lines<'a> {
+    bytes: &'a [u8],
+    upto: usize,
+    line: u64,
+}
+
+impl Lines<'_> {
+    /// The line on which the row begins that the reader says is here. Rows are asked for in order.
+    fn of(&mut self, position: Option<&csv::Position>) -> u64 {
+        let place = position.map_or(self.upto, |position| position.byte() as usize);
+        let rest = self.bytes.get(place..).unwrap_or_default();
+        let breaks = rest
+            .iter()
+            .take_while(|byte| b"\r\n".contains(byte))
+            .count();
+        let passed = self
+            .bytes
+            .get(self.upto..place + breaks)
+            .unwrap_or_default();
+        self.line += passed.iter().filter(|byte| **byte == b'\n').count() as u64;
+        self.upto = place + breaks;
+        self.line
     }
 }
 
@@ -329,6 +360,11 @@ mod tests {
         assert!(bad[0].reason.contains("a timestamp is"), "{bad:?}");
         assert_eq!(bad[1].reason, "it has no symbol");
         assert_eq!(bad[2].reason, "a price is a number above 0");
+        let (_, bad) = self::replay(
+            "timestamp,symbol,price\r\n1,A,1\r\n\r\nsoon,A,1\r\n2,A,x\r\n",
+            1.0,
+        );
+        assert_eq!(bad.iter().map(|bad| bad.line).collect::<Vec<_>>(), [4, 5]);
         let (replay, bad) =
             Replay::read(b"timestamp,symbol,price\n1,\xFF\xFE,2\n1,A,2\n", 1.0).unwrap();
         assert_eq!((replay.rows.len(), bad.len(), bad[0].line), (1, 1, 2));
