@@ -6,7 +6,7 @@ export WASM_BINDGEN := 0.2.129
 # Where `cargo install` puts programs, and where npm put wasm-opt: cargo-leptos takes both from PATH.
 export PATH := $(CURDIR)/node_modules/.bin:$(or $(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH)
 
-.PHONY: help setup tools browser build run watch check test check-upload torture bench-chat
+.PHONY: help setup tools browser build run watch check test check-budgets check-upload torture bench-chat
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(firstword $(MAKEFILE_LIST))
@@ -51,3 +51,7 @@ torture: ## prove the chat's guarantee for SECONDS=60: cuts, kill -9, stalled re
 
 bench-chat: ## acknowledged messages a second, with one fsync each and in groups, at the bus and through sockets
 	cargo bench --features ssr --bench chat
+
+# Not part of test: they measure, and want the machine to themselves.
+check-budgets: build browser ## what the pages may cost: no task over 50 ms at a thousand prices a second
+	cd end2end && WIREWISE_BIN="$(CURDIR)/target/release/wirewise" playwright test --config budgets.config.ts

@@ -83,6 +83,8 @@ pub enum StartError {
     NoData { path: PathBuf, error: io::Error },
     #[error(transparent)]
     Storage(#[from] OpenError),
+    #[error("{0}")]
+    NoFeed(String),
 }
 
 impl AppState {
@@ -103,6 +105,7 @@ impl AppState {
         let bus: SharedBus = match settings.bus {
             BusSetting::Embedded => Arc::new(Embedded::open(&settings.data_dir)?),
         };
+        let feed = settings.feed.open(&settings).map_err(StartError::NoFeed)?;
         let hash_file = site_root.join("hash.txt");
         let leptos = LeptosOptions::builder()
             .output_name("wirewise")
@@ -121,7 +124,7 @@ impl AppState {
             realtime: Realtime::new(settings.timing(), drain.clone()),
             limits: Limits::new(&settings),
             sessions,
-            ticker: Ticker::new(&settings.feed, history),
+            ticker: Ticker::new(feed, history),
             jobs: Jobs::new(
                 settings.max_jobs as usize,
                 history,
@@ -162,8 +165,7 @@ pub async fn run(listener: TcpListener, state: AppState, shutdown: impl Future<O
     tokio::spawn(state.jobs.clone().run());
     // Before the first connection, so that none is missing from the counts.
     let _ = prometheus();
-    let tick = Duration::from_millis(state.settings.tick_ms);
-    tokio::spawn(state.ticker.clone().run(tick, drain.clone()));
+    tokio::spawn(state.ticker.clone().run(drain.clone()));
     tokio::spawn(state.collab.clone().run(drain.clone()));
     tokio::spawn(state.limits.clone().forget_the_quiet());
     let (chat, bus) = (state.chat.clone(), state.bus.clone());

@@ -4,7 +4,13 @@ use std::{net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::{realtime::server::Timing, ticker::market::FeedSetting};
+use crate::{
+    realtime::server::Timing,
+    ticker::{
+        MOST_SYMBOLS,
+        feed::{FeedSetting, symbol},
+    },
+};
 
 /// Server-Sent Events and WebSocket side by side, each where it is right.
 #[derive(Clone, Debug, Parser)]
@@ -67,7 +73,8 @@ pub struct Settings {
     )]
     pub bus: BusSetting,
 
-    /// Where prices come from: `simulated`, or `simulated:SEED` for the same prices each time.
+    /// Where prices come from: `simulated`, or `simulated:SEED` for the same prices each time; `replay:FILE.csv` with the
+    /// columns timestamp, symbol, price and perhaps volume; `coinbase:wss://ws-feed.exchange.coinbase.com`.
     #[arg(
         long,
         env = "WIREWISE_FEED",
@@ -75,6 +82,14 @@ pub struct Settings {
         value_name = "FEED"
     )]
     pub feed: FeedSetting,
+
+    /// How fast a file is replayed, times real time.
+    #[arg(long, env = "WIREWISE_SPEED", default_value = "60", value_name = "TIMES", value_parser = speed)]
+    pub speed: f64,
+
+    /// What to ask the exchange for.
+    #[arg(long, env = "WIREWISE_PRODUCTS", default_value = "BTC-USD,ETH-USD", value_name = "PRODUCTS", value_parser = products)]
+    pub products: Products,
 
     /// Between two rounds of simulated prices, in milliseconds.
     #[arg(long, env = "WIREWISE_TICK_MS", default_value_t = 500, value_name = "MS", value_parser = milliseconds(1))]
@@ -264,6 +279,33 @@ fn age(text: &str) -> Result<Duration, String> {
     }
 }
 
+fn speed(text: &str) -> Result<f64, String> {
+    let speed = text.parse().ok();
+    speed
+        .filter(|speed| (0.001..=1_000_000.0).contains(speed))
+        .ok_or_else(|| "a speed is a number from 0.001 to 1000000, as in 60".into())
+}
+
+/// The products of an exchange, each once, in the order they were given.
+pub type Products = std::sync::Arc<[String]>;
+
+fn products(text: &str) -> Result<Products, String> {
+    let mut products = vec![];
+    for product in text.split(',') {
+        let product = symbol(product)
+            .ok()
+            .filter(|product| product.contains('-'))
+            .ok_or("products are named as in BTC-USD,ETH-USD")?;
+        if !products.contains(&product) {
+            products.push(product);
+        }
+    }
+    match products.len() {
+        1..=MOST_SYMBOLS => Ok(products.into()),
+        count => Err(format!("at most {MOST_SYMBOLS} products, not {count}")),
+    }
+}
+
 fn origin(text: &str) -> Result<String, String> {
     let text = text.trim().trim_end_matches('/');
     let uri: axum::http::Uri = text
@@ -316,6 +358,13 @@ mod tests {
             (["--heartbeat-ms", "soon"], ["--heartbeat-ms", "soon"]),
             (["--feed", "magic"], ["--feed", "simulated"]),
             (["--feed", "simulated:x"], ["--feed", "SEED"]),
+            (["--feed", "replay:"], ["--feed", "names a file"]),
+            (["--feed", "coinbase:here"], ["--feed", "wss://"]),
+            (["--speed", "fast"], ["--speed", "from 0.001"]),
+            (["--speed", "0"], ["--speed", "from 0.001"]),
+            (["--speed", "NaN"], ["--speed", "from 0.001"]),
+            (["--products", ""], ["--products", "BTC-USD,ETH-USD"]),
+            (["--products", "BTC"], ["--products", "BTC-USD,ETH-USD"]),
             (["--secret", "short"], ["--secret", "at least 32"]),
             (
                 ["--allowed-origin", "example.com"],

@@ -26,6 +26,11 @@ pub trait StreamContract: Clone + PartialEq + Send + Sync + 'static {
     /// The address of this very stream; it matches [`StreamContract::ROUTE`].
     fn url(&self) -> String;
 
+    /// The address for coming back later, where that is another one: what was asked for only to begin with is left out.
+    fn settled_url(&self) -> String {
+        self.url()
+    }
+
     /// Whether a position of `previous` is one of this stream too, so that a changed value (another filter on the same
     /// history) continues where the old one was.
     fn continues(&self, previous: &Self) -> bool {

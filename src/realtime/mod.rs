@@ -45,7 +45,7 @@
 //! view! { <StatusLine connection/> }
 //! ```
 //!
-//! Reading order: [`position`], [`contract`], [`message`], [`backoff`], [`status`], [`close`]; then one half,
+//! Reading order: [`position`], [`contract`], [`message`], [`backoff`], [`status`], [`sharing`], [`close`]; then one half,
 //! `server/topic.rs` and `client/connection.rs` first.
 
 pub mod backoff;
@@ -58,4 +58,5 @@ pub mod message;
 pub mod position;
 #[cfg(feature = "ssr")]
 pub mod server;
+pub mod sharing;
 pub mod status;

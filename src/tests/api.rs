@@ -205,7 +205,7 @@ async fn the_ticker_is_open_to_all_origins_and_preflights_are_answered() {
 #[tokio::test]
 async fn pages_are_whole_without_a_script_and_guarded_by_a_policy() {
     let server = Server::start().await;
-    server.state.ticker.step(0);
+    server.step(1);
     for (path, needle) in [
         ("/", "Two ways to keep a page live"),
         ("/ticker", "Acme Instruments"),

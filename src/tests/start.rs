@@ -90,6 +90,9 @@ fn a_bad_setting_is_said() {
         (["--tick-ms", "0"], ["--tick-ms", "1..=86400000"]),
         (["--log-format", "xml"], ["--log-format", "text, json"]),
         (["--feed", "magic"], ["--feed", "simulated"]),
+        (["--feed", "replay:nowhere.csv"], ["nowhere.csv", "--feed"]),
+        (["--speed", "-1"], ["--speed", "from 0.001"]),
+        (["--products", "BTC"], ["--products", "BTC-USD"]),
     ] {
         let words = refusal(folder().path(), &flags);
         assert!(
@@ -97,4 +100,19 @@ fn a_bad_setting_is_said() {
             "{words}"
         );
     }
+}
+
+#[test]
+fn a_replay_file_is_found_from_the_working_directory_and_one_without_a_good_row_is_refused() {
+    let folder = folder();
+    std::fs::write(
+        folder.path().join("bad.csv"),
+        "timestamp,symbol,price\nsoon,ACME,1\n",
+    )
+    .unwrap();
+    let words = refusal(folder.path(), &["--feed", "replay:bad.csv"]);
+    assert!(
+        words.contains("bad.csv") && words.contains("no good row") && words.contains("line 2"),
+        "{words}"
+    );
 }

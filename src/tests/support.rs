@@ -1,6 +1,6 @@
 //! A server of one's own for each test, and plain clients: an SSE reader written from the standard, tungstenite sockets.
 
-use std::{net::SocketAddr, ops::Deref, time::Duration};
+use std::{net::SocketAddr, ops::Deref, sync::Mutex, time::Duration};
 
 use futures::{SinkExt, StreamExt};
 use reqwest::{
@@ -22,6 +22,7 @@ use tokio_tungstenite::{
 use wirewise::{
     server::{self, AppState},
     settings::Settings,
+    ticker::{feed::News, market::Market},
 };
 
 /// Nothing in these tests takes this long; it ends a test that waits in vain.
@@ -40,6 +41,8 @@ pub struct Server {
     shutdown: Option<oneshot::Sender<()>>,
     pub ended: JoinHandle<()>,
     pub folder: TempDir,
+    /// Moves only when a test says so.
+    market: Mutex<Market>,
 }
 
 impl Server {
@@ -76,6 +79,15 @@ impl Server {
             shutdown: Some(shutdown),
             ended,
             folder,
+            market: Mutex::new(Market::new(1)),
+        }
+    }
+
+    /// Moves the market so many times and publishes what changed.
+    pub fn step(&self, times: u64) {
+        let mut market = self.market.lock().unwrap();
+        for at in 0..times {
+            self.state.ticker.publish(News::Prices(market.step(at)));
         }
     }
 

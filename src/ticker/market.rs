@@ -3,13 +3,14 @@
 //! Each price follows a geometric Brownian motion whose noise is shared in part by the market and by the sector, and is
 //! drawn back towards where it began, so that it is believable after a week too.
 
-use std::str::FromStr;
-
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rand_distr::StandardNormal;
 
-use super::message::{Listing, Quote};
+use super::{
+    feed::round,
+    message::{Listing, Quote},
+};
 
 const DECIMALS: u8 = 2;
 /// Parts of a price's noise that the whole market and the whole sector share; the rest is its own. Their squares sum to 1.
@@ -22,31 +23,8 @@ const STEP: f64 = 0.0009;
 const DRAW_BACK: f64 = 0.0004;
 /// Which part of the symbols trades in a step.
 const TRADING: f64 = 0.45;
-
-/// Where prices come from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum FeedSetting {
-    /// Made here, from a seed or from chance.
-    Simulated { seed: Option<u64> },
-}
-
-impl FromStr for FeedSetting {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text.split_once(':') {
-            None if text == "simulated" => Ok(Self::Simulated { seed: None }),
-            Some(("simulated", seed)) => match seed.parse() {
-                Ok(seed) => Ok(Self::Simulated { seed: Some(seed) }),
-                Err(_) => Err(
-                    "the SEED of simulated:SEED is a whole number from 0 to 18446744073709551615"
-                        .into(),
-                ),
-            },
-            _ => Err("a feed is simulated or simulated:SEED".into()),
-        }
-    }
-}
+/// The market never closes; its day begins at midnight UTC.
+const DAY_MS: u64 = 86_400_000;
 
 /// The market.
 #[derive(Debug)]
@@ -55,12 +33,17 @@ pub struct Market {
     stocks: Vec<Stock>,
     /// How many sectors the companies fall into.
     sectors: usize,
+    /// Days since 1970, once there was a step.
+    day: Option<u64>,
 }
 
 #[derive(Debug)]
 struct Stock {
     company: &'static Company,
     price: f64,
+    /// The price at the day's open.
+    open: f64,
+    /// Traded since then.
     volume: f64,
 }
 
@@ -80,6 +63,7 @@ impl Market {
             .map(|company| Stock {
                 company,
                 price: company.open,
+                open: company.open,
                 volume: 0.0,
             })
             .collect();
@@ -92,6 +76,7 @@ impl Market {
             random: ChaCha8Rng::seed_from_u64(seed),
             stocks,
             sectors,
+            day: None,
         }
     }
 
@@ -112,6 +97,10 @@ impl Market {
 
     /// Moves the market by one step; the quotes that changed, in the order of the table.
     pub fn step(&mut self, at: u64) -> Vec<Quote> {
+        let day = at / DAY_MS;
+        if self.day.replace(day).is_some_and(|before| before != day) {
+            self.stocks.iter_mut().for_each(Stock::begin_day);
+        }
         let market: f64 = self.random.sample(StandardNormal);
         let sectors: Vec<f64> = (0..self.sectors)
             .map(|_| self.random.sample(StandardNormal))
@@ -140,8 +129,14 @@ impl Market {
 }
 
 impl Stock {
+    /// Change and volume count from here.
+    fn begin_day(&mut self) {
+        self.open = self.price;
+        self.volume = 0.0;
+    }
+
     fn quote(&self, at: u64) -> Quote {
-        let open = self.company.open;
+        let open = self.open;
         Quote {
             symbol: self.company.symbol.into(),
             price: self.price,
@@ -151,13 +146,6 @@ impl Stock {
             at,
         }
     }
-}
-
-fn round(value: f64, decimals: u8) -> f64 {
-    let scale = 10_f64.powi(i32::from(decimals));
-    let rounded = (value * scale).round() / scale;
-    // No "-0": it prints as a loss that is none.
-    if rounded == 0.0 { 0.0 } else { rounded }
 }
 
 const fn company(
@@ -235,6 +223,21 @@ mod tests {
                 "{} stands at {ratio} of its open",
                 quote.symbol
             );
+        }
+    }
+
+    #[test]
+    fn change_and_volume_begin_anew_each_day_and_prices_go_on() {
+        let mut market = Market::new(1);
+        (0..100).for_each(|at| drop(market.step(at)));
+        let evening = market.quotes(100);
+        assert!(evening.iter().all(|quote| quote.volume > 0.0));
+        let morning = market.step(DAY_MS);
+        for quote in &morning {
+            let before = evening.iter().find(|before| before.symbol == quote.symbol);
+            let moved = round(quote.price - before.unwrap().price, DECIMALS);
+            assert_eq!(quote.change, moved);
+            assert!(quote.volume <= 1_000.0, "one lot");
         }
     }
 

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::trail::Trail;
 use crate::realtime::{contract::StreamContract, position::Position};
 
 /// The event stream of prices, all symbols or the named ones.
@@ -35,7 +36,7 @@ pub enum TickerEvent {
     Snapshot { quotes: Vec<Quote> },
     /// A price has changed.
     Price(Quote),
-    /// The source of the prices went (`stale`) or came back (`live`).
+    /// The source of the prices went (`stale`) or came back (`live`). Also after a snapshot, while it is gone.
     Feed {
         status: FeedStatus,
         /// Unix milliseconds.
@@ -65,31 +66,46 @@ pub struct FirstPrices {
     pub position: Position,
     pub listings: Vec<Listing>,
     pub quotes: Vec<Quote>,
+    /// The last minutes of each symbol, in the order of `listings`.
+    pub trails: Vec<Trail>,
+    /// Since when the source of the prices is gone (Unix milliseconds); `None` while it is there.
+    pub stale_since: Option<u64>,
 }
 
 impl StreamContract for TickerEvents {
     const ROUTE: &'static str = "/api/ticker/events";
     const EVENTS: &'static [&'static str] = &["snapshot", "price", "feed"];
-    const STATES: &'static [&'static str] = &["snapshot"];
+    const STATES: &'static [&'static str] = &["snapshot", "feed"];
 
     type Event = TickerEvent;
 
     fn url(&self) -> String {
+        self.url_with(&self.added)
+    }
+
+    /// The added symbols have their price now; what they miss from here on is replayed like everything else.
+    fn settled_url(&self) -> String {
+        self.url_with(&[])
+    }
+
+    /// All filters read one history.
+    fn continues(&self, _previous: &Self) -> bool {
+        true
+    }
+}
+
+impl TickerEvents {
+    fn url_with(&self, added: &[String]) -> String {
         let symbols = self
             .symbols
             .as_ref()
             .map(|symbols| format!("symbols={}", symbols.join(",")));
-        let added = (!self.added.is_empty()).then(|| format!("added={}", self.added.join(",")));
+        let added = (!added.is_empty()).then(|| format!("added={}", added.join(",")));
         let query: Vec<String> = symbols.into_iter().chain(added).collect();
         if query.is_empty() {
             Self::ROUTE.into()
         } else {
             format!("{}?{}", Self::ROUTE, query.join("&"))
         }
-    }
-
-    /// All filters read one history.
-    fn continues(&self, _previous: &Self) -> bool {
-        true
     }
 }

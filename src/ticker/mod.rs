@@ -1,15 +1,28 @@
-//! The stock ticker: `market.rs` makes a price, `server.rs` publishes it in a topic, an event stream carries it to
-//! `page.rs`, which writes it into the row of its symbol.
+//! The stock ticker: a feed (`feed/`) has a price, `server.rs` writes it into the `book.rs` and publishes it in a topic, an
+//! event stream carries it to `page.rs`, which keeps it in `prices.rs` until the next frame, and then writes it into the
+//! row of its symbol (`table.rs`) and into the `chart.rs`.
 //!
 //! Latest value wins: a client that comes back gets every price it missed while the server still has them, else a
 //! snapshot; one that cannot keep up gets the newest price of each symbol, never a backlog.
 
 #[cfg(feature = "ssr")]
+pub mod book;
+pub mod chart;
+pub mod choice;
+#[cfg(feature = "ssr")]
+pub mod feed;
+#[cfg(feature = "ssr")]
 pub mod market;
 pub mod message;
 pub mod page;
+pub mod picker;
+pub mod prices;
 #[cfg(feature = "ssr")]
 pub mod server;
+pub mod table;
+pub mod trail;
 
 /// Which symbols there are.
 pub const SYMBOLS_ROUTE: &str = "/api/ticker/symbols";
+/// More symbols than this in one request are a mistake.
+pub const MOST_SYMBOLS: usize = 200;

@@ -1,20 +1,40 @@
-//! The table of prices.
+//! The page: its stream, and what it shows of it.
 
-use std::collections::HashMap;
+use std::{cell::RefCell, collections::VecDeque, rc::Rc};
 
 use gloo_net::http::Request;
 use leptos::{prelude::*, task::spawn_local};
 use leptos_meta::Title;
-use leptos_router::{LazyRoute, lazy_route};
+use leptos_router::{
+    LazyRoute, NavigateOptions,
+    hooks::{use_navigate, use_query_map},
+    lazy_route,
+};
 
 use super::{
     SYMBOLS_ROUTE,
-    message::{FeedStatus, FirstPrices, Listing, Quote, TickerEvent, TickerEvents},
+    chart::Chart,
+    choice::{Choice, Subscription},
+    message::{FeedStatus, FirstPrices, Listing, TickerEvent},
+    picker::Picker,
+    prices::Prices,
+    table::{PriceTable, print, rows},
 };
 use crate::{
+    app::Visitor,
     first_state::first_state,
-    realtime::client::{StatusLine, StreamEvent, use_event_source},
+    realtime::{
+        client::{
+            Connection, Sharing, StatusLine, StreamEvent, StreamOptions, tabs_can_share,
+            use_event_source,
+        },
+        sharing::Role,
+        status::ConnectionStatus,
+    },
 };
+
+/// A screen reader hears the selected price this often at most (milliseconds).
+const SPOKEN_EVERY_MS: f64 = 20_000.0;
 
 /// The route.
 pub struct TickerPage;
@@ -30,76 +50,123 @@ impl LazyRoute for TickerPage {
     }
 }
 
-/// One row: its price, and how the last change looks.
-#[derive(Clone, Default, PartialEq)]
-struct Row {
-    quote: Option<Quote>,
-    /// A class that restarts its animation: two names for each direction, taken in turn.
-    flash: &'static str,
-}
-
-/// A signal a symbol, so that a price touches one row.
+/// What the stream says beside prices.
 #[derive(Clone, Copy)]
-struct Prices(StoredValue<HashMap<String, RwSignal<Row>>>);
-
-impl Prices {
-    fn new(quotes: Vec<Quote>) -> Self {
-        let this = Self(StoredValue::new(HashMap::new()));
-        quotes.into_iter().for_each(|quote| {
-            this.row(&quote.symbol.clone()).set(Row {
-                quote: Some(quote),
-                flash: "",
-            })
-        });
-        this
-    }
-
-    /// The row of a symbol, made when it is first asked for.
-    fn row(self, symbol: &str) -> RwSignal<Row> {
-        if let Some(row) = self.0.with_value(|rows| rows.get(symbol).copied()) {
-            return row;
-        }
-        let row = RwSignal::new(Row::default());
-        self.0.update_value(|rows| {
-            rows.insert(symbol.to_owned(), row);
-        });
-        row
-    }
-
-    fn set(self, quote: Quote) {
-        self.row(&quote.symbol).update(|row| {
-            let before = row
-                .quote
-                .as_ref()
-                .map_or(quote.price, |before| before.price);
-            row.flash = match (quote.price.total_cmp(&before), row.flash) {
-                (std::cmp::Ordering::Greater, "up") => "up again",
-                (std::cmp::Ordering::Greater, _) => "up",
-                (std::cmp::Ordering::Less, "down") => "down again",
-                (std::cmp::Ordering::Less, _) => "down",
-                (std::cmp::Ordering::Equal, flash) => flash,
-            };
-            row.quote = Some(quote);
-        });
-    }
+struct News {
+    watching: RwSignal<Option<usize>>,
+    /// Missed events that came after a break.
+    recovered: RwSignal<Option<usize>>,
+    stale_since: RwSignal<Option<u64>>,
+    /// Where this tab began to count its events.
+    counted_from: RwSignal<Option<u64>>,
 }
 
 #[component]
 fn Ticker() -> impl IntoView {
     let first = first_state::<(), FirstPrices>(());
-    let position = first.as_ref().map(|first| first.position.clone());
     let listings = RwSignal::new(
         first
             .as_ref()
-            .map(|first| first.listings.clone())
-            .unwrap_or_default(),
+            .map_or(vec![], |first| first.listings.clone()),
     );
-    let prices = Prices::new(first.map(|first| first.quotes).unwrap_or_default());
-    let watching = RwSignal::new(None::<usize>);
-    let recovered = RwSignal::new(None::<usize>);
-    let stale_since = RwSignal::new(None::<u64>);
+    let prices = Prices::new(first.as_ref());
+    let news = News {
+        watching: RwSignal::new(None),
+        recovered: RwSignal::new(None),
+        stale_since: RwSignal::new(first.as_ref().and_then(|first| first.stale_since)),
+        counted_from: RwSignal::new(None),
+    };
+    let choice = choice_in_address();
+    let connection = stream(first, listings, choice, prices, news);
+    load_listings(listings);
+    let rows = rows(listings, choice, prices);
+    // A memo, so that the chart is built anew only for another symbol.
+    let shown = Memo::new(move |_| {
+        let wanted = choice.with(|choice| choice.chart.clone());
+        let find = |listings: &Vec<Listing>| {
+            let wanted = listings
+                .iter()
+                .find(|listing| Some(&listing.symbol) == wanted.as_ref());
+            wanted.cloned()
+        };
+        listings
+            .with(find)
+            .or_else(|| rows.with(|rows| rows.first().cloned()))
+    });
+    let selected = Signal::derive(move || {
+        shown.with(|shown| shown.as_ref().map(|shown| shown.symbol.clone()))
+    });
+    let unknown = move || {
+        let unknown = choice.with(|choice| listings.with(|listings| choice.unknown(listings)));
+        // Before the names are there, all are unknown.
+        let named = !unknown.is_empty() && !listings.with(Vec::is_empty);
+        named.then(|| format!("Not listed here, and left out: {}.", unknown.join(", ")))
+    };
 
-    // After a visit by the router there are no names yet.
+    view! {
+        <Title text="Ticker"/>
+        <div class="page-head">
+            <h1>"Ticker"</h1>
+            <StatusLine connection transport="SSE">
+                {move || news.watching.get().map(|count| view! { <span data-test="watching">{format!("{count} watching")}</span> })}
+                {move || news.recovered.get().map(|count| view! { <span data-test="recovered">{format!("recovered {count} events")}</span> })}
+                <Stale since=news.stale_since/>
+            </StatusLine>
+        </div>
+        <p class="lead">"One event stream carries every price. Come back after a break, and what you missed is replayed from the last event you saw."</p>
+        <Chart listing=shown prices/>
+        <div class="ticker-tools">
+            <Picker listings choice/>
+            <input type="search" placeholder="Filter rows" aria-label="Filter rows by symbol or name" autocomplete="off" data-test="filter"
+                prop:value=move || choice.with(|choice| choice.filter.clone())
+                on:input=move |event| choice.update(|choice| choice.filter = event_target_value(&event))/>
+            {move || unknown().map(|words| view! { <span class="warning" data-test="unknown-symbols">{words}</span> })}
+        </div>
+        <PriceTable rows selected choice prices/>
+        <StreamNote connection choice prices news/>
+        <Announcement selected prices/>
+    }
+}
+
+/// The choice, kept in the address: a link opens the same view.
+fn choice_in_address() -> RwSignal<Choice> {
+    let query = use_query_map();
+    let choice = RwSignal::new(query.with_untracked(Choice::from_query));
+    let navigate = use_navigate();
+    // What was written to the address and has not arrived there yet. It comes later, and must not undo what was chosen
+    // meanwhile.
+    let written = StoredValue::new(VecDeque::<Choice>::new());
+    // A link, or the way back: the address leads.
+    Effect::new(move |_| {
+        let there = query.with(Choice::from_query);
+        let ours = written.try_update_value(|written| {
+            let place = written.iter().position(|choice| *choice == there);
+            place.map(|place| written.drain(..=place).count())
+        });
+        if ours.flatten().is_none() && choice.with_untracked(|choice| *choice != there) {
+            choice.set(there);
+        }
+    });
+    Effect::new(move |before: Option<()>| {
+        let wanted = choice.get();
+        let newest = written.with_value(|written| written.back().cloned());
+        let there = newest.unwrap_or_else(|| query.with_untracked(Choice::from_query));
+        if before.is_some() && there != wanted {
+            let address = format!("/ticker{}", wanted.to_query());
+            let quietly = NavigateOptions {
+                replace: true,
+                scroll: false,
+                ..NavigateOptions::default()
+            };
+            written.update_value(|written| written.push_back(wanted));
+            navigate(&address, quietly);
+        }
+    });
+    choice
+}
+
+/// After a visit by the router there are no names yet.
+fn load_listings(listings: RwSignal<Vec<Listing>>) {
     Effect::new(move |_| {
         if listings.with_untracked(Vec::is_empty) {
             spawn_local(async move {
@@ -112,121 +179,177 @@ fn Ticker() -> impl IntoView {
             });
         }
     });
+}
 
-    let connection = use_event_source(
-        || Some(TickerEvents::default()),
-        position,
-        move |event| match event {
-            StreamEvent::Hello(hello) => {
-                watching.set(Some(hello.connections));
-                recovered.set(
-                    hello
-                        .recovered
-                        .then_some(hello.replayed)
-                        .filter(|replayed| *replayed > 0),
-                );
+/// Opens the stream: one for all tabs with all symbols, or this tab's own with the chosen ones.
+fn stream(
+    first: Option<FirstPrices>,
+    listings: RwSignal<Vec<Listing>>,
+    choice: RwSignal<Choice>,
+    prices: Prices,
+    news: News,
+) -> Connection {
+    let visitor = expect_context::<Visitor>();
+    let user = visitor
+        .0
+        .with_untracked(|user| user.as_ref().map(|user| user.id.to_string()));
+    let shared = user
+        .filter(|_| !choice.with_untracked(|choice| choice.own_stream))
+        .map(|user| Sharing {
+            user,
+            build: env!("WIREWISE_BUILD"),
+        });
+    let shares = shared.is_some();
+    let chosen =
+        Memo::new(move |_| choice.with(|choice| listings.with(|listings| choice.listed(listings))));
+    let subscription = Rc::new(RefCell::new(Subscription::default()));
+    let came = subscription.clone();
+    let wanted = move || {
+        let wanted = if shares && tabs_can_share() {
+            None
+        } else {
+            chosen.get()
+        };
+        let mut subscription = subscription.borrow_mut();
+        Some(listings.with_untracked(|listings| subscription.want(wanted, listings)))
+    };
+    let options = StreamOptions {
+        after: first.map(|first| first.position),
+        shared,
+    };
+    let greeted = RefCell::new(false);
+    use_event_source(wanted, options, move |event| match event {
+        StreamEvent::Hello(hello) => {
+            news.watching.set(Some(hello.connections));
+            let again = greeted.replace(true);
+            let missed = hello.recovered.then_some(hello.replayed);
+            // Between the render of the page and its first connection nothing was broken.
+            news.recovered
+                .set(missed.filter(|missed| again && *missed > 0));
+            if !hello.recovered {
+                prices.restart_count();
+                news.stale_since.set(None);
             }
-            StreamEvent::Heartbeat { connections } => watching.set(Some(connections)),
-            StreamEvent::Event(TickerEvent::Snapshot { quotes }) => {
-                quotes.into_iter().for_each(|quote| prices.set(quote))
+            if !hello.recovered || !again {
+                news.counted_from.set(Some(hello.offset));
             }
-            StreamEvent::Event(TickerEvent::Price(quote)) => prices.set(quote),
-            StreamEvent::Event(TickerEvent::Feed { status, since }) => {
-                stale_since.set((status == FeedStatus::Stale).then_some(since));
-            }
-        },
-    );
+        }
+        StreamEvent::Heartbeat { connections } => news.watching.set(Some(connections)),
+        StreamEvent::Event(TickerEvent::Snapshot { quotes }) => {
+            came.borrow_mut().state_came();
+            quotes.into_iter().for_each(|quote| prices.take(quote));
+        }
+        StreamEvent::Event(TickerEvent::Price(quote)) => prices.event(quote),
+        StreamEvent::Event(TickerEvent::Feed { status, since }) => {
+            news.stale_since
+                .set((status == FeedStatus::Stale).then_some(since));
+        }
+    })
+}
 
-    view! {
-        <Title text="Ticker"/>
-        <div class="page-head">
-            <h1>"Ticker"</h1>
-            <StatusLine connection transport="SSE">
-                {move || watching.get().map(|count| view! { <span data-test="watching">{format!("{count} watching")}</span> })}
-                {move || recovered.get().map(|count| view! { <span data-test="recovered">{format!("recovered {count} events")}</span> })}
-                {move || stale_since.get().map(|_| view! { <span class="warning" data-test="stale">"The feed is stale; these are its last prices."</span> })}
-            </StatusLine>
-        </div>
-        <p class="lead">"One event stream carries every price. Come back after a break, and what you missed is replayed from the last event you saw."</p>
-        <div class="table-wrap">
-            <table class="prices" data-test="prices">
-                <thead>
-                    <tr>
-                        <th scope="col">"Symbol"</th>
-                        <th scope="col" class="wide">"Name"</th>
-                        <th scope="col" class="number">"Price"</th>
-                        <th scope="col" class="number">"Change"</th>
-                        <th scope="col" class="number">"%"</th>
-                        <th scope="col" class="number wide">"Volume"</th>
-                    </tr>
-                </thead>
-                <tbody>
-                    <For each=move || listings.get() key=|listing| listing.symbol.clone() let:listing>
-                        <PriceRow row=prices.row(&listing.symbol) listing/>
-                    </For>
-                </tbody>
-            </table>
-        </div>
+/// Says since when prices stand still, in the reader's own time.
+#[component]
+fn Stale(since: RwSignal<Option<u64>>) -> impl IntoView {
+    let minutes_to_utc = RwSignal::new(None::<f64>);
+    // The server does not know the reader's clock; what it renders is UTC and says so.
+    Effect::new(move |_| minutes_to_utc.set(Some(js_sys::Date::new_0().get_timezone_offset())));
+    let clock = move |since: u64| match minutes_to_utc.get() {
+        Some(minutes) => clock(since as i64 - (minutes * 60_000.0) as i64),
+        None => format!("{} UTC", clock(since as i64)),
+    };
+    move || {
+        since.get().map(|since| {
+            view! { <span class="warning" data-test="stale">"feed stale since " <time>{move || clock(since)}</time></span> }
+        })
     }
 }
 
+/// `HH:MM:SS` of Unix milliseconds.
+fn clock(milliseconds: i64) -> String {
+    let seconds = milliseconds.div_euclid(1_000).rem_euclid(86_400);
+    format!(
+        "{:02}:{:02}:{:02}",
+        seconds / 3_600,
+        seconds / 60 % 60,
+        seconds % 60
+    )
+}
+
+/// Which tab holds the stream, what came over it, and the way to a stream of one's own.
 #[component]
-fn PriceRow(listing: Listing, row: RwSignal<Row>) -> impl IntoView {
-    let decimals = usize::from(listing.decimals);
-    let number = move |pick: fn(&Quote) -> f64, decimals: usize, signed: bool| {
-        move || {
-            row.with(|row| {
-                row.quote
-                    .as_ref()
-                    .map(|quote| print(pick(quote), decimals, signed))
-            })
-        }
+fn StreamNote(
+    connection: Connection,
+    choice: RwSignal<Choice>,
+    prices: Prices,
+    news: News,
+) -> impl IntoView {
+    let open = move || connection.status.get() == ConnectionStatus::Open;
+    let role = move || match connection.role.get() {
+        Role::Alone => "alone",
+        Role::Leader => "leader",
+        Role::Follower => "follower",
     };
-    let direction = move || {
-        row.with(|row| {
-            row.quote
-                .as_ref()
-                .map_or("", |quote| direction(quote.change))
+    let words = move || match connection.role.get() {
+        Role::Alone => "This tab has a stream of its own.",
+        Role::Leader => "This tab holds the stream for all tabs of the browser.",
+        Role::Follower => "Another tab holds the stream and shares it.",
+    };
+    // Read together with the count, in the same frame.
+    let at = move || {
+        prices.count.track();
+        connection.position.get_untracked().map(|at| at.to_string())
+    };
+    let other = move || {
+        choice.with(|choice| {
+            let other = Choice {
+                own_stream: !choice.own_stream,
+                ..choice.clone()
+            };
+            format!("/ticker{}", other.to_query())
         })
     };
-    let symbol = listing.symbol.clone();
+    let own = move || choice.with(|choice| choice.own_stream);
     view! {
-        <tr data-test="price-row" data-symbol=listing.symbol data-direction=direction>
-            <th scope="row">{symbol}</th>
-            <td class="wide">{listing.name}</td>
-            <td class="number"><span class=move || row.with(|row| format!("price {}", row.flash)) data-test="price">{number(|quote| quote.price, decimals, false)}</span></td>
-            <td class="number change">{number(|quote| quote.change, decimals, true)}</td>
-            <td class="number change">{number(|quote| quote.change_percent, 2, true)}</td>
-            <td class="number wide">{number(|quote| quote.volume, 0, false)}</td>
-        </tr>
+        <p class="quiet stream-note">
+            <Show when=open>
+                <span data-test="role" data-role=role>{words}</span>
+            </Show>
+            <span data-test="received" data-count=move || prices.count.get() data-from=move || news.counted_from.get() data-at=at>
+                {move || format!("{} events received.", print(prices.count.get() as f64, 0, false))}
+            </span>
+            // A stream is shared or not from its beginning, so the page is loaded anew.
+            <a href=other rel="external" data-test="stream-mode">{move || if own() { "Share one stream with the other tabs" } else { "Use a stream of its own" }}</a>
+        </p>
     }
 }
 
-fn direction(change: f64) -> &'static str {
-    match change.total_cmp(&0.0) {
-        std::cmp::Ordering::Greater => "up",
-        std::cmp::Ordering::Less => "down",
-        std::cmp::Ordering::Equal => "",
-    }
-}
-
-/// A number with thousands apart, as in `+1,234.50`; a true minus, which is as wide as the plus.
-fn print(value: f64, decimals: usize, signed: bool) -> String {
-    let digits = format!("{:.decimals$}", value.abs());
-    let (whole, fraction) = digits.split_at(digits.find('.').unwrap_or(digits.len()));
-    let mut grouped = String::new();
-    for (index, digit) in whole.chars().enumerate() {
-        if index > 0 && (whole.len() - index) % 3 == 0 {
-            grouped.push(',');
+/// Tells a screen reader the selected price: when another symbol is selected, and now and then when it changed.
+#[component]
+fn Announcement(selected: Signal<Option<String>>, prices: Prices) -> impl IntoView {
+    let spoken = RwSignal::new(String::new());
+    let last = StoredValue::new((None::<String>, 0.0));
+    Effect::new(move |_| {
+        prices.round.track();
+        let Some(symbol) = selected.get() else { return };
+        let now = js_sys::Date::now();
+        let (before, at) = last.get_value();
+        let first = before.is_none();
+        let another = before.as_ref() != Some(&symbol);
+        if !another && now - at < SPOKEN_EVERY_MS {
+            return;
         }
-        grouped.push(digit);
-    }
-    let sign = match (value < 0.0, signed && value > 0.0) {
-        (true, _) => "−",
-        (_, true) => "+",
-        _ => "",
-    };
-    format!("{sign}{grouped}{fraction}")
+        last.set_value((Some(symbol.clone()), now));
+        let quote = prices
+            .of(&symbol)
+            .row
+            .with_untracked(|row| row.quote.clone());
+        // Not on arrival: the page itself is being read then.
+        if let Some(quote) = quote.filter(|_| !first) {
+            let percent = print(quote.change_percent, 2, true);
+            spoken.set(format!("{symbol} {}, {percent} percent", quote.price));
+        }
+    });
+    view! { <p class="visually-hidden" role="status" data-test="announcement">{move || spoken.get()}</p> }
 }
 
 #[cfg(test)]
@@ -234,12 +357,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_print_with_thousands_and_sign() {
-        assert_eq!(print(1234.5, 2, false), "1,234.50");
-        assert_eq!(print(-0.25, 2, true), "−0.25");
-        assert_eq!(print(12.0, 2, true), "+12.00");
-        assert_eq!(print(0.0, 2, true), "0.00");
-        assert_eq!(print(1_234_567.0, 0, false), "1,234,567");
-        assert_eq!(print(100.0, 0, false), "100");
+    fn a_clock_shows_hours_minutes_and_seconds() {
+        assert_eq!(clock(0), "00:00:00");
+        assert_eq!(clock(86_399_999), "23:59:59");
+        assert_eq!(clock(-1), "23:59:59");
+        assert_eq!(clock(1_700_000_000_000), "22:13:20");
     }
 }

@@ -3,17 +3,16 @@
 use std::{
     collections::BTreeSet,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
 };
 
 use axum::{Extension, Json, Router, extract::State, response::Response, routing::get};
 use serde::Deserialize;
-use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
 use super::{
-    SYMBOLS_ROUTE,
-    market::{FeedSetting, Market},
-    message::{FirstPrices, Listing, Quote, TickerEvent, TickerEvents},
+    MOST_SYMBOLS, SYMBOLS_ROUTE,
+    book::Book,
+    feed::{Feed, News},
+    message::{FeedStatus, FirstPrices, Listing, TickerEvent, TickerEvents},
 };
 use crate::{
     api::{ApiError, answer::Query, origin::Caller},
@@ -21,7 +20,7 @@ use crate::{
         contract::StreamContract,
         position::Position,
         server::{
-            Drain, now_ms,
+            Drain,
             sse::{EventStream, ResumeFrom, frame},
             topic::{Delivery, Opening, Topic},
         },
@@ -29,117 +28,163 @@ use crate::{
     server::AppState,
 };
 
-/// More symbols than this in one request are a mistake.
-const MOST_SYMBOLS: usize = 200;
+/// What an event is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Key {
+    /// The source itself: everybody wants to know.
+    Feed,
+    /// A symbol, by its place in the book.
+    Symbol(usize),
+}
 
 /// The prices of all symbols and their stream. Cheap to clone; all clones are one.
 #[derive(Clone)]
 pub struct Ticker {
-    topic: Topic<String>,
-    /// A std mutex: it is held for one step. Published under it, so that a snapshot and its position belong together.
-    market: Arc<Mutex<Market>>,
-    listings: Arc<Vec<Listing>>,
+    topic: Topic<Key>,
+    /// A std mutex: it is held for a few copies. Published under it, so that a snapshot and its position belong together.
+    book: Arc<Mutex<Book>>,
+    /// Taken by [`Ticker::run`].
+    feed: Arc<Mutex<Option<Box<dyn Feed>>>>,
+}
+
+/// What a client asks for, checked.
+struct Wanted {
+    /// Places in the book; `None`: all.
+    symbols: Option<BTreeSet<usize>>,
+    /// Those of which it has no price yet.
+    added: BTreeSet<usize>,
 }
 
 impl Ticker {
-    pub fn new(feed: &FeedSetting, history: usize) -> Self {
-        let FeedSetting::Simulated { seed } = feed;
-        let market = Market::new(seed.unwrap_or_else(rand::random));
-        let topic = Topic::new(Delivery::LatestPerKey, history);
+    pub fn new(feed: Box<dyn Feed>, history: usize) -> Self {
+        let mut book = Book::new(feed.listings());
+        feed.opening().into_iter().for_each(|quote| {
+            book.write(quote);
+        });
         Self {
-            topic,
-            market: Arc::new(Mutex::new(market)),
-            listings: Arc::new(Market::listings()),
+            topic: Topic::new(Delivery::LatestPerKey, history),
+            book: Arc::new(Mutex::new(book)),
+            feed: Arc::new(Mutex::new(Some(feed))),
         }
     }
 
-    /// Moves the market every `tick` until the server leaves.
-    pub async fn run(self, tick: Duration, drain: Drain) {
-        let mut ticks = interval_at(Instant::now() + tick, tick);
-        // After a pause of the machine the market goes on; it does not catch up in a burst.
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    /// Publishes what the feed says until the server leaves. The first call runs, others return.
+    pub async fn run(self, drain: Drain) {
+        let feed = self.feed.lock().map_or(None, |mut feed| feed.take());
+        let Some(mut feed) = feed else { return };
         loop {
             tokio::select! {
-                _ = ticks.tick() => self.step(now_ms()),
+                news = feed.next() => self.publish(news),
                 () = drain.started() => return,
             }
         }
     }
 
-    /// Moves the market once and publishes what changed.
-    pub fn step(&self, at: u64) {
-        let mut market = self.market();
-        let changed = market.step(at);
-        self.topic.publish_all(
-            changed
-                .into_iter()
-                .map(|quote| (quote.symbol.clone(), TickerEvent::Price(quote))),
-        );
+    /// Writes news into the book and tells everybody. Prices of symbols that are not listed are left out.
+    pub fn publish(&self, news: News) {
+        let mut book = self.book();
+        match news {
+            News::Prices(quotes) => {
+                let written = quotes.into_iter().filter_map(|quote| {
+                    let place = book.write(quote.clone())?;
+                    Some((Key::Symbol(place), TickerEvent::Price(quote)))
+                });
+                self.topic.publish_all(written);
+            }
+            News::Status { status, since } => {
+                book.set_status(status, since);
+                self.topic
+                    .publish(Key::Feed, &TickerEvent::Feed { status, since });
+            }
+        }
     }
 
     /// The newest prices and the position they belong to.
     pub fn first_prices(&self) -> FirstPrices {
-        let (position, quotes) = self.snapshot(|_| true);
+        let book = self.book();
         FirstPrices {
-            position,
-            listings: self.listings.to_vec(),
-            quotes,
+            position: self.topic.head(),
+            listings: book.listings().to_vec(),
+            quotes: book.quotes(|_| true),
+            trails: book.trails(),
+            stale_since: book.stale_since(),
         }
     }
 
-    fn snapshot(&self, wanted: impl Fn(&String) -> bool) -> (Position, Vec<Quote>) {
-        let market = self.market();
-        let mut quotes = market.quotes(now_ms());
-        quotes.retain(|quote| wanted(&quote.symbol));
-        (self.topic.head(), quotes)
+    /// Begins a client's stream, at `after` where that is possible.
+    fn open(&self, after: Option<&Position>, wanted: Wanted) -> EventStream<Key> {
+        let Wanted { symbols, added } = wanted;
+        let filter = move |key: &Key| match (key, &symbols) {
+            (Key::Symbol(place), Some(symbols)) => symbols.contains(place),
+            _ => true,
+        };
+        let stated = added.clone();
+        let stated = move |key: &Key| matches!(key, Key::Symbol(place) if stated.contains(place));
+        // Held until the state is taken: nothing is published between it and the beginning of the reader.
+        let book = self.book();
+        match self.topic.resume_beside_state(after, filter, stated) {
+            Opening::Recovered { reader, replayed } => {
+                // At the client's own position: it must not skip what is replayed.
+                let snapshot = TickerEvent::Snapshot {
+                    quotes: book.quotes(|place| added.contains(&place)),
+                };
+                let state = (!added.is_empty()).then(|| frame(Some(&reader.written()), &snapshot));
+                EventStream {
+                    reader,
+                    recovered: Some(replayed),
+                    state: state.into_iter().collect(),
+                    session_ended: None,
+                }
+            }
+            Opening::Fresh(filter) => {
+                let position = self.topic.head();
+                let quotes = book.quotes(|place| filter(&Key::Symbol(place)));
+                let snapshot = TickerEvent::Snapshot { quotes };
+                let stale = book.stale_since().map(|since| TickerEvent::Feed {
+                    status: FeedStatus::Stale,
+                    since,
+                });
+                let state = [Some(snapshot), stale].into_iter().flatten();
+                EventStream {
+                    state: state.map(|event| frame(Some(&position), &event)).collect(),
+                    reader: self.topic.read_from(position.offset, filter),
+                    recovered: None,
+                    session_ended: None,
+                }
+            }
+        }
     }
 
-    /// Checks a list of symbols as it stands in a query; the error names those that are unknown.
-    fn parse_symbols(&self, list: &str) -> Result<BTreeSet<String>, ApiError> {
-        let symbols: BTreeSet<String> = list
-            .split(',')
-            .map(|symbol| symbol.trim().to_ascii_uppercase())
-            .collect();
-        if list.trim().is_empty() {
-            let error = "symbols= names none. Leave it out for all symbols, or name some, as in symbols=ACME,INIT.";
-            return Err(ApiError {
-                field: Some("symbols".into()),
-                ..ApiError::new(400, error)
-            });
+    /// Checks a list of symbols as it stands in the query `field`; the error names those that are unknown.
+    fn parse_symbols(&self, field: &str, list: &str) -> Result<BTreeSet<usize>, ApiError> {
+        let refused = |error: String| ApiError {
+            field: Some(field.into()),
+            ..ApiError::new(400, error)
+        };
+        let names = list.split(',').map(|name| name.trim().to_ascii_uppercase());
+        let symbols: BTreeSet<String> = names.filter(|name| !name.is_empty()).collect();
+        if symbols.is_empty() {
+            return Err(refused(format!(
+                "{field}= names none. Leave it out for all symbols, or name some, as in {field}=ACME,INIT."
+            )));
         }
         if symbols.len() > MOST_SYMBOLS {
-            let error = format!("At most {MOST_SYMBOLS} symbols, not {}.", symbols.len());
-            return Err(ApiError {
-                field: Some("symbols".into()),
-                ..ApiError::new(400, error)
-            });
+            let count = symbols.len();
+            return Err(refused(format!(
+                "At most {MOST_SYMBOLS} symbols, not {count}."
+            )));
         }
-        let known = |symbol: &&String| {
-            self.listings
-                .iter()
-                .any(|listing| &listing.symbol == *symbol)
-        };
-        let unknown: Vec<&str> = symbols
-            .iter()
-            .filter(|symbol| !known(symbol))
-            .map(String::as_str)
-            .collect();
-        if unknown.is_empty() {
-            return Ok(symbols);
-        }
-        let error = format!(
-            "Unknown symbols: {}. {SYMBOLS_ROUTE} lists those there are.",
-            unknown.join(", ")
-        );
-        Err(ApiError {
-            field: Some("symbols".into()),
-            ..ApiError::new(400, error)
+        self.book().places(&symbols).map_err(|unknown| {
+            let unknown = unknown.join(", ");
+            refused(format!(
+                "Unknown symbols: {unknown}. {SYMBOLS_ROUTE} lists those there are."
+            ))
         })
     }
 
-    /// A panic while the lock was held can only have been within one step: the prices before it stand.
-    fn market(&self) -> MutexGuard<'_, Market> {
-        self.market.lock().unwrap_or_else(PoisonError::into_inner)
+    /// A panic while the lock was held can only have been within one write: every other price stands.
+    fn book(&self) -> MutexGuard<'_, Book> {
+        self.book.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -150,7 +195,7 @@ pub fn routes() -> Router<AppState> {
 }
 
 #[derive(Deserialize)]
-struct Wanted {
+struct Asked {
     symbols: Option<String>,
     added: Option<String>,
 }
@@ -158,53 +203,26 @@ struct Wanted {
 async fn events(
     State(state): State<AppState>,
     Extension(caller): Extension<Caller>,
-    Query(wanted): Query<Wanted>,
+    Query(asked): Query<Asked>,
     ResumeFrom(after): ResumeFrom,
 ) -> Result<Response, ApiError> {
     let ticker = &state.ticker;
-    let symbols = wanted
+    let parse = |field, list: String| ticker.parse_symbols(field, &list);
+    let symbols = asked
         .symbols
-        .map(|list| ticker.parse_symbols(&list))
+        .map(|list| parse("symbols", list))
         .transpose()?;
-    let added = wanted
-        .added
-        .filter(|list| !list.is_empty())
-        .map(|list| ticker.parse_symbols(&list))
-        .transpose()?;
+    // None added is what most clients mean that send an empty list.
+    let added = asked.added.filter(|list| !list.is_empty());
+    let mut added = added.map_or(Ok(BTreeSet::new()), |list| parse("added", list))?;
+    if let Some(symbols) = &symbols {
+        added.retain(|place| symbols.contains(place));
+    }
     let place = state.limits.place(caller.address)?;
-    let filter = move |symbol: &String| {
-        symbols
-            .as_ref()
-            .is_none_or(|symbols| symbols.contains(symbol))
-    };
-    let stream = match ticker.topic.resume(after.as_ref(), filter) {
-        Opening::Recovered { reader, replayed } => {
-            // At the client's own position: a price that follows in the replay may be older than this one or the same.
-            let added = added.map(|added| ticker.snapshot(|symbol| added.contains(symbol)).1);
-            let state = added
-                .map(|quotes| frame(Some(&reader.written()), &TickerEvent::Snapshot { quotes }));
-            EventStream {
-                reader,
-                recovered: Some(replayed),
-                state: state.into_iter().collect(),
-                session_ended: None,
-            }
-        }
-        Opening::Fresh(filter) => {
-            let (position, quotes) = ticker.snapshot(&filter);
-            let snapshot = frame(Some(&position), &TickerEvent::Snapshot { quotes });
-            let reader = ticker.topic.read_from(position.offset, filter);
-            EventStream {
-                reader,
-                recovered: None,
-                state: vec![snapshot],
-                session_ended: None,
-            }
-        }
-    };
+    let stream = ticker.open(after.as_ref(), Wanted { symbols, added });
     Ok(stream.respond(&ticker.topic, &state.realtime, "ticker", place))
 }
 
 async fn symbols(State(state): State<AppState>) -> Json<Vec<Listing>> {
-    Json(state.ticker.listings.to_vec())
+    Json(state.ticker.book().listings().to_vec())
 }

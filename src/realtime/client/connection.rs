@@ -10,7 +10,11 @@ use leptos::{ev, prelude::*, task::spawn_local};
 use send_wrapper::SendWrapper;
 
 use super::probe;
-use crate::realtime::status::{Action, ConnectionStatus, Input, Machine, Policy};
+use crate::realtime::{
+    position::Position,
+    sharing::Role,
+    status::{Action, ConnectionStatus, Input, Machine, Policy},
+};
 
 /// A timer set for longer than this overflows the browser's 32 bits and would fire at once.
 const LONGEST_TIMER_MS: f64 = 2_000_000_000.0;
@@ -26,6 +30,10 @@ pub struct Connection {
     pub round_trip: Signal<Option<f64>>,
     /// Events that could not be decoded, or whose name is unknown.
     pub undecoded: Signal<u64>,
+    /// The position of the last event; event streams only.
+    pub position: Signal<Option<Position>>,
+    /// What this tab is to the other tabs of the browser; shared event streams only.
+    pub role: Signal<Role>,
     driver: StoredValue<Option<SendWrapper<Driver>>>,
 }
 
@@ -35,6 +43,8 @@ pub(super) trait Transport {
     fn open(&mut self, driver: &Driver);
     /// Detaches all handlers, then closes. Nothing of the old connection is reported afterwards.
     fn abandon(&mut self);
+    /// The connection is not wanted any more: gives back whatever outlives single connections.
+    fn resign(&mut self) {}
     /// Sends a ping that carries `now`; sockets only.
     fn ping(&mut self, now: f64);
     /// The address for the request that finds out why a stream was refused.
@@ -63,6 +73,8 @@ pub(super) struct Signals {
     last_event_at: RwSignal<Option<f64>>,
     round_trip: RwSignal<Option<f64>>,
     undecoded: RwSignal<u64>,
+    position: RwSignal<Option<Position>>,
+    role: RwSignal<Role>,
     driver: StoredValue<Option<SendWrapper<Driver>>>,
 }
 
@@ -74,6 +86,8 @@ impl Signals {
             last_event_at: RwSignal::new(None),
             round_trip: RwSignal::new(None),
             undecoded: RwSignal::new(0),
+            position: RwSignal::new(None),
+            role: RwSignal::new(Role::Alone),
             driver: StoredValue::new(None),
         }
     }
@@ -84,6 +98,8 @@ impl Signals {
             last_event_at: self.last_event_at.into(),
             round_trip: self.round_trip.into(),
             undecoded: self.undecoded.into(),
+            position: self.position.into(),
+            role: self.role.into(),
             driver: self.driver,
         }
     }
@@ -163,6 +179,12 @@ impl Driver {
         }
         let (status, deadline) = (machine.status().clone(), machine.deadline());
         drop(machine);
+        if matches!(
+            status,
+            ConnectionStatus::Closed | ConnectionStatus::Stopped { .. }
+        ) {
+            self.0.transport.borrow_mut().resign();
+        }
         self.set_timer(deadline);
         if self
             .0
@@ -182,6 +204,16 @@ impl Driver {
 
     pub(super) fn measured(&self, round_trip_ms: f64) {
         let _ = self.0.signals.round_trip.try_set(Some(round_trip_ms));
+    }
+
+    pub(super) fn moved(&self, position: Option<Position>) {
+        let _ = self.0.signals.position.try_set(position);
+    }
+
+    pub(super) fn set_role(&self, role: Role) {
+        if self.0.signals.role.try_get_untracked() != Some(role) {
+            let _ = self.0.signals.role.try_set(role);
+        }
     }
 
     pub(super) fn could_not_decode(&self, name: &str, error: &str) {

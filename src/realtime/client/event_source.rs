@@ -1,13 +1,19 @@
 //! An event stream in the browser: `EventSource` without its own reconnect, each event to the handler once, in order.
 
-use std::{cell::RefCell, rc::Rc};
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+};
 
 use leptos::prelude::*;
 use serde::de::DeserializeOwned;
 use wasm_bindgen::{JsCast, closure::Closure};
 use web_sys::{EventSource, MessageEvent};
 
-use super::connection::{Connection, Driver, Signals, Transport};
+use super::{
+    connection::{Connection, Driver, Signals, Transport},
+    shared_stream::SharedTransport,
+};
 use crate::realtime::{
     backoff::Backoff,
     contract::StreamContract,
@@ -30,19 +36,51 @@ pub enum StreamEvent<E> {
     Event(E),
 }
 
+/// What a stream begins with. A position alone will do for most.
+#[derive(Clone, Debug, Default)]
+pub struct StreamOptions {
+    /// The position of the state that the page shows already.
+    pub after: Option<Position>,
+    /// One stream for all tabs of the browser (see [`crate::realtime::sharing`]); `None`: one for this tab.
+    pub shared: Option<Sharing>,
+}
+
+/// Which tabs share a stream: those with the same route, the same user and the same build.
+#[derive(Clone, Debug)]
+pub struct Sharing {
+    /// What one user may see is not told to another.
+    pub user: String,
+    /// Tabs of an older build may not understand what this one tells.
+    pub build: &'static str,
+}
+
+impl From<Option<Position>> for StreamOptions {
+    fn from(after: Option<Position>) -> Self {
+        Self {
+            after,
+            shared: None,
+        }
+    }
+}
+
 /// Connects while `contract` returns one, and calls `handler` with every event once, in order.
 ///
-/// `after` is the position of the state that the page shows already. A changed contract closes the old connection and
-/// opens the new one, at the same position where the contract says that it [`continues`](StreamContract::continues).
+/// A changed contract closes the old connection and opens the new one, at the same position where the contract says that it
+/// [`continues`](StreamContract::continues). A shared stream is the same for all tabs: its contract must not depend on what
+/// one of them shows.
 pub fn use_event_source<C: StreamContract>(
     contract: impl Fn() -> Option<C> + 'static,
-    after: Option<Position>,
+    options: impl Into<StreamOptions>,
     handler: impl FnMut(StreamEvent<C::Event>) + 'static,
 ) -> Connection {
+    let StreamOptions { after, shared } = options.into();
     let signals = Signals::new();
     signals.end_on_cleanup();
     let stream = Rc::new(Stream {
         url: RefCell::default(),
+        settled_url: RefCell::default(),
+        states: C::STATES,
+        replays: Cell::new(0),
         position: RefCell::new(after),
         handle: RefCell::new(Box::new(decoder::<C>(handler))),
     });
@@ -55,7 +93,16 @@ pub fn use_event_source<C: StreamContract>(
         }
         let mut driver = driver.borrow_mut();
         let driver = driver.get_or_insert_with(|| {
-            let transport = Box::new(EventSourceTransport::new::<C>(stream.clone()));
+            let source = EventSourceTransport::new::<C>(stream.clone());
+            let transport: Box<dyn Transport> = match &shared {
+                Some(sharing) => Box::new(SharedTransport::new(
+                    C::ROUTE,
+                    sharing,
+                    stream.clone(),
+                    source,
+                )),
+                None => Box::new(source),
+            };
             signals.start(POLICY, transport)
         });
         match &wanted {
@@ -64,6 +111,7 @@ pub fn use_event_source<C: StreamContract>(
                     stream.position.replace(None);
                 }
                 stream.url.replace(contract.url());
+                stream.settled_url.replace(contract.settled_url());
                 driver.feed(Input::Wanted);
             }
             None => driver.feed(Input::Unwanted),
@@ -84,7 +132,7 @@ const POLICY: Policy = Policy {
 };
 
 /// What a decoded event means to the state machine.
-enum Heard {
+pub(super) enum Heard {
     Input(Input),
     Undecoded(String),
     /// A change at a position that the client holds already.
@@ -92,8 +140,13 @@ enum Heard {
 }
 
 /// The part of a stream that outlives its connections.
-struct Stream {
+pub(super) struct Stream {
     url: RefCell<String>,
+    /// Takes the place of `url` once the position is past what this connection began with.
+    settled_url: RefCell<String>,
+    states: &'static [&'static str],
+    /// Missed events that follow still.
+    replays: Cell<usize>,
     position: RefCell<Option<Position>>,
     #[expect(clippy::type_complexity, reason = "one closure, used once")]
     handle: RefCell<Box<dyn FnMut(&str, &str, bool) -> Heard>>,
@@ -111,6 +164,31 @@ impl Stream {
         }
     }
 
+    pub(super) fn position(&self) -> Option<Position> {
+        self.position.borrow().clone()
+    }
+
+    pub(super) fn set_position(&self, position: Option<Position>) {
+        self.position.replace(position);
+    }
+
+    /// Hands an event to the page and tells the driver what it means. Says whether it was news.
+    pub(super) fn deliver(&self, driver: &Driver, name: &str, data: &str, id: &str) -> bool {
+        driver.heard();
+        let heard = self.take(name, data, id);
+        driver.moved(self.position());
+        let news = !matches!(heard, Heard::Duplicate);
+        driver.feed(match heard {
+            Heard::Input(input) => input,
+            Heard::Duplicate => Input::Frame,
+            Heard::Undecoded(error) => {
+                driver.could_not_decode(name, &error);
+                Input::Frame
+            }
+        });
+        news
+    }
+
     /// Takes an event and moves the position past it, whatever is in it: what cannot be decoded will not be so the next
     /// time either.
     fn take(&self, name: &str, data: &str, id: &str) -> Heard {
@@ -124,7 +202,23 @@ impl Stream {
         if at.is_some() && !held && name != KIT_EVENTS[0] {
             self.position.replace(at);
         }
+        self.settle(name, data);
         heard
+    }
+
+    /// A state that a connection begins with may be newer than the position. It is not any more when all that was missed was
+    /// replayed and another event followed: then the state need not be asked for again.
+    fn settle(&self, name: &str, data: &str) {
+        if name == KIT_EVENTS[0] {
+            let hello = serde_json::from_str::<Hello>(data);
+            self.replays.set(hello.map_or(0, |hello| hello.replayed));
+        } else if KIT_EVENTS.contains(&name) || self.states.contains(&name) {
+            // They move no position past that state for certain.
+        } else if let Some(left) = self.replays.get().checked_sub(1) {
+            self.replays.set(left);
+        } else if *self.url.borrow() != *self.settled_url.borrow() {
+            self.url.replace(self.settled_url.borrow().clone());
+        }
     }
 }
 
@@ -166,10 +260,14 @@ fn decode<T: DeserializeOwned>(data: &str) -> Result<T, String> {
     serde_json::from_str(data).map_err(|error| error.to_string())
 }
 
-struct EventSourceTransport {
+/// Is told of every event after the page has it: its name, data, id, and the position before it.
+pub(super) type Tap = Rc<dyn Fn(&str, &str, &str, Option<Position>)>;
+
+pub(super) struct EventSourceTransport {
     stream: Rc<Stream>,
     names: Vec<&'static str>,
     open: Option<Open>,
+    pub(super) tap: Option<Tap>,
 }
 
 /// An `EventSource` with the closures it calls. One listener serves all names, so the order across names is kept.
@@ -190,6 +288,7 @@ impl EventSourceTransport {
                 .chain(C::EVENTS.iter().copied())
                 .collect(),
             open: None,
+            tap: None,
         }
     }
 }
@@ -199,17 +298,13 @@ impl Transport for EventSourceTransport {
         let Ok(source) = EventSource::new(&self.stream.url()) else {
             return driver.feed(Input::StreamError);
         };
-        let (stream, heard_by) = (self.stream.clone(), driver.clone());
+        let (stream, heard_by, tap) = (self.stream.clone(), driver.clone(), self.tap.clone());
         let on_event = Closure::new(move |event: MessageEvent| {
-            heard_by.heard();
             let (name, data) = (event.type_(), event.data().as_string().unwrap_or_default());
-            match stream.take(&name, &data, &event.last_event_id()) {
-                Heard::Input(input) => heard_by.feed(input),
-                Heard::Duplicate => heard_by.feed(Input::Frame),
-                Heard::Undecoded(error) => {
-                    heard_by.could_not_decode(&name, &error);
-                    heard_by.feed(Input::Frame);
-                }
+            let (id, before) = (event.last_event_id(), stream.position());
+            let news = stream.deliver(&heard_by, &name, &data, &id);
+            if let Some(tap) = tap.as_ref().filter(|_| news) {
+                tap(&name, &data, &id, before);
             }
         });
         for name in &self.names {

@@ -1,15 +1,17 @@
 //! The browser half of the kit. It compiles everywhere and runs only inside effects, so nothing here is gated.
 //!
-//! Decisions are made by pure reducers (`status.rs`, `backoff.rs`, `close.rs`, [`outbox`]); this half executes them.
+//! Decisions are made by pure reducers (`status.rs`, `sharing.rs`, `backoff.rs`, `close.rs`, [`outbox`]); this half executes them.
 
 pub mod connection;
 pub mod event_source;
 pub mod outbox;
 pub mod probe;
+pub mod shared_stream;
 pub mod socket;
 pub mod status_line;
 
 pub use connection::Connection;
-pub use event_source::{StreamEvent, use_event_source};
+pub use event_source::{Sharing, StreamEvent, StreamOptions, use_event_source};
+pub use shared_stream::tabs_can_share;
 pub use socket::{Socket, SocketEvent, use_socket};
 pub use status_line::StatusLine;

@@ -106,6 +106,10 @@ impl<K: Clone + Eq + Hash + Send + Sync + 'static> EventStream<K> {
         place: Place,
     ) -> Response {
         let counted = Counted::new(topic.connections().clone(), "sse", name);
+        if let Some(replayed) = self.recovered {
+            metrics::counter!("wirewise_replayed_events", "endpoint" => name)
+                .increment(replayed as u64);
+        }
         let hello = self.hello(topic, realtime);
         let mut opening = BytesMut::new();
         // In one block with `hello`: a block of its own has no data, and some clients report it as an empty event.

@@ -2,7 +2,7 @@
 //!
 //! An event is encoded once; the ring and all readers share its bytes. A reader *pulls*: whenever its connection can take
 //! more, it asks for what lies after its cursor. So replay and live are the same read, and no event can fall between
-//! them; and a reader that does not read costs its cursor, however long the others go on.
+//! them; and a reader that does not read costs its cursor, however long the others go on and however much it missed.
 
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
@@ -73,7 +73,7 @@ pub type Filter<K> = Box<dyn Fn(&K) -> bool + Send + Sync>;
 
 /// How a reader begins.
 pub enum Opening<K> {
-    /// Everything after the client's position is still held: `missed` of them were picked, oldest first.
+    /// Everything after the client's position is still held; `replayed` wanted events follow, oldest first.
     Recovered { reader: Reader<K>, replayed: usize },
     /// The client starts from a state that the feature sends; see [`Topic::read_from`].
     Fresh(Filter<K>),
@@ -83,9 +83,11 @@ pub enum Opening<K> {
 pub struct Reader<K> {
     topic: Topic<K>,
     filter: Filter<K>,
+    /// Keys of which the client got a state when this reader began: their events up to then are none for it.
+    stated: Filter<K>,
     woken: watch::Receiver<()>,
-    /// What was missed before this reader began and is not handed out yet.
-    replay: VecDeque<(u64, Bytes)>,
+    /// The head when this reader began. Up to here every event is replayed, for as long as the ring holds them.
+    began: u64,
     /// Everything up to here was handed out or filtered.
     cursor: u64,
     /// The offset of the last event handed out, or where the reader began.
@@ -196,6 +198,17 @@ impl<K: Clone + Eq + Hash + Send + Sync + 'static> Topic<K> {
         after: Option<&Position>,
         filter: impl Fn(&K) -> bool + Send + Sync + 'static,
     ) -> Opening<K> {
+        self.resume_beside_state(after, filter, |_| false)
+    }
+
+    /// Like [`Topic::resume`], for a client that also gets the state of the `stated` keys, as of the head: their events up
+    /// to it are neither replayed nor counted. Keep publishers out until that state is taken.
+    pub fn resume_beside_state(
+        &self,
+        after: Option<&Position>,
+        filter: impl Fn(&K) -> bool + Send + Sync + 'static,
+        stated: impl Fn(&K) -> bool + Send + Sync + 'static,
+    ) -> Opening<K> {
         let filter: Filter<K> = Box::new(filter);
         let Some(after) = after.filter(|after| after.epoch == self.0.epoch) else {
             return Opening::Fresh(filter);
@@ -204,44 +217,35 @@ impl<K: Clone + Eq + Hash + Send + Sync + 'static> Topic<K> {
         if after.offset > history.head || !history.holds_all_after(after.offset) {
             return Opening::Fresh(filter);
         }
-        let missed = history
-            .after(after.offset)
-            .filter(|entry| filter(&entry.key));
-        let replay: VecDeque<_> = missed
-            .take(REPLAY_CAP + 1)
-            .map(|entry| (entry.offset, entry.frame.clone()))
-            .collect();
-        if replay.len() > REPLAY_CAP {
+        let missed = history.after(after.offset);
+        let missed = missed.filter(|entry| filter(&entry.key) && !stated(&entry.key));
+        let replayed = missed.take(REPLAY_CAP + 1).count();
+        if replayed > REPLAY_CAP {
             return Opening::Fresh(filter);
         }
-        let (replayed, head) = (replay.len(), history.head);
-        drop(history);
-        Opening::Recovered {
-            reader: self.reader(filter, replay, head, after.offset),
-            replayed,
-        }
+        let reader = Reader {
+            topic: self.clone(),
+            filter,
+            stated: Box::new(stated),
+            woken: self.0.woken.subscribe(),
+            began: history.head,
+            cursor: after.offset,
+            written: after.offset,
+        };
+        Opening::Recovered { reader, replayed }
     }
 
     /// Begins a reader right after `offset`, the offset of the state that the client gets first. Take the state before:
     /// an event between the two is then read a second time at worst, never lost.
     pub fn read_from(&self, offset: u64, filter: Filter<K>) -> Reader<K> {
-        self.reader(filter, VecDeque::new(), offset, offset)
-    }
-
-    fn reader(
-        &self,
-        filter: Filter<K>,
-        replay: VecDeque<(u64, Bytes)>,
-        cursor: u64,
-        written: u64,
-    ) -> Reader<K> {
         Reader {
             topic: self.clone(),
             filter,
+            stated: Box::new(|_| false),
             woken: self.0.woken.subscribe(),
-            replay,
-            cursor,
-            written,
+            began: offset,
+            cursor: offset,
+            written: offset,
         }
     }
 
@@ -294,26 +298,27 @@ impl<K: Clone + Eq + Hash + Send + Sync + 'static> Reader<K> {
             bytes: 0,
             budget,
         };
-        while let Some((offset, frame)) = self.replay.pop_front() {
-            self.written = offset;
-            if batch.add(frame) {
-                return batch.into_pending();
-            }
-        }
         let topic = self.topic.clone();
         let history = topic.history();
-        if topic.0.delivery == Delivery::LatestPerKey {
-            self.take_from(
-                history
-                    .latest
-                    .range(self.cursor + 1..)
-                    .map(|(_, entry)| entry),
-                &mut batch,
-            );
-        } else if history.holds_all_after(self.cursor) {
-            self.take_from(history.after(self.cursor), &mut batch);
-        } else {
+        let conflates = topic.0.delivery == Delivery::LatestPerKey;
+        let holds_all = history.holds_all_after(self.cursor);
+        if !conflates && !holds_all {
             return Pending::Lagged;
+        }
+        if self.cursor < self.began && holds_all {
+            let missed = history.after(self.cursor);
+            let until = self.began;
+            self.take_from(missed.take_while(|entry| entry.offset <= until), &mut batch);
+            if !batch.is_full() {
+                self.cursor = until;
+            }
+        }
+        // A reader that is too slow even for the replay gets the newest instead, like any other.
+        if !batch.is_full() && conflates {
+            let newest = history.latest.range(self.cursor + 1..);
+            self.take_from(newest.map(|(_, entry)| entry), &mut batch);
+        } else if !batch.is_full() {
+            self.take_from(history.after(self.cursor), &mut batch);
         }
         if !batch.is_full() {
             self.cursor = history.head;
@@ -330,13 +335,18 @@ impl<K: Clone + Eq + Hash + Send + Sync + 'static> Reader<K> {
     {
         for entry in entries {
             self.cursor = entry.offset;
-            if (self.filter)(&entry.key) {
+            if self.wants(entry) {
                 self.written = entry.offset;
                 if batch.add(entry.frame.clone()) {
                     return;
                 }
             }
         }
+    }
+
+    fn wants(&self, entry: &Entry<K>) -> bool {
+        let told = entry.offset <= self.began && (self.stated)(&entry.key);
+        !told && (self.filter)(&entry.key)
     }
 
     /// Resolves when something may have been published since the last [`Reader::take`].
@@ -349,17 +359,17 @@ impl<K: Clone + Eq + Hash + Send + Sync + 'static> Reader<K> {
     /// stream keeps its place; else the last one written, since the id a client holds covers everything before it.
     pub fn position(&self) -> Position {
         let history = self.topic.history();
-        let wanted = |entry: &Entry<K>| (self.filter)(&entry.key);
-        let pending = !self.replay.is_empty()
-            || match self.topic.0.delivery {
-                Delivery::LatestPerKey => history
-                    .latest
-                    .range(self.cursor + 1..)
-                    .any(|(_, entry)| wanted(entry)),
-                Delivery::EveryEvent => {
-                    !history.holds_all_after(self.cursor) || history.after(self.cursor).any(wanted)
-                }
-            };
+        // What was missed and is not in the ring any more: its newest is pending, or what came after it.
+        let pending = match self.topic.0.delivery {
+            Delivery::LatestPerKey => history
+                .latest
+                .range(self.cursor + 1..)
+                .any(|(_, entry)| self.wants(entry)),
+            Delivery::EveryEvent => {
+                !history.holds_all_after(self.cursor)
+                    || history.after(self.cursor).any(|entry| self.wants(entry))
+            }
+        };
         let offset = if pending { self.written } else { history.head };
         Position::new(self.topic.0.epoch.clone(), offset)
     }

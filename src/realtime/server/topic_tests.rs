@@ -144,6 +144,52 @@ fn a_slow_reader_gets_the_newest_of_each_key_in_offset_order() {
 }
 
 #[test]
+fn a_reader_too_slow_even_for_its_replay_gets_the_newest_instead() {
+    let topic = filled(Delivery::LatestPerKey, 10, 10);
+    let (mut reader, replayed) = recovered(topic.resume(Some(&at(&topic, 2)), |_| true));
+    assert_eq!(replayed, 8);
+    assert_eq!(read(&reader.take(1)), [(3, 3, 3)]);
+    for value in 11..=100 {
+        topic.publish((value % 4) as u8, &event((value % 4) as u8, value));
+    }
+    assert_eq!(
+        reader.position().offset,
+        3,
+        "what is pending is not covered"
+    );
+    assert_eq!(
+        read(&reader.take(usize::MAX)),
+        [(1, 97, 97), (2, 98, 98), (3, 99, 99), (0, 100, 100)]
+    );
+}
+
+#[test]
+fn a_slow_reader_of_a_replay_gets_all_of_it_and_then_the_newest() {
+    let topic = filled(Delivery::LatestPerKey, 100, 10);
+    let (mut reader, _) = recovered(topic.resume(Some(&at(&topic, 7)), |_| true));
+    for value in 11..=50 {
+        topic.publish((value % 4) as u8, &event((value % 4) as u8, value));
+    }
+    let offsets: Vec<u64> = read(&reader.take(usize::MAX))
+        .iter()
+        .map(|entry| entry.2)
+        .collect();
+    assert_eq!(offsets, [8, 9, 10, 47, 48, 49, 50]);
+}
+
+#[test]
+fn keys_whose_state_is_sent_are_not_replayed_and_go_on_live() {
+    let topic = filled(Delivery::LatestPerKey, 100, 12);
+    let stated = |key: &u8| *key == 1;
+    let opening = topic.resume_beside_state(Some(&at(&topic, 4)), |key| *key < 2, stated);
+    let (mut reader, replayed) = recovered(opening);
+    assert_eq!(replayed, 2);
+    topic.publish(1, &event(1, 13));
+    let events = read(&reader.take(usize::MAX));
+    assert_eq!(events, [(0, 8, 8), (0, 12, 12), (1, 13, 13)]);
+}
+
+#[test]
 fn what_does_not_fit_in_one_write_follows_in_the_next() {
     let topic = filled(Delivery::EveryEvent, 100, 10);
     let (mut reader, _) = recovered(topic.resume(Some(&at(&topic, 0)), |_| true));
@@ -224,6 +270,10 @@ enum Step {
         keep: usize,
     },
     Heartbeat,
+    /// Wants the keys whose bit is set, and gets the state of those it did not want before.
+    Change {
+        keys: u8,
+    },
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -232,6 +282,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         2 => (1..400_usize).prop_map(|budget| Step::Read { budget }),
         1 => (0..6_usize).prop_map(|keep| Step::CutAndResume { keep }),
         1 => Just(Step::Heartbeat),
+        1 => (1..32_u8).prop_map(|keys| Step::Change { keys }),
     ];
     proptest::collection::vec(step, 1..120)
 }
@@ -239,17 +290,18 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 1_000, ..ProptestConfig::default() })]
 
-    /// The promise of a latest-value topic: whatever was cut and wherever it was resumed, a client that has read all ends
-    /// with the newest value of every key it wants, sees offsets only grow, and never one twice.
+    /// The promise of a latest-value topic: whatever was cut, changed and resumed, a client that has read all ends with the
+    /// newest value of every key it wants, sees offsets only grow, and never one twice. And so does a client that resumes
+    /// from any id that it ever held.
     #[test]
     fn resuming_from_any_id_ever_held_ends_with_the_newest_values(
-        steps in steps(), capacity in 1..60_usize, filtered in any::<bool>(),
+        steps in steps(), capacity in 1..60_usize, keys in 1..32_u8,
     ) {
         let topic = Topic::new(Delivery::LatestPerKey, capacity);
-        let wanted = move |key: &u8| !filtered || key.is_multiple_of(2);
         let mut newest = HashMap::new();
-        let mut client = Client { held: HashMap::new(), position: topic.head() };
-        let (mut reader, _) = recovered(topic.resume(Some(&client.position), wanted));
+        let mut client = Client { keys, held: HashMap::new(), position: topic.head(), added: 0, settles_at: 0 };
+        let (mut reader, _) = recovered(topic.resume(Some(&client.position), wanted(keys)));
+        let mut ever = vec![];
         let mut value = 0;
         for step in steps {
             match step {
@@ -259,40 +311,66 @@ proptest! {
                     newest.insert(key, value);
                 }
                 Step::Read { budget } => client.take(&read(&reader.take(budget)))?,
-                Step::Heartbeat => client.position = reader.position(),
+                Step::Heartbeat => client.move_to(reader.position().offset),
                 Step::CutAndResume { keep } => {
                     let last = read(&reader.take(usize::MAX));
                     client.take(&last[..keep.min(last.len())])?;
-                    reader = match topic.resume(Some(&client.position), wanted) {
-                        Opening::Recovered { reader, .. } => reader,
-                        Opening::Fresh(filter) => {
-                            // The snapshot.
-                            client.held = newest.iter().filter(|entry| filter(entry.0)).map(|(key, value)| (*key, *value)).collect();
-                            client.position = topic.head();
-                            topic.read_from(client.position.offset, filter)
-                        }
-                    };
+                    reader = client.connect(&topic, &newest, client.keys);
                 }
+                Step::Change { keys } => reader = client.connect(&topic, &newest, keys),
             }
+            ever.push(client.clone());
         }
-        loop {
-            let rest = read(&reader.take(64));
-            if rest.is_empty() {
-                break;
-            }
-            client.take(&rest)?;
+        client.ends_with(reader, &newest)?;
+        for mut client in ever {
+            let reader = client.connect(&topic, &newest, client.keys);
+            client.ends_with(reader, &newest)?;
         }
-        newest.retain(|key, _| wanted(key));
-        prop_assert_eq!(client.held, newest);
     }
 }
 
+fn wanted(keys: u8) -> impl Fn(&u8) -> bool + Send + Sync + 'static {
+    move |key| keys & (1 << key) != 0
+}
+
+#[derive(Clone)]
 struct Client {
+    /// A bit for each key it wants.
+    keys: u8,
     held: HashMap<u8, u64>,
     position: Position,
+    /// Keys whose state came while the position is older than that state: they are asked for anew with every connection
+    /// until it is not.
+    added: u8,
+    settles_at: u64,
 }
 
 impl Client {
+    /// Connects at the position held, perhaps for other keys: the state of those it did not want before comes at once.
+    fn connect(&mut self, topic: &Topic<u8>, newest: &HashMap<u8, u64>, keys: u8) -> Reader<u8> {
+        let added = keys & (self.added | !self.keys);
+        (self.keys, self.added) = (keys, added);
+        self.settles_at = topic.head().offset;
+        self.held.retain(|key, _| wanted(keys)(key));
+        let state = |keys: u8| {
+            newest
+                .clone()
+                .into_iter()
+                .filter(move |(key, _)| wanted(keys)(key))
+        };
+        match topic.resume_beside_state(Some(&self.position), wanted(keys), wanted(added)) {
+            Opening::Recovered { reader, .. } => {
+                self.held.extend(state(added));
+                reader
+            }
+            Opening::Fresh(filter) => {
+                self.held = state(keys).collect();
+                self.move_to(topic.head().offset);
+                topic.read_from(self.position.offset, filter)
+            }
+        }
+    }
+
     fn take(&mut self, events: &[(u8, u64, u64)]) -> Result<(), TestCaseError> {
         for (key, value, offset) in events {
             prop_assert!(
@@ -301,9 +379,40 @@ impl Client {
                 offset,
                 self.position.offset
             );
-            self.position.offset = *offset;
+            prop_assert!(
+                self.held.get(key) < Some(value),
+                "{} came twice or late",
+                value
+            );
+            self.move_to(*offset);
             self.held.insert(*key, *value);
         }
+        Ok(())
+    }
+
+    fn move_to(&mut self, offset: u64) {
+        self.position.offset = offset;
+        if offset >= self.settles_at {
+            self.added = 0;
+        }
+    }
+
+    /// Reads everything.
+    fn ends_with(
+        &mut self,
+        mut reader: Reader<u8>,
+        newest: &HashMap<u8, u64>,
+    ) -> Result<(), TestCaseError> {
+        loop {
+            let rest = read(&reader.take(64));
+            if rest.is_empty() {
+                break;
+            }
+            self.take(&rest)?;
+        }
+        let mut newest = newest.clone();
+        newest.retain(|key, _| wanted(self.keys)(key));
+        prop_assert_eq!(&self.held, &newest);
         Ok(())
     }
 }

@@ -1,0 +1,77 @@
+import type { Page } from '@playwright/test';
+import { BROKEN_CONNECTION, connected, expect, status, test } from '../fixtures/app';
+import { Exchange } from '../fixtures/exchange';
+
+test.use({ tolerated: BROKEN_CONNECTION, flags: { 'heartbeat-ms': 1_000 } });
+
+/** How long the wire carries nothing. */
+const BLOCKED_MS = 5_000;
+
+function recovered(page: Page): Promise<number> {
+  return page.getByTestId('recovered').textContent().then((text) => Number(text!.match(/^recovered (\d+) events$/)![1]));
+}
+
+test('the network is blocked for five seconds, and the page recovers as many events as the server counts', async ({ page, wire, server }) => {
+  await page.goto(`${wire.url}/ticker`);
+  await connected(page);
+  await expect(page.getByTestId('received')).not.toHaveAttribute('data-count', '0');
+  await expect(page.getByTestId('recovered')).toHaveCount(0);
+  const before = await server.metric('wirewise_replayed_events');
+
+  wire.swallow();
+  // The blockade itself is what is waited for.
+  await page.waitForTimeout(BLOCKED_MS);
+  await expect(status(page)).not.toHaveAttribute('data-state', 'open');
+  wire.pass();
+  await connected(page, 10_000);
+  await expect(page.getByTestId('recovered')).toBeVisible();
+
+  const count = await recovered(page);
+  // Two rounds a second, some eleven prices each.
+  expect(count).toBeGreaterThan(50);
+  expect((await server.metric('wirewise_replayed_events')) - before).toBe(count);
+  // Every offset is one event: none is missing and none came twice.
+  const numbers = () => page.getByTestId('received').evaluate((note) => ['data-count', 'data-from', 'data-at'].map((name) => note.getAttribute(name)!));
+  await expect(async () => {
+    const [count, from, at] = await numbers();
+    expect(Number(count)).toBe(Number(at.split('-')[1]) - Number(from));
+  }).toPass();
+});
+
+test.describe('with an exchange', () => {
+  let exchange: Exchange;
+  test.beforeAll(async () => {
+    exchange = await Exchange.start();
+  });
+  test.afterAll(() => exchange.close());
+  test.use({
+    flags: async ({}, use) => use({ feed: `coinbase:ws://127.0.0.1:${exchange.port}/`, products: 'BTC-USD,ETH-USD' }),
+  });
+
+  test('a feed that is down is said to be stale, and its last prices stay', async ({ page, context }) => {
+    await page.goto('/ticker');
+    await connected(page);
+    await exchange.subscribed();
+    exchange.price('BTC-USD', 43_210.5);
+    exchange.price('ETH-USD', 2_345.25);
+    const prices = page.getByTestId('price');
+    await expect(prices).toHaveText(['43,210.50', '2,345.25']);
+    await expect(page.getByTestId('stale')).toHaveCount(0);
+
+    exchange.drop();
+    await expect(page.getByTestId('stale')).toHaveText(/^feed stale since \d\d:\d\d:\d\d$/);
+    await expect(prices).toHaveText(['43,210.50', '2,345.25']);
+    // Who comes now is told as well.
+    const late = await context.newPage();
+    await late.goto('/ticker');
+    await expect(late.getByTestId('stale')).toHaveText(/^feed stale since \d\d:\d\d:\d\d$/);
+    await expect(late.getByTestId('price')).toHaveText(['43,210.50', '2,345.25']);
+
+    await exchange.subscribed();
+    exchange.price('BTC-USD', 43_211);
+    for (const tab of [page, late]) {
+      await expect(tab.getByTestId('stale')).toHaveCount(0);
+      await expect(tab.getByTestId('price').first()).toHaveText('43,211.00');
+    }
+  });
+});

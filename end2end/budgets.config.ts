@@ -1,0 +1,5 @@
+import { defineConfig } from '@playwright/test';
+import everyday from './playwright.config';
+
+// Measurements: one at a time, on a machine that does nothing else. `make check-budgets` runs them, `make test` does not.
+export default defineConfig({ ...everyday, testMatch: 'budgets/**/*.spec.ts', fullyParallel: false, workers: 1 });

@@ -1,0 +1,370 @@
+//! Tabs of one browser and one server, driven by chance: events are published, streams cut, notes delayed, tabs opened and
+//! closed. Whatever happens, no tab misses an event or gets one twice, and in the end all agree over one stream.
+
+use std::collections::VecDeque;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::realtime::position::Epoch;
+
+fn position(offset: u64) -> Position {
+    Position::new(Epoch::new("e").unwrap(), offset)
+}
+
+/// What a server sends on a stream.
+#[derive(Clone, Debug)]
+enum Sent {
+    Hello { recovered: bool },
+    State(u64),
+    Event(u64),
+    Heartbeat(u64),
+}
+
+#[derive(Debug)]
+struct Browser {
+    /// Offsets are dense, so that a hole shows.
+    head: u64,
+    /// The server replays so many events.
+    history: u64,
+    tabs: Vec<Simulated>,
+    /// Indices of tabs that wait for the lock; the first has it.
+    lock: VecDeque<usize>,
+}
+
+#[derive(Debug)]
+struct Simulated {
+    tab: Tab,
+    open: bool,
+    held: Option<Position>,
+    waiting: bool,
+    loading_done: bool,
+    stream: Option<VecDeque<Sent>>,
+    inbox: VecDeque<Note>,
+}
+
+impl Browser {
+    fn new(history: u64) -> Self {
+        Self {
+            head: 0,
+            history,
+            tabs: vec![],
+            lock: VecDeque::new(),
+        }
+    }
+
+    /// A tab whose page was rendered at the head, or which came by the router and holds nothing.
+    fn open_tab(&mut self, rendered: bool) {
+        let index = self.tabs.len();
+        self.tabs.push(Simulated {
+            tab: Tab::new(index.to_string()),
+            open: true,
+            held: rendered.then(|| position(self.head)),
+            waiting: false,
+            loading_done: false,
+            stream: None,
+            inbox: VecDeque::new(),
+        });
+        self.lock.push_back(index);
+        self.attempt(index);
+        if self.lock.len() == 1 {
+            let actions = self.tabs[index].tab.granted();
+            self.run(index, actions);
+        }
+    }
+
+    fn close_tab(&mut self, index: usize) {
+        let tab = &mut self.tabs[index];
+        if !std::mem::replace(&mut tab.open, false) {
+            return;
+        }
+        tab.stream = None;
+        let led = self.lock.front() == Some(&index);
+        self.lock.retain(|waiting| *waiting != index);
+        if let Some(next) = self.lock.front().copied().filter(|_| led) {
+            let actions = self.tabs[next].tab.granted();
+            self.run(next, actions);
+        }
+    }
+
+    fn attempt(&mut self, index: usize) {
+        let tab = &mut self.tabs[index];
+        tab.waiting = false;
+        let actions = tab.tab.open(tab.held.as_ref());
+        self.run(index, actions);
+    }
+
+    fn lose(&mut self, index: usize) {
+        let actions = self.tabs[index].tab.abandon();
+        self.tabs[index].waiting = true;
+        self.run(index, actions);
+    }
+
+    fn publish(&mut self) {
+        self.head += 1;
+        for tab in &mut self.tabs {
+            if let Some(stream) = &mut tab.stream {
+                stream.push_back(Sent::Event(self.head));
+            }
+        }
+    }
+
+    fn heartbeat(&mut self, index: usize) {
+        if let Some(stream) = &mut self.tabs[index].stream {
+            stream.push_back(Sent::Heartbeat(self.head));
+        }
+    }
+
+    fn run(&mut self, index: usize, actions: Vec<Action>) {
+        for action in actions {
+            let tab = &mut self.tabs[index];
+            match action {
+                Action::Tell(note) => {
+                    for (other, tab) in self.tabs.iter_mut().enumerate() {
+                        if other != index && tab.open {
+                            tab.inbox.push_back(note.clone());
+                        }
+                    }
+                }
+                Action::OpenStream => {
+                    let resumed = tab.held.as_ref().map(|held| held.offset);
+                    let resumed = resumed.filter(|held| held + self.history >= self.head);
+                    let mut sent = VecDeque::from([Sent::Hello {
+                        recovered: resumed.is_some(),
+                    }]);
+                    match resumed {
+                        Some(held) => sent.extend((held + 1..=self.head).map(Sent::Event)),
+                        None => sent.push_back(Sent::State(self.head)),
+                    }
+                    tab.stream = Some(sent);
+                }
+                Action::CloseStream => tab.stream = None,
+                Action::FinishLoading => tab.loading_done = true,
+                Action::ForgetPosition => tab.held = None,
+                Action::Greet(_) => {}
+                Action::Take(frame) => tab.take(&frame),
+                Action::MoveTo(at) => {
+                    if tab.held.as_ref() < Some(&at) {
+                        panic!("a move from {:?} to {at} skips events", tab.held);
+                    }
+                }
+                Action::Lost => self.lose(index),
+                Action::RetryNow if tab.waiting => self.attempt(index),
+                Action::RetryNow => {}
+                Action::Restart => {
+                    let actions = tab.tab.abandon();
+                    self.run(index, actions);
+                    self.attempt(index);
+                }
+            }
+        }
+    }
+
+    /// Lets a tab take the next event of its stream. Says whether there was one.
+    fn stream_event(&mut self, index: usize) -> bool {
+        let tab = &mut self.tabs[index];
+        let Some(sent) = tab.stream.as_mut().and_then(VecDeque::pop_front) else {
+            return false;
+        };
+        let actions = match sent {
+            Sent::Hello { recovered } => tab.tab.greeted(hello(recovered)),
+            Sent::State(at) => tab.event("state", at),
+            Sent::Event(at) => tab.event("event", at),
+            Sent::Heartbeat(at) => tab.event("heartbeat", at),
+        };
+        self.run(index, actions);
+        true
+    }
+
+    fn note(&mut self, index: usize) -> bool {
+        let tab = &mut self.tabs[index];
+        let Some(note) = tab.inbox.pop_front().filter(|_| tab.open) else {
+            return false;
+        };
+        let actions = tab.tab.hear(note, tab.held.as_ref());
+        self.run(index, actions);
+        true
+    }
+
+    fn finish_loading(&mut self, index: usize) -> bool {
+        let tab = &mut self.tabs[index];
+        if !std::mem::take(&mut tab.loading_done) || !tab.open {
+            return false;
+        }
+        let actions = tab.tab.loaded(tab.held.as_ref());
+        self.run(index, actions);
+        true
+    }
+
+    fn retry(&mut self, index: usize) -> bool {
+        let retries = self.tabs[index].open && self.tabs[index].waiting;
+        if retries {
+            self.attempt(index);
+        }
+        retries
+    }
+
+    /// Lets everything happen that is under way. Retries come last, as timers do.
+    fn settle(&mut self) {
+        for round in 0.. {
+            assert!(round < 10_000, "it never comes to rest: {self:#?}");
+            let tabs = 0..self.tabs.len();
+            let mut moved = false;
+            for index in tabs.clone() {
+                moved |= self.stream_event(index) | self.note(index) | self.finish_loading(index);
+            }
+            if !moved && !tabs.clone().any(|index| self.retry(index)) {
+                return;
+            }
+        }
+    }
+}
+
+impl Simulated {
+    fn event(&mut self, name: &str, at: u64) -> Vec<Action> {
+        let frame = Frame {
+            name: name.into(),
+            data: String::new(),
+            at: Some(position(at)),
+            after: self.held.clone(),
+        };
+        if name != "state" && frame.at <= self.held {
+            return vec![];
+        }
+        self.take(&frame);
+        self.tab.took(frame, self.held.as_ref())
+    }
+
+    /// The page's side: everything must follow from what it has.
+    fn take(&mut self, frame: &Frame) {
+        let at = frame.at.clone().unwrap();
+        let held = self.held.as_ref().map(|held| held.offset);
+        match frame.name.as_str() {
+            "state" => self.held = Some(at),
+            // What a tab holds already it drops.
+            _ if held >= Some(at.offset) => {}
+            "event" => {
+                assert_eq!(
+                    held.map(|held| held + 1),
+                    Some(at.offset),
+                    "a hole in {self:?}"
+                );
+                self.held = Some(at);
+            }
+            _ => panic!("a heartbeat skips events: {frame:?} in {self:?}"),
+        }
+    }
+}
+
+fn hello(recovered: bool) -> Hello {
+    Hello {
+        connection: "c".into(),
+        epoch: Epoch::new("e").unwrap(),
+        offset: 0,
+        recovered,
+        replayed: 0,
+        heartbeat_ms: 15_000,
+        connections: 1,
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Publish,
+    Heartbeat(prop::sample::Index),
+    StreamEvent(prop::sample::Index),
+    Note(prop::sample::Index),
+    FinishLoading(prop::sample::Index),
+    Retry(prop::sample::Index),
+    Cut(prop::sample::Index),
+    OpenTab { rendered: bool },
+    CloseTab(prop::sample::Index),
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let index = any::<prop::sample::Index>;
+    let step = prop_oneof![
+        6 => Just(Step::Publish),
+        1 => index().prop_map(Step::Heartbeat),
+        8 => index().prop_map(Step::StreamEvent),
+        10 => index().prop_map(Step::Note),
+        2 => index().prop_map(Step::FinishLoading),
+        3 => index().prop_map(Step::Retry),
+        1 => index().prop_map(Step::Cut),
+        2 => any::<bool>().prop_map(|rendered| Step::OpenTab { rendered }),
+        1 => index().prop_map(Step::CloseTab),
+    ];
+    proptest::collection::vec(step, 1..200)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1_000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_tab_misses_an_event_and_all_end_with_one_stream(steps in steps(), history in 0..40_u64) {
+        let mut browser = Browser::new(history);
+        browser.open_tab(true);
+        for step in steps {
+            let count = browser.tabs.len();
+            match step {
+                Step::Publish => browser.publish(),
+                Step::Heartbeat(tab) => browser.heartbeat(tab.index(count)),
+                Step::StreamEvent(tab) => drop(browser.stream_event(tab.index(count))),
+                Step::Note(tab) => drop(browser.note(tab.index(count))),
+                Step::FinishLoading(tab) => drop(browser.finish_loading(tab.index(count))),
+                Step::Retry(tab) => drop(browser.retry(tab.index(count))),
+                Step::Cut(tab) => {
+                    let tab = tab.index(count);
+                    if browser.tabs[tab].stream.is_some() {
+                        browser.lose(tab);
+                    }
+                }
+                Step::OpenTab { rendered } => browser.open_tab(rendered),
+                Step::CloseTab(tab) => browser.close_tab(tab.index(count)),
+            }
+        }
+        browser.open_tab(true);
+        browser.settle();
+        browser.publish();
+        browser.settle();
+        for tab in browser.tabs.iter().filter(|tab| tab.open) {
+            prop_assert_eq!(&tab.held, &Some(position(browser.head)));
+        }
+        let streams = browser.tabs.iter().filter(|tab| tab.stream.is_some()).count();
+        prop_assert_eq!(streams, 1);
+        let leaders = browser.tabs.iter().filter(|tab| tab.open && tab.tab.role() == Role::Leader);
+        prop_assert_eq!(leaders.count(), 1);
+    }
+}
+
+#[test]
+fn the_next_tab_leads_from_where_it_is_and_asks_nobody() {
+    let mut browser = Browser::new(100);
+    (0..10).for_each(|_| browser.open_tab(true));
+    (0..5).for_each(|_| browser.publish());
+    browser.settle();
+    browser.close_tab(0);
+    (0..5).for_each(|_| browser.publish());
+    browser.settle();
+    assert_eq!(browser.tabs[1].tab.role(), Role::Leader);
+    let open = browser.tabs.iter().filter(|tab| tab.open);
+    assert!(open.clone().all(|tab| tab.held == Some(position(10))));
+    assert_eq!(open.filter(|tab| tab.stream.is_some()).count(), 1);
+}
+
+#[test]
+fn a_follower_that_nobody_answers_opens_a_stream_of_its_own() {
+    let mut tab = Tab::new("b".into());
+    for _ in 0..UNANSWERED {
+        assert!(matches!(
+            tab.open(None)[..],
+            [Action::Tell(Note::Join { .. })]
+        ));
+        tab.abandon();
+    }
+    assert_eq!(tab.open(None), [Action::OpenStream]);
+    assert_eq!(tab.role(), Role::Alone);
+    // The lock comes after all: it leads.
+    assert_eq!(tab.granted(), [Action::Restart]);
+    assert_eq!(tab.role(), Role::Leader);
+}

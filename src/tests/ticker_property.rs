@@ -1,0 +1,241 @@
+//! A publisher that runs, and clients that drop, stall and change their minds: whatever they do, none ends with a price older
+//! than the server's newest, and nothing comes twice.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use proptest::{prelude::*, test_runner::TestCaseError};
+use serde_json::Value;
+
+use super::support::{Event, Events, Server};
+
+const SYMBOLS: [&str; 6] = ["ACME", "BOLT", "INIT", "NULL", "TIDE", "ROAD"];
+
+/// What a client does next.
+#[derive(Clone, Debug)]
+enum Step {
+    /// Reads so many events, or fewer when it is up to date.
+    Read(usize),
+    /// Reads nothing while the publisher goes on.
+    Stall,
+    /// The connection breaks; it comes back from where it was.
+    Drop,
+    /// Wants other symbols, by the bits of this number; of all symbols when it is zero.
+    Change(u8),
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        4 => (1..80_usize).prop_map(Step::Read),
+        2 => Just(Step::Stall),
+        2 => Just(Step::Drop),
+        2 => (0..64_u8).prop_map(Step::Change),
+    ];
+    proptest::collection::vec(step, 4..24)
+}
+
+struct Client<'a> {
+    server: &'a Server,
+    events: Events,
+    wanted: Option<BTreeSet<String>>,
+    /// Symbols of which it has a price that is good at its position.
+    held: BTreeSet<String>,
+    prices: HashMap<String, f64>,
+    id: String,
+    offset: u64,
+}
+
+impl<'a> Client<'a> {
+    async fn new(server: &'a Server) -> Self {
+        let events = server.stream("/api/ticker/events", &[]).await;
+        let mut client = Self {
+            server,
+            events,
+            wanted: None,
+            held: BTreeSet::new(),
+            prices: HashMap::new(),
+            id: String::new(),
+            offset: 0,
+        };
+        client.opened(0).await.unwrap();
+        client
+    }
+
+    /// Connects again at its position, with what it lacks as `added`.
+    async fn connect(&mut self) -> Result<(), TestCaseError> {
+        let all = || {
+            self.server
+                .state
+                .ticker
+                .first_prices()
+                .listings
+                .into_iter()
+                .map(|listing| listing.symbol)
+                .collect()
+        };
+        let wanted: BTreeSet<String> = self.wanted.clone().unwrap_or_else(all);
+        self.held.retain(|symbol| wanted.contains(symbol));
+        self.prices.retain(|symbol, _| wanted.contains(symbol));
+        let added: Vec<&str> = wanted.difference(&self.held).map(String::as_str).collect();
+        let symbols = match &self.wanted {
+            Some(wanted) => format!(
+                "&symbols={}",
+                wanted.iter().cloned().collect::<Vec<_>>().join(",")
+            ),
+            None => String::new(),
+        };
+        let path = format!(
+            "/api/ticker/events?added={}{symbols}&last_event_id={}",
+            added.join(","),
+            self.id
+        );
+        let lacking = added.len();
+        self.events = self.server.stream(&path, &[]).await;
+        self.opened(lacking).await
+    }
+
+    /// Takes what a stream begins with: the greeting, the state, and as many events as were announced.
+    async fn opened(&mut self, lacking: usize) -> Result<(), TestCaseError> {
+        let hello = self.events.expect("hello").await;
+        let recovered = hello.data["recovered"] == true;
+        if recovered {
+            prop_assert_eq!(hello.id.as_deref(), Some(self.id.as_str()));
+        }
+        if !recovered || lacking > 0 {
+            let snapshot = self.events.expect("snapshot").await;
+            let quotes = snapshot.data["quotes"].as_array().unwrap();
+            if recovered {
+                prop_assert_eq!(quotes.len(), lacking);
+            } else {
+                self.prices.clear();
+                self.held.clear();
+            }
+            for quote in quotes {
+                let (symbol, price) = quoted(quote);
+                self.held.insert(symbol.clone());
+                self.prices.insert(symbol, price);
+            }
+            self.offset = snapshot.offset();
+            self.id = snapshot.id.unwrap();
+        }
+        for _ in 0..hello.data["replayed"].as_u64().unwrap() {
+            let event = self.events.expect("price").await;
+            self.take(event)?;
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, event: Event) -> Result<(), TestCaseError> {
+        prop_assert!(
+            event.offset() > self.offset || event.name == "heartbeat",
+            "{} after {}",
+            event.offset(),
+            self.offset
+        );
+        prop_assert!(event.offset() >= self.offset);
+        self.offset = event.offset();
+        self.id = event.id.clone().unwrap();
+        if event.name == "price" {
+            let (symbol, price) = quoted(&event.data);
+            prop_assert!(self.held.contains(&symbol), "{symbol} was not asked for");
+            self.prices.insert(symbol, price);
+        }
+        Ok(())
+    }
+
+    /// Whether everything that is published by now, and wanted, was taken.
+    fn is_up_to_date(&self) -> bool {
+        let first = self.server.state.ticker.first_prices();
+        let newest = first
+            .quotes
+            .into_iter()
+            .filter(|quote| self.held.contains(&quote.symbol));
+        newest
+            .map(|quote| (quote.symbol, quote.price))
+            .all(|(symbol, price)| self.prices.get(&symbol) == Some(&price))
+    }
+
+    async fn run(&mut self, step: Step) -> Result<(), TestCaseError> {
+        match step {
+            Step::Read(most) => {
+                for _ in 0..most {
+                    if self.is_up_to_date() {
+                        break;
+                    }
+                    let event = self.events.next().await.expect("the stream goes on");
+                    self.take(event)?;
+                }
+                Ok(())
+            }
+            Step::Stall => {
+                let from = self.server.state.ticker.first_prices().position.offset;
+                while self.server.state.ticker.first_prices().position.offset < from + 1_500 {
+                    tokio::task::yield_now().await;
+                }
+                Ok(())
+            }
+            Step::Drop => self.connect().await,
+            Step::Change(bits) => {
+                let picked = SYMBOLS
+                    .iter()
+                    .enumerate()
+                    .filter(|(bit, _)| bits & (1 << bit) != 0);
+                let picked: BTreeSet<String> =
+                    picked.map(|(_, symbol)| symbol.to_string()).collect();
+                self.wanted = (!picked.is_empty()).then_some(picked);
+                self.connect().await
+            }
+        }
+    }
+}
+
+fn quoted(quote: &Value) -> (String, f64) {
+    (
+        quote["symbol"].as_str().unwrap().to_owned(),
+        quote["price"].as_f64().unwrap(),
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_client_of_a_running_publisher_ends_with_an_old_price(steps in steps(), history in 50..3_000_u32) {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        runtime.block_on(async {
+            let server = Arc::new(Server::with(|settings| settings.history = history).await);
+            let enough = Arc::new(AtomicBool::new(false));
+            let publisher = tokio::spawn({
+                let (server, enough) = (server.clone(), enough.clone());
+                async move {
+                    while !enough.load(Ordering::Relaxed) {
+                        server.step(2);
+                        tokio::task::yield_now().await;
+                    }
+                }
+            });
+            let mut client = Client::new(&server).await;
+            let mut run = Ok(());
+            for step in steps {
+                run = client.run(step).await;
+                if run.is_err() {
+                    break;
+                }
+            }
+            // Always, or the publisher would go on for ever.
+            enough.store(true, Ordering::Relaxed);
+            publisher.await.unwrap();
+            run?;
+            while !client.is_up_to_date() {
+                let event = client.events.next().await.expect("the stream goes on");
+                client.take(event)?;
+            }
+            Ok::<(), TestCaseError>(())
+        })?;
+    }
+}

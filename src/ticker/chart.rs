@@ -1,0 +1,96 @@
+//! Sparklines and the large chart, as SVG.
+
+use leptos::prelude::*;
+
+use super::{
+    message::Listing,
+    prices::{Prices, Shown},
+    table::{direction, print},
+    trail::Trail,
+};
+
+/// The last minutes of a row. Decoration for the eye: its numbers stand beside it.
+#[component]
+pub fn Sparkline(trail: RwSignal<Trail>) -> impl IntoView {
+    view! {
+        <svg class="spark" viewBox="-1 -1 82 22" preserveAspectRatio="none" aria-hidden="true" data-test="spark">
+            <path d=move || trail.with(|trail| trail.path(80.0, 20.0)) vector-effect="non-scaling-stroke"/>
+        </svg>
+    }
+}
+
+/// The chart of one symbol.
+#[component]
+pub fn Chart(#[prop(into)] listing: Signal<Option<Listing>>, prices: Prices) -> impl IntoView {
+    move || {
+        listing
+            .get()
+            .map(|listing| view! { <ChartOf shown=prices.of(&listing.symbol) listing/> })
+    }
+}
+
+#[component]
+fn ChartOf(shown: Shown, listing: Listing) -> impl IntoView {
+    let decimals = usize::from(listing.decimals);
+    let Shown { row, trail } = shown;
+    let price = move || {
+        let price = row.with(|row| row.quote.as_ref().map(|quote| quote.price));
+        price.map(|price| print(price, decimals, false))
+    };
+    let change = move || {
+        row.with(|row| {
+            row.quote.as_ref().map(|quote| {
+                let change = print(quote.change, decimals, true);
+                format!("{change} ({} %)", print(quote.change_percent, 2, true))
+            })
+        })
+    };
+    let direction = move || {
+        row.with(|row| {
+            row.quote
+                .as_ref()
+                .map_or("", |quote| direction(quote.change))
+        })
+    };
+    let low = move || {
+        trail
+            .with(Trail::range)
+            .map(|(low, _)| print(low, decimals, false))
+    };
+    let high = move || {
+        trail
+            .with(Trail::range)
+            .map(|(_, high)| print(high, decimals, false))
+    };
+    let minutes = move || {
+        let (from, to) = trail.with(Trail::span);
+        match (to - from) / 60_000 {
+            0 => "less than a minute".to_owned(),
+            1 => "the last minute".to_owned(),
+            minutes => format!("the last {minutes} minutes"),
+        }
+    };
+    let label = move || {
+        let (low, high) = (low().unwrap_or_default(), high().unwrap_or_default());
+        format!("Price over {}: between {low} and {high}", minutes())
+    };
+    view! {
+        <figure class="chart" data-test="chart" data-symbol=listing.symbol.clone() data-direction=direction>
+            <figcaption>
+                <strong class="chart-symbol">{listing.symbol.clone()}</strong>
+                <span class="quiet">{listing.name.clone()}</span>
+                <span class="chart-price" data-test="chart-price">{price}</span>
+                <span class="change">{change}</span>
+            </figcaption>
+            <div class="chart-plot">
+                <svg viewBox="-4 -4 808 208" preserveAspectRatio="none" role="img" aria-label=label>
+                    <path class="grid" d="M0 0H800M0 100H800M0 200H800" vector-effect="non-scaling-stroke"/>
+                    <path class="line" data-test="chart-line" d=move || trail.with(|trail| trail.path(800.0, 200.0)) vector-effect="non-scaling-stroke"/>
+                </svg>
+                <span class="chart-high">{high}</span>
+                <span class="chart-low">{low}</span>
+            </div>
+            <p class="quiet chart-span">{minutes}</p>
+        </figure>
+    }
+}

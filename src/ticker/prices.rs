@@ -1,0 +1,173 @@
+//! The prices of the page: a signal a symbol, written at most once an animation frame, however many events come.
+
+use std::collections::{HashMap, HashSet};
+
+use leptos::prelude::*;
+
+use super::{
+    message::{FirstPrices, Quote},
+    trail::Trail,
+};
+
+/// Charts are drawn, and rows are put in order, this often at most (milliseconds): nobody reads faster.
+const DRAWN_EVERY_MS: f64 = 1_000.0;
+
+/// A row: its price, and how the last change looks.
+#[derive(Clone, Default, PartialEq)]
+pub struct Row {
+    pub quote: Option<Quote>,
+    /// A class that restarts its animation: two names for each direction, taken in turn.
+    pub flash: &'static str,
+}
+
+/// What a symbol shows.
+#[derive(Clone, Copy)]
+pub struct Shown {
+    pub row: RwSignal<Row>,
+    pub trail: RwSignal<Trail>,
+}
+
+/// All prices. Copied into components.
+#[derive(Clone, Copy)]
+pub struct Prices {
+    shown: StoredValue<HashMap<String, Shown>>,
+    news: StoredValue<News>,
+    /// Counts the drawings: what depends on all prices follows it.
+    pub round: RwSignal<u32>,
+    /// Events so far.
+    pub count: RwSignal<u64>,
+}
+
+/// What came since the last frame: the newest price of each symbol, so that a hidden tab, which has no frames, gathers no
+/// more than that.
+#[derive(Default)]
+struct News {
+    quotes: HashMap<String, Quote>,
+    trails: HashMap<String, Trail>,
+    /// Symbols whose trail changed since it was drawn.
+    moved: HashSet<String>,
+    count: u64,
+    frame_asked: bool,
+    drawn_at: f64,
+}
+
+impl Prices {
+    pub fn new(first: Option<&FirstPrices>) -> Self {
+        let this = Self {
+            shown: StoredValue::new(HashMap::new()),
+            news: StoredValue::new(News::default()),
+            round: RwSignal::new(0),
+            count: RwSignal::new(0),
+        };
+        let Some(first) = first else { return this };
+        for (listing, trail) in first.listings.iter().zip(&first.trails) {
+            let shown = this.of(&listing.symbol);
+            shown.trail.set(trail.clone());
+            this.news.update_value(|news| {
+                news.trails.insert(listing.symbol.clone(), trail.clone());
+            });
+        }
+        for quote in &first.quotes {
+            this.of(&quote.symbol).row.set(Row {
+                quote: Some(quote.clone()),
+                flash: "",
+            });
+        }
+        this
+    }
+
+    /// What a symbol shows, made when it is first asked for.
+    pub fn of(self, symbol: &str) -> Shown {
+        if let Some(shown) = self.shown.with_value(|shown| shown.get(symbol).copied()) {
+            return shown;
+        }
+        let made = Shown {
+            row: RwSignal::new(Row::default()),
+            trail: RwSignal::new(Trail::default()),
+        };
+        self.shown.update_value(|shown| {
+            shown.insert(symbol.to_owned(), made);
+        });
+        made
+    }
+
+    /// Begins to count anew: what follows is another history.
+    pub fn restart_count(self) {
+        self.news.update_value(|news| news.count = 0);
+    }
+
+    /// A price changed.
+    pub fn event(self, quote: Quote) {
+        self.news.update_value(|news| news.count += 1);
+        self.take(quote);
+    }
+
+    /// A price, by an event or with a snapshot.
+    pub fn take(self, quote: Quote) {
+        let ask = self.news.try_update_value(|news| {
+            let trail = news.trails.entry(quote.symbol.clone()).or_default();
+            if trail.push(quote.at, quote.price) {
+                news.moved.insert(quote.symbol.clone());
+            }
+            news.quotes.insert(quote.symbol.clone(), quote);
+            !std::mem::replace(&mut news.frame_asked, true)
+        });
+        if ask == Some(true) {
+            request_animation_frame(move || self.write());
+        }
+    }
+
+    /// Writes what came since the last frame. The page may be gone by now.
+    fn write(self) {
+        let now = js_sys::Date::now();
+        let taken = self.news.try_update_value(|news| {
+            news.frame_asked = false;
+            let draw = now - news.drawn_at >= DRAWN_EVERY_MS;
+            let mut trails = vec![];
+            if draw {
+                news.drawn_at = now;
+                for symbol in news.moved.drain() {
+                    trails.extend(
+                        news.trails
+                            .get(&symbol)
+                            .cloned()
+                            .map(|trail| (symbol, trail)),
+                    );
+                }
+            }
+            (std::mem::take(&mut news.quotes), trails, draw, news.count)
+        });
+        let Some((quotes, trails, draw, count)) = taken else {
+            return;
+        };
+        for quote in quotes.into_values() {
+            self.of(&quote.symbol.clone())
+                .row
+                .update(|row| row.show(quote));
+        }
+        for (symbol, trail) in trails {
+            self.of(&symbol).trail.set(trail);
+        }
+        self.count.set(count);
+        if draw {
+            self.round.update(|round| *round = round.wrapping_add(1));
+        }
+    }
+}
+
+impl Row {
+    fn show(&mut self, quote: Quote) {
+        let before = self
+            .quote
+            .as_ref()
+            .map_or(quote.price, |before| before.price);
+        self.flash = match (quote.price.total_cmp(&before), self.flash) {
+            (std::cmp::Ordering::Greater, "up") => "up again",
+            (std::cmp::Ordering::Greater, _) => "up",
+            (std::cmp::Ordering::Less, "down") => "down again",
+            (std::cmp::Ordering::Less, _) => "down",
+            (std::cmp::Ordering::Equal, flash) => flash,
+        };
+        self.quote = Some(quote);
+    }
+}
