@@ -10,7 +10,9 @@ use wirewise::{
         ChatCommand, ChatEvent, ChatMessage, ChatSocket, ChatWelcome, Joined, ReadMark,
     },
     collab::message::{BoardCommand, BoardEvent, BoardSocket, BoardWelcome, Peer},
-    progress::message::{JobEvent, JobEvents, JobStatus, Progress},
+    progress::message::{
+        JobEvent, JobEvents, JobStatus, Progress, RaceEvent, RaceEvents, RaceSocket,
+    },
     realtime::{
         contract::{SocketContract, StreamContract},
         message::{
@@ -268,6 +270,25 @@ fn progress() {
     assert_eq!(
         serde_json::to_value(all).unwrap(),
         json!(["queued", "running", "done", "failed", "cancelled"])
+    );
+}
+
+#[test]
+fn race() {
+    let payload = RaceEvent::Payload {
+        data: "0000000000000000".into(),
+    };
+    let tags = golden([(payload, json!({"type":"payload","data":"0000000000000000"}))]);
+    assert_eq!(tags, RaceEvents::EVENTS);
+    assert_eq!(tags, RaceSocket::EVENTS);
+    let lane = id();
+    assert_eq!(
+        RaceEvents { lane }.url(),
+        RaceEvents::ROUTE.replace("{lane}", ID)
+    );
+    assert_eq!(
+        RaceSocket { lane }.url(),
+        RaceSocket::ROUTE.replace("{lane}", ID)
     );
 }
 
