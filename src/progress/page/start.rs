@@ -161,10 +161,10 @@ impl Refusals {
             };
             ours.then_some(error)
         });
-        let refusal = Memo::new(move |_| match action.value().get() {
-            Some(Err(error)) => Some(error),
-            Some(Ok(_)) => None,
-            None => before.get(),
+        let refusal = Memo::new(move |_| match action.version().get() {
+            // Until it is used, an action holds whatever error the address names, of the other form too.
+            0 => before.get(),
+            _ => action.value().get().and_then(Result::err),
         });
         Self {
             action,
