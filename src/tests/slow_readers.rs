@@ -162,7 +162,10 @@ async fn resumable(server: &Process) -> String {
             .unwrap()
             .unwrap();
         text.push_str(std::str::from_utf8(&chunk).unwrap());
-        if let Some(id) = text.lines().find_map(|line| line.strip_prefix("id: ")) {
+        let mut lines = text
+            .split_inclusive('\n')
+            .filter(|line| line.ends_with('\n'));
+        if let Some(id) = lines.find_map(|line| line.trim_end().strip_prefix("id: ")) {
             let (epoch, offset) = id.split_once('-').unwrap();
             return format!(
                 "{epoch}-{}",

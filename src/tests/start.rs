@@ -91,7 +91,7 @@ fn a_bad_setting_is_said() {
         (["--log-format", "xml"], ["--log-format", "text, json"]),
         (["--feed", "magic"], ["--feed", "simulated"]),
         (["--feed", "replay:nowhere.csv"], ["nowhere.csv", "--feed"]),
-        (["--speed", "-1"], ["--speed", "from 0.001"]),
+        (["--speed", "0"], ["--speed", "from 0.001"]),
         (["--products", "BTC"], ["--products", "BTC-USD"]),
     ] {
         let words = refusal(folder().path(), &flags);

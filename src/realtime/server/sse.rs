@@ -222,7 +222,7 @@ impl<K: Clone + Eq + Hash + Send + Sync + 'static> Live<K> {
         }
     }
 
-    fn beat(&self) -> Bytes {
+    fn beat(&mut self) -> Bytes {
         let connections = self.connections.load(std::sync::atomic::Ordering::Relaxed);
         frame(
             Some(&self.reader.position()),
@@ -233,7 +233,7 @@ impl<K: Clone + Eq + Hash + Send + Sync + 'static> Live<K> {
         )
     }
 
-    fn farewell(&self, pending: Pending) -> Bytes {
+    fn farewell(&mut self, pending: Pending) -> Bytes {
         let mut bytes = BytesMut::new();
         if let Pending::Events(events) = pending {
             bytes.put_slice(&events);

@@ -355,10 +355,12 @@ impl<K: Clone + Eq + Hash + Send + Sync + 'static> Reader<K> {
         let _ = self.woken.changed().await;
     }
 
-    /// The position a heartbeat carries: the head when nothing this client wants is pending, so that a quiet or filtered
-    /// stream keeps its place; else the last one written, since the id a client holds covers everything before it.
-    pub fn position(&self) -> Position {
-        let history = self.topic.history();
+    /// The position a heartbeat carries, which is written with this: the head when nothing this client wants is pending, so
+    /// that a quiet or filtered stream keeps its place; else the last one written, since the id a client holds covers
+    /// everything before it.
+    pub fn position(&mut self) -> Position {
+        let topic = self.topic.clone();
+        let history = topic.history();
         // What was missed and is not in the ring any more: its newest is pending, or what came after it.
         let pending = match self.topic.0.delivery {
             Delivery::LatestPerKey => history
@@ -370,11 +372,15 @@ impl<K: Clone + Eq + Hash + Send + Sync + 'static> Reader<K> {
                     || history.after(self.cursor).any(|entry| self.wants(entry))
             }
         };
-        let offset = if pending { self.written } else { history.head };
-        Position::new(self.topic.0.epoch.clone(), offset)
+        if !pending {
+            // Kept, or the next one would go back behind it as soon as something is pending.
+            self.cursor = history.head;
+            self.written = history.head;
+        }
+        self.written()
     }
 
-    /// Where the reader began, before anything was taken; afterwards the last position handed out.
+    /// Where the reader began, before anything was handed out; afterwards the last position that was.
     pub fn written(&self) -> Position {
         Position::new(self.topic.0.epoch.clone(), self.written)
     }
