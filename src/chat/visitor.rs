@@ -6,8 +6,10 @@
 use std::{
     collections::{HashMap, VecDeque, hash_map::Entry},
     sync::Arc,
+    time::Duration,
 };
 
+use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::{
@@ -32,6 +34,8 @@ use crate::{
 
 /// Rooms one socket may be in.
 const ROOMS_A_SOCKET: usize = 128;
+/// How long a large answer waits for room in the queue.
+const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 /// When a command that the storage refused may be tried again, in milliseconds.
 const STORAGE_RETRY_MS: u64 = 1_000;
 
@@ -67,6 +71,7 @@ impl Visitor {
     }
 
     async fn join(&mut self, name: String, after: Option<Position>) -> Result<(), SocketError> {
+        self.room_in_queue().await;
         let first_time = !self.joined.contains_key(&name);
         if first_time && self.joined.len() >= ROOMS_A_SOCKET {
             let message = format!("At most {ROOMS_A_SOCKET} rooms a socket. Leave one first.");
@@ -151,6 +156,7 @@ impl Visitor {
             let message = format!("\"limit\" is a number from 1 to {HISTORY_LIMIT}.");
             return Err(SocketError::new(ErrorCode::InvalidField, message));
         }
+        self.room_in_queue().await;
         let page = hall.log().before(before, limit).await.map_err(away)?;
         self.queue.push_json(&ChatEvent::History {
             room,
@@ -158,6 +164,12 @@ impl Visitor {
             more: page.more,
         });
         Ok(())
+    }
+
+    /// Waits until the large answers before have left: whoever joins many rooms or scrolls far on a slow line gets all of
+    /// them. Whoever does not read at all is too slow in the end.
+    async fn room_in_queue(&self) {
+        let _ = timeout(ANSWER_WITHIN, self.queue.has_room()).await;
     }
 
     async fn obey(&mut self, command: ChatCommand) -> Result<(), SocketError> {

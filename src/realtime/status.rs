@@ -122,7 +122,7 @@ pub enum Action {
     /// Load the page anew, unless that was just done.
     Reload,
     /// Make the browser drop the connections that it keeps for later requests. After a silent death they are dead too, and
-    /// the next attempts would go out on them one by one, each in vain for [`ATTEMPT_MS`]. (A socket never reuses one.)
+    /// the next attempts would go out on them one by one, each in vain for `ATTEMPT_MS`. (A socket never reuses one.)
     DropKept,
 }
 

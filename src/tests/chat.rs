@@ -452,6 +452,16 @@ async fn long_messages_make_short_pages() {
     for offset in 81 - replayed..=80 {
         assert_eq!(newcomer.next_of("message").await["offset"], offset);
     }
+    // Ten pages of a quarter of a megabyte each, asked for at once, are answered as they are read.
+    for _ in 0..10 {
+        newcomer
+            .send(&json!({"type":"history","room":"lobby","before":81,"limit":200}))
+            .await;
+    }
+    for _ in 0..10 {
+        let page = newcomer.next_of("history").await;
+        assert_eq!(page["messages"][0]["offset"], 80);
+    }
     let mut before = 81;
     while before > 1 {
         newcomer

@@ -303,7 +303,7 @@ async fn a_backup_is_taken_while_the_server_runs_and_restored_under_a_new_epoch(
     let mut socket = server.chat(&guest).await;
     let epoch = join(&mut socket, "lobby", None).await["epoch"].clone();
     say(&mut socket, "lobby", "in the backup").await;
-    assert_eq!(run(&["backup", "copy"]).0, true);
+    assert!(run(&["backup", "copy"]).0);
     say(&mut socket, "lobby", "after the backup").await;
     for (arguments, needle) in [
         (["backup", "copy"], "overwrites nothing"),

@@ -226,10 +226,6 @@ fn page(
     let mut rows = select.query(params)?;
     let (mut page, mut bytes) = (Page::default(), 0);
     while let Some(row) = rows.next()? {
-        if page.events.len() == limit || bytes >= READ_BYTES {
-            page.more = true;
-            break;
-        }
         let event = Event {
             offset: offset_of(row.get(0)?),
             id: Uuid::from_bytes(row.get(1)?),
@@ -237,6 +233,11 @@ fn page(
             bytes: row.get::<_, Vec<u8>>(3)?.into(),
         };
         bytes += event.bytes.len();
+        let full = page.events.len() == limit || bytes > READ_BYTES;
+        if full && !page.events.is_empty() {
+            page.more = true;
+            break;
+        }
         page.events.push(event);
     }
     Ok(page)
