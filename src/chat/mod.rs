@@ -5,12 +5,15 @@
 //! who comes back gets what was missed. (Rooms live in memory for now: a restart empties them, and members are told so by
 //! a new epoch.)
 
+pub mod links;
+pub mod log;
 pub mod message;
 pub mod page;
 #[cfg(feature = "ssr")]
 pub mod room;
 #[cfg(feature = "ssr")]
 pub mod server;
+pub mod state;
 
 /// Longest text in characters.
 pub const TEXT_LENGTH: usize = 4_000;

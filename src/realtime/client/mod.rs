@@ -8,8 +8,9 @@ pub mod outbox;
 pub mod probe;
 pub mod socket;
 pub mod status_line;
+pub mod storage;
 
 pub use connection::Connection;
 pub use event_source::{StreamEvent, use_event_source};
-pub use socket::{Socket, SocketEvent, use_socket};
+pub use socket::{Socket, SocketEvent, SocketOptions, use_socket, use_socket_with};
 pub use status_line::StatusLine;
