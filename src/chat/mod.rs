@@ -1,5 +1,5 @@
-//! The chat: `page.rs` puts a message into its outbox, a socket carries it to `server.rs`, `room.rs` gives it the next
-//! offset of its room, and every member's socket carries it back.
+//! The chat: `page/` puts a message into its outbox, a socket carries it to `server.rs`, `room.rs` gives it the next
+//! offset of its room, and every member's socket carries it back to `state.rs` and `log.rs`, what the browser knows.
 //!
 //! A durable, ordered log: an acknowledged message stands in the room once, in the same order for everybody, and a member
 //! who comes back gets what was missed. (Rooms live in memory for now: a restart empties them, and members are told so by

@@ -79,6 +79,8 @@ enum Entry {
     #[default]
     Outside,
     Asked,
+    /// Not let in for now.
+    Refused,
     Inside,
 }
 
@@ -206,22 +208,43 @@ impl ChatState {
         }
     }
 
-    /// Something else than a message was refused. Says whether the room is to be joined again, after a while.
+    /// Something was refused that does not wait in the outbox. Says whether it is worth another try after a while; that is
+    /// [`ChatState::go_on`].
     pub fn refused(&mut self, error: &SocketError) -> bool {
         let Some(room) = error.room.as_deref().and_then(|room| self.room_mut(room)) else {
             return false;
         };
+        if error.code == ErrorCode::NotJoined {
+            room.entry = Entry::Refused;
+            return true;
+        }
+        if error.code.may_be_retried() {
+            if room.entry == Entry::Asked {
+                room.entry = Entry::Refused;
+            }
+            return true;
+        }
         room.history_asked = false;
-        let again = match error.code {
-            ErrorCode::NotJoined => true,
-            code => code.may_be_retried() && room.entry == Entry::Asked,
-        };
-        if again {
-            room.entry = Entry::Outside;
-        } else if !error.code.may_be_retried() {
+        // A message has its own line to say so.
+        if error.re.is_none() {
             room.refusal = Some(error.message.clone());
         }
-        again
+        false
+    }
+
+    /// The wait after a refusal is over. What it was about is not known, so all of it may be asked for and told again.
+    pub fn go_on(&mut self, name: &str) {
+        let me = self.me;
+        let Some(room) = self.room_mut(name) else {
+            return;
+        };
+        if room.entry == Entry::Refused {
+            room.entry = Entry::Outside;
+        }
+        room.history_asked = false;
+        if let Some(me) = me {
+            room.marks.remove(&me);
+        }
     }
 
     /// Ends what expired by `now`.
@@ -302,7 +325,6 @@ impl RoomState {
             self.marks.clear();
             self.news.clear();
             self.seeking = None;
-            self.seen_upto = 0;
         }
         // One's own is what the server has, if it has one: should it have missed the last, it is told again.
         if let Some(me) = me {
@@ -371,10 +393,10 @@ impl RoomState {
 
     /// The reader left the end of the log, or came back to it.
     pub fn scrolled_up(&mut self, scrolled_up: bool) {
-        self.log.scrolled_up(scrolled_up);
-        if !scrolled_up {
+        if scrolled_up && !self.log.is_scrolled_up() {
             self.seen_upto = self.log.last_offset().unwrap_or(0);
         }
+        self.log.scrolled_up(scrolled_up);
     }
 
     /// How many messages came since the reader left the end.
@@ -412,6 +434,8 @@ impl RoomState {
             return Sought::Gone;
         };
         self.seeking = Some(offset);
+        // What is found on the way is not forgotten again for what comes meanwhile.
+        self.scrolled_up(true);
         self.ask_history(first, SEEK_PAGE)
             .map_or(Sought::Coming, Sought::Ask)
     }

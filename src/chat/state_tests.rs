@@ -147,20 +147,50 @@ fn another_epoch_empties_the_room_and_fills_it_again() {
 }
 
 #[test]
-fn a_join_that_was_refused_for_the_rate_is_made_again() {
+fn a_join_that_was_refused_for_the_rate_is_made_again_after_the_wait() {
     let mut state = ChatState::new(None, LOBBY, None);
     state.connected(me());
     assert_eq!(state.joins_due(LOBBY).len(), 3);
     let refusal = |code| SocketError::new(code, "no").in_room("rust");
     assert!(state.refused(&refusal(ErrorCode::RateLimited)));
+    assert!(state.joins_due(LOBBY).is_empty(), "not before");
+    state.go_on("rust");
     assert_eq!(state.joins_due(LOBBY).len(), 1);
     assert!(!state.refused(&refusal(ErrorCode::TooManyRooms)));
+    state.go_on("rust");
     assert!(state.joins_due(LOBBY).is_empty());
     assert_eq!(state.room("rust").unwrap().refusal.as_deref(), Some("no"));
     assert!(
         state.refused(&refusal(ErrorCode::NotJoined)),
         "the server put us out"
     );
+    state.go_on("rust");
+    assert_eq!(state.joins_due(LOBBY).len(), 1);
+}
+
+#[test]
+fn what_was_refused_for_the_rate_is_asked_for_and_told_again_after_the_wait() {
+    let mut state = in_lobby(3);
+    assert!(state.read_due(LOBBY).is_some());
+    assert!(room(&mut state).history_due().is_some());
+    let refusal = SocketError::new(ErrorCode::RateLimited, "no").in_room(LOBBY);
+    assert!(state.refused(&refusal));
+    assert_eq!(room(&mut state).history_due(), None);
+    assert_eq!(state.read_due(LOBBY), None);
+    state.go_on(LOBBY);
+    assert!(room(&mut state).history_due().is_some());
+    assert!(state.read_due(LOBBY).is_some());
+    assert_eq!(lobby(&state).refusal, None, "nothing to tell the person");
+}
+
+#[test]
+fn a_refused_message_has_its_own_line_and_the_room_says_nothing() {
+    let mut state = in_lobby(0);
+    let refusal = SocketError::new(ErrorCode::InvalidField, "no").in_room(LOBBY);
+    assert!(!state.refused(&refusal.clone().about("an id")));
+    assert_eq!(lobby(&state).refusal, None);
+    assert!(!state.refused(&refusal));
+    assert_eq!(lobby(&state).refusal.as_deref(), Some("no"));
 }
 
 #[test]
@@ -409,7 +439,6 @@ fn a_message_further_up_is_looked_for_page_by_page() {
 #[test]
 fn what_comes_while_the_reader_is_further_up_is_counted() {
     let mut state = in_lobby(10);
-    room(&mut state).scrolled_up(false);
     room(&mut state).scrolled_up(true);
     state.take(message(11, 2), 0.0);
     state.take(message(12, 1), 0.0);

@@ -5,7 +5,11 @@ use std::time::Duration;
 use leptos::{prelude::*, task::spawn_local};
 use uuid::Uuid;
 
-use super::{restart_with_a_new_name, scroll::Scroller, time::Calendar};
+use super::{
+    restart_with_a_new_name,
+    scroll::{Place, Scroller},
+    time::Calendar,
+};
 use crate::{
     app::Visitor,
     chat::{
@@ -17,7 +21,7 @@ use crate::{
     first_state::first_state,
     realtime::{
         client::{Socket, SocketEvent, SocketOptions, storage, use_socket_with},
-        message::SocketError,
+        message::{ErrorCode, SocketError},
     },
     session::User,
 };
@@ -34,8 +38,8 @@ const READ_AFTER: Duration = Duration::from_millis(300);
 const ANNOUNCE_AFTER: Duration = Duration::from_secs(1);
 /// More news than this are announced as a number.
 const MOST_ANNOUNCED: usize = 3;
-/// Until a room that was refused is joined again, where the server does not say.
-const JOIN_AGAIN_MS: u64 = 1_000;
+/// Until what was refused for now is tried again, where the server does not say, in milliseconds.
+const AGAIN_AFTER_MS: u64 = 1_000;
 /// In a hidden tab no animation frame comes; its title still counts.
 const HIDDEN_FRAME: Duration = Duration::from_millis(200);
 
@@ -61,7 +65,8 @@ pub struct Chat {
     announcement_asked: StoredValue<bool>,
     /// To bring into the middle as soon as it is shown.
     jump: StoredValue<Option<u64>>,
-    last_top: StoredValue<i32>,
+    /// Where the log stood last.
+    place: StoredValue<Place>,
 }
 
 impl Chat {
@@ -84,7 +89,7 @@ impl Chat {
             read_asked: StoredValue::new(false),
             announcement_asked: StoredValue::new(false),
             jump: StoredValue::new(None),
-            last_top: StoredValue::new(0),
+            place: StoredValue::new(Place::default()),
         };
         let options = SocketOptions {
             keep_outbox_as: Some(OUTBOX),
@@ -193,7 +198,8 @@ impl Chat {
     /// The log of the present room is on the page.
     pub fn mounted(self, scroller: Scroller) {
         self.scroller.set_value(Some(scroller));
-        self.last_top.set_value(0);
+        self.place.set_value(Place::default());
+        scroller.watch_size(move || self.changed());
         // What came while another room was before the eyes is not announced now.
         self.change_room(RoomState::take_news);
         self.to_latest();
@@ -204,27 +210,18 @@ impl Chat {
         let Some(scroller) = self.scroller.try_get_value().flatten() else {
             return;
         };
-        let top = scroller.top();
+        let place = scroller.place();
         let before = self
-            .last_top
-            .try_update_value(|last| std::mem::replace(last, top))
-            .unwrap_or(top);
+            .place
+            .try_update_value(|before| std::mem::replace(before, place));
         self.show_more(scroller);
         let at_end = scroller.is_at_end() && self.shows_the_end();
-        let up = self.state.with_untracked(|state| {
-            let room = self.current.with_untracked(|current| state.room(current));
-            room.is_some_and(|room| room.log.is_scrolled_up())
-        });
-        // Only who moves up leaves the end; it also moves away by itself when something is added below.
-        if at_end == up && (at_end || top < before) {
+        let up = self.change_room(|room| room.log.is_scrolled_up()) == Some(true);
+        let leaves = before.is_some_and(|before| before.left_upwards(place));
+        if at_end == up && (at_end || leaves) {
             self.change_room(|room| room.scrolled_up(!at_end));
             self.changed();
         }
-    }
-
-    /// The log has another height.
-    pub fn resized(self) {
-        self.changed();
     }
 
     /// Shows what changed with the next frame: a thousand messages at once are one change.
@@ -279,7 +276,10 @@ impl Chat {
         match event {
             SocketEvent::Welcome { welcome, .. } => {
                 self.change(|state| state.connected(welcome.user.id));
-                visitor.set(Some(welcome.user));
+                // Only a change is one: the name may be under somebody's fingers.
+                if visitor.with_untracked(|known| known.as_ref() != Some(&welcome.user)) {
+                    visitor.set(Some(welcome.user));
+                }
                 self.join();
             }
             SocketEvent::Event(event) => self.take(event),
@@ -332,12 +332,20 @@ impl Chat {
     }
 
     fn refused(self, error: &SocketError) {
-        if self.change(|state| state.refused(error)) == Some(true) {
-            if let Some(room) = &error.room {
-                self.not_ready(room);
+        let again = self.change(|state| state.refused(error)) == Some(true);
+        if let (true, Some(room)) = (again, error.room.clone()) {
+            if error.code == ErrorCode::NotJoined {
+                self.not_ready(&room);
             }
-            let wait = Duration::from_millis(error.retry_after_ms.unwrap_or(JOIN_AGAIN_MS));
-            set_timeout(move || self.join(), wait);
+            let wait = error.retry_after_ms.unwrap_or(AGAIN_AFTER_MS);
+            let go_on = move || {
+                if self.change(|state| state.go_on(&room)).is_some() {
+                    self.join();
+                    self.seek_on();
+                    self.changed();
+                }
+            };
+            set_timeout(go_on, Duration::from_millis(wait));
         }
         self.changed();
     }
@@ -392,12 +400,14 @@ impl Chat {
             let jump = self.jump.try_get_value().flatten();
             if jump.is_some_and(|offset| scroller.center(offset)) {
                 self.jump.set_value(None);
+                scroller.focus();
                 self.scrolled();
             } else if follows {
                 scroller.to_end();
             } else if let Some(anchor) = anchor {
                 scroller.restore(&anchor);
             }
+            self.place.set_value(scroller.place());
             self.show_more(scroller);
             self.read_soon();
         });
@@ -500,11 +510,7 @@ impl Chat {
                     self.show();
                 }
             });
-            let resized = window_event_listener(leptos::ev::resize, move |_| self.resized());
-            on_cleanup(move || {
-                looked_at.remove();
-                resized.remove();
-            });
+            on_cleanup(move || looked_at.remove());
         });
     }
 

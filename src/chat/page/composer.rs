@@ -43,7 +43,6 @@ pub fn Composer(chat: Chat) -> impl IntoView {
         chat.current
             .with_untracked(|room| storage::write(&draft_of(room), draft));
         grow(&field);
-        chat.changed();
         if !text.trim().is_empty() {
             chat.typing();
         }

@@ -1,14 +1,22 @@
 //! The rooms, what is unread in them, and the way into another one.
 
+use gloo_net::http::Request;
 use leptos::{
     ev::{KeyboardEvent, SubmitEvent},
     html,
     prelude::*,
+    task::spawn_local,
 };
 use leptos_router::hooks::use_navigate;
 
 use super::chat::Chat;
-use crate::chat::{ROOM_RULE, ROOMS, is_room_name};
+use crate::chat::{
+    ROOM_RULE, ROOMS, is_room_name,
+    message::{ROOMS_ROUTE, RoomSummary},
+};
+
+/// More than a person looks through.
+const MOST_SUGGESTED: usize = 50;
 
 /// The list of rooms.
 #[component]
@@ -18,7 +26,7 @@ pub fn Rooms(chat: Chat) -> impl IntoView {
         <nav class="rooms" aria-label="Rooms">
             <h2>"Rooms"</h2>
             <ul data-test="rooms"><For each=move || names.get() key=Clone::clone let:name><Room chat name/></For></ul>
-            <NewRoom/>
+            <NewRoom chat/>
         </nav>
     }
 }
@@ -80,11 +88,22 @@ fn Room(chat: Chat, name: String) -> impl IntoView {
     }
 }
 
-/// Visiting a valid name makes the room.
+/// Visiting a valid name makes the room. The rooms that others made are suggested.
 #[component]
-fn NewRoom() -> impl IntoView {
+fn NewRoom(chat: Chat) -> impl IntoView {
     let input = NodeRef::<html::Input>::new();
     let refusal = RwSignal::new(None::<&'static str>);
+    let others = RwSignal::new(Vec::<RoomSummary>::new());
+    let suggest = move |_| {
+        spawn_local(async move {
+            // Without suggestions one types the name.
+            let Some(rooms) = rooms_of_others(chat).await else {
+                return;
+            };
+            // `None` when the page is gone.
+            let _ = others.try_set(rooms);
+        })
+    };
     let navigate = use_navigate();
     let submit = move |event: SubmitEvent| {
         event.prevent_default();
@@ -105,12 +124,27 @@ fn NewRoom() -> impl IntoView {
     view! {
         <form class="new-room" on:submit=submit>
             <label class="visually-hidden" for="new-room">"New room"</label>
-            <input id="new-room" node_ref=input placeholder="New room" autocomplete="off" autocapitalize="none" spellcheck="false"
+            <input id="new-room" node_ref=input placeholder="New room" autocomplete="off" autocapitalize="none" spellcheck="false" list="other-rooms" on:focus=suggest
                 aria-describedby="room-refusal" aria-invalid=move || refusal.get().is_some().to_string() data-test="new-room"/>
+            <datalist id="other-rooms">
+                {move || others.get().into_iter().map(|room| view! { <option value=room.room>{format!("{} here", room.members)}</option> }).collect_view()}
+            </datalist>
             <button type="submit" class="small" data-test="open-room">"Open"</button>
             <output id="room-refusal" class="refusal" data-test="room-refusal">{refusal}</output>
         </form>
     }
+}
+
+/// Rooms that are not in the list, the busiest first.
+async fn rooms_of_others(chat: Chat) -> Option<Vec<RoomSummary>> {
+    // Before the answer: the page may be gone by then.
+    let listed = untrack(|| room_names(chat));
+    let response = Request::get(ROOMS_ROUTE).send().await.ok()?;
+    let mut rooms = response.json::<Vec<RoomSummary>>().await.ok()?;
+    rooms.retain(|room| !listed.contains(&room.room));
+    rooms.sort_by_key(|room| std::cmp::Reverse(room.members));
+    rooms.truncate(MOST_SUGGESTED);
+    Some(rooms)
 }
 
 fn room_names(chat: Chat) -> Vec<String> {

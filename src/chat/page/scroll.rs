@@ -3,7 +3,8 @@
 //! By hand and not by the browser's scroll anchoring, which Safari lacks; the style sheet turns that one off.
 
 use leptos::{html, prelude::*};
-use wasm_bindgen::JsCast;
+use send_wrapper::SendWrapper;
+use wasm_bindgen::{JsCast, closure::Closure, prelude::wasm_bindgen};
 use web_sys::{Element, HtmlElement};
 
 /// Closer than this to its end, the log follows new messages, in pixels.
@@ -20,6 +21,23 @@ pub struct Scroller {
 pub struct Anchor {
     offset: String,
     end: f64,
+}
+
+/// Where the log stands, and how large it and its contents are.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Place {
+    top: i32,
+    contents: i32,
+    height: i32,
+}
+
+impl Place {
+    /// The reader moved from here up to `now`. The log also moves by itself, when it or its contents change their size; that
+    /// is no wish to read further up.
+    pub fn left_upwards(self, now: Self) -> bool {
+        let same_size = (now.contents, now.height) == (self.contents, self.height);
+        same_size && now.top < self.top
+    }
 }
 
 impl Scroller {
@@ -88,6 +106,13 @@ impl Scroller {
         true
     }
 
+    /// The keyboard goes on from here.
+    pub fn focus(self) {
+        if let Some(log) = self.log.get_untracked() {
+            let _ = log.focus();
+        }
+    }
+
     pub fn to_end(self) {
         if let Some(log) = self.log.get_untracked() {
             log.set_scroll_top(log.scroll_height());
@@ -114,8 +139,25 @@ impl Scroller {
             .is_some_and(|log| below(&log) <= FOLLOW_WITHIN)
     }
 
-    pub fn top(self) -> i32 {
-        self.log.get_untracked().map_or(0, |log| log.scroll_top())
+    pub fn place(self) -> Place {
+        let place = |log: web_sys::HtmlDivElement| Place {
+            top: log.scroll_top(),
+            contents: log.scroll_height(),
+            height: log.client_height(),
+        };
+        self.log.get_untracked().map(place).unwrap_or_default()
+    }
+
+    /// Calls back whenever the log has another size, until the owner goes: the field below it grows, a phone is turned.
+    pub fn watch_size(self, changed: impl Fn() + 'static) {
+        let Some(log) = self.log.get_untracked() else {
+            return;
+        };
+        let called = Closure::<dyn FnMut()>::new(changed);
+        let observer = ResizeObserver::new(&called);
+        observer.observe(&log);
+        let watch = SendWrapper::new((observer, called));
+        on_cleanup(move || watch.0.disconnect());
     }
 
     /// The end of the log is on the screen: neither scrolled out of the log nor, with the log, out of the window.
@@ -132,6 +174,18 @@ impl Scroller {
             && height
                 .is_some_and(|height| bottom > 0.0 && bottom <= height + f64::from(FOLLOW_WITHIN))
     }
+}
+
+// Declared by hand: the feature of web-sys would have every crate above it built anew.
+#[wasm_bindgen]
+extern "C" {
+    type ResizeObserver;
+    #[wasm_bindgen(constructor)]
+    fn new(changed: &Closure<dyn FnMut()>) -> ResizeObserver;
+    #[wasm_bindgen(method)]
+    fn observe(this: &ResizeObserver, element: &Element);
+    #[wasm_bindgen(method)]
+    fn disconnect(this: &ResizeObserver);
 }
 
 fn below(log: &HtmlElement) -> i32 {

@@ -78,8 +78,8 @@ pub fn Search(chat: Chat) -> impl IntoView {
         }
     };
     view! {
-        <search class="search" on:keydown=on_escape>
-            <form role="search" on:submit=submit>
+        <div class="search" role="search" on:keydown=on_escape>
+            <form on:submit=submit>
                 <label class="visually-hidden" for="search">"Search in this room"</label>
                 <input id="search" type="search" node_ref=field placeholder="Search in this room" autocomplete="off" enterkeyhint="search" data-test="search"/>
                 <button type="submit" class="small" data-test="find">"Find"</button>
@@ -96,7 +96,7 @@ pub fn Search(chat: Chat) -> impl IntoView {
                     }}
                 </section>
             })}
-        </search>
+        </div>
     }
 }
 
