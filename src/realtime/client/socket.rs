@@ -270,7 +270,8 @@ where
         })
     });
     Effect::new(move |restored: Option<()>| {
-        held.track();
+        // Read and not only tracked: a memo that nobody reads follows nothing.
+        let _ = held.get();
         if restored.is_none()
             && let Some(kept) = storage::read(name)
         {
