@@ -1,5 +1,6 @@
-//! The chat: `page.rs` puts a message into its outbox, a socket carries it to `visitor.rs`, `log.rs` stores it at the next
-//! offset of its room, `hall.rs` tells it to every member, and only then its sender gets the acknowledgement.
+//! The chat: `page/` puts a message into its outbox, a socket carries it to `visitor.rs`, `log.rs` stores it at the next
+//! offset of its room, `hall.rs` tells it to every member, and only then its sender gets the acknowledgement. What the
+//! browser knows of it all is `state.rs`, and of one room's messages `transcript.rs`.
 //!
 //! A durable, ordered log: an acknowledged message is on disk, stands in the room exactly once and in the same order for
 //! everybody, across reconnects and restarts. A member who comes back gets what was missed, however much, or is told that
@@ -7,6 +8,7 @@
 
 #[cfg(feature = "ssr")]
 pub mod hall;
+pub mod links;
 #[cfg(feature = "ssr")]
 pub mod log;
 pub mod message;
@@ -17,6 +19,8 @@ pub mod room;
 pub mod rooms;
 #[cfg(feature = "ssr")]
 pub mod server;
+pub mod state;
+pub mod transcript;
 #[cfg(feature = "ssr")]
 pub mod visitor;
 

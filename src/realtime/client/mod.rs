@@ -9,9 +9,10 @@ pub mod probe;
 pub mod shared_stream;
 pub mod socket;
 pub mod status_line;
+pub mod storage;
 
 pub use connection::Connection;
 pub use event_source::{Sharing, StreamEvent, StreamOptions, use_event_source};
 pub use shared_stream::tabs_can_share;
-pub use socket::{Socket, SocketEvent, use_socket};
+pub use socket::{Socket, SocketEvent, SocketOptions, use_socket, use_socket_with};
 pub use status_line::StatusLine;

@@ -1,30 +1,59 @@
 //! What waits to be acknowledged: bounded, ordered, sent again after a reconnect under the same id. Pure.
+//!
+//! A command goes into a *lane*, the name of the order it belongs to (a chat's room). Within a lane nothing overtakes; a lane
+//! that cannot be sent to does not hold up the others.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use uuid::Uuid;
 
 /// Commands that wait at most; a person who typed this much offline is told instead of losing something.
 pub const CAPACITY: usize = 500;
 /// Commands under way at once. More would only be refused for their rate, all of them.
 const WINDOW: usize = 16;
+/// Longest wait that a refusal can ask for, in milliseconds: a mistaken server shall not silence a page for hours.
+const LONGEST_WAIT_MS: f64 = 60_000.0;
 
 /// Commands that need an answer, in the order in which they were given.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Outbox<C> {
     entries: VecDeque<Entry<C>>,
-    /// The connection takes commands. Not from its opening on, but once the page has joined what it sends to.
-    ready: bool,
-    /// Between a refusal and its retry nothing is sent: later ones would overtake the refused one.
-    held_back: bool,
+    /// Lanes that take commands. Not from the connection's opening on, but once the page has joined what it sends to.
+    ready: HashSet<String>,
+    /// Until then nothing is sent (Unix milliseconds).
+    held_until: f64,
+    /// After a refusal for the rate: one command at a time, this many milliseconds apart, until nothing waits. A whole
+    /// window at once would be refused again but for its first.
+    pace_ms: Option<f64>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Entry<C> {
     pub id: Uuid,
+    pub lane: String,
     pub command: C,
+    pub state: EntryState,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EntryState {
+    /// Leaves as soon as it can.
+    Waiting,
     /// Under way on the present connection.
-    pub sent: bool,
+    Sending,
+    /// Refused for good, with the reason. It stays until it is removed, so that nothing vanishes unseen.
+    Failed(String),
+}
+
+/// An entry as it survives a reload.
+#[derive(Serialize, Deserialize)]
+struct Kept<C> {
+    id: Uuid,
+    lane: String,
+    command: C,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    failed: Option<String>,
 }
 
 /// The outbox holds [`CAPACITY`] commands already.
@@ -36,16 +65,17 @@ impl<C> Default for Outbox<C> {
     fn default() -> Self {
         Self {
             entries: VecDeque::new(),
-            ready: false,
-            held_back: false,
+            ready: HashSet::new(),
+            held_until: 0.0,
+            pace_ms: None,
         }
     }
 }
 
 impl<C: Clone> Outbox<C> {
     /// Takes a command. The same id again changes nothing.
-    pub fn push(&mut self, id: Uuid, command: C) -> Result<(), Full> {
-        if self.entries.iter().any(|entry| entry.id == id) {
+    pub fn push(&mut self, id: Uuid, lane: &str, command: C) -> Result<(), Full> {
+        if self.find(id).is_some() {
             return Ok(());
         }
         if self.entries.len() >= CAPACITY {
@@ -53,162 +83,171 @@ impl<C: Clone> Outbox<C> {
         }
         self.entries.push_back(Entry {
             id,
+            lane: lane.to_owned(),
             command,
-            sent: false,
+            state: EntryState::Waiting,
         });
         Ok(())
     }
 
-    /// The connection takes commands now.
-    pub fn ready(&mut self) {
-        self.ready = true;
+    /// The lane takes commands now.
+    pub fn ready(&mut self, lane: &str) {
+        self.ready.insert(lane.to_owned());
+    }
+
+    /// The lane takes no commands until it is [`Outbox::ready`] again; what was under way in it goes again then.
+    pub fn not_ready(&mut self, lane: &str) {
+        self.ready.remove(lane);
+        let lane = |entry: &&mut Entry<C>| entry.lane == lane;
+        self.entries.iter_mut().filter(lane).for_each(Entry::again);
     }
 
     /// The connection is gone: what was under way may or may not have arrived, and goes again.
     pub fn lost(&mut self) {
-        self.ready = false;
-        self.held_back = false;
-        self.entries.iter_mut().for_each(|entry| entry.sent = false);
+        self.ready.clear();
+        self.held_until = 0.0;
+        self.pace_ms = None;
+        self.entries.iter_mut().for_each(Entry::again);
     }
 
-    /// The command arrived. Says whether it was waiting.
-    pub fn acknowledged(&mut self, id: Uuid) -> bool {
-        let before = self.entries.len();
-        self.entries.retain(|entry| entry.id != id);
-        self.entries.len() != before
+    /// Takes the command out, because it arrived or is not wanted any more; gives it back.
+    pub fn remove(&mut self, id: Uuid) -> Option<C> {
+        let place = self.find(id)?;
+        let entry = self.entries.remove(place);
+        if self.waiting() == 0 {
+            self.pace_ms = None;
+        }
+        entry.map(|entry| entry.command)
     }
 
-    /// The command is refused but may succeed later: it and all after it go again after [`Outbox::go_on`].
-    pub fn refused(&mut self, id: Uuid) {
-        let Some(place) = self.entries.iter().position(|entry| entry.id == id) else {
+    /// The command is refused but may succeed `wait_ms` from `now`: it and all after it in its lane go again then, and
+    /// nothing goes before. With `paced`, one at a time.
+    pub fn refused(&mut self, id: Uuid, now: f64, wait_ms: f64, paced: bool) {
+        let Some(place) = self.find(id) else {
             return;
         };
-        self.entries
-            .iter_mut()
-            .skip(place)
-            .for_each(|entry| entry.sent = false);
-        self.held_back = true;
+        let lane = self.entries[place].lane.clone();
+        let later = self.entries.iter_mut().skip(place);
+        later
+            .filter(|entry| entry.lane == lane)
+            .for_each(Entry::again);
+        let wait_ms = wait_ms.clamp(1.0, LONGEST_WAIT_MS);
+        self.held_until = self.held_until.max(now + wait_ms);
+        if paced {
+            self.pace_ms = Some(self.pace_ms.unwrap_or(0.0).max(wait_ms));
+        }
     }
 
-    pub fn go_on(&mut self) {
-        self.held_back = false;
-    }
-
-    /// The command is refused for good; it is given back.
-    pub fn remove(&mut self, id: Uuid) -> Option<C> {
-        let place = self.entries.iter().position(|entry| entry.id == id)?;
-        self.entries.remove(place).map(|entry| entry.command)
+    /// The command is refused for good. Says whether it was here.
+    pub fn fail(&mut self, id: Uuid, reason: &str) -> bool {
+        let place = self.find(id);
+        if let Some(place) = place {
+            self.entries[place].state = EntryState::Failed(reason.to_owned());
+        }
+        place.is_some()
     }
 
     /// The commands to send now, oldest first; they count as under way.
-    pub fn take_due(&mut self) -> Vec<C> {
-        if !self.ready || self.held_back {
+    pub fn take_due(&mut self, now: f64) -> Vec<C> {
+        if now < self.held_until {
             return vec![];
         }
-        let under_way = self.entries.iter().filter(|entry| entry.sent).count();
+        let window = self.pace_ms.map_or(WINDOW, |_| 1);
+        let under_way = self.count(|entry| entry.state == EntryState::Sending);
+        let ready = &self.ready;
         let due = self
             .entries
             .iter_mut()
-            .filter(|entry| !entry.sent)
-            .take(WINDOW.saturating_sub(under_way));
-        due.map(|entry| {
-            entry.sent = true;
-            entry.command.clone()
-        })
-        .collect()
+            .filter(|entry| entry.state == EntryState::Waiting && ready.contains(&entry.lane));
+        let due: Vec<C> = due
+            .take(window.saturating_sub(under_way))
+            .map(|entry| {
+                entry.state = EntryState::Sending;
+                entry.command.clone()
+            })
+            .collect();
+        if let Some(pace) = self.pace_ms.filter(|_| !due.is_empty()) {
+            self.held_until = now + pace;
+        }
+        due
+    }
+
+    /// When [`Outbox::take_due`] is worth calling again although nothing else happens (Unix milliseconds).
+    pub fn due_at(&self, now: f64) -> Option<f64> {
+        let waits = self.count(|entry| entry.state == EntryState::Waiting) > 0;
+        (waits && now < self.held_until).then_some(self.held_until)
     }
 
     pub fn entries(&self) -> impl Iterator<Item = &Entry<C>> {
         self.entries.iter()
     }
 
-    pub fn len(&self) -> usize {
-        self.entries.len()
+    /// Commands that have not arrived yet, without those that never will.
+    pub fn waiting(&self) -> usize {
+        self.count(|entry| !matches!(entry.state, EntryState::Failed(_)))
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+    pub fn contains(&self, id: Uuid) -> bool {
+        self.find(id).is_some()
+    }
+
+    fn count(&self, which: impl Fn(&Entry<C>) -> bool) -> usize {
+        self.entries.iter().filter(|entry| which(entry)).count()
+    }
+
+    fn find(&self, id: Uuid) -> Option<usize> {
+        self.entries.iter().position(|entry| entry.id == id)
+    }
+}
+
+impl<C> Entry<C> {
+    fn again(&mut self) {
+        if self.state == EntryState::Sending {
+            self.state = EntryState::Waiting;
+        }
+    }
+}
+
+impl<C: Clone + Serialize + DeserializeOwned> Outbox<C> {
+    /// What a reload must not lose, as JSON; `None` when there is nothing.
+    pub fn to_json(&self) -> Option<String> {
+        let kept = |entry: &Entry<C>| Kept {
+            id: entry.id,
+            lane: entry.lane.clone(),
+            command: entry.command.clone(),
+            failed: match &entry.state {
+                EntryState::Failed(reason) => Some(reason.clone()),
+                _ => None,
+            },
+        };
+        let kept: Vec<_> = self.entries.iter().map(kept).collect();
+        let json = (!kept.is_empty()).then(|| serde_json::to_string(&kept));
+        json.and_then(Result::ok)
+    }
+
+    /// Takes back what [`Outbox::to_json`] wrote, before anything newer. What cannot be read is dropped, entry by entry.
+    pub fn restore(&mut self, json: &str) {
+        let kept: Vec<serde_json::Value> = serde_json::from_str(json).unwrap_or_default();
+        let kept = kept
+            .into_iter()
+            .filter_map(|entry| serde_json::from_value::<Kept<C>>(entry).ok());
+        let newer = std::mem::take(&mut self.entries);
+        for entry in kept {
+            let known = self.contains(entry.id) || newer.iter().any(|newer| newer.id == entry.id);
+            if known || self.entries.len() + newer.len() >= CAPACITY {
+                continue;
+            }
+            self.entries.push_back(Entry {
+                id: entry.id,
+                lane: entry.lane,
+                command: entry.command,
+                state: entry.failed.map_or(EntryState::Waiting, EntryState::Failed),
+            });
+        }
+        self.entries.extend(newer);
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn filled(count: u128) -> Outbox<u128> {
-        let mut outbox = Outbox::default();
-        for number in 1..=count {
-            outbox.push(Uuid::from_u128(number), number).unwrap();
-        }
-        outbox
-    }
-
-    #[test]
-    fn nothing_leaves_before_the_connection_is_ready() {
-        let mut outbox = filled(3);
-        assert!(outbox.take_due().is_empty());
-        outbox.ready();
-        assert_eq!(outbox.take_due(), [1, 2, 3]);
-        assert!(outbox.take_due().is_empty(), "each once");
-    }
-
-    #[test]
-    fn what_was_not_acknowledged_goes_again_in_order() {
-        let mut outbox = filled(3);
-        outbox.ready();
-        outbox.take_due();
-        assert!(outbox.acknowledged(Uuid::from_u128(2)));
-        assert!(!outbox.acknowledged(Uuid::from_u128(2)));
-        outbox.lost();
-        outbox.push(Uuid::from_u128(4), 4).unwrap();
-        assert!(outbox.take_due().is_empty());
-        outbox.ready();
-        assert_eq!(outbox.take_due(), [1, 3, 4]);
-    }
-
-    #[test]
-    fn only_a_window_is_under_way() {
-        let mut outbox = filled(40);
-        outbox.ready();
-        assert_eq!(outbox.take_due().len(), WINDOW);
-        assert!(outbox.take_due().is_empty());
-        outbox.acknowledged(Uuid::from_u128(1));
-        assert_eq!(outbox.take_due(), [WINDOW as u128 + 1]);
-    }
-
-    #[test]
-    fn after_a_refusal_everything_from_it_on_goes_again() {
-        let mut outbox = filled(4);
-        outbox.ready();
-        outbox.take_due();
-        outbox.acknowledged(Uuid::from_u128(1));
-        outbox.refused(Uuid::from_u128(2));
-        outbox.refused(Uuid::from_u128(3));
-        assert!(
-            outbox.take_due().is_empty(),
-            "held back until it may succeed"
-        );
-        outbox.go_on();
-        assert_eq!(outbox.take_due(), [2, 3, 4]);
-    }
-
-    #[test]
-    fn a_command_refused_for_good_is_given_back() {
-        let mut outbox = filled(2);
-        assert_eq!(outbox.remove(Uuid::from_u128(1)), Some(1));
-        assert_eq!(outbox.remove(Uuid::from_u128(1)), None);
-        assert_eq!(outbox.len(), 1);
-    }
-
-    #[test]
-    fn a_full_outbox_says_so_and_keeps_what_it_has() {
-        let mut outbox = filled(CAPACITY as u128);
-        assert_eq!(outbox.push(Uuid::nil(), 0), Err(Full));
-        assert_eq!(
-            outbox.push(Uuid::from_u128(1), 1),
-            Ok(()),
-            "a known id is no new entry"
-        );
-        assert_eq!(outbox.len(), CAPACITY);
-    }
-}
+#[path = "outbox_tests.rs"]
+mod tests;

@@ -12,12 +12,13 @@ use web_sys::{BinaryType, CloseEvent, MessageEvent, WebSocket};
 
 use super::{
     connection::{Connection, Driver, Signals, Transport, now},
-    outbox::{Full, Outbox},
+    outbox::{EntryState, Full, Outbox},
+    storage,
 };
 use crate::realtime::{
     backoff::Backoff,
     contract::SocketContract,
-    message::{SocketControl, SocketError, SocketRequest},
+    message::{ErrorCode, SocketControl, SocketError, SocketRequest},
     status::{ConnectionStatus, Input, Liveness, Policy},
 };
 
@@ -36,7 +37,8 @@ pub enum SocketEvent<W, E> {
     },
     /// An event of the feature.
     Event(E),
-    /// A command was refused. One from the outbox that may succeed later is sent again without a word.
+    /// A command was refused. One from the outbox that may succeed later is sent again without a word; one that may not
+    /// stays there as failed.
     Refused(SocketError),
     Binary(Vec<u8>),
 }
@@ -46,6 +48,8 @@ pub struct Socket<C: SocketContract> {
     pub connection: Connection,
     /// What waits to be acknowledged.
     pub outbox: RwSignal<Outbox<C::Command>>,
+    /// One timer for the outbox is enough: it looks again when it fires.
+    flush_armed: StoredValue<bool>,
     wire: StoredValue<Option<SendWrapper<Rc<Wire>>>>,
 }
 
@@ -68,67 +72,123 @@ where
             .with_value(|wire| wire.as_ref().is_some_and(|wire| wire.send(&json)))
     }
 
-    /// Keeps a command until [`Socket::acknowledge`] is called with its id, and sends it as often as it takes.
-    pub fn send_reliably(&self, id: Uuid, command: C::Command) -> Result<(), Full> {
+    /// Keeps a command until [`Socket::acknowledge`] is called with its id, and sends it as often as it takes. Commands of
+    /// one lane arrive in the order in which they were given.
+    pub fn send_reliably(&self, id: Uuid, lane: &str, command: C::Command) -> Result<(), Full> {
         let taken = self
             .outbox
-            .try_update(|outbox| outbox.push(id, command))
+            .try_update(|outbox| outbox.push(id, lane, command))
             .unwrap_or(Ok(()));
         self.flush();
         taken
     }
 
-    /// The page has joined what it sends to: the outbox may leave.
-    pub fn ready(&self) {
-        self.outbox.update(Outbox::ready);
+    /// The page has joined what the lane's commands are sent to: they may leave.
+    pub fn ready(&self, lane: &str) {
+        self.outbox.update(|outbox| outbox.ready(lane));
         self.flush();
     }
 
-    /// The command with this id has arrived.
-    pub fn acknowledge(&self, id: Uuid) {
-        if self
-            .outbox
-            .with_untracked(|outbox| outbox.entries().any(|entry| entry.id == id))
-        {
-            self.outbox.update(|outbox| {
-                outbox.acknowledged(id);
-            });
+    /// The page has left, or was put out of, what the lane's commands are sent to.
+    pub fn not_ready(&self, lane: &str) {
+        self.outbox.update(|outbox| outbox.not_ready(lane));
+    }
+
+    /// The command with this id has arrived, or is not wanted any more; it is given back when it was waiting.
+    pub fn acknowledge(&self, id: Uuid) -> Option<C::Command> {
+        let known = self.outbox.with_untracked(|outbox| outbox.contains(id));
+        let command = known
+            .then(|| self.outbox.try_update(|outbox| outbox.remove(id)))
+            .flatten()
+            .flatten();
+        if known {
+            self.flush();
         }
-        self.flush();
+        command
     }
 
     fn flush(&self) {
-        let due = self.outbox.try_update(Outbox::take_due).unwrap_or_default();
+        let at = now();
+        let idle = |outbox: &Outbox<C::Command>| {
+            let mut waiting = outbox.entries().map(|entry| &entry.state);
+            !waiting.any(|state| *state == EntryState::Waiting)
+        };
+        // Nobody is told of a change that is none.
+        if self.outbox.try_with_untracked(idle).unwrap_or(true) {
+            return;
+        }
+        let taken = self
+            .outbox
+            .try_update(|outbox| (outbox.take_due(at), outbox.due_at(at)));
+        let Some((due, due_at)) = taken else { return };
         due.iter().for_each(|command| {
             self.send(command);
         });
-    }
-
-    /// A refusal of something in the outbox that may succeed later is dealt with here; says whether it was one.
-    fn try_again_later(&self, error: &SocketError) -> bool {
-        let id = error.re.as_ref().and_then(|id| id.parse::<Uuid>().ok());
-        let waiting = id.filter(|id| {
-            self.outbox
-                .with_untracked(|outbox| outbox.entries().any(|entry| entry.id == *id))
-        });
-        let Some(id) = waiting.filter(|_| error.code.may_be_retried()) else {
-            return false;
+        let armed = |armed: &mut bool| std::mem::replace(armed, due_at.is_some() || *armed);
+        let (Some(due_at), Some(false)) = (due_at, self.flush_armed.try_update_value(armed)) else {
+            return;
         };
-        self.outbox.update(|outbox| outbox.refused(id));
-        let (this, wait) = (*self, error.retry_after_ms.unwrap_or(RETRY_AFTER_MS));
-        Timeout::new(wait.min(60_000) as u32, move || {
+        let this = *self;
+        let wait = Timeout::new((due_at - at).ceil() as u32, move || {
             // The page may be gone by then, and its outbox with it.
-            if this.outbox.try_update(Outbox::go_on).is_some() {
+            if this
+                .flush_armed
+                .try_update_value(|armed| *armed = false)
+                .is_some()
+            {
                 this.flush();
             }
-        })
-        .forget();
-        true
+        });
+        wait.forget();
     }
+
+    /// What a refusal means to the outbox. Says whether it is dealt with: sent again later without a word.
+    fn refused(&self, error: &SocketError) -> bool {
+        let Some(id) = error.re.as_ref().and_then(|id| id.parse::<Uuid>().ok()) else {
+            return false;
+        };
+        if !self.outbox.with_untracked(|outbox| outbox.contains(id)) {
+            return false;
+        }
+        if error.code == ErrorCode::NotJoined {
+            // Not the command is wrong but the moment: the page joins again, and says when it has.
+            return false;
+        }
+        let again = error.code.may_be_retried();
+        self.outbox.update(|outbox| {
+            if again {
+                let wait = error.retry_after_ms.unwrap_or(RETRY_AFTER_MS) as f64;
+                outbox.refused(id, now(), wait, error.code == ErrorCode::RateLimited);
+            } else {
+                outbox.fail(id, &error.message);
+            }
+        });
+        self.flush();
+        again
+    }
+}
+
+/// What a page may ask of its socket.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SocketOptions {
+    /// The name under which the outbox is kept in the tab's storage, so that it survives a reload. Without one it does not.
+    pub keep_outbox_as: Option<&'static str>,
 }
 
 /// Connects while `contract` returns one, and calls `handler` with everything that comes in, once, in order.
 pub fn use_socket<C: SocketContract>(
+    contract: impl Fn() -> Option<C> + 'static,
+    handler: impl FnMut(SocketEvent<C::Welcome, C::Event>) + 'static,
+) -> Socket<C>
+where
+    C::Command: Send + Sync,
+{
+    use_socket_with(SocketOptions::default(), contract, handler)
+}
+
+/// As [`use_socket`], with options.
+pub fn use_socket_with<C: SocketContract>(
+    options: SocketOptions,
     contract: impl Fn() -> Option<C> + 'static,
     handler: impl FnMut(SocketEvent<C::Welcome, C::Event>) + 'static,
 ) -> Socket<C>
@@ -140,8 +200,12 @@ where
     let socket = Socket::<C> {
         connection: signals.connection(),
         outbox: RwSignal::new(Outbox::default()),
+        flush_armed: StoredValue::new(false),
         wire: StoredValue::new(None),
     };
+    if let Some(name) = options.keep_outbox_as {
+        keep_outbox(socket.outbox, name);
+    }
     let handler = RefCell::new(Some(handler));
     let driver = RefCell::new(None::<Driver>);
     Effect::new(move |previous: Option<Option<C>>| {
@@ -188,6 +252,33 @@ where
         }
     });
     socket
+}
+
+/// Takes the outbox back from the tab's storage, once; from then on keeps there whatever is in it.
+fn keep_outbox<C>(outbox: RwSignal<Outbox<C>>, name: &'static str)
+where
+    C: Clone + serde::Serialize + serde::de::DeserializeOwned + Send + Sync + 'static,
+{
+    // What is in it, but not what is under way: that is not worth writing, a reload ends it.
+    let held = Memo::new(move |_| {
+        let failed = |state: &EntryState| matches!(state, EntryState::Failed(_));
+        outbox.with(|outbox| {
+            let entries = outbox.entries();
+            entries
+                .map(|entry| (entry.id, failed(&entry.state)))
+                .collect::<Vec<_>>()
+        })
+    });
+    Effect::new(move |restored: Option<()>| {
+        // Read and not only tracked: a memo that nobody reads follows nothing.
+        let _ = held.get();
+        if restored.is_none()
+            && let Some(kept) = storage::read(name)
+        {
+            outbox.update(|outbox| outbox.restore(&kept));
+        }
+        storage::write(name, outbox.with_untracked(Outbox::to_json).as_deref());
+    });
 }
 
 const POLICY: Policy = Policy {
@@ -261,7 +352,7 @@ where
                     Input::Pong
                 }
                 SocketControl::Error(error) => {
-                    if !socket.try_again_later(&error) {
+                    if !socket.refused(&error) {
                         handler(SocketEvent::Refused(error));
                     }
                     Input::Frame

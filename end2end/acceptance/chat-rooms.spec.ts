@@ -1,0 +1,231 @@
+import { connected, expect, test } from '../fixtures/app';
+import { roomEntry, say, seed, texts } from '../fixtures/chat';
+
+test('one socket serves all rooms: going from room to room does not reconnect', async ({ page, server }) => {
+  const sockets: string[] = [];
+  page.on('websocket', (socket) => sockets.push(socket.url()));
+  await page.goto('/chat');
+  await connected(page);
+  for (const room of ['rust', 'random', 'lobby']) {
+    await page.getByRole('link', { name: `#${room}` }).click();
+    await expect(page).toHaveURL(`/chat/${room}`);
+    await expect(page.getByTestId('room-name')).toHaveText(`#${room}`);
+    await say(page, `Hello, ${room}`);
+    await expect(texts(page)).toHaveText([`Hello, ${room}`]);
+  }
+  expect(sockets).toHaveLength(1);
+  expect(await server.openConnections('chat')).toBe(1);
+});
+
+test('what comes in other rooms is counted until it is looked at', async ({ visit }) => {
+  const { page: ada } = await visit('Ada', '/chat');
+  const { page: grace } = await visit('Grace', '/chat/rust');
+  await connected(ada);
+  await connected(grace);
+  await say(grace, 'One');
+  await say(grace, 'Two');
+  await expect(roomEntry(ada, 'rust').getByTestId('unread')).toHaveText(/^2/);
+  await expect(ada).toHaveTitle(/^\(2\) #lobby/);
+  await expect(roomEntry(grace, 'rust').getByTestId('unread')).toHaveCount(0);
+  await expect(grace.getByTestId('receipt')).toHaveText(['Sent']);
+
+  // The server counts too: after a reload it is the same.
+  await ada.reload();
+  await connected(ada);
+  await expect(roomEntry(ada, 'rust').getByTestId('unread')).toHaveText(/^2/);
+
+  await roomEntry(ada, 'rust').getByRole('link').click();
+  await expect(texts(ada)).toHaveText(['One', 'Two']);
+  await expect(ada.getByTestId('unread')).toHaveCount(0);
+  await expect(ada).toHaveTitle(/^#rust/);
+  await expect(grace.getByTestId('receipt')).toHaveText(['Read by 1']);
+  await ada.reload();
+  await connected(ada);
+  await expect(ada.getByTestId('unread')).toHaveCount(0);
+});
+
+test('read marks say how far each has read', async ({ visit }) => {
+  const { page: ada } = await visit('Ada', '/chat');
+  const { page: grace } = await visit('Grace', '/chat');
+  const { page: linus } = await visit('Linus', '/chat');
+  for (const page of [ada, grace, linus]) await connected(page);
+  await say(ada, 'First');
+  await expect(ada.getByTestId('receipt')).toHaveText(['Read by 2']);
+  // Grace goes elsewhere: she has read the first only.
+  await roomEntry(grace, 'random').getByRole('link').click();
+  await expect(grace.getByTestId('room-name')).toHaveText('#random');
+  await say(ada, 'Second');
+  await expect(ada.getByTestId('receipt')).toHaveText(['Read by 2', 'Read by 1']);
+  await roomEntry(grace, 'lobby').getByRole('link').click();
+  await expect(ada.getByTestId('receipt')).toHaveText(['Read by 2']);
+  // Others see no receipts under messages that are not theirs.
+  await expect(grace.getByTestId('receipt')).toHaveCount(0);
+});
+
+test('two tabs are one person: listed once, and what one has read is read in the other', async ({ visit }) => {
+  const { page: ada, context: adaHas } = await visit('Ada', '/chat');
+  const { page: grace } = await visit('Grace', '/chat/rust');
+  const second = await adaHas.newPage();
+  await second.goto('/chat/random');
+  for (const page of [ada, second, grace]) await connected(page);
+  await say(grace, 'Hello, both of you');
+  for (const tab of [ada, second]) await expect(roomEntry(tab, 'rust').getByTestId('unread')).toHaveText(/^1/);
+  await roomEntry(second, 'rust').getByRole('link').click();
+  for (const tab of [ada, second]) await expect(tab.getByTestId('unread')).toHaveCount(0);
+  await expect(grace.getByTestId('receipt')).toHaveText(['Read by 1']);
+  await expect(grace.getByTestId('member')).toHaveText(['Ada', 'Grace']);
+  // What one tab says is in the other, as one's own.
+  await say(second, 'We are here');
+  await roomEntry(ada, 'rust').getByRole('link').click();
+  await expect(texts(ada)).toHaveText(['Hello, both of you', 'We are here']);
+  await expect(ada.getByTestId('receipt')).toHaveText(['Read by 1']);
+});
+
+test('a typist is shown until the message comes, and says so at most once in three seconds', async ({ visit }) => {
+  const { page: ada } = await visit('Ada', '/chat');
+  const { page: grace } = await visit('Grace', '/chat');
+  const sent: string[] = [];
+  grace.on('websocket', (socket) => socket.on('framesent', ({ payload }) => sent.push(`${payload}`)));
+  await grace.reload();
+  await connected(ada);
+  await connected(grace);
+  await grace.getByTestId('composer').pressSequentially('Hello', { delay: 20 });
+  await expect(ada.getByTestId('typing')).toHaveText('Grace is typing');
+  await expect(grace.getByTestId('typing')).toBeEmpty();
+  await grace.getByTestId('send').click();
+  await expect(texts(ada)).toHaveText(['Hello']);
+  await expect(ada.getByTestId('typing')).toBeEmpty();
+  expect(sent.filter((frame) => frame.includes('"typing"'))).toHaveLength(1);
+  // Whoever stops without a word is shown for five seconds.
+  await ada.getByTestId('composer').fill('Well');
+  await expect(grace.getByTestId('typing')).toHaveText('Ada is typing');
+  await expect(grace.getByTestId('typing')).toBeEmpty({ timeout: 8_000 });
+});
+
+test('a room is made by visiting a valid name; an invalid one is refused with the rule', async ({ visit }) => {
+  const { page: ada } = await visit('Ada', '/chat');
+  await connected(ada);
+  await ada.getByTestId('new-room').fill('No Room!');
+  await ada.getByTestId('open-room').click();
+  await expect(ada.getByTestId('room-refusal')).toHaveText("A room's name has 1 to 32 characters of a-z, 0-9 and the hyphen.");
+  await expect(ada).toHaveURL('/chat');
+  await ada.getByTestId('new-room').fill('#reading-club');
+  await ada.getByTestId('new-room').press('Enter');
+  await expect(ada).toHaveURL('/chat/reading-club');
+  await expect(ada.getByTestId('room-refusal')).toBeEmpty();
+  await expect(roomEntry(ada, 'reading-club').getByRole('link')).toHaveAttribute('aria-current', 'page');
+  await say(ada, 'Chapter one');
+  await expect(texts(ada)).toHaveText(['Chapter one']);
+  // It is still in the list after a reload of another room, and counts what is unread there.
+  await ada.goto('/chat');
+  await connected(ada);
+  const { page: grace } = await visit('Grace', '/chat/reading-club');
+  await connected(grace);
+  await say(grace, 'Chapter two');
+  await expect(roomEntry(ada, 'reading-club').getByTestId('unread')).toHaveText(/^1/);
+  // Left, it is gone from the list, and nobody is in it for her.
+  await roomEntry(ada, 'reading-club').getByTestId('leave').click();
+  await expect(roomEntry(ada, 'reading-club')).toHaveCount(0);
+  await expect(grace.getByTestId('member')).toHaveText(['Grace'], { timeout: 10_000 });
+  await ada.reload();
+  await connected(ada);
+  await expect(ada.getByTestId('room')).toHaveCount(3);
+});
+
+test('the keyboard is enough', async ({ page }) => {
+  await page.goto('/chat');
+  await connected(page);
+  await page.getByTestId('composer').focus();
+  await page.keyboard.type('First line');
+  await page.keyboard.press('Shift+Enter');
+  await page.keyboard.type('Second line');
+  const one = (await page.getByTestId('composer').boundingBox())!.height;
+  await page.keyboard.press('Shift+Enter');
+  expect((await page.getByTestId('composer').boundingBox())!.height).toBeGreaterThan(one);
+  await page.keyboard.press('Backspace');
+  await page.keyboard.press('Enter');
+  await expect(texts(page)).toHaveText(['First line\nSecond line'], { useInnerText: true });
+  await expect(page.getByTestId('composer')).toHaveValue('');
+
+  await page.keyboard.press('Alt+ArrowDown');
+  await expect(page).toHaveURL('/chat/rust');
+  await expect(page.getByTestId('composer')).toBeFocused();
+  await page.keyboard.press('Alt+ArrowDown');
+  await expect(page).toHaveURL('/chat/random');
+  await page.keyboard.press('Alt+ArrowDown');
+  await expect(page).toHaveURL('/chat/random');
+  await page.keyboard.press('Alt+ArrowUp');
+  await expect(page).toHaveURL('/chat/rust');
+});
+
+test('addresses are links, and nothing else is', async ({ visit }) => {
+  const { page: ada } = await visit('Ada', '/chat');
+  const { page: grace } = await visit('Grace', '/chat');
+  await connected(ada);
+  await connected(grace);
+  const text = 'See (https://example.org/a?b=c&d#e), not javascript:alert(1) or <a href="https://x.example">this</a>';
+  await say(ada, text);
+  for (const reload of [false, true]) {
+    // The second time as the server rendered it.
+    if (reload) await grace.reload();
+    await connected(grace);
+    await expect(texts(grace)).toHaveText([text]);
+    const links = texts(grace).locator('a');
+    await expect(links).toHaveText(['https://example.org/a?b=c&d#e', 'https://x.example']);
+    await expect(links.first()).toHaveAttribute('href', 'https://example.org/a?b=c&d#e');
+    await expect(links.first()).toHaveAttribute('rel', 'noopener noreferrer nofollow');
+    await expect(links.first()).toHaveAttribute('target', '_blank');
+  }
+});
+
+test('only what others say live is announced, and many at once as a number', async ({ visit }) => {
+  const { page: grace } = await visit('Grace', '/chat');
+  await connected(grace);
+  await say(grace, 'Old news');
+  const { page: ada } = await visit('Ada', '/chat');
+  await connected(ada);
+  const heard = await ada.getByTestId('announcement').evaluateHandle((region) => {
+    const heard: string[] = [];
+    new MutationObserver(() => heard.push(region.textContent ?? '')).observe(region, { childList: true, characterData: true, subtree: true });
+    return heard;
+  });
+  await say(ada, 'My own');
+  await say(grace, 'Fresh');
+  await expect(ada.getByTestId('announcement')).toHaveText('Grace: Fresh');
+  await seed(grace, 'lobby', 20);
+  await expect(ada.getByTestId('announcement')).toHaveText(/^\d+ new messages$/);
+  expect((await heard.jsonValue()).join()).not.toMatch(/Old news|My own/);
+  await expect(ada.getByTestId('log')).toHaveAttribute('role', 'log');
+});
+
+test.describe('no such room', () => {
+  // The browser complains about the status.
+  test.use({ tolerated: /status of 404/ });
+
+  test('a name that no room can have is refused in words, and nothing is connected', async ({ page, server }) => {
+    const answer = await page.goto('/chat/No%20Room');
+    expect(answer!.status()).toBe(404);
+    await expect(page.getByRole('heading', { name: 'No such room' })).toBeVisible();
+    await page.getByRole('link', { name: 'To the lobby' }).click();
+    await connected(page);
+    expect(await server.openConnections('chat')).toBe(1);
+  });
+});
+
+test.describe('elsewhere on earth', () => {
+  test.use({ timezoneId: 'Pacific/Auckland' });
+
+  test('times are those of the reader', async ({ page }) => {
+    await page.goto('/chat');
+    await connected(page);
+    await say(page, 'What time is it?');
+    for (const reload of [false, true]) {
+      if (reload) await page.reload();
+      await connected(page);
+      const time = page.getByTestId('message').locator('time');
+      const expected = await time.evaluate((time: HTMLTimeElement) => new Date(time.dateTime).toLocaleTimeString('en-GB', { hour: '2-digit', minute: '2-digit' }));
+      await expect(time).toHaveText(expected);
+      await expect(page.getByTestId('day')).toHaveText(['Today']);
+    }
+  });
+});

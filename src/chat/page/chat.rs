@@ -1,0 +1,564 @@
+//! The page's handle on everything: what is known, the socket, and the moment at which a change is shown.
+
+use std::time::Duration;
+
+use leptos::{prelude::*, task::spawn_local};
+use uuid::Uuid;
+
+use super::{
+    restart_with_a_new_name,
+    scroll::{Place, Scroller},
+    time::Calendar,
+};
+use crate::{
+    app::Visitor,
+    chat::{
+        TEXT_RULE, is_room_name, is_sendable,
+        message::{ChatCommand, ChatEvent, ChatMessage, ChatSocket, ChatWelcome, FirstMessages},
+        state::{Acknowledged, ChatState, RoomState, Sought, TYPING_MS},
+        transcript::Row,
+    },
+    first_state::first_state,
+    realtime::{
+        client::{Socket, SocketEvent, SocketOptions, storage, use_socket_with},
+        message::{ErrorCode, SocketError},
+    },
+    session::User,
+};
+
+/// Where the tab keeps what is not sent yet.
+const OUTBOX: &str = "wirewise.chat.outbox";
+/// Where the tab keeps the names of the rooms that were visited.
+const VISITED: &str = "wirewise.chat.rooms";
+/// Rooms that are remembered at most; a socket holds 128.
+const MOST_VISITED: usize = 100;
+/// Reading is told this long after it began: whoever only scrolls by has not read, and many messages are one mark.
+const READ_AFTER: Duration = Duration::from_millis(300);
+/// What came within this is announced in one sentence.
+const ANNOUNCE_AFTER: Duration = Duration::from_secs(1);
+/// More news than this are announced as a number.
+const MOST_ANNOUNCED: usize = 3;
+/// Until what was refused for now is tried again, where the server does not say, in milliseconds.
+const AGAIN_AFTER_MS: u64 = 1_000;
+/// In a hidden tab no animation frame comes; its title still counts.
+const HIDDEN_FRAME: Duration = Duration::from_millis(200);
+
+/// The chat of one page. All copies are one.
+#[derive(Clone, Copy)]
+pub struct Chat {
+    state: RwSignal<ChatState>,
+    /// The room in the address; empty when there can be none of that name.
+    pub current: Memo<String>,
+    /// The message that was jumped to.
+    pub found: RwSignal<Option<u64>>,
+    /// For screen readers: what came just now.
+    pub announcement: RwSignal<String>,
+    /// What was searched for covers the log.
+    pub covered: RwSignal<bool>,
+    calendar: Calendar,
+    /// There once the hook has returned.
+    socket: StoredValue<Option<Socket<ChatSocket>>>,
+    scroller: StoredValue<Option<Scroller>>,
+    /// Timers that are set; each of them is enough.
+    frame_asked: StoredValue<bool>,
+    read_asked: StoredValue<bool>,
+    announcement_asked: StoredValue<bool>,
+    /// To bring into the middle as soon as it is shown.
+    jump: StoredValue<Option<u64>>,
+    /// Where the log stood last.
+    place: StoredValue<Place>,
+}
+
+impl Chat {
+    /// Opens the page's one socket, for as long as `room` can be one. Changing rooms does not touch it.
+    pub fn connect(room: Memo<Option<String>>) -> (Self, Socket<ChatSocket>) {
+        let visited = room.get_untracked().unwrap_or_default();
+        let first = first_state::<String, Option<FirstMessages>>(visited.clone()).flatten();
+        let visitor = expect_context::<Visitor>().0;
+        let me = visitor.with_untracked(|user| user.as_ref().map(|user| user.id));
+        let chat = Self {
+            state: RwSignal::new(ChatState::new(me, &visited, first)),
+            current: Memo::new(move |_| room.get().unwrap_or_default()),
+            found: RwSignal::new(None),
+            announcement: RwSignal::new(String::new()),
+            covered: RwSignal::new(false),
+            calendar: expect_context(),
+            socket: StoredValue::new(None),
+            scroller: StoredValue::new(None),
+            frame_asked: StoredValue::new(false),
+            read_asked: StoredValue::new(false),
+            announcement_asked: StoredValue::new(false),
+            jump: StoredValue::new(None),
+            place: StoredValue::new(Place::default()),
+        };
+        let options = SocketOptions {
+            keep_outbox_as: Some(OUTBOX),
+        };
+        let wanted = move || room.with(|room| room.is_some().then_some(ChatSocket));
+        let socket = use_socket_with(options, wanted, move |event| chat.hear(event, visitor));
+        chat.socket.set_value(Some(socket));
+        restart_with_a_new_name(visitor, move || socket.connection.restart());
+        chat.visit_what_is_named();
+        chat.read_when_looked_at();
+        (chat, socket)
+    }
+
+    /// Reads from the present room.
+    pub fn in_room<T>(self, read: impl FnOnce(&RoomState) -> T) -> Option<T> {
+        let current = self.current.read();
+        self.state.with(|state| state.room(&current).map(read))
+    }
+
+    /// Reads from all rooms.
+    pub fn in_all<T>(self, read: impl FnOnce(&ChatState) -> T) -> T {
+        self.state.with(read)
+    }
+
+    pub fn unread(self) -> usize {
+        self.state.with(ChatState::unread)
+    }
+
+    pub fn unread_elsewhere(self) -> usize {
+        self.unread() - self.in_room(|room| room.unread).unwrap_or_default()
+    }
+
+    /// The rows that are shown of the present room.
+    pub fn rows(self) -> Vec<Row> {
+        let day_of = self.calendar.day_of();
+        self.in_room(|room| room.log.rows(day_of))
+            .unwrap_or_default()
+    }
+
+    /// Says something in the present room; the error is a sentence, and nothing is taken then.
+    pub fn say(self, text: String) -> Result<(), String> {
+        if !is_sendable(&text) {
+            return Err(TEXT_RULE.to_owned());
+        }
+        let (id, room) = (Uuid::new_v4(), self.current.get_untracked());
+        let command = ChatCommand::Send {
+            id,
+            room: room.clone(),
+            text,
+        };
+        let taken = self
+            .socket()
+            .map(|socket| socket.send_reliably(id, &room, command));
+        taken.unwrap_or(Ok(())).map_err(|full| full.to_string())?;
+        self.to_latest();
+        Ok(())
+    }
+
+    /// Gives up a message that was refused for good.
+    pub fn discard(self, id: Uuid) {
+        self.acknowledge(id);
+    }
+
+    /// The person is typing.
+    pub fn typing(self) {
+        let due = self.change_room(|room| room.typing_due(js_sys::Date::now()));
+        self.send(due.flatten());
+    }
+
+    /// Takes a room off the list.
+    pub fn leave(self, name: &str) {
+        let leave = self.state.try_update(|state| state.leave(name));
+        self.send(leave);
+        self.not_ready(name);
+        self.remember_visited();
+    }
+
+    /// Goes to the newest message and stays with it.
+    pub fn to_latest(self) {
+        self.found.set(None);
+        self.change_room(|room| {
+            room.scrolled_up(false);
+            room.log.show_latest();
+        });
+        self.changed();
+    }
+
+    /// Goes to a message, however far up; the error is a sentence.
+    pub fn go_to(self, offset: u64) -> Result<(), &'static str> {
+        match self.change_room(|room| room.seek(offset)) {
+            Some(Sought::Shown) => {
+                self.change_room(|room| room.scrolled_up(true));
+                self.found.set(Some(offset));
+                self.jump.set_value(Some(offset));
+                self.changed();
+            }
+            Some(Sought::Ask(page)) => self.send(Some(page)),
+            Some(Sought::Coming) => {}
+            Some(Sought::Gone) | None => {
+                return Err("This message is not in the room's history any more.");
+            }
+        }
+        Ok(())
+    }
+
+    /// The log of the present room is on the page.
+    pub fn mounted(self, scroller: Scroller) {
+        self.scroller.set_value(Some(scroller));
+        self.place.set_value(Place::default());
+        scroller.watch_size(move || self.changed());
+        // What came while another room was before the eyes is not announced now.
+        self.change_room(RoomState::take_news);
+        self.to_latest();
+    }
+
+    /// The reader moved in the log.
+    pub fn scrolled(self) {
+        let Some(scroller) = self.scroller.try_get_value().flatten() else {
+            return;
+        };
+        let place = scroller.place();
+        let before = self
+            .place
+            .try_update_value(|before| std::mem::replace(before, place));
+        self.show_more(scroller);
+        let at_end = scroller.is_at_end() && self.shows_the_end();
+        let up = self.change_room(|room| room.log.is_scrolled_up()) == Some(true);
+        let leaves = before.is_some_and(|before| before.left_upwards(place));
+        if at_end == up && (at_end || leaves) {
+            self.change_room(|room| room.scrolled_up(!at_end));
+            self.changed();
+        }
+    }
+
+    /// Shows what changed with the next frame: a thousand messages at once are one change.
+    pub fn changed(self) {
+        if self
+            .frame_asked
+            .try_update_value(|asked| std::mem::replace(asked, true))
+            != Some(false)
+        {
+            return;
+        }
+        if document().hidden() {
+            set_timeout(move || self.show(), HIDDEN_FRAME);
+        } else {
+            request_animation_frame(move || self.show());
+        }
+    }
+
+    /// Sends a read mark when the newest message is before somebody's eyes.
+    pub fn read_soon(self) {
+        if self
+            .read_asked
+            .try_update_value(|asked| std::mem::replace(asked, true))
+            != Some(false)
+        {
+            return;
+        }
+        set_timeout(
+            move || {
+                if self
+                    .read_asked
+                    .try_update_value(|asked| *asked = false)
+                    .is_some()
+                    && self.newest_is_seen()
+                {
+                    let room = self.current.get_untracked();
+                    let due = self
+                        .state
+                        .try_maybe_update(|state| (false, state.read_due(&room)))
+                        .flatten();
+                    if due.is_some() {
+                        self.send(due);
+                        self.changed();
+                    }
+                }
+            },
+            READ_AFTER,
+        );
+    }
+
+    fn hear(self, event: SocketEvent<ChatWelcome, ChatEvent>, visitor: RwSignal<Option<User>>) {
+        match event {
+            SocketEvent::Welcome { welcome, .. } => {
+                self.change(|state| state.connected(welcome.user.id));
+                // Only a change is one: the name may be under somebody's fingers.
+                if visitor.with_untracked(|known| known.as_ref() != Some(&welcome.user)) {
+                    visitor.set(Some(welcome.user));
+                }
+                self.join();
+            }
+            SocketEvent::Event(event) => self.take(event),
+            SocketEvent::Refused(error) => self.refused(&error),
+            SocketEvent::Binary(_) => {}
+        }
+    }
+
+    fn take(self, event: ChatEvent) {
+        match &event {
+            ChatEvent::Ack {
+                id, room, offset, ..
+            } => {
+                if let Some(ChatCommand::Send { text, .. }) = self.acknowledge(*id) {
+                    let own = Acknowledged {
+                        id: *id,
+                        offset: *offset,
+                        text,
+                    };
+                    self.change(|state| state.room_mut(room).map(|room| room.acknowledge(own)));
+                }
+            }
+            // One's own message says as much as its acknowledgement, and comes first.
+            ChatEvent::Message { message, .. } => {
+                self.acknowledge(message.id);
+            }
+            ChatEvent::Typing { .. } => {
+                set_timeout(
+                    move || self.expire(),
+                    Duration::from_millis(TYPING_MS as u64 + 50),
+                );
+            }
+            _ => {}
+        }
+        let joined = match &event {
+            ChatEvent::Joined(joined) => Some(joined.room.clone()),
+            _ => None,
+        };
+        let may_show_what_is_sought =
+            joined.is_some() || matches!(&event, ChatEvent::History { .. });
+        self.change(|state| state.take(event, js_sys::Date::now()));
+        if let (Some(room), Some(socket)) = (joined, self.socket()) {
+            socket.ready(&room);
+            self.join();
+        }
+        if may_show_what_is_sought {
+            self.seek_on();
+        }
+        self.changed();
+    }
+
+    fn refused(self, error: &SocketError) {
+        let again = self.change(|state| state.refused(error)) == Some(true);
+        if let (true, Some(room)) = (again, error.room.clone()) {
+            if error.code == ErrorCode::NotJoined {
+                self.not_ready(&room);
+            }
+            let wait = error.retry_after_ms.unwrap_or(AGAIN_AFTER_MS);
+            let go_on = move || {
+                if self.change(|state| state.go_on(&room)).is_some() {
+                    self.join();
+                    self.seek_on();
+                    self.changed();
+                }
+            };
+            set_timeout(go_on, Duration::from_millis(wait));
+        }
+        self.changed();
+    }
+
+    /// Joins what is to be joined now.
+    fn join(self) {
+        let first = self.current.try_get_untracked().unwrap_or_default();
+        let due = self.change(|state| state.joins_due(&first));
+        due.into_iter()
+            .flatten()
+            .for_each(|join| self.send(Some(join)));
+    }
+
+    /// Goes on looking for a message, if one is looked for.
+    fn seek_on(self) {
+        if let Some(offset) = self.change_room(|room| room.sought()).flatten() {
+            // When it is gone, whoever looked for it is at the top of what there is.
+            let _ = self.go_to(offset);
+        }
+    }
+
+    fn expire(self) {
+        if self
+            .change(|state| state.expire(js_sys::Date::now()))
+            .is_some()
+        {
+            self.changed();
+        }
+    }
+
+    /// Tells all views, and keeps the reader where they are.
+    fn show(self) {
+        if self
+            .frame_asked
+            .try_update_value(|asked| *asked = false)
+            .is_none()
+        {
+            // The page is gone.
+            return;
+        }
+        self.calendar.turn();
+        let scroller = self.scroller.try_get_value().flatten();
+        let anchor = scroller.and_then(Scroller::anchor);
+        self.state.notify();
+        self.announce_soon();
+        let Some(scroller) = scroller else { return };
+        // The views change in tasks that this very notification put into the queue: this one comes after them.
+        spawn_local(async move {
+            let Some(follows) = self.change_room(|room| !room.log.is_scrolled_up()) else {
+                return;
+            };
+            let jump = self.jump.try_get_value().flatten();
+            if jump.is_some_and(|offset| scroller.center(offset)) {
+                self.jump.set_value(None);
+                scroller.focus();
+                self.scrolled();
+            } else if follows {
+                scroller.to_end();
+            } else if let Some(anchor) = anchor {
+                scroller.restore(&anchor);
+            }
+            self.place.set_value(scroller.place());
+            self.show_more(scroller);
+            self.read_soon();
+        });
+    }
+
+    /// Shows more where the reader comes near the edge of what is shown, and asks for it where it is not here.
+    fn show_more(self, scroller: Scroller) {
+        let (up, down) = (scroller.is_near_start(), scroller.is_near_end());
+        let more = self.change_room(|room| {
+            let shown = (up && room.log.show_older())
+                || (down && !room.log.shows_the_end() && room.log.show_newer());
+            (shown, if up { room.history_due() } else { None })
+        });
+        let Some((shown, history)) = more else { return };
+        if shown {
+            self.changed();
+        }
+        self.send(history);
+    }
+
+    fn shows_the_end(self) -> bool {
+        self.change_room(|room| room.log.shows_the_end())
+            .unwrap_or(true)
+    }
+
+    fn newest_is_seen(self) -> bool {
+        let visible = !document().hidden() && !self.covered.get_untracked() && self.shows_the_end();
+        visible
+            && self
+                .scroller
+                .try_get_value()
+                .flatten()
+                .is_some_and(Scroller::end_is_visible)
+    }
+
+    fn announce_soon(self) {
+        let has_news = self.state.with_untracked(|state| {
+            self.current
+                .with_untracked(|current| state.room(current).is_some_and(RoomState::has_news))
+        });
+        if !has_news
+            || self
+                .announcement_asked
+                .try_update_value(|asked| std::mem::replace(asked, true))
+                != Some(false)
+        {
+            return;
+        }
+        set_timeout(
+            move || {
+                if self
+                    .announcement_asked
+                    .try_update_value(|asked| *asked = false)
+                    .is_some()
+                {
+                    let news = self.change_room(RoomState::take_news).unwrap_or_default();
+                    self.announcement.set(in_words(&news));
+                }
+            },
+            ANNOUNCE_AFTER,
+        );
+    }
+
+    /// Enters the room of the address whenever it changes, and those that this tab visited before.
+    fn visit_what_is_named(self) {
+        Effect::new(move |before: Option<()>| {
+            let name = self.current.get();
+            self.change(|state| {
+                if before.is_none() {
+                    remembered().iter().for_each(|room| state.enter(room));
+                }
+                state.enter(&name);
+            });
+            self.found.set(None);
+            self.covered.set(false);
+            self.state.notify();
+            self.remember_visited();
+            self.join();
+        });
+    }
+
+    fn remember_visited(self) {
+        let names = self.state.with_untracked(|state| {
+            let rooms = state.rooms().iter().skip(crate::chat::ROOMS.len());
+            rooms.map(|room| room.name.clone()).collect::<Vec<_>>()
+        });
+        let newest = &names[names.len().saturating_sub(MOST_VISITED)..];
+        storage::write(
+            VISITED,
+            Some(newest.join(" "))
+                .filter(|names| !names.is_empty())
+                .as_deref(),
+        );
+    }
+
+    fn read_when_looked_at(self) {
+        Effect::new(move |_| {
+            let looked_at = window_event_listener(leptos::ev::visibilitychange, move |_| {
+                if !document().hidden() {
+                    self.show();
+                }
+            });
+            on_cleanup(move || looked_at.remove());
+        });
+    }
+
+    fn send(self, command: Option<ChatCommand>) {
+        if let (Some(command), Some(socket)) = (command, self.socket()) {
+            socket.send(&command);
+        }
+    }
+
+    fn acknowledge(self, id: Uuid) -> Option<ChatCommand> {
+        self.socket()?.acknowledge(id)
+    }
+
+    fn not_ready(self, room: &str) {
+        if let Some(socket) = self.socket() {
+            socket.not_ready(room);
+        }
+    }
+
+    /// Changes what is known, without telling the views: that is [`Chat::changed`].
+    fn change<T>(self, change: impl FnOnce(&mut ChatState) -> T) -> Option<T> {
+        self.state.try_maybe_update(|state| (false, change(state)))
+    }
+
+    fn change_room<T>(self, change: impl FnOnce(&mut RoomState) -> T) -> Option<T> {
+        let current = self.current.try_get_untracked()?;
+        self.change(|state| state.room_mut(&current).map(change))
+            .flatten()
+    }
+
+    fn socket(self) -> Option<Socket<ChatSocket>> {
+        self.socket.try_get_value().flatten()
+    }
+}
+
+/// The rooms that this tab visited, as far as they can be read.
+fn remembered() -> Vec<String> {
+    let names = storage::read(VISITED).unwrap_or_default();
+    let names = names.split(' ').filter(|name| is_room_name(name));
+    names.take(MOST_VISITED).map(str::to_owned).collect()
+}
+
+fn in_words(news: &[std::sync::Arc<ChatMessage>]) -> String {
+    if news.len() > MOST_ANNOUNCED {
+        return format!("{} new messages", news.len());
+    }
+    let said = news
+        .iter()
+        .map(|message| format!("{}: {}", message.from.name, message.text));
+    said.collect::<Vec<_>>().join("\n")
+}

@@ -1,0 +1,104 @@
+//! Where one writes. What is written here survives a reload, and is gone only once it is taken.
+
+use leptos::{
+    ev::{KeyboardEvent, SubmitEvent},
+    html,
+    prelude::*,
+};
+use web_sys::HtmlTextAreaElement;
+
+use super::chat::Chat;
+use crate::realtime::client::storage;
+
+/// Lines that the field grows to; it scrolls beyond.
+const MOST_LINES: u32 = 8;
+
+/// The line to write in.
+#[component]
+pub fn Composer(chat: Chat) -> impl IntoView {
+    let field = NodeRef::<html::Textarea>::new();
+    let refusal = RwSignal::new(None::<String>);
+    let shown = move || {
+        refusal
+            .get()
+            .or_else(|| chat.in_room(|room| room.refusal.clone()).flatten())
+    };
+    // The draft of each room is its own.
+    Effect::new(move |before: Option<()>| {
+        let draft = chat.current.with(|room| storage::read(&draft_of(room)));
+        let Some(field) = field.get() else { return };
+        // What was typed before the page came to life is newer than any draft.
+        if before.is_some() || field.value().is_empty() {
+            field.set_value(&draft.unwrap_or_default());
+        }
+        refusal.set(None);
+        grow(&field);
+    });
+    let changed = move || {
+        let Some(field) = field.get_untracked() else {
+            return;
+        };
+        let text = field.value();
+        let draft = Some(text.as_str()).filter(|text| !text.is_empty());
+        chat.current
+            .with_untracked(|room| storage::write(&draft_of(room), draft));
+        grow(&field);
+        if !text.trim().is_empty() {
+            chat.typing();
+        }
+    };
+    let send = move || {
+        let Some(field) = field.get_untracked() else {
+            return;
+        };
+        let text = field.value();
+        if text.is_empty() {
+            return refusal.set(None);
+        }
+        match chat.say(text) {
+            // Only now: a text that is not taken stays.
+            Ok(()) => {
+                field.set_value("");
+                chat.current
+                    .with_untracked(|room| storage::write(&draft_of(room), None));
+                grow(&field);
+                refusal.set(None);
+            }
+            Err(reason) => refusal.set(Some(reason)),
+        }
+    };
+    let submit = move |event: SubmitEvent| {
+        event.prevent_default();
+        send();
+    };
+    let key = move |event: KeyboardEvent| {
+        // While a word is being composed (Japanese, Chinese, …), Enter chooses it.
+        if event.key() == "Enter" && !event.shift_key() && !event.alt_key() && !event.is_composing()
+        {
+            event.prevent_default();
+            send();
+        }
+    };
+    let label = move || format!("Message to #{}", chat.current.get());
+    view! {
+        <form class="composer" on:submit=submit>
+            <textarea node_ref=field rows="1" aria-label=label placeholder="Write a message" autocomplete="off" enterkeyhint="send"
+                aria-describedby="chat-refusal" on:input=move |_| changed() on:keydown=key data-test="composer"></textarea>
+            <button type="submit" data-test="send">"Send"</button>
+        </form>
+        <output id="chat-refusal" class="refusal" data-test="chat-refusal">{shown}</output>
+        <noscript inner_html="<p class=\"notice\">Reading works without JavaScript; writing needs it, since it goes through a WebSocket.</p>"></noscript>
+    }
+}
+
+fn draft_of(room: &str) -> String {
+    format!("wirewise.chat.draft.{room}")
+}
+
+/// As many lines as the text has. By the attribute: styles are for the style sheet.
+fn grow(field: &HtmlTextAreaElement) {
+    field.set_rows(1);
+    while field.rows() < MOST_LINES && field.scroll_height() > field.client_height() {
+        field.set_rows(field.rows() + 1);
+    }
+}

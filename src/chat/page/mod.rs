@@ -1,0 +1,146 @@
+//! The chat page: one socket for all rooms, above the room that is looked at.
+//!
+//! What is known stands in [`ChatState`](super::state::ChatState), which is pure; [`chat::Chat`] feeds it from the socket and
+//! shows it once an animation frame; the other files are views of it.
+
+mod chat;
+mod composer;
+mod log;
+mod people;
+mod rooms;
+mod scroll;
+mod search;
+mod time;
+
+use leptos::prelude::*;
+use leptos_meta::Title;
+use leptos_router::{LazyRoute, components::A, hooks::use_params_map, lazy_route};
+
+use self::{
+    chat::Chat,
+    composer::Composer,
+    log::Log,
+    people::People,
+    rooms::{Rooms, listen_for_room_keys},
+    search::Search,
+    time::Calendar,
+};
+use super::{ROOM_RULE, ROOMS, is_room_name, message::ChatSocket};
+use crate::{
+    first_state::PageStatus,
+    realtime::client::{Socket, StatusLine, outbox::Outbox},
+    session::User,
+};
+
+pub use self::people::Avatar;
+
+/// The route.
+pub struct ChatPage;
+
+#[lazy_route]
+impl LazyRoute for ChatPage {
+    fn data() -> Self {
+        Self
+    }
+
+    fn view(_this: Self) -> AnyView {
+        view! { <ChatRoute/> }.into_any()
+    }
+}
+
+#[component]
+fn ChatRoute() -> impl IntoView {
+    let params = use_params_map();
+    let named =
+        move || params.with(|params| params.get("room").unwrap_or_else(|| ROOMS[0].to_owned()));
+    // The room in the address; `None`: no room can be called that.
+    let room = Memo::new(move |_| Some(named()).filter(|name| is_room_name(name)));
+    provide_context(Calendar::new());
+    let (chat, socket) = Chat::connect(room);
+    let shown = move || room.with(Option::is_some);
+    view! {
+        <Show when=shown fallback=NoSuchRoom>
+            <ChatView chat socket/>
+        </Show>
+    }
+}
+
+#[component]
+fn NoSuchRoom() -> impl IntoView {
+    PageStatus::set(404);
+    view! {
+        <Title text="No such room"/>
+        <section class="notice"><h1>"No such room"</h1><p>{ROOM_RULE}</p><p><A href="/chat">"To the lobby"</A></p></section>
+    }
+}
+
+/// What is unfolded on a phone; on a wide screen all is.
+#[derive(Clone, Copy, PartialEq)]
+enum Fold {
+    Rooms,
+    People,
+}
+
+#[component]
+fn ChatView(chat: Chat, socket: Socket<ChatSocket>) -> impl IntoView {
+    listen_for_room_keys(chat);
+    let name = move || format!("#{}", chat.current.get());
+    let title = move || match chat.unread() {
+        0 => name(),
+        unread => format!("({unread}) {}", name()),
+    };
+    let unfolded = RwSignal::new(None::<Fold>);
+    // Whoever chose a room wants to see it.
+    Effect::new(move |_| {
+        chat.current.track();
+        unfolded.set(None);
+    });
+    let is = move |fold| move || unfolded.get() == Some(fold);
+    let toggle = move |fold| {
+        move |_| unfolded.update(|shown| *shown = (*shown != Some(fold)).then_some(fold))
+    };
+    let elsewhere = Memo::new(move |_| chat.unread_elsewhere());
+    let people = Memo::new(move |_| chat.in_room(|room| room.members.len()).unwrap_or_default());
+    let unsent = Memo::new(move |_| socket.outbox.with(Outbox::waiting));
+    view! {
+        <Title text=title/>
+        <div class="page-head chat-head">
+            <h1 data-test="room-name">{name}</h1>
+            <StatusLine connection=socket.connection transport="WebSocket">
+                {move || Some(unsent.get()).filter(|unsent| *unsent > 0).map(|unsent| view! { <span class="warning" data-test="unsent">{format!("{unsent} unsent")}</span> })}
+            </StatusLine>
+            <div class="folds">
+                <button type="button" class="small" aria-expanded=move || is(Fold::Rooms)().to_string() aria-controls="rooms" on:click=toggle(Fold::Rooms) data-test="show-rooms">
+                    "Rooms" {move || Some(elsewhere.get()).filter(|unread| *unread > 0).map(|unread| view! { <span class="count">{unread}<span class="visually-hidden">" unread"</span></span> })}
+                </button>
+                <button type="button" class="small" aria-expanded=move || is(Fold::People)().to_string() aria-controls="people" on:click=toggle(Fold::People) data-test="show-people">
+                    {move || format!("Here now: {}", people.get())}
+                </button>
+            </div>
+        </div>
+        <div class="chat">
+            <div id="rooms" class="side" class:unfolded=is(Fold::Rooms)><Rooms chat/></div>
+            <div class="talk">
+                <Search chat/>
+                // Anew for another room: where its reader stands is its own.
+                {move || { chat.current.track(); view! { <Log chat socket/> } }}
+                <Composer chat/>
+            </div>
+            <div id="people" class="side" class:unfolded=is(Fold::People)><People chat/></div>
+        </div>
+    }
+}
+
+/// The server learns a new name with a new connection.
+pub fn restart_with_a_new_name(visitor: RwSignal<Option<User>>, restart: impl Fn() + 'static) {
+    Effect::new(move |before: Option<Option<String>>| {
+        let name = visitor.with(|user| user.as_ref().map(|user| user.name.clone()));
+        if before
+            .flatten()
+            .is_some_and(|before| Some(&before) != name.as_ref())
+        {
+            restart();
+        }
+        name
+    });
+}

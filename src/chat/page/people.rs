@@ -1,0 +1,50 @@
+//! Who is here, and how people look.
+
+use leptos::prelude::*;
+
+use super::chat::Chat;
+use crate::session::User;
+
+/// Who is in the present room.
+#[component]
+pub fn People(chat: Chat) -> impl IntoView {
+    let members = Memo::new(move |_| {
+        let mut members = chat
+            .in_room(|room| room.members.clone())
+            .unwrap_or_default();
+        members.sort_by_cached_key(|user| (user.name.to_lowercase(), user.id));
+        members
+    });
+    view! {
+        <aside class="members"><h2>"Here now"</h2>
+            <ul data-test="members">
+                <For each=move || members.get() key=|user| (user.id, user.name.clone()) let:user>
+                    <li data-test="member"><Avatar color=user.color/><span>{user.name}</span></li>
+                </For>
+            </ul>
+        </aside>
+    }
+}
+
+/// A person's colour.
+#[component]
+pub fn Avatar(color: String) -> impl IntoView {
+    view! { <svg class="avatar" viewBox="0 0 16 16" aria-hidden="true"><circle cx="8" cy="8" r="8" fill=color></circle></svg> }
+}
+
+/// A person's colour and initial.
+#[component]
+pub fn Portrait(user: User) -> impl IntoView {
+    let initial: String = user
+        .name
+        .chars()
+        .next()
+        .map(|first| first.to_uppercase().collect())
+        .unwrap_or_default();
+    view! {
+        <svg class="portrait" viewBox="0 0 32 32" aria-hidden="true">
+            <circle cx="16" cy="16" r="16" fill=user.color></circle>
+            <text x="16" y="22" text-anchor="middle" font-size="17" fill="white">{initial}</text>
+        </svg>
+    }
+}

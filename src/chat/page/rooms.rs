@@ -1,0 +1,156 @@
+//! The rooms, what is unread in them, and the way into another one.
+
+use gloo_net::http::Request;
+use leptos::{
+    ev::{KeyboardEvent, SubmitEvent},
+    html,
+    prelude::*,
+    task::spawn_local,
+};
+use leptos_router::hooks::use_navigate;
+
+use super::chat::Chat;
+use crate::chat::{
+    ROOM_RULE, ROOMS, is_room_name,
+    message::{ROOMS_ROUTE, RoomSummary},
+};
+
+/// More than a person looks through.
+const MOST_SUGGESTED: usize = 50;
+
+/// The list of rooms.
+#[component]
+pub fn Rooms(chat: Chat) -> impl IntoView {
+    let names = Memo::new(move |_| room_names(chat));
+    view! {
+        <nav class="rooms" aria-label="Rooms">
+            <h2>"Rooms"</h2>
+            <ul data-test="rooms"><For each=move || names.get() key=Clone::clone let:name><Room chat name/></For></ul>
+            <NewRoom chat/>
+        </nav>
+    }
+}
+
+/// Alt with an arrow goes to the room above or below.
+pub fn listen_for_room_keys(chat: Chat) {
+    let navigate = use_navigate();
+    let go = move |event: KeyboardEvent| {
+        let step: isize = match (event.alt_key(), event.key().as_str()) {
+            (true, "ArrowUp") => -1,
+            (true, "ArrowDown") => 1,
+            _ => return,
+        };
+        event.prevent_default();
+        let (names, current) = (untrack(|| room_names(chat)), chat.current.get_untracked());
+        let place = names.iter().position(|name| *name == current).unwrap_or(0) as isize;
+        if let Some(name) = usize::try_from(place + step)
+            .ok()
+            .and_then(|place| names.get(place))
+        {
+            navigate(&address(name), Default::default());
+        }
+    };
+    Effect::new(move |_| {
+        let listener = window_event_listener(leptos::ev::keydown, go.clone());
+        on_cleanup(move || listener.remove());
+    });
+}
+
+#[component]
+fn Room(chat: Chat, name: String) -> impl IntoView {
+    let unread = {
+        let name = name.clone();
+        Memo::new(move |_| chat.in_all(|state| state.room(&name).map_or(0, |room| room.unread)))
+    };
+    let is_current = {
+        let name = name.clone();
+        Memo::new(move |_| chat.current.with(|current| *current == name))
+    };
+    let count = move || {
+        let unread = Some(unread.get()).filter(|unread| *unread > 0);
+        unread.map(|unread| view! { <span class="count" data-test="unread">{unread}<span class="visually-hidden">" unread"</span></span> })
+    };
+    let leave = (!ROOMS.contains(&name.as_str())).then(|| {
+        let (navigate, left) = (use_navigate(), name.clone());
+        let leave = move |_| {
+            chat.leave(&left);
+            if is_current.get_untracked() {
+                navigate("/chat", Default::default());
+            }
+        };
+        view! { <button type="button" class="leave" aria-label=format!("Leave {name}") title="Leave this room" on:click=leave data-test="leave">"×"</button> }
+    });
+    view! {
+        <li data-test="room" data-room=name.clone()>
+            <a href=address(&name) aria-current=move || is_current.get().then_some("page")><span class="room-name">{format!("#{name}")}</span> {count}</a>
+            {leave}
+        </li>
+    }
+}
+
+/// Visiting a valid name makes the room. The rooms that others made are suggested.
+#[component]
+fn NewRoom(chat: Chat) -> impl IntoView {
+    let input = NodeRef::<html::Input>::new();
+    let refusal = RwSignal::new(None::<&'static str>);
+    let others = RwSignal::new(Vec::<RoomSummary>::new());
+    let suggest = move |_| {
+        spawn_local(async move {
+            // Without suggestions one types the name.
+            let Some(rooms) = rooms_of_others(chat).await else {
+                return;
+            };
+            // `None` when the page is gone.
+            let _ = others.try_set(rooms);
+        })
+    };
+    let navigate = use_navigate();
+    let submit = move |event: SubmitEvent| {
+        event.prevent_default();
+        let Some(input) = input.get_untracked() else {
+            return;
+        };
+        let typed = input.value();
+        let typed = typed.trim();
+        let name = typed.strip_prefix('#').unwrap_or(typed);
+        if is_room_name(name) {
+            refusal.set(None);
+            input.set_value("");
+            navigate(&address(name), Default::default());
+        } else {
+            refusal.set(Some(ROOM_RULE));
+        }
+    };
+    view! {
+        <form class="new-room" on:submit=submit>
+            <label class="visually-hidden" for="new-room">"New room"</label>
+            <input id="new-room" node_ref=input placeholder="New room" autocomplete="off" autocapitalize="none" spellcheck="false" list="other-rooms" on:focus=suggest
+                aria-describedby="room-refusal" aria-invalid=move || refusal.get().is_some().to_string() data-test="new-room"/>
+            <datalist id="other-rooms">
+                {move || others.get().into_iter().map(|room| view! { <option value=room.room>{format!("{} here", room.members)}</option> }).collect_view()}
+            </datalist>
+            <button type="submit" class="small" data-test="open-room">"Open"</button>
+            <output id="room-refusal" class="refusal" data-test="room-refusal">{refusal}</output>
+        </form>
+    }
+}
+
+/// Rooms that are not in the list, the busiest first.
+async fn rooms_of_others(chat: Chat) -> Option<Vec<RoomSummary>> {
+    // Before the answer: the page may be gone by then.
+    let listed = untrack(|| room_names(chat));
+    let response = Request::get(ROOMS_ROUTE).send().await.ok()?;
+    let mut rooms = response.json::<Vec<RoomSummary>>().await.ok()?;
+    rooms.retain(|room| !listed.contains(&room.room));
+    rooms.sort_by_key(|room| std::cmp::Reverse(room.members));
+    rooms.truncate(MOST_SUGGESTED);
+    Some(rooms)
+}
+
+fn room_names(chat: Chat) -> Vec<String> {
+    chat.in_all(|state| state.rooms().iter().map(|room| room.name.clone()).collect())
+}
+
+fn address(name: &str) -> String {
+    format!("/chat/{name}")
+}

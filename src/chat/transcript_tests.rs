@@ -1,0 +1,251 @@
+use uuid::Uuid;
+
+use super::*;
+
+const DAY_MS: u64 = 86_400_000;
+
+fn user(number: u128) -> User {
+    User::new(Uuid::from_u128(number), format!("user {number}"))
+}
+
+fn message(offset: u64) -> Arc<ChatMessage> {
+    said(offset, 1, offset * 1_000)
+}
+
+fn said(offset: u64, by: u128, at: u64) -> Arc<ChatMessage> {
+    Arc::new(ChatMessage {
+        offset,
+        id: Uuid::from_u128(offset.into()),
+        from: user(by),
+        text: format!("message {offset}"),
+        at,
+    })
+}
+
+fn epoch(name: &str) -> Epoch {
+    Epoch::new(name).unwrap()
+}
+
+fn utc_day(at: u64) -> i64 {
+    (at / DAY_MS) as i64
+}
+
+fn offsets(log: &Transcript) -> Vec<u64> {
+    log.rows(utc_day)
+        .iter()
+        .map(|row| row.message.offset)
+        .collect()
+}
+
+/// A log that holds `offsets` and says that there are older ones.
+fn log_of(offsets: impl IntoIterator<Item = u64>) -> Transcript {
+    let mut log = Transcript::default();
+    log.begin_anew(epoch("a"), u64::MAX);
+    for offset in offsets {
+        assert!(log.append(message(offset)));
+    }
+    log
+}
+
+/// A page of history, newest first.
+fn page(offsets: Range<u64>) -> Vec<ChatMessage> {
+    offsets
+        .rev()
+        .map(|offset| (*message(offset)).clone())
+        .collect()
+}
+
+#[test]
+fn only_a_message_moves_the_position_and_each_counts_once() {
+    let mut log = Transcript::default();
+    assert!(!log.append(message(1)), "before it has joined");
+    log.begin_anew(epoch("a"), 90);
+    assert_eq!(log.position(), Some(&Position::new(epoch("a"), 0)));
+    for (offset, news) in [
+        (5, true),
+        (9, true),
+        (9, false),
+        (6, false),
+        (5, false),
+        (10, true),
+    ] {
+        assert_eq!(log.append(message(offset)), news, "{offset}");
+    }
+    assert_eq!(offsets(&log), [5, 9, 10]);
+    assert_eq!(log.position(), Some(&Position::new(epoch("a"), 10)));
+    log.prepend(page(1..5), false);
+    assert_eq!(log.position().map(|position| position.offset), Some(10));
+}
+
+#[test]
+fn another_epoch_empties_it_and_fills_it_again() {
+    let mut log = log_of(1..=50);
+    log.begin_anew(epoch("b"), 2);
+    assert!(log.is_empty() && log.rows(utc_day).is_empty());
+    assert!(log.append(message(1)));
+    assert!(log.append(message(2)));
+    assert_eq!(offsets(&log), [1, 2]);
+    assert_eq!(log.position(), Some(&Position::new(epoch("b"), 2)));
+    log.begin_anew(epoch("c"), 0);
+    assert!(!log.has_older(), "an empty room has nothing to ask for");
+}
+
+#[test]
+fn what_the_server_rendered_is_continued() {
+    let first = FirstMessages {
+        position: Position::new(epoch("a"), 3),
+        members: vec![],
+        messages: (1..=3).map(|offset| (*message(offset)).clone()).collect(),
+    };
+    let mut log = Transcript::rendered(first);
+    assert!(!log.append(message(3)));
+    assert!(log.append(message(4)));
+    assert_eq!(offsets(&log), [1, 2, 3, 4]);
+}
+
+#[test]
+fn history_goes_before_and_overlaps_nothing() {
+    let mut log = log_of(100..=110);
+    assert_eq!(log.history_before(), Some(100));
+    // A page that reaches into what is held, as a slow answer can.
+    assert!(log.prepend(page(90..105), true));
+    assert!(log.show_older());
+    assert_eq!(offsets(&log), (90..=110).collect::<Vec<_>>());
+    assert_eq!(log.history_before(), Some(90));
+    assert!(log.prepend(page(80..90), false));
+    assert_eq!(log.history_before(), None);
+    assert!(!log.has_older());
+    assert!(
+        !log.prepend(page(80..90), false),
+        "twice the same brings nothing"
+    );
+}
+
+#[test]
+fn while_following_only_the_latest_are_shown_and_the_oldest_are_forgotten() {
+    let log = log_of(1..=MOST_HELD as u64 + 1);
+    let last = MOST_HELD as u64 + 1;
+    assert_eq!(
+        offsets(&log),
+        (last - LATEST as u64 + 1..=last).collect::<Vec<_>>()
+    );
+    assert_eq!(log.first_offset(), Some(MOST_HELD as u64 / 2 + 1));
+    assert!(log.has_older());
+}
+
+#[test]
+fn whoever_scrolled_up_keeps_what_is_in_view() {
+    let mut log = log_of(1..=1_000);
+    log.scrolled_up(true);
+    let before = offsets(&log);
+    for offset in 1_001..=1_000 + MOST_SHOWN as u64 {
+        log.append(message(offset));
+    }
+    let after = offsets(&log);
+    assert!(after.starts_with(&before), "it grows below");
+    assert_eq!(after.len(), MOST_SHOWN, "but not without end");
+    assert!(!log.shows_the_end());
+    log.scrolled_up(false);
+    log.show_latest();
+    assert!(log.shows_the_end());
+    assert_eq!(offsets(&log).last(), Some(&(1_000 + MOST_SHOWN as u64)));
+}
+
+#[test]
+fn the_shown_part_moves_over_all_that_is_held_and_never_grows_too_large() {
+    let mut log = log_of(1..=1_500);
+    log.scrolled_up(true);
+    let mut steps = 0;
+    while log.show_older() {
+        steps += 1;
+        assert!(offsets(&log).len() <= MOST_SHOWN);
+        assert_eq!(log.history_before().is_some(), offsets(&log)[0] == 1);
+    }
+    assert_eq!((offsets(&log)[0], steps), (1, 13));
+    while log.show_newer() {
+        assert!(offsets(&log).len() <= MOST_SHOWN);
+    }
+    assert_eq!(offsets(&log).last(), Some(&1_500));
+    assert!(log.shows_the_end());
+}
+
+#[test]
+fn a_message_is_shown_where_it_stands() {
+    let mut log = log_of((1..=1_500).map(|number| number * 3));
+    assert!(log.show(300));
+    let shown = offsets(&log);
+    assert!(shown.contains(&300) && shown.len() <= LATEST);
+    assert!(!log.show(301), "no such offset");
+    assert!(log.show(4_500));
+    assert!(log.shows_the_end());
+    let before = offsets(&log);
+    assert!(log.show(4_497));
+    assert_eq!(offsets(&log), before, "in view already: nothing moves");
+}
+
+#[test]
+fn messages_of_one_author_within_minutes_stand_under_one_name() {
+    let mut log = Transcript::default();
+    log.begin_anew(epoch("a"), 9);
+    let minute = 60_000;
+    for (offset, by, at) in [
+        (1, 1, 0),
+        (2, 1, minute),
+        (3, 2, 2 * minute),
+        (4, 1, 3 * minute),
+        (5, 1, 9 * minute),
+        (6, 1, DAY_MS - minute),
+        (7, 1, DAY_MS + minute),
+    ] {
+        log.append(said(offset, by, at));
+    }
+    let rows = log.rows(utc_day);
+    let leads: Vec<_> = rows
+        .iter()
+        .filter(|row| row.leads)
+        .map(|row| row.message.offset)
+        .collect();
+    assert_eq!(leads, [1, 3, 4, 5, 6, 7]);
+    let days: Vec<_> = rows
+        .iter()
+        .filter_map(|row| Some((row.message.offset, row.day?)))
+        .collect();
+    assert_eq!(days, [(1, 0), (7, 1)]);
+}
+
+#[test]
+fn a_day_begins_where_it_does_for_the_reader() {
+    let mut log = Transcript::default();
+    log.begin_anew(epoch("a"), 9);
+    log.append(said(1, 1, DAY_MS - 1_000));
+    log.append(said(2, 1, DAY_MS + 1_000));
+    let days = |hours: i64| {
+        let rows = log.rows(|at| (at as i64 + hours * 3_600_000).div_euclid(DAY_MS as i64));
+        rows.iter().map(|row| row.day).collect::<Vec<_>>()
+    };
+    assert_eq!(days(0), [Some(0), Some(1)]);
+    assert_eq!(days(2), [Some(1), None]);
+}
+
+#[test]
+fn grouping_does_not_depend_on_what_is_shown() {
+    let mut log = log_of(1..=1_000);
+    log.scrolled_up(true);
+    assert!(!log.rows(utc_day)[0].leads, "its group began further up");
+    assert!(log.show_older());
+    assert!(!log.rows(utc_day)[0].leads);
+    while log.show_older() {}
+    let rows = log.rows(utc_day);
+    assert!(
+        rows[0].leads && rows[0].day.is_some(),
+        "nothing is known of what came before"
+    );
+}
+
+#[test]
+fn what_lies_after_an_offset_is_found() {
+    let log = log_of([2, 4, 6]);
+    for (offset, count) in [(0, 3), (1, 3), (2, 2), (3, 2), (6, 0), (7, 0)] {
+        assert_eq!(log.after(offset).len(), count, "{offset}");
+    }
+}
