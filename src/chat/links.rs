@@ -46,9 +46,7 @@ fn scheme_length(bytes: &[u8]) -> usize {
         let head = bytes.get(..scheme.len());
         head.is_some_and(|head| head.eq_ignore_ascii_case(scheme.as_bytes()))
     };
-    let scheme = ["https://", "http://"]
-        .into_iter()
-        .find(|scheme| is(&scheme));
+    let scheme = ["https://", "http://"].into_iter().find(is);
     scheme.map_or(0, str::len)
 }
 
@@ -81,7 +79,7 @@ fn without_trailing_punctuation(address: &str) -> &str {
     // How many more closing brackets than opening ones there are; counted once, since a text may be nothing but brackets.
     let mut surplus =
         [('(', ')'), ('[', ']')].map(|(open, close)| count(close).saturating_sub(count(open)));
-    let own = address.trim_end_matches(|last| {
+    address.trim_end_matches(|last| {
         let surplus = match last {
             '.' | ',' | ';' | ':' | '!' | '?' | '\'' | '*' | '_' | '~' | '…' | '”' | '’' | '»' =>
             {
@@ -94,8 +92,7 @@ fn without_trailing_punctuation(address: &str) -> &str {
         let stray = *surplus > 0;
         *surplus = surplus.saturating_sub(1);
         stray
-    });
-    own
+    })
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use crate::{api::ApiError, progress::message::Started};
 
 /// Starts a job; the fields come as text, so that an error can name its field and range.
 #[server(prefix = "/api", endpoint = "jobs/start")]
-#[expect(clippy::too_many_arguments, reason = "the fields of all start forms")]
+#[allow(clippy::too_many_arguments, reason = "the fields of all start forms")]
 pub async fn start_job(
     kind: String,
     #[server(default)] steps: String,

@@ -37,7 +37,8 @@ use crate::{
 };
 
 /// A connection that counts what is read from it.
-type Counting = InspectReader<TcpStream, Box<dyn FnMut(&[u8]) + Send>>;
+type Counting = InspectReader<TcpStream, Count>;
+type Count = Box<dyn FnMut(&[u8]) + Send>;
 
 /// A client of one lane that has been greeted.
 pub struct Client {
@@ -66,7 +67,7 @@ impl Client {
         tcp.set_nodelay(true).map_err(words)?;
         let bytes = Arc::<AtomicU64>::default();
         let counter = bytes.clone();
-        let count: Box<dyn FnMut(&[u8]) + Send> = Box::new(move |read| {
+        let count: Count = Box::new(move |read| {
             counter.fetch_add(read.len() as u64, Ordering::Relaxed);
         });
         let tcp = InspectReader::new(tcp, count);
