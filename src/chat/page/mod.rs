@@ -1,6 +1,6 @@
 //! The chat page: one socket for all rooms, above the room that is looked at.
 //!
-//! What is known stands in [`ChatState`](super::state::ChatState), which is pure; [`chat::Chat`] feeds it from the socket and
+//! What is known stands in [`ChatState`](super::state::ChatState), which is pure; `chat.rs` feeds it from the socket and
 //! shows it once an animation frame; the other files are views of it.
 
 mod chat;

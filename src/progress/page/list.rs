@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::results::outcome_words;
 use crate::{
     first_state::first_state,
-    progress::message::{JOBS_ROUTE, JobView},
+    progress::message::{JOBS_ROUTE, JobView, Progress},
 };
 
 /// The jobs of this visitor: rendered by the server, then asked for again when one starts or ends.
@@ -31,13 +31,21 @@ impl MyJobs {
     /// Asks the server. What is shown stays when it cannot be reached.
     pub(super) fn refresh(self) {
         spawn_local(async move {
-            let Ok(response) = Request::get(JOBS_ROUTE).send().await else {
-                return;
-            };
-            if let Ok(jobs) = response.json::<Vec<JobView>>().await {
+            if let Some(jobs) = jobs_of_mine().await {
                 let _ = self.0.try_set(jobs);
             }
         });
+    }
+
+    /// The stream of a job says how it stands.
+    pub(super) fn follow(self, id: Uuid, progress: &Progress) {
+        let other = |job: &JobView| job.id == id && job.progress.status != progress.status;
+        if self.0.with_untracked(|jobs| jobs.iter().any(other)) {
+            self.0.update(|jobs| {
+                let known = jobs.iter_mut().filter(|job| job.id == id);
+                known.for_each(|job| job.progress = progress.clone());
+            });
+        }
     }
 
     /// Asks the server unless this job is in the list.
@@ -49,6 +57,12 @@ impl MyJobs {
             self.refresh();
         }
     }
+}
+
+/// `None` when the server cannot be reached.
+pub(super) async fn jobs_of_mine() -> Option<Vec<JobView>> {
+    let response = Request::get(JOBS_ROUTE).send().await.ok()?;
+    response.json().await.ok()
 }
 
 #[component]

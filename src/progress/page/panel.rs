@@ -150,6 +150,9 @@ pub(super) fn JobPanel(id: Uuid, mine: MyJobs) -> impl IntoView {
                 event,
                 JobEvent::Done { .. } | JobEvent::Failed { .. } | JobEvent::Cancelled
             );
+            if let JobEvent::State(progress) | JobEvent::Progress(progress) = &event {
+                mine.follow(id, progress);
+            }
             state.take(event);
             if last {
                 mine.refresh();

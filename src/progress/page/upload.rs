@@ -18,11 +18,8 @@ use uuid::Uuid;
 use wasm_bindgen::{JsCast, JsValue, closure::Closure};
 use web_sys::{File, FormData, ProgressEvent, XmlHttpRequest};
 
-use crate::{
-    api::ApiError,
-    progress::message::{JOB_ROUTE, UPLOAD_ROUTE},
-    realtime::contract::fill,
-};
+use super::list::jobs_of_mine;
+use crate::{api::ApiError, progress::message::UPLOAD_ROUTE};
 
 /// Between two looks whether the job is there yet, in milliseconds.
 const LOOK_EVERY_MS: u32 = 100;
@@ -183,11 +180,9 @@ fn is_sending(upload: RwSignal<Upload>) -> bool {
     matches!(upload.try_get_untracked(), Some(Upload::Sending { .. }))
 }
 
+/// Looks into the list: asking for a job that is not there yet would be an error, and browsers report those.
 async fn exists(id: Uuid) -> bool {
-    use gloo_net::http::Request;
-    let route = fill(JOB_ROUTE, &[&id.to_string()]);
-    Request::get(&route)
-        .send()
+    jobs_of_mine()
         .await
-        .is_ok_and(|response| response.ok())
+        .is_some_and(|jobs| jobs.iter().any(|job| job.id == id))
 }
