@@ -1,5 +1,8 @@
 //! The forms that start a job. They work without JavaScript; with it, the page stays.
 
+// On the module: what `#[server]` makes of a function does not inherit its attributes.
+#![allow(clippy::too_many_arguments, reason = "the fields of all start forms")]
+
 use leptos::{
     prelude::*,
     server_fn::{ServerFn, error::ServerFnUrlError},
@@ -12,7 +15,6 @@ use crate::{api::ApiError, progress::message::Started};
 
 /// Starts a job; the fields come as text, so that an error can name its field and range.
 #[server(prefix = "/api", endpoint = "jobs/start")]
-#[allow(clippy::too_many_arguments, reason = "the fields of all start forms")]
 pub async fn start_job(
     kind: String,
     #[server(default)] steps: String,
