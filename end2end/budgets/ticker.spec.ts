@@ -15,17 +15,19 @@ interface TraceEvent {
 }
 
 test('at a thousand prices a second no task of the page takes longer than 50 ms', async ({ browser, page }) => {
+  test.setTimeout(180_000);
   await page.goto('/ticker');
   await connected(page);
   // The page's own start is another budget.
   await expect.poll(async () => Number(await page.getByTestId('received').getAttribute('data-count'))).toBeGreaterThan(2_000);
   const count = async () => Number(await page.getByTestId('received').getAttribute('data-count'));
 
-  const before = await count();
   await browser.startTracing(page);
+  const [before, began] = [await count(), performance.now()];
   await page.waitForTimeout(MEASURED_MS);
+  const rate = ((await count()) - before) / ((performance.now() - began) / 1_000);
+  // Handing the trace over takes the browser longer than recording it.
   const trace = JSON.parse(`${await browser.stopTracing()}`) as { traceEvents: TraceEvent[] };
-  const rate = ((await count()) - before) / (MEASURED_MS / 1_000);
 
   const threads = trace.traceEvents.filter((event) => event.name === 'thread_name' && event.args.name === 'CrRendererMain');
   const tasks = trace.traceEvents.filter((event) => event.name === 'RunTask' && threads.some((thread) => thread.pid === event.pid && thread.tid === event.tid));

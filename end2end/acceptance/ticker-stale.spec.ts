@@ -1,0 +1,39 @@
+import { connected, expect, test as base } from '../fixtures/app';
+import { Exchange } from '../fixtures/exchange';
+
+// In a file of its own: `test.use` of flags would replace those that name the exchange.
+const test = base.extend<{ exchange: Exchange }>({
+  exchange: async ({}, use) => {
+    const exchange = await Exchange.start();
+    await use(exchange);
+    exchange.close();
+  },
+  flags: async ({ exchange }, use) => use({ feed: `coinbase:ws://127.0.0.1:${exchange.port}/`, products: 'BTC-USD,ETH-USD' }),
+});
+
+test('a feed that is down is said to be stale, and its last prices stay', async ({ page, context, exchange }) => {
+  await page.goto('/ticker');
+  await connected(page);
+  await exchange.subscribed();
+  exchange.price('BTC-USD', 43_210.5);
+  exchange.price('ETH-USD', 2_345.25);
+  const prices = page.getByTestId('price');
+  await expect(prices).toHaveText(['43,210.50', '2,345.25']);
+  await expect(page.getByTestId('stale')).toHaveCount(0);
+
+  exchange.drop();
+  await expect(page.getByTestId('stale')).toHaveText(/^feed stale since \d\d:\d\d:\d\d$/);
+  await expect(prices).toHaveText(['43,210.50', '2,345.25']);
+  // Who comes now is told as well.
+  const late = await context.newPage();
+  await late.goto('/ticker');
+  await expect(late.getByTestId('stale')).toHaveText(/^feed stale since \d\d:\d\d:\d\d$/);
+  await expect(late.getByTestId('price')).toHaveText(['43,210.50', '2,345.25']);
+
+  await exchange.subscribed();
+  exchange.price('BTC-USD', 43_211);
+  for (const tab of [page, late]) {
+    await expect(tab.getByTestId('stale')).toHaveCount(0);
+    await expect(tab.getByTestId('price').first()).toHaveText('43,211.00');
+  }
+});
