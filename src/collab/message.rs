@@ -1,4 +1,4 @@
-//! What crosses the wire in text frames for the board.
+//! What crosses the wire in text frames for the board. The shared text crosses it in binary ones: `protocol.rs`.
 
 use serde::{Deserialize, Serialize};
 
@@ -11,10 +11,23 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BoardSocket {
     pub document: String,
+    /// Asks the server to refuse this socket's updates of the text.
+    pub readonly: bool,
 }
+
+/// The query parameter that makes a socket read-only.
+pub const READONLY: &str = "readonly";
 
 /// Names a peer within the server's life.
 pub type PeerId = u64;
+
+/// A board as its page shows it first.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct FirstBoard {
+    pub peers: Vec<Peer>,
+    /// The shared text; what it is made of comes over the socket.
+    pub text: String,
+}
 
 /// What the board adds to `welcome`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -64,19 +77,32 @@ pub enum BoardEvent {
     Hidden { id: PeerId },
     /// Somebody went.
     Left { id: PeerId },
+    /// What is durable now.
+    Saved {
+        /// The state vector in base64: everything up to it is on disk.
+        state_vector: String,
+        /// How many of the updates that this socket sent (sync step 2 counts as one) are on disk. Deletions do not move a
+        /// state vector; this number does move with them.
+        updates: u64,
+    },
 }
 
 impl SocketContract for BoardSocket {
     const ROUTE: &'static str = "/api/collab/{doc}";
     const SUBPROTOCOL: &'static str = "wirewise.collab.v1";
     const COMMANDS: &'static [&'static str] = &["move", "hide"];
-    const EVENTS: &'static [&'static str] = &["joined", "moved", "hidden", "left"];
+    const EVENTS: &'static [&'static str] = &["joined", "moved", "hidden", "left", "saved"];
 
     type Welcome = BoardWelcome;
     type Command = BoardCommand;
     type Event = BoardEvent;
 
     fn url(&self) -> String {
-        fill(Self::ROUTE, &[&self.document])
+        let url = fill(Self::ROUTE, &[&self.document]);
+        if self.readonly {
+            format!("{url}?{READONLY}=1")
+        } else {
+            url
+        }
     }
 }

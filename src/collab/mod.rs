@@ -7,6 +7,7 @@
 pub mod cursors;
 pub mod message;
 pub mod page;
+pub mod protocol;
 #[cfg(feature = "ssr")]
 pub mod server;
 

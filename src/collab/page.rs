@@ -117,6 +117,7 @@ impl Peers {
                 .for_each(|(id, x, y): Move| self.place(id, Some((x, y)))),
             BoardEvent::Hidden { id } => self.place(id, None),
             BoardEvent::Left { id } => self.leave(id),
+            BoardEvent::Saved { .. } => {}
         }
     }
 }
@@ -127,6 +128,7 @@ fn Board(document: String) -> impl IntoView {
     let visitor = expect_context::<Visitor>().0;
     let contract = BoardSocket {
         document: document.clone(),
+        readonly: false,
     };
     let socket = use_socket(
         move || Some(contract.clone()),

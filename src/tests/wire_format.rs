@@ -460,15 +460,23 @@ fn collab() {
             json!({"type":"hidden","id":3}),
         ),
         (BoardEvent::Left { id: 3 }, json!({"type":"left","id":3})),
+        (
+            BoardEvent::Saved {
+                state_vector: "AQEB".into(),
+                updates: 7,
+            },
+            json!({"type":"saved","state_vector":"AQEB","updates":7}),
+        ),
     ]);
     assert_eq!(events, BoardSocket::EVENTS);
-    let welcome = BoardSocket {
+    let mut welcome = BoardSocket {
         document: "welcome".into(),
+        readonly: false,
     };
-    assert_eq!(
-        welcome.url(),
-        BoardSocket::ROUTE.replace("{doc}", "welcome")
-    );
+    let url = BoardSocket::ROUTE.replace("{doc}", "welcome");
+    assert_eq!(welcome.url(), url);
+    welcome.readonly = true;
+    assert_eq!(welcome.url(), format!("{url}?readonly=1"));
 }
 
 #[test]

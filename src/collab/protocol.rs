@@ -1,0 +1,339 @@
+//! The y-websocket protocol: what binary frames hold. Pure; both halves speak it.
+//!
+//! Layout after [y-protocols' PROTOCOL.md](https://github.com/yjs/y-protocols/blob/master/PROTOCOL.md) and y-websocket: an
+//! outer type (sync, awareness, auth, query awareness), then what belongs to it; numbers are lib0 varints (seven bits a
+//! byte, the least significant first), byte strings have their length in front. A frame may hold several messages one after
+//! another; [`decode`] reads every one of them to the last byte. [`Message::encode`] makes one, because y-websocket reads only
+//! the first of a frame.
+
+const SYNC: u64 = 0;
+const AWARENESS: u64 = 1;
+const AUTH: u64 = 2;
+const QUERY_AWARENESS: u64 = 3;
+
+const STEP_1: u64 = 0;
+const STEP_2: u64 = 1;
+const UPDATE: u64 = 2;
+
+const PERMISSION_DENIED: u64 = 0;
+
+/// The largest number on the wire, JavaScript's largest safe integer: lib0 refuses what is above.
+pub const MAX_NUMBER: u64 = (1 << 53) - 1;
+/// What `null` is as an awareness state: the client is gone.
+pub const GONE: &str = "null";
+
+/// One message. What is inside updates and state vectors is not looked at here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Message<'a> {
+    /// "This is what I have": a state vector. Answered with step 2.
+    SyncStep1(&'a [u8]),
+    /// "This is what you lack": an update.
+    SyncStep2(&'a [u8]),
+    /// An edit.
+    Update(&'a [u8]),
+    /// States of clients: carets and names. See [`decode_awareness`].
+    Awareness(&'a [u8]),
+    /// "You may not", and why. Server to client.
+    Denied(&'a str),
+    /// "Who is there?" Answered with the awareness of everybody.
+    QueryAwareness,
+}
+
+/// The awareness state of one client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientState {
+    pub client: u64,
+    /// Grows with every change of the state.
+    pub clock: u64,
+    /// JSON; [`GONE`] when the client left.
+    pub state: String,
+}
+
+/// Why a frame cannot be read. Nothing after the fault is looked at.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ProtocolError {
+    #[error("the frame ends in the middle of a message")]
+    Truncated,
+    #[error("a number is above 2^53 - 1")]
+    NumberTooLarge,
+    #[error("text is not UTF-8")]
+    NotUtf8,
+    #[error("{what} of type {kind} is not known here")]
+    UnknownType { what: &'static str, kind: u64 },
+    #[error("bytes are left over at the end")]
+    LeftOver,
+}
+
+impl<'a> Message<'a> {
+    /// The message as a frame.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut frame = vec![];
+        match self {
+            Self::SyncStep1(bytes) => sync(&mut frame, STEP_1, bytes),
+            Self::SyncStep2(bytes) => sync(&mut frame, STEP_2, bytes),
+            Self::Update(bytes) => sync(&mut frame, UPDATE, bytes),
+            Self::Awareness(bytes) => {
+                write_number(&mut frame, AWARENESS);
+                write_bytes(&mut frame, bytes);
+            }
+            Self::Denied(why) => {
+                write_number(&mut frame, AUTH);
+                write_number(&mut frame, PERMISSION_DENIED);
+                write_bytes(&mut frame, why.as_bytes());
+            }
+            Self::QueryAwareness => write_number(&mut frame, QUERY_AWARENESS),
+        }
+        frame
+    }
+
+    fn read(input: &mut Input<'a>) -> Result<Self, ProtocolError> {
+        match input.number()? {
+            SYNC => match input.number()? {
+                STEP_1 => input.bytes().map(Self::SyncStep1),
+                STEP_2 => input.bytes().map(Self::SyncStep2),
+                UPDATE => input.bytes().map(Self::Update),
+                kind => Err(unknown("a sync message", kind)),
+            },
+            AWARENESS => input.bytes().map(Self::Awareness),
+            AUTH => match input.number()? {
+                PERMISSION_DENIED => input.text().map(Self::Denied),
+                kind => Err(unknown("an auth message", kind)),
+            },
+            QUERY_AWARENESS => Ok(Self::QueryAwareness),
+            kind => Err(unknown("a message", kind)),
+        }
+    }
+}
+
+/// The messages of a frame, one after another; an error is the last item.
+pub fn decode(frame: &[u8]) -> impl Iterator<Item = Result<Message<'_>, ProtocolError>> {
+    let mut input = Some(Input(frame));
+    std::iter::from_fn(move || {
+        let rest = input.as_mut().filter(|input| !input.0.is_empty())?;
+        let message = Message::read(rest);
+        if message.is_err() {
+            input = None;
+        }
+        Some(message)
+    })
+}
+
+/// The states in an awareness message.
+pub fn decode_awareness(bytes: &[u8]) -> Result<Vec<ClientState>, ProtocolError> {
+    let mut input = Input(bytes);
+    let count = input.number()?;
+    // The count is the sender's word: the list grows with what is really there.
+    let mut states = vec![];
+    for _ in 0..count {
+        states.push(ClientState {
+            client: input.number()?,
+            clock: input.number()?,
+            state: input.text()?.to_owned(),
+        });
+    }
+    input.end().map(|()| states)
+}
+
+/// The states as what an awareness message holds.
+pub fn encode_awareness<'a>(states: impl ExactSizeIterator<Item = &'a ClientState>) -> Vec<u8> {
+    let mut bytes = vec![];
+    write_number(&mut bytes, states.len() as u64);
+    for ClientState {
+        client,
+        clock,
+        state,
+    } in states
+    {
+        write_number(&mut bytes, *client);
+        write_number(&mut bytes, *clock);
+        write_bytes(&mut bytes, state.as_bytes());
+    }
+    bytes
+}
+
+/// What is left to read.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Input<'a>(pub(super) &'a [u8]);
+
+impl<'a> Input<'a> {
+    pub(super) fn byte(&mut self) -> Result<u8, ProtocolError> {
+        let (first, rest) = self.0.split_first().ok_or(ProtocolError::Truncated)?;
+        self.0 = rest;
+        Ok(*first)
+    }
+
+    pub(super) fn number(&mut self) -> Result<u64, ProtocolError> {
+        let mut number = 0;
+        // Eight bytes hold 56 bits, which is more than is allowed.
+        for shift in (0..56).step_by(7) {
+            let byte = self.byte()?;
+            number |= u64::from(byte & 0x7f) << shift;
+            if byte < 0x80 {
+                return match number {
+                    0..=MAX_NUMBER => Ok(number),
+                    _ => Err(ProtocolError::NumberTooLarge),
+                };
+            }
+        }
+        Err(ProtocolError::NumberTooLarge)
+    }
+
+    pub(super) fn take(&mut self, length: u64) -> Result<&'a [u8], ProtocolError> {
+        let length = usize::try_from(length).map_err(|_| ProtocolError::Truncated)?;
+        let (taken, rest) = self
+            .0
+            .split_at_checked(length)
+            .ok_or(ProtocolError::Truncated)?;
+        self.0 = rest;
+        Ok(taken)
+    }
+
+    fn bytes(&mut self) -> Result<&'a [u8], ProtocolError> {
+        let length = self.number()?;
+        self.take(length)
+    }
+
+    fn text(&mut self) -> Result<&'a str, ProtocolError> {
+        std::str::from_utf8(self.bytes()?).map_err(|_| ProtocolError::NotUtf8)
+    }
+
+    fn end(self) -> Result<(), ProtocolError> {
+        match self.0 {
+            [] => Ok(()),
+            _ => Err(ProtocolError::LeftOver),
+        }
+    }
+}
+
+fn unknown(what: &'static str, kind: u64) -> ProtocolError {
+    ProtocolError::UnknownType { what, kind }
+}
+
+fn sync(frame: &mut Vec<u8>, kind: u64, bytes: &[u8]) {
+    write_number(frame, SYNC);
+    write_number(frame, kind);
+    write_bytes(frame, bytes);
+}
+
+fn write_number(bytes: &mut Vec<u8>, mut number: u64) {
+    while number >= 0x80 {
+        bytes.push(number as u8 | 0x80);
+        number >>= 7;
+    }
+    bytes.push(number as u8);
+}
+
+fn write_bytes(bytes: &mut Vec<u8>, what: &[u8]) {
+    write_number(bytes, what.len() as u64);
+    bytes.extend_from_slice(what);
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn messages(frame: &[u8]) -> Result<Vec<Message<'_>>, ProtocolError> {
+        decode(frame).collect()
+    }
+
+    #[test]
+    fn messages_are_laid_out_as_y_websocket_lays_them_out() {
+        for (message, frame) in [
+            (Message::SyncStep1(&[0]), &[0, 0, 1, 0][..]),
+            (Message::SyncStep2(&[0, 0]), &[0, 1, 2, 0, 0]),
+            (Message::Update(&[7; 3]), &[0, 2, 3, 7, 7, 7]),
+            (Message::Awareness(&[0]), &[1, 1, 0]),
+            (Message::Denied("no"), &[2, 0, 2, b'n', b'o']),
+            (Message::QueryAwareness, &[3]),
+        ] {
+            assert_eq!(message.encode(), frame, "{message:?}");
+            assert_eq!(messages(frame), Ok(vec![message]));
+        }
+    }
+
+    #[test]
+    fn several_messages_of_a_frame_are_all_read() {
+        let frame = [
+            Message::SyncStep1(&[0]).encode(),
+            Message::QueryAwareness.encode(),
+            Message::Update(&[1, 2]).encode(),
+        ]
+        .concat();
+        assert_eq!(messages(&frame).map(|all| all.len()), Ok(3));
+    }
+
+    #[test]
+    fn a_frame_that_is_cut_anywhere_but_between_messages_is_refused() {
+        let state = ClientState {
+            client: 1 << 31,
+            clock: 300,
+            state: "{}".into(),
+        };
+        let awareness = encode_awareness([&state].into_iter());
+        for message in [
+            Message::SyncStep2(&[9; 200]),
+            Message::Awareness(&awareness),
+            Message::Denied("ä"),
+        ] {
+            let frame = message.encode();
+            for cut in 1..frame.len() {
+                assert_eq!(messages(&frame[..cut]), Err(ProtocolError::Truncated));
+            }
+        }
+        for cut in 0..awareness.len() {
+            assert_eq!(
+                decode_awareness(&awareness[..cut]),
+                Err(ProtocolError::Truncated)
+            );
+        }
+        assert_eq!(
+            decode_awareness(&[&awareness[..], &[0]].concat()),
+            Err(ProtocolError::LeftOver)
+        );
+    }
+
+    #[test]
+    fn hostile_numbers_reserve_nothing_and_are_refused() {
+        // A length of 2^53 - 1, and one above it.
+        let largest = [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x0f];
+        let frame = [&[0, 2][..], &largest].concat();
+        assert_eq!(messages(&frame), Err(ProtocolError::Truncated));
+        let above = [0, 2, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x10];
+        assert_eq!(messages(&above), Err(ProtocolError::NumberTooLarge));
+        assert_eq!(messages(&[0xff; 64]), Err(ProtocolError::NumberTooLarge));
+        assert_eq!(decode_awareness(&largest), Err(ProtocolError::Truncated));
+        assert_eq!(messages(&[9]), Err(unknown("a message", 9)));
+        assert_eq!(messages(&[0, 3]), Err(unknown("a sync message", 3)));
+        assert_eq!(messages(&[2, 1]), Err(unknown("an auth message", 1)));
+        assert_eq!(messages(&[2, 0, 1, 0xff]), Err(ProtocolError::NotUtf8));
+    }
+
+    proptest! {
+        #[test]
+        fn awareness_comes_back_as_it_went(
+            states in prop::collection::vec((0..=MAX_NUMBER, 0..=MAX_NUMBER, ".{0,40}"), 0..9)
+        ) {
+            let states = states
+                .into_iter()
+                .map(|(client, clock, state)| ClientState { client, clock, state })
+                .collect::<Vec<_>>();
+            prop_assert_eq!(decode_awareness(&encode_awareness(states.iter())), Ok(states));
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(100_000))]
+        #[test]
+        fn any_bytes_are_read_to_their_end_or_refused(frame in prop::collection::vec(any::<u8>(), 0..64)) {
+            // What was read, written again, is what it was read from, up to longer forms of the same numbers.
+            if let Ok(all) = messages(&frame) {
+                let again = all.iter().flat_map(Message::encode).collect::<Vec<_>>();
+                prop_assert!(again.len() <= frame.len());
+                prop_assert_eq!(messages(&again), Ok(all));
+            }
+            let _ = decode_awareness(&frame);
+        }
+    }
+}
