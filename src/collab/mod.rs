@@ -3,13 +3,21 @@
 //!
 //! Volatile: a late place is worthless, so nothing is ever queued twice for a slow reader; it gets where everybody is now.
 
+pub mod client;
 #[cfg(feature = "ssr")]
 pub mod cursors;
 pub mod message;
 pub mod page;
+pub mod position;
+pub mod presence;
 pub mod protocol;
+pub mod saving;
 #[cfg(feature = "ssr")]
 pub mod server;
+pub mod shown;
+pub mod splice;
+pub mod text;
+pub mod words;
 
 /// The document of a visitor who names none.
 pub const FIRST_DOCUMENT: &str = "welcome";

@@ -72,6 +72,12 @@ where
             .with_value(|wire| wire.as_ref().is_some_and(|wire| wire.send(&json)))
     }
 
+    /// Sends bytes now, or not at all. Says whether they left.
+    pub fn send_binary(&self, bytes: &[u8]) -> bool {
+        self.wire
+            .with_value(|wire| wire.as_ref().is_some_and(|wire| wire.send_binary(bytes)))
+    }
+
     /// Keeps a command until [`Socket::acknowledge`] is called with its id, and sends it as often as it takes. Commands of
     /// one lane arrive in the order in which they were given.
     pub fn send_reliably(&self, id: Uuid, lane: &str, command: C::Command) -> Result<(), Full> {
@@ -372,10 +378,19 @@ struct Wire {
 
 impl Wire {
     fn send(&self, text: &str) -> bool {
+        self.with_open(|socket| socket.send_with_str(text).is_ok())
+    }
+
+    fn send_binary(&self, bytes: &[u8]) -> bool {
+        self.with_open(|socket| socket.send_with_u8_array(bytes).is_ok())
+    }
+
+    fn with_open(&self, send: impl FnOnce(&WebSocket) -> bool) -> bool {
         let socket = self.socket.borrow();
-        socket.as_ref().is_some_and(|socket| {
-            socket.ready_state() == WebSocket::OPEN && socket.send_with_str(text).is_ok()
-        })
+        let open = socket
+            .as_ref()
+            .filter(|socket| socket.ready_state() == WebSocket::OPEN);
+        open.is_some_and(send)
     }
 
     /// From the page's own address, so that https pages use wss.

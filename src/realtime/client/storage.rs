@@ -7,14 +7,17 @@ pub fn read(name: &str) -> Option<String> {
     storage()?.get_item(name).ok()?
 }
 
-/// Keeps a text under a name; `None` forgets it.
-pub fn write(name: &str, text: Option<&str>) {
-    let Some(storage) = storage() else { return };
-    // Fails only where the tab's share is used up, which is far beyond what a full outbox needs.
-    let _ = match text {
+/// Keeps a text under a name; `None` forgets it. Says whether it did: where the tab's share is used up (some megabytes, far
+/// beyond what a full outbox needs), what was kept before stays.
+pub fn write(name: &str, text: Option<&str>) -> bool {
+    let Some(storage) = storage() else {
+        return false;
+    };
+    let written = match text {
         Some(text) => storage.set_item(name, text),
         None => storage.remove_item(name),
     };
+    written.is_ok()
 }
 
 fn storage() -> Option<web_sys::Storage> {

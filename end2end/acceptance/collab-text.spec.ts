@@ -1,0 +1,285 @@
+import type { CDPSession, Page } from '@playwright/test';
+import { BROKEN_CONNECTION, connected, expect, status, test } from '../fixtures/app';
+import { editable, saved, select, selection, text, typeAt } from '../fixtures/collab';
+
+test('three people write one text, and each keeps their caret', async ({ visit }) => {
+  const pages: Page[] = [];
+  for (const name of ['Ada', 'Grace', 'Joan']) pages.push((await visit(name, '/collab')).page);
+  const [ada, grace, joan] = pages;
+  for (const page of pages) await editable(page);
+
+  await typeAt(ada, 0, 'One.\n');
+  await expect(text(grace)).toHaveValue('One.\n');
+  await typeAt(grace, 5, 'Two.\n');
+  await expect(text(joan)).toHaveValue('One.\nTwo.\n');
+  await typeAt(joan, 10, 'Three: 中文 😀');
+  for (const page of pages) await expect(text(page)).toHaveValue('One.\nTwo.\nThree: 中文 😀');
+
+  // Others write before the caret: it stays beside its letter.
+  await select(joan, 17);
+  await typeAt(ada, 0, '😀 ');
+  await expect(text(joan)).toHaveValue('😀 One.\nTwo.\nThree: 中文 😀');
+  expect(await selection(joan)).toEqual([20, 20]);
+  await joan.keyboard.type('!');
+  await expect(text(ada)).toHaveValue('😀 One.\nTwo.\nThree: !中文 😀');
+  await expect(ada.getByTestId('words')).toHaveText('5 words');
+  for (const page of pages) await saved(page);
+});
+
+test('all at once', async ({ visit }) => {
+  const pages: Page[] = [];
+  for (const name of ['Ada', 'Grace', 'Joan']) pages.push((await visit(name, '/collab/busy')).page);
+  for (const page of pages) await editable(page);
+  await Promise.all(
+    pages.map(async (page, index) => {
+      await text(page).focus();
+      await page.keyboard.type(`[${'abc'[index].repeat(30)}]`);
+    }),
+  );
+  for (const page of pages) await saved(page);
+  const all = await text(pages[0]).inputValue();
+  expect(all).toHaveLength(3 * 32);
+  // Carets hold: what one types is in one piece, whatever the others type meanwhile.
+  for (const letter of 'abc') expect(all).toContain(`[${letter.repeat(30)}]`);
+  for (const page of pages) await expect(text(page)).toHaveValue(all);
+});
+
+test('undo and redo are one’s own', async ({ visit }) => {
+  const { page: ada } = await visit('Ada', '/collab');
+  const { page: grace } = await visit('Grace', '/collab');
+  await editable(ada);
+  await editable(grace);
+  await expect(ada.getByTestId('undo')).toBeDisabled();
+  await typeAt(ada, 0, 'mine ');
+  await expect(text(grace)).toHaveValue('mine ');
+  await typeAt(grace, 5, 'theirs');
+  await expect(text(ada)).toHaveValue('mine theirs');
+
+  await text(ada).press('Control+z');
+  await expect(text(ada)).toHaveValue('theirs');
+  await expect(text(grace)).toHaveValue('theirs');
+  await expect(ada.getByTestId('undo')).toBeDisabled();
+  await text(ada).press('Control+z');
+  await expect(text(ada)).toHaveValue('theirs');
+  await text(ada).press('Control+Shift+z');
+  await expect(text(grace)).toHaveValue('mine theirs');
+  expect(await selection(ada)).toEqual([5, 5]);
+  // The buttons do the same.
+  await ada.getByTestId('undo').click();
+  await expect(text(grace)).toHaveValue('theirs');
+  await ada.getByTestId('redo').click();
+  await expect(text(grace)).toHaveValue('mine theirs');
+  await grace.getByTestId('undo').click();
+  await expect(text(ada)).toHaveValue('mine ');
+  await saved(ada);
+});
+
+test('what is deleted is saved too', async ({ page }) => {
+  await page.goto('/collab');
+  await editable(page);
+  await typeAt(page, 0, 'Hello');
+  await saved(page);
+  await page.keyboard.press('Control+a');
+  await page.keyboard.press('Delete');
+  await expect(page.getByTestId('words')).toHaveText('0 words');
+  await saved(page);
+  await page.reload();
+  await editable(page);
+  await expect(text(page)).toHaveValue('');
+});
+
+test.describe('on a broken wire', () => {
+  test.use({ tolerated: BROKEN_CONNECTION });
+
+  test('what is written offline merges on return', async ({ visit, wire }) => {
+    const { page: ada, context } = await visit('Ada', `${wire.url}/collab`);
+    const { page: grace } = await visit('Grace', '/collab');
+    await editable(ada);
+    await editable(grace);
+    await typeAt(ada, 0, 'The end.');
+    await expect(text(grace)).toHaveValue('The end.');
+    await saved(ada);
+
+    await context.setOffline(true);
+    wire.cut();
+    await expect(ada.getByTestId('saved')).toHaveAttribute('data-state', 'offline');
+    await expect(ada.getByTestId('saved-announced')).toHaveText(/^Offline\./);
+    await typeAt(ada, 8, ' Ada');
+    await expect(ada.getByTestId('saved')).toHaveText('Offline: kept here, 4 unsent');
+    await typeAt(grace, 0, 'Grace: ');
+    await expect(text(grace)).toHaveValue('Grace: The end.');
+
+    await context.setOffline(false);
+    await connected(ada);
+    for (const page of [ada, grace]) await expect(text(page)).toHaveValue('Grace: The end. Ada');
+    await saved(ada);
+    await expect(ada.getByTestId('saved-announced')).toHaveText('Back online. All is saved.');
+    // The caret stood behind the own word.
+    await ada.keyboard.type('!');
+    await expect(text(grace)).toHaveValue('Grace: The end. Ada!');
+  });
+
+  test('a reload keeps everything, and what was written offline too', async ({ visit, server, wire }) => {
+    const { page: ada } = await visit('Ada', `${wire.url}/collab/kept`);
+    await editable(ada);
+    await typeAt(ada, 0, 'Sent. ');
+    await saved(ada);
+    // The server is away; the page is not.
+    await server.stop();
+    await expect(status(ada)).not.toHaveAttribute('data-state', 'open');
+    await typeAt(ada, 6, 'Not sent.');
+    await expect(ada.getByTestId('saved')).toHaveText('Offline: kept here, 9 unsent');
+    await server.start();
+    // Gone before it could be sent: the wire takes no connection until the page is another.
+    wire.swallow();
+    wire.cut();
+    await ada.evaluate(() => sessionStorage.length).then((kept) => expect(kept).toBeGreaterThan(0));
+    wire.pass();
+    await ada.reload();
+    await editable(ada);
+    await expect(text(ada)).toHaveValue('Sent. Not sent.');
+    await saved(ada);
+    const { page: grace } = await visit('Grace', '/collab/kept');
+    await editable(grace);
+    await expect(text(grace)).toHaveValue('Sent. Not sent.');
+    // Nothing is kept any more, so nothing comes twice.
+    await expect.poll(() => ada.evaluate(() => Object.keys(sessionStorage).filter((key) => key.includes('unsaved')))).toEqual([]);
+  });
+});
+
+test('a restart of the server loses nothing', async ({ page, server }) => {
+  await page.goto('/collab/restarted');
+  await editable(page);
+  await typeAt(page, 0, 'Before.');
+  await saved(page);
+  await server.restart();
+  await connected(page);
+  await typeAt(page, 7, ' After.');
+  await saved(page);
+  await page.reload();
+  await editable(page);
+  await expect(text(page)).toHaveValue('Before. After.');
+});
+
+test.describe('with an input method', () => {
+  /** What an input method does, step by step. */
+  async function compose(keyboard: CDPSession, ...steps: string[]): Promise<void> {
+    for (const step of steps) {
+      await keyboard.send('Input.imeSetComposition', { text: step, selectionStart: step.length, selectionEnd: step.length });
+    }
+  }
+
+  test('Chinese is composed in peace while somebody else types', async ({ visit }) => {
+    const { page: ada, context } = await visit('Ada', '/collab');
+    const { page: grace } = await visit('Grace', '/collab');
+    await editable(ada);
+    await editable(grace);
+    await typeAt(ada, 0, '前 后');
+    await expect(text(grace)).toHaveValue('前 后');
+
+    await select(ada, 2);
+    const keyboard = await context.newCDPSession(ada);
+    await compose(keyboard, 'n', 'ni', 'ni h');
+    await expect(text(ada)).toHaveValue('前 ni h后');
+    // Somebody writes before and behind it: it is not torn, and they see nothing of it yet.
+    await typeAt(grace, 0, '> ');
+    await typeAt(grace, 5, ' <');
+    await expect(text(grace)).toHaveValue('> 前 后 <');
+    await compose(keyboard, 'ni ha', 'ni hao');
+    await expect(text(ada)).toHaveValue('前 ni hao后');
+    await expect(text(grace)).toHaveValue('> 前 后 <');
+    // The word is chosen: `insertCompositionText`, then the end of the composition.
+    await keyboard.send('Input.insertText', { text: '你好' });
+    for (const page of [ada, grace]) await expect(text(page)).toHaveValue('> 前 你好后 <');
+    expect(await selection(ada)).toEqual([6, 6]);
+    await saved(ada);
+    // One word, one step.
+    await text(ada).press('Control+z');
+    await expect(text(grace)).not.toHaveValue(/你好/);
+    await expect(text(grace)).toHaveValue(/^> .* <$/);
+  });
+
+  test('a composition that is given up leaves nothing behind', async ({ visit }) => {
+    const { page: ada, context } = await visit('Ada', '/collab');
+    const { page: grace } = await visit('Grace', '/collab');
+    await editable(ada);
+    await editable(grace);
+    await text(ada).focus();
+    const keyboard = await context.newCDPSession(ada);
+    await compose(keyboard, 'n', 'ni');
+    await typeAt(grace, 0, 'Grace');
+    await expect(text(ada)).toHaveValue('ni');
+    await compose(keyboard, '');
+    for (const page of [ada, grace]) await expect(text(page)).toHaveValue('Grace');
+  });
+});
+
+test('a reader reads along and cannot write', async ({ visit }) => {
+  const { page: ada } = await visit('Ada', '/collab');
+  const { page: reader } = await visit('Reader', '/collab?readonly=1');
+  await editable(ada);
+  await connected(reader);
+  await typeAt(ada, 0, 'Read this.');
+  await expect(text(reader)).toHaveValue('Read this.');
+  await expect(text(reader)).not.toBeEditable();
+  await expect(reader.getByTestId('saved')).toHaveText('Read-only');
+  await expect(reader.getByTestId('undo')).toHaveCount(0);
+  await text(reader).focus();
+  await reader.keyboard.type('no');
+  await expect(text(reader)).toHaveValue('Read this.');
+  // Pointers are for everybody.
+  await expect(ada.getByTestId('here')).toHaveText('2 here');
+});
+
+test('a long paste arrives, and one that is too long is refused and harms nothing', async ({ visit }) => {
+  test.slow();
+  const { page: ada } = await visit('Ada', '/collab/long');
+  const { page: grace } = await visit('Grace', '/collab/long');
+  await editable(ada);
+  await editable(grace);
+  const paste = (what: string) => ada.evaluate((what) => document.execCommand('insertText', false, what), what);
+  await text(ada).focus();
+  await paste('Zeile 中文 😀\n'.repeat(30_000));
+  await expect.poll(async () => (await text(grace).inputValue()).length, { timeout: 20_000 }).toBe(12 * 30_000);
+  await saved(ada);
+  await text(ada).evaluate((field: HTMLTextAreaElement) => {
+    const transfer = new DataTransfer();
+    void transfer;
+    field.setRangeText('x'.repeat(4_000_000), 0, 0, 'end');
+    field.dispatchEvent(new InputEvent('input', { bubbles: true, inputType: 'insertFromPaste' }));
+  });
+  await expect(ada.getByTestId('text-refusal')).toHaveText(/not put in/);
+  expect((await text(ada).inputValue()).length).toBe(12 * 30_000);
+  await saved(ada);
+});
+
+test('without JavaScript the text can be read', async ({ browser, baseURL, visit }) => {
+  const { page: ada } = await visit('Ada', '/collab/plain');
+  await editable(ada);
+  await typeAt(ada, 0, '\n<b>Not markup</b> & 中文 😀');
+  await saved(ada);
+  const plain = await browser.newContext({ baseURL, javaScriptEnabled: false });
+  const page = await plain.newPage();
+  await page.goto('/collab/plain');
+  await expect(text(page)).toHaveValue('\n<b>Not markup</b> & 中文 😀');
+  await expect(text(page)).not.toBeEditable();
+  await expect(page.locator('noscript .notice')).toBeVisible();
+  await plain.close();
+});
+
+test('the link is copied', async ({ page, context, baseURL }) => {
+  await context.grantPermissions(['clipboard-read', 'clipboard-write']);
+  await page.goto('/collab/shared-notes');
+  await connected(page);
+  await page.getByTestId('share').click();
+  await expect(page.getByTestId('share')).toHaveText('Link copied');
+  expect(await page.evaluate(() => navigator.clipboard.readText())).toBe(`${baseURL}/collab/shared-notes`);
+});
+
+test('where nothing can be copied the link is shown', async ({ page, baseURL }) => {
+  await page.addInitScript(() => Object.defineProperty(navigator, 'clipboard', { value: undefined }));
+  await page.goto('/collab/shared-notes');
+  await connected(page);
+  await page.getByTestId('share').click();
+  await expect(page.getByTestId('link')).toHaveValue(`${baseURL}/collab/shared-notes`);
+});

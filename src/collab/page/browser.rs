@@ -1,0 +1,98 @@
+//! What the page asks of the browser beyond the usual. Declared by hand: features of web-sys would have every crate above it
+//! built anew.
+
+use wasm_bindgen::prelude::*;
+use web_sys::{DomRect, Element, EventTarget, Node};
+
+#[wasm_bindgen]
+extern "C" {
+    #[wasm_bindgen(js_name = matchMedia)]
+    fn match_media(query: &str) -> MediaQuery;
+
+    type MediaQuery;
+    #[wasm_bindgen(method, getter)]
+    fn matches(this: &MediaQuery) -> bool;
+
+    /// A stretch of a text, to be measured.
+    pub type Range;
+    #[wasm_bindgen(constructor)]
+    pub fn new() -> Range;
+    #[wasm_bindgen(method, catch, js_name = setStart)]
+    fn set_start(this: &Range, node: &Node, offset: u32) -> Result<(), JsValue>;
+    #[wasm_bindgen(method, catch, js_name = setEnd)]
+    fn set_end(this: &Range, node: &Node, offset: u32) -> Result<(), JsValue>;
+    #[wasm_bindgen(method, js_name = getClientRects)]
+    fn client_rects(this: &Range) -> JsValue;
+
+    pub type ResizeObserver;
+    #[wasm_bindgen(constructor)]
+    pub fn new(changed: &Closure<dyn FnMut()>) -> ResizeObserver;
+    #[wasm_bindgen(method)]
+    pub fn observe(this: &ResizeObserver, element: &Element);
+    #[wasm_bindgen(method)]
+    pub fn disconnect(this: &ResizeObserver);
+
+    type Clipboard;
+    #[wasm_bindgen(method, catch, js_name = writeText)]
+    async fn write_text(this: &Clipboard, text: &str) -> Result<JsValue, JsValue>;
+}
+
+impl Range {
+    /// Where the units from `start` to `end` of a text are in the window, line by line.
+    pub fn rects(&self, text: &Node, start: u32, end: u32) -> Vec<DomRect> {
+        // Fails only beyond the end.
+        if self.set_start(text, start).is_err() || self.set_end(text, end).is_err() {
+            return vec![];
+        }
+        let rects = js_sys::Array::from(&self.client_rects()).into_iter();
+        rects.map(JsCast::unchecked_into).collect()
+    }
+}
+
+/// The person asked the system for less movement.
+pub fn prefers_reduced_motion() -> bool {
+    match_media("(prefers-reduced-motion: reduce)").matches()
+}
+
+/// Puts a text on the clipboard. Says whether it is there: outside secure contexts there is none, and a person may forbid it.
+pub async fn copy(text: &str) -> bool {
+    let navigator = leptos::prelude::window().navigator();
+    let clipboard = js_sys::Reflect::get(&navigator, &"clipboard".into()).unwrap_or_default();
+    if clipboard.is_falsy() {
+        return false;
+    }
+    clipboard
+        .unchecked_into::<Clipboard>()
+        .write_text(text)
+        .await
+        .is_ok()
+}
+
+/// A listener that ends with this.
+pub struct Listener {
+    target: EventTarget,
+    event: &'static str,
+    heard: Closure<dyn FnMut()>,
+}
+
+impl Listener {
+    pub fn new(target: &EventTarget, event: &'static str, heard: impl FnMut() + 'static) -> Self {
+        let heard = Closure::<dyn FnMut()>::new(heard);
+        // Fails only for a listener that is no function.
+        let _ = target.add_event_listener_with_callback(event, heard.as_ref().unchecked_ref());
+        Self {
+            target: target.clone(),
+            event,
+            heard,
+        }
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        let heard = self.heard.as_ref().unchecked_ref();
+        let _ = self
+            .target
+            .remove_event_listener_with_callback(self.event, heard);
+    }
+}

@@ -1,0 +1,573 @@
+//! The page's handle on the shared text: what [`Client`] decides is done here, to the text area, the socket and the tab's storage.
+//!
+//! The text area and the document hold the same at every moment, but while something is composed: then the text area is left
+//! alone, what others send waits, and both are brought together when the composition ends.
+
+use std::time::Duration;
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use leptos::{html, prelude::*};
+use send_wrapper::SendWrapper;
+use web_sys::HtmlTextAreaElement;
+
+use super::{
+    carets::Carets,
+    people::{shown_color, shown_name},
+};
+use crate::{
+    collab::{
+        client::{Client, Mark, Outcome, Step},
+        message::BoardSocket,
+        presence::{Cursor, State, StateUser},
+        splice::units,
+        text::Selection,
+        words::count_words,
+    },
+    realtime::client::{Socket, storage},
+    session::User,
+};
+
+/// How often it is looked at who was silent for too long and whether one's own state is to be renewed.
+const TICK: Duration = Duration::from_secs(5);
+/// One's caret is told at most this often.
+const STATE_AFTER: Duration = Duration::from_millis(50);
+/// What is unsaved is kept in the tab's storage this long after it was written: many letters are one write.
+const KEEP_AFTER: Duration = Duration::from_millis(250);
+/// In a hidden tab no animation frame comes; its text goes on.
+const HIDDEN_FRAME: Duration = Duration::from_millis(200);
+/// What the tab's storage had no room for.
+const NO_ROOM: &str =
+    "This tab has no room to keep what is not saved yet: leave it open until all is saved.";
+
+/// Somebody else in the text.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Writer {
+    pub client: u64,
+    /// The user's id, or for a client that has none its own.
+    pub key: String,
+    pub name: String,
+    pub color: String,
+    pub cursor: Option<Cursor>,
+}
+
+/// Where somebody else's selection is in the text area.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CaretPlace {
+    pub client: u64,
+    pub name: String,
+    pub color: String,
+    pub anchor: u32,
+    pub head: u32,
+}
+
+/// The text of one document. All copies are one.
+#[derive(Clone, Copy)]
+pub struct Editor {
+    pub field: NodeRef<html::Textarea>,
+    pub carets: Carets,
+    pub mark: RwSignal<Mark>,
+    pub editable: RwSignal<bool>,
+    pub words: RwSignal<usize>,
+    pub can_undo: RwSignal<bool>,
+    pub can_redo: RwSignal<bool>,
+    /// Why something was not taken, in words.
+    pub refusal: RwSignal<Option<String>>,
+    pub writers: RwSignal<Vec<Writer>>,
+    visitor: RwSignal<Option<User>>,
+    /// Made in the browser: it begins with chance.
+    client: StoredValue<Option<SendWrapper<Client>>>,
+    /// There once the hook has returned.
+    socket: StoredValue<Option<Socket<BoardSocket>>>,
+    /// The name under which the tab keeps what is unsaved; `None` for a reader, who writes nothing.
+    kept_as: StoredValue<Option<String>>,
+    composing: StoredValue<bool>,
+    /// Timers that are set; each of them is enough.
+    show_asked: StoredValue<bool>,
+    state_asked: StoredValue<bool>,
+    keep_asked: StoredValue<bool>,
+}
+
+impl Editor {
+    /// `text` is what the server rendered.
+    pub fn new(
+        document: &str,
+        readonly: bool,
+        text: &str,
+        visitor: RwSignal<Option<User>>,
+    ) -> Self {
+        let kept_as = (!readonly).then(|| format!("wirewise.collab.unsaved.{document}"));
+        let this = Self {
+            field: NodeRef::new(),
+            carets: Carets::new(),
+            mark: RwSignal::new(Mark::Loading),
+            editable: RwSignal::new(false),
+            words: RwSignal::new(count_words(text)),
+            can_undo: RwSignal::new(false),
+            can_redo: RwSignal::new(false),
+            refusal: RwSignal::new(None),
+            writers: RwSignal::new(vec![]),
+            visitor,
+            client: StoredValue::new(None),
+            socket: StoredValue::new(None),
+            kept_as: StoredValue::new(kept_as),
+            composing: StoredValue::new(false),
+            show_asked: StoredValue::new(false),
+            state_asked: StoredValue::new(false),
+            keep_asked: StoredValue::new(false),
+        };
+        Effect::new(move |_| this.begin(readonly));
+        Effect::new(move |_| {
+            visitor.track();
+            this.tell_state_soon();
+        });
+        on_cleanup(move || this.keep());
+        this
+    }
+
+    /// The socket is there.
+    pub fn attach(self, socket: Socket<BoardSocket>) {
+        self.socket.set_value(Some(socket));
+    }
+
+    pub fn connected(self) {
+        let frames = self.with(|client| client.connected(now()));
+        self.send(frames.unwrap_or_default());
+        self.refusal.set(None);
+        self.tell();
+    }
+
+    pub fn disconnected(self) {
+        self.with(Client::disconnected);
+        self.people_changed();
+        self.tell();
+        self.keep_soon();
+    }
+
+    /// A binary frame.
+    pub fn receive(self, frame: &[u8]) {
+        let Some((outcome, read)) = self.with(|client| client.receive(frame, now())) else {
+            return;
+        };
+        if let Err(fault) = read {
+            leptos::logging::warn!("a frame of the shared text cannot be read: {fault}");
+        }
+        if let Some(why) = &outcome.denied {
+            self.refuse(format!("The server does not take this: {why}"));
+        }
+        let text_waits = outcome.text_waits;
+        self.follow(outcome);
+        if text_waits {
+            self.show_soon();
+        }
+        self.tell();
+    }
+
+    /// The server told what is on its disk.
+    pub fn saved(self, state_vector: &str, updates: u64) {
+        self.with(|client| client.saved(state_vector, updates));
+        self.tell();
+        self.keep_soon();
+    }
+
+    pub fn refuse(self, why: String) {
+        self.refusal.set(Some(why));
+    }
+
+    /// The person edited the text area.
+    pub fn edited(self) {
+        // What is composed is taken over in one go, when it is done.
+        if self.composing.get_value() {
+            self.carets.draw_soon(self);
+            return;
+        }
+        self.take_over();
+    }
+
+    pub fn composition_began(self) {
+        self.composing.set_value(true);
+    }
+
+    pub fn composition_ended(self) {
+        self.composing.set_value(false);
+        self.take_over();
+        self.show();
+    }
+
+    pub fn undo(self) {
+        self.step(Client::undo);
+    }
+
+    pub fn redo(self) {
+        self.step(Client::redo);
+    }
+
+    /// The caret moved, or the text area got or lost it.
+    pub fn tell_state_soon(self) {
+        self.once(self.state_asked, STATE_AFTER, Self::tell_state);
+    }
+
+    /// Where the others' carets are in what the text area holds now.
+    pub fn caret_places(self) -> Vec<CaretPlace> {
+        let composed = self
+            .composing
+            .try_get_value()
+            .unwrap_or_default()
+            .then(|| self.field.get_untracked())
+            .flatten();
+        let writers = self.writers.try_get_untracked().unwrap_or_default();
+        let places = self.with(|client| {
+            // What is composed stands in the text area and not in the document.
+            let composed = composed.map(|field| (field.value(), selection_of(&field).end));
+            let splice = composed.as_ref().and_then(|(value, caret)| {
+                crate::collab::splice::splice_between(client.shown(), value, *caret)
+            });
+            let shown_at = |index: u32| match &splice {
+                Some(splice) if index > splice.at => {
+                    index.saturating_sub(splice.removed).max(splice.at) + units(splice.inserted)
+                }
+                _ => index,
+            };
+            let place_of = |writer: Writer| {
+                let cursor = writer.cursor?;
+                Some(CaretPlace {
+                    client: writer.client,
+                    name: writer.name,
+                    color: writer.color,
+                    anchor: shown_at(client.text().index_of(&cursor.anchor)?),
+                    head: shown_at(client.text().index_of(&cursor.head)?),
+                })
+            };
+            writers.into_iter().filter_map(place_of).collect()
+        });
+        places.unwrap_or_default()
+    }
+
+    fn begin(self, readonly: bool) {
+        let kept = self.kept_as.with_value(|name| {
+            let kept = storage::read(name.as_deref()?)?;
+            STANDARD.decode(kept).ok()
+        });
+        // As Yjs makes them.
+        let id = (js_sys::Math::random() * f64::from(u32::MAX)) as u32;
+        let client = Client::new(id, readonly, kept);
+        self.client.set_value(Some(SendWrapper::new(client)));
+        let every = set_interval_with_handle(
+            move || {
+                if let Some(outcome) = self.with(|client| client.tick(now())) {
+                    self.follow(outcome);
+                }
+            },
+            TICK,
+        );
+        let leaving = window_event_listener_untyped("pagehide", move |_| self.leave());
+        let hidden = window_event_listener(leptos::ev::visibilitychange, move |_| {
+            if document().hidden() {
+                self.keep();
+            }
+        });
+        // On the document: browsers differ in whether a text area hears of its own.
+        let selected = window_event_listener_untyped("focusin", move |_| self.tell_state_soon());
+        let moved = SendWrapper::new(self.watch_selection());
+        on_cleanup(move || {
+            if let Ok(every) = every {
+                every.clear();
+            }
+            for listener in [leaving, selected] {
+                listener.remove();
+            }
+            hidden.remove();
+            drop(moved);
+        });
+    }
+
+    /// The document's `selectionchange`, which does not reach the window.
+    fn watch_selection(self) -> impl Drop {
+        super::browser::Listener::new(&document(), "selectionchange", move || {
+            self.tell_state_soon();
+        })
+    }
+
+    /// The page goes, perhaps for good.
+    fn leave(self) {
+        self.take_over();
+        self.keep();
+        let told = self.with(|client| client.set_state(None, now()));
+        self.send(told.flatten().into_iter().collect());
+    }
+
+    /// Takes over what the text area holds.
+    fn take_over(self) {
+        let Some(field) = self.field.try_get_untracked().flatten() else {
+            return;
+        };
+        if !self.editable.get_untracked() {
+            return;
+        }
+        let (value, caret) = (field.value(), selection_of(&field).end);
+        let Some(edit) = self.with(|client| client.edit(&value, caret, now())) else {
+            return;
+        };
+        match edit {
+            Ok(frames) => {
+                if !frames.is_empty() || self.refusal.with_untracked(Option::is_some) {
+                    self.refusal.set(None);
+                }
+                self.send(frames);
+            }
+            Err(refusal) => self.refuse(refusal.to_string()),
+        }
+        let shown = self
+            .with(|client| client.shown().to_owned())
+            .unwrap_or_default();
+        if shown != value {
+            field.set_value(&shown);
+            let caret = caret.min(units(&shown));
+            let _ = field.set_selection_range(caret, caret);
+        }
+        self.text_changed(&shown);
+        self.keep_soon();
+        self.tell_state_soon();
+    }
+
+    fn step(self, step: fn(&mut Client, f64) -> Option<Step>) {
+        if self.composing.get_value() || !self.editable.get_untracked() {
+            return;
+        }
+        let made = self.with(|client| step(client, now())).flatten();
+        if let (Some(step), Some(field)) = (made, self.field.get_untracked()) {
+            let shown = self
+                .with(|client| client.shown().to_owned())
+                .unwrap_or_default();
+            field.set_value(&shown);
+            let _ = field.focus();
+            let _ = field.set_selection_range(step.caret, step.caret);
+            self.send(step.frames);
+            self.text_changed(&shown);
+            self.keep_soon();
+            self.tell_state_soon();
+        }
+        self.tell();
+    }
+
+    /// Shows what others did with the next frame: a burst of letters is one change.
+    fn show_soon(self) {
+        if !self.editable.get_untracked() {
+            // The first text: nobody waits a frame for it.
+            return self.show();
+        }
+        if document().hidden() {
+            return self.once(self.show_asked, HIDDEN_FRAME, Self::show);
+        }
+        let asked = |asked: &mut bool| std::mem::replace(asked, true);
+        if self.show_asked.try_update_value(asked) == Some(false) {
+            request_animation_frame(move || {
+                // The page may be gone by then.
+                if self.show_asked.try_set_value(false).is_none() {
+                    self.show();
+                }
+            });
+        }
+    }
+
+    /// Puts what waits into the text area; caret, selection and the lines that are looked at stay where they are in the text.
+    fn show(self) {
+        if self.composing.get_value() {
+            return;
+        }
+        let Some(field) = self.field.get_untracked() else {
+            return;
+        };
+        let held = self.with(|client| client.hold(selection_of(&field)));
+        let anchor = self.carets.anchor(&field);
+        let anchored = anchor.map(|(index, top)| {
+            let caret = Selection {
+                start: index,
+                end: index,
+                backward: false,
+            };
+            (self.with(|client| client.hold(caret)), top)
+        });
+        let Some((changed, frames, read)) = self.with(Client::take_waiting) else {
+            return;
+        };
+        if let Err(fault) = read {
+            leptos::logging::warn!("an update of the shared text cannot be applied: {fault}");
+        }
+        self.send(frames);
+        let shown = self
+            .with(|client| client.shown().to_owned())
+            .unwrap_or_default();
+        if changed || field.value() != shown {
+            field.set_value(&shown);
+            let find = |held| self.with(|client| client.find(&held)).flatten();
+            // Elsewhere it would take the focus in some browsers.
+            if has_focus(&field)
+                && let Some(selection) = held.and_then(find)
+            {
+                select(&field, selection);
+            }
+            if let Some((Some(held), top)) = anchored
+                && let Some(Selection { start, .. }) = find(held)
+            {
+                self.carets.bring_back(&field, start, top);
+            }
+            self.text_changed(&shown);
+        }
+        self.tell();
+        // What others cannot be told of one's caret before the text is here can be now.
+        self.tell_state_soon();
+    }
+
+    fn tell_state(self) {
+        if self.composing.get_value() {
+            return;
+        }
+        let Some(field) = self.field.try_get_untracked().flatten() else {
+            return;
+        };
+        let user = self.visitor.get_untracked().map(|user| StateUser {
+            name: Some(user.name),
+            color: Some(user.color),
+            id: Some(user.id.to_string()),
+        });
+        let told = self.with(|client| {
+            let here = has_focus(&field) && client.mark() != Mark::Loading;
+            let cursor = here.then(|| client.hold(selection_of(&field)).cursor());
+            client.set_state(Some(&State { user, cursor }), now())
+        });
+        self.send(told.flatten().into_iter().collect());
+    }
+
+    fn follow(self, outcome: Outcome) {
+        self.send(outcome.frames);
+        if outcome.people_changed {
+            self.people_changed();
+        }
+    }
+
+    fn people_changed(self) {
+        let writers = self.with(|client| {
+            let writer = |(client, state): (u64, &State)| {
+                let user = state.user.clone().unwrap_or_default();
+                Writer {
+                    client,
+                    key: user.id.unwrap_or_else(|| format!("client {client}")),
+                    name: shown_name(user.name.as_deref()),
+                    color: shown_color(user.color.as_deref(), client),
+                    cursor: state.cursor.clone(),
+                }
+            };
+            client.others().map(writer).collect::<Vec<_>>()
+        });
+        self.writers.set(writers.unwrap_or_default());
+        self.carets.draw_soon(self);
+    }
+
+    fn text_changed(self, shown: &str) {
+        self.words.set(count_words(shown));
+        self.carets.draw_soon(self);
+        self.tell();
+    }
+
+    /// Shows what is otherwise now, and only that.
+    fn tell(self) {
+        let known = self.with(|client| {
+            let flags = (client.is_editable(), client.can_undo(), client.can_redo());
+            (client.mark(), flags)
+        });
+        let Some((mark, (editable, can_undo, can_redo))) = known else {
+            return;
+        };
+        if self.mark.get_untracked() != mark {
+            self.mark.set(mark);
+        }
+        for (signal, value) in [
+            (self.editable, editable),
+            (self.can_undo, can_undo),
+            (self.can_redo, can_redo),
+        ] {
+            if signal.get_untracked() != value {
+                signal.set(value);
+            }
+        }
+    }
+
+    fn keep_soon(self) {
+        self.once(self.keep_asked, KEEP_AFTER, Self::keep);
+    }
+
+    /// Keeps what is unsaved in the tab's storage; forgets it when nothing is.
+    fn keep(self) {
+        let Some(Some(name)) = self.kept_as.try_get_value() else {
+            return;
+        };
+        let Some(kept) = self.with(|client| client.to_keep()) else {
+            return;
+        };
+        let kept = kept.map(|kept| STANDARD.encode(kept));
+        if !storage::write(&name, kept.as_deref()) && kept.is_some() {
+            let _ = self.refusal.try_set(Some(NO_ROOM.to_owned()));
+        }
+    }
+
+    fn send(self, frames: Vec<Vec<u8>>) {
+        let Some(socket) = self.socket.try_get_value().flatten() else {
+            return;
+        };
+        for frame in frames {
+            // What does not leave is in what the next connection is told.
+            socket.send_binary(&frame);
+        }
+    }
+
+    fn with<T>(self, act: impl FnOnce(&mut Client) -> T) -> Option<T> {
+        let act = |client: &mut Option<SendWrapper<Client>>| client.as_mut().map(|it| act(it));
+        self.client.try_update_value(act).flatten()
+    }
+
+    /// Does something after a while, once, however often it is asked for meanwhile.
+    fn once(self, asked: StoredValue<bool>, wait: Duration, act: fn(Self)) {
+        let ask = |asked: &mut bool| std::mem::replace(asked, true);
+        if asked.try_update_value(ask) == Some(false) {
+            set_timeout(
+                move || {
+                    // The page may be gone by then.
+                    if asked.try_set_value(false).is_none() {
+                        act(self);
+                    }
+                },
+                wait,
+            );
+        }
+    }
+}
+
+/// What is selected in a text area.
+pub fn selection_of(field: &HtmlTextAreaElement) -> Selection {
+    let unit = |unit: Result<Option<u32>, _>| unit.ok().flatten().unwrap_or_default();
+    Selection {
+        start: unit(field.selection_start()),
+        end: unit(field.selection_end()),
+        backward: field.selection_direction().ok().flatten().as_deref() == Some("backward"),
+    }
+}
+
+fn select(field: &HtmlTextAreaElement, selection: Selection) {
+    let direction = if selection.backward {
+        "backward"
+    } else {
+        "forward"
+    };
+    let _ = field.set_selection_range_with_direction(selection.start, selection.end, direction);
+}
+
+/// The text area is where typing goes, also while another window is in front.
+fn has_focus(field: &HtmlTextAreaElement) -> bool {
+    let field: &web_sys::Element = field;
+    document().active_element().as_ref() == Some(field)
+}
+
+/// Unix milliseconds.
+fn now() -> f64 {
+    js_sys::Date::now()
+}

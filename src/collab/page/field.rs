@@ -1,0 +1,91 @@
+//! The text area.
+
+use leptos::{
+    ev::{InputEvent, KeyboardEvent},
+    prelude::*,
+};
+
+use super::{carets::CaretLayer, editor::Editor};
+
+/// Where one reads and writes. `text` is what the server has; nothing can be typed before the page has it too.
+#[component]
+pub fn Field(editor: Editor, text: String, readonly: bool) -> impl IntoView {
+    let before = move |event: InputEvent| match event.input_type().as_str() {
+        // From a menu: the browser's own history knows nothing of what others wrote.
+        "historyUndo" => {
+            event.prevent_default();
+            editor.undo();
+        }
+        "historyRedo" => {
+            event.prevent_default();
+            editor.redo();
+        }
+        _ => {}
+    };
+    let key = move |event: KeyboardEvent| {
+        let wanted = match shortcut(&event) {
+            Some(wanted) if !event.is_composing() => wanted,
+            _ => return,
+        };
+        event.prevent_default();
+        match wanted {
+            Shortcut::Undo => editor.undo(),
+            Shortcut::Redo => editor.redo(),
+        }
+    };
+    let label = if readonly {
+        "Shared text, read-only"
+    } else {
+        "Shared text"
+    };
+    view! {
+        <div class="paper">
+            <textarea node_ref=editor.field class="shared-text" aria-label=label aria-describedby="text-refusal" autocomplete="off" spellcheck="true"
+                placeholder=if readonly { "Nothing is written here yet." } else { "Write here. Everybody on this board sees it at once." }
+                readonly=move || !editor.editable.get() inner_html=escape(&text) data-test="text"
+                on:beforeinput=before on:input=move |_| editor.edited() on:keydown=key
+                on:compositionstart=move |_| editor.composition_began() on:compositionend=move |_| editor.composition_ended()
+                on:blur=move |_| editor.tell_state_soon() on:scroll=move |_| editor.carets.draw_soon(editor)></textarea>
+            <CaretLayer editor/>
+        </div>
+    }
+}
+
+enum Shortcut {
+    Undo,
+    Redo,
+}
+
+/// Control on most systems, Command on a Mac.
+fn shortcut(event: &KeyboardEvent) -> Option<Shortcut> {
+    let held = event.ctrl_key() || event.meta_key();
+    if !held || event.alt_key() {
+        return None;
+    }
+    match (event.key().to_lowercase().as_str(), event.shift_key()) {
+        ("z", false) => Some(Shortcut::Undo),
+        ("z", true) | ("y", false) => Some(Shortcut::Redo),
+        _ => None,
+    }
+}
+
+/// The text as the contents of a text area, which takes no child elements: leptos would put its marks among the letters. A
+/// line feed comes first, because the parser drops one.
+fn escape(text: &str) -> String {
+    let escaped = text.replace('&', "&amp;").replace('<', "&lt;");
+    format!("\n{}", escaped.replace('>', "&gt;"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_stays_a_text_whatever_is_in_it() {
+        assert_eq!(
+            escape("</textarea><script>a && b</script>&lt;"),
+            "\n&lt;/textarea&gt;&lt;script&gt;a &amp;&amp; b&lt;/script&gt;&amp;lt;"
+        );
+        assert_eq!(escape("\nsecond line"), "\n\nsecond line");
+    }
+}

@@ -1,0 +1,140 @@
+//! The collab page: a document on a board, everybody's carets in the one and pointers on the other, over one socket.
+//!
+//! What the text is and what is sent when is decided in [`Client`](super::client::Client), which is pure; `editor.rs` does it to the
+//! text area and the socket; the other files are views. All of it is a lazy route, and it alone reaches yrs.
+
+mod board;
+mod browser;
+mod carets;
+mod editor;
+mod field;
+mod glide;
+mod peers;
+mod people;
+mod toolbar;
+
+use leptos::prelude::*;
+use leptos_meta::Title;
+use leptos_router::{
+    LazyRoute,
+    components::A,
+    hooks::{use_params_map, use_query_map},
+    lazy_route,
+};
+
+use self::{
+    board::Board,
+    editor::Editor,
+    field::Field,
+    peers::Peers,
+    people::{People, others},
+    toolbar::Toolbar,
+};
+use super::{
+    DOCUMENT_RULE, FIRST_DOCUMENT, is_document_name,
+    message::{BoardEvent, BoardSocket, FirstBoard, READONLY},
+};
+use crate::{
+    app::Visitor,
+    chat::page::restart_with_a_new_name,
+    first_state::{PageStatus, first_state},
+    realtime::{
+        client::{SocketEvent, StatusLine, use_socket},
+        status::ConnectionStatus,
+    },
+};
+
+/// The route.
+pub struct CollabPage;
+
+#[lazy_route]
+impl LazyRoute for CollabPage {
+    fn data() -> Self {
+        Self
+    }
+
+    fn view(_this: Self) -> AnyView {
+        view! { <CollabRoute/> }.into_any()
+    }
+}
+
+#[component]
+fn CollabRoute() -> impl IntoView {
+    let (params, query) = (use_params_map(), use_query_map());
+    let document = Memo::new(move |_| {
+        params.with(|params| {
+            params
+                .get("doc")
+                .unwrap_or_else(|| FIRST_DOCUMENT.to_owned())
+        })
+    });
+    let readonly =
+        Memo::new(move |_| query.with(|query| query.get(READONLY).as_deref() == Some("1")));
+    view! {
+        <Title text="Collab"/>
+        // Anew for another document.
+        {move || {
+            let (document, readonly) = (document.get(), readonly.get());
+            if is_document_name(&document) {
+                view! { <Desk document readonly/> }.into_any()
+            } else {
+                PageStatus::set(404);
+                view! { <section class="notice"><h1>"No such document"</h1><p>{DOCUMENT_RULE}</p><p><A href="/collab">"To the first document"</A></p></section> }.into_any()
+            }
+        }}
+    }
+}
+
+#[component]
+fn Desk(document: String, readonly: bool) -> impl IntoView {
+    let first = first_state::<String, FirstBoard>(document.clone()).unwrap_or_default();
+    let visitor = expect_context::<Visitor>().0;
+    let peers = Peers::new(first.peers);
+    let editor = Editor::new(&document, readonly, &first.text, visitor);
+    let contract = BoardSocket {
+        document: document.clone(),
+        readonly,
+    };
+    let socket = use_socket(
+        move || Some(contract.clone()),
+        move |event| match event {
+            SocketEvent::Welcome { welcome, .. } => {
+                visitor.update(|user| *user = Some(welcome.user));
+                // The server lists the others; one's own moves find no pointer here and are dropped.
+                peers.replace(welcome.peers);
+                editor.connected();
+            }
+            SocketEvent::Event(BoardEvent::Saved {
+                state_vector,
+                updates,
+            }) => editor.saved(&state_vector, updates),
+            SocketEvent::Event(event) => peers.take(event),
+            SocketEvent::Refused(error) => editor.refuse(error.message),
+            SocketEvent::Binary(frame) => editor.receive(&frame),
+        },
+    );
+    editor.attach(socket);
+    Effect::new(move |_| {
+        if !matches!(socket.connection.status.get(), ConnectionStatus::Open) {
+            editor.disconnected();
+        }
+    });
+    restart_with_a_new_name(visitor, move || socket.connection.restart());
+    let others = others(peers, editor, visitor);
+    let here = Memo::new(move |_| others.with(Vec::len) + 1);
+    view! {
+        <div class="page-head">
+            <h1>{format!("Board: {document}")}</h1>
+            <StatusLine connection=socket.connection transport="WebSocket">
+                {move || view! { <span data-test="here">{format!("{} here", here.get())}</span> }}
+            </StatusLine>
+        </div>
+        <div class="desk-head">
+            <People others visitor/>
+            <Toolbar editor document readonly/>
+        </div>
+        <Board socket peers><Field editor text=first.text readonly/></Board>
+        <p class="quiet board-note">"Pointers are volatile: only the newest place is sent, at most once in 33 ms. The text is a CRDT: it merges whatever anybody writes, offline too."</p>
+        <noscript inner_html="<p class=\"notice\">Reading works without JavaScript; writing needs it, since it goes through a WebSocket.</p>"></noscript>
+    }
+}

@@ -1,0 +1,149 @@
+//! What was edited, found from the text before and after it: a text area tells no more.
+
+/// One edit: so many units are removed at a place, and a text is put there. In UTF-16 units, as browsers and Yjs count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Splice<'a> {
+    pub at: u32,
+    pub removed: u32,
+    pub inserted: &'a str,
+}
+
+/// The smallest splice that makes `new` out of `old`; `None` where there is nothing to do.
+///
+/// Where several are equally small (one more `a` among many), it is the one that ends at `caret`, the place of the caret in
+/// `new`: there it was typed. A pair of surrogates is never torn.
+pub fn splice_between<'a>(old: &str, new: &'a str, caret: u32) -> Option<Splice<'a>> {
+    if old == new {
+        return None;
+    }
+    let behind_caret = new.len() - byte_at(new, caret);
+    let suffix = common_suffix(old, new, behind_caret);
+    let shorter = old.len().min(new.len());
+    let prefix = common_prefix(old, new, shorter - suffix);
+    // What was changed may lie before the caret as well: then more is the same at the end.
+    let suffix = common_suffix(old, new, shorter - prefix);
+    Some(Splice {
+        at: units(&old[..prefix]),
+        removed: units(&old[prefix..old.len() - suffix]),
+        inserted: &new[prefix..new.len() - suffix],
+    })
+}
+
+/// How long a text is in UTF-16 units.
+pub fn units(text: &str) -> u32 {
+    text.chars()
+        .map(|character| character.len_utf16() as u32)
+        .sum()
+}
+
+/// The byte at which the character with this UTF-16 unit begins; the end where there is none.
+pub fn byte_at(text: &str, unit: u32) -> usize {
+    let mut seen = 0;
+    for (byte, character) in text.char_indices() {
+        seen += character.len_utf16() as u32;
+        if seen > unit {
+            return byte;
+        }
+    }
+    text.len()
+}
+
+/// Cuts a text into pieces of at most so many bytes, between characters.
+pub fn pieces(mut text: &str, bytes: usize) -> impl Iterator<Item = &str> {
+    std::iter::from_fn(move || {
+        let mut cut = text.len().min(bytes.max(4));
+        while !text.is_char_boundary(cut) {
+            cut -= 1;
+        }
+        let (piece, rest) = text.split_at(cut);
+        text = rest;
+        (!piece.is_empty()).then_some(piece)
+    })
+}
+
+/// Bytes that are the same at the beginning. They are compared as bytes and counted in characters: a character's first byte
+/// says how long it is, so both texts are cut between characters.
+fn common_prefix(one: &str, two: &str, most: usize) -> usize {
+    let same = std::iter::zip(one.bytes(), two.bytes())
+        .take(most)
+        .take_while(|(one, two)| one == two)
+        .count();
+    (0..=same)
+        .rev()
+        .find(|cut| one.is_char_boundary(*cut) && two.is_char_boundary(*cut))
+        .unwrap_or_default()
+}
+
+fn common_suffix(one: &str, two: &str, most: usize) -> usize {
+    let same = std::iter::zip(one.bytes().rev(), two.bytes().rev())
+        .take(most)
+        .take_while(|(one, two)| one == two)
+        .count();
+    (0..=same)
+        .rev()
+        .find(|cut| one.is_char_boundary(one.len() - cut) && two.is_char_boundary(two.len() - cut))
+        .unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn splice(at: u32, removed: u32, inserted: &str) -> Option<Splice<'_>> {
+        Some(Splice {
+            at,
+            removed,
+            inserted,
+        })
+    }
+
+    #[test]
+    fn one_of_many_equal_letters_is_found_by_the_caret() {
+        assert_eq!(splice_between("aaaa", "aaaaa", 2), splice(1, 0, "a"));
+        assert_eq!(splice_between("aaaa", "aaaaa", 5), splice(4, 0, "a"));
+        assert_eq!(splice_between("aaaa", "aaa", 1), splice(1, 1, ""));
+        assert_eq!(splice_between("aaaa", "aaa", 3), splice(3, 1, ""));
+    }
+
+    #[test]
+    fn a_change_away_from_the_caret_is_as_small() {
+        assert_eq!(splice_between("one two", "One two", 7), splice(0, 1, "O"));
+        assert_eq!(splice_between("one two", "one tWo", 0), splice(5, 1, "W"));
+        assert_eq!(splice_between("abc", "abc", 1), None);
+        assert_eq!(splice_between("", "abc", 900), splice(0, 0, "abc"));
+        assert_eq!(splice_between("abc", "", 0), splice(0, 3, ""));
+    }
+
+    #[test]
+    fn surrogates_are_counted_and_never_torn() {
+        // Both emoji share their first surrogate and three of their four bytes.
+        assert_eq!(splice_between("a😀b", "a😁b", 3), splice(1, 2, "😁"));
+        assert_eq!(splice_between("😀", "😀😀", 2), splice(0, 0, "😀"));
+        assert_eq!(splice_between("中文", "中午文", 2), splice(1, 0, "午"));
+        assert_eq!(
+            byte_at("a😀b", 2),
+            1,
+            "within a pair: where the pair begins"
+        );
+        assert_eq!(byte_at("a😀b", 3), 5);
+    }
+
+    #[test]
+    fn pieces_are_cut_between_characters() {
+        assert_eq!(pieces("a中😀b", 4).collect::<Vec<_>>(), ["a中", "😀", "b"]);
+        assert_eq!(pieces("", 4).count(), 0);
+    }
+
+    proptest! {
+        #[test]
+        fn a_splice_makes_the_new_text_out_of_the_old(old in "[ab中😀\n]{0,12}", new in "[ab中😀\n]{0,12}", caret in 0u32..30) {
+            let made = splice_between(&old, &new, caret).map_or(old.clone(), |splice| {
+                let (from, to) = (byte_at(&old, splice.at), byte_at(&old, splice.at + splice.removed));
+                format!("{}{}{}", &old[..from], splice.inserted, &old[to..])
+            });
+            prop_assert_eq!(made, new);
+        }
+    }
+}
