@@ -1,4 +1,4 @@
-import { connected, expect, test } from '../fixtures/app';
+import { connected, expect, test, type Visitor } from '../fixtures/app';
 import { caret, editable, select, text, typeAt, unitUnder } from '../fixtures/collab';
 
 const WRAPPED = `${'A long line that does not fit and is broken where there is room for no more. '.repeat(6)}\n`;
@@ -81,7 +81,7 @@ test('a selection is drawn, and gone with whoever made it', async ({ visit }) =>
 
 test('three people see each other’s carets and names', async ({ visit }) => {
   const names = ['Ada', 'Grace', 'Joan'];
-  const people = [];
+  const people: (Visitor & { name: string })[] = [];
   for (const name of names) people.push({ name, ...(await visit(name, '/collab')) });
   for (const { page } of people) await editable(page);
   await text(people[0].page).fill('abcdefghij');

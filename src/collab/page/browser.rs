@@ -2,7 +2,9 @@
 //! built anew.
 
 use wasm_bindgen::prelude::*;
-use web_sys::{DomRect, Element, EventTarget, Node};
+use web_sys::{DomRect, Element, EventTarget, HtmlTextAreaElement, Node};
+
+use crate::collab::text::Selection;
 
 #[wasm_bindgen]
 extern "C" {
@@ -95,4 +97,30 @@ impl Drop for Listener {
             .target
             .remove_event_listener_with_callback(self.event, heard);
     }
+}
+
+/// What is selected in a text area.
+pub fn selection_of(field: &HtmlTextAreaElement) -> Selection {
+    let unit = |unit: Result<Option<u32>, _>| unit.ok().flatten().unwrap_or_default();
+    Selection {
+        start: unit(field.selection_start()),
+        end: unit(field.selection_end()),
+        backward: field.selection_direction().ok().flatten().as_deref() == Some("backward"),
+    }
+}
+
+/// Selects in a text area.
+pub fn select(field: &HtmlTextAreaElement, selection: Selection) {
+    let direction = if selection.backward {
+        "backward"
+    } else {
+        "forward"
+    };
+    let _ = field.set_selection_range_with_direction(selection.start, selection.end, direction);
+}
+
+/// The text area is where typing goes, also while another window is in front.
+pub fn has_focus(field: &HtmlTextAreaElement) -> bool {
+    let field: &web_sys::Element = field;
+    leptos::prelude::document().active_element().as_ref() == Some(field)
 }

@@ -9,8 +9,9 @@ use wasm_bindgen::closure::Closure;
 use web_sys::{HtmlDivElement, HtmlTextAreaElement, Node};
 
 use super::{
-    browser::{Range, ResizeObserver},
-    editor::{CaretPlace, Editor, selection_of},
+    browser::{Range, ResizeObserver, selection_of},
+    editor::Editor,
+    writers::CaretPlace,
 };
 use crate::collab::splice::{byte_at, units};
 
@@ -108,6 +109,17 @@ impl Carets {
         let now = self.fill(field).and_then(|filled| filled.area(index));
         if let Some(now) = now {
             field.set_scroll_top(field.scroll_top() + (now.y - top).round() as i32);
+        }
+    }
+
+    /// Scrolls a place into the middle when it is not seen.
+    pub fn reveal(self, field: &HtmlTextAreaElement, index: u32) {
+        let Some(filled) = self.fill(field).filter(|filled| !filled.is_seen(index)) else {
+            return;
+        };
+        if let Some(area) = filled.area(index) {
+            let middle = area.y - filled.size.1 / 2.0;
+            field.set_scroll_top(field.scroll_top() + middle.round() as i32);
         }
     }
 

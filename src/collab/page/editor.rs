@@ -8,17 +8,16 @@ use std::time::Duration;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use leptos::{html, prelude::*};
 use send_wrapper::SendWrapper;
-use web_sys::HtmlTextAreaElement;
 
 use super::{
+    browser::{Listener, has_focus, select, selection_of},
     carets::Carets,
-    people::{shown_color, shown_name},
+    writers::Writer,
 };
 use crate::{
     collab::{
         client::{Client, Mark, Outcome, Step},
         message::BoardSocket,
-        presence::{Cursor, State, StateUser},
         splice::units,
         text::Selection,
         words::count_words,
@@ -39,27 +38,6 @@ const HIDDEN_FRAME: Duration = Duration::from_millis(200);
 const NO_ROOM: &str =
     "This tab has no room to keep what is not saved yet: leave it open until all is saved.";
 
-/// Somebody else in the text.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Writer {
-    pub client: u64,
-    /// The user's id, or for a client that has none its own.
-    pub key: String,
-    pub name: String,
-    pub color: String,
-    pub cursor: Option<Cursor>,
-}
-
-/// Where somebody else's selection is in the text area.
-#[derive(Clone, Debug, PartialEq)]
-pub struct CaretPlace {
-    pub client: u64,
-    pub name: String,
-    pub color: String,
-    pub anchor: u32,
-    pub head: u32,
-}
-
 /// The text of one document. All copies are one.
 #[derive(Clone, Copy)]
 pub struct Editor {
@@ -73,14 +51,14 @@ pub struct Editor {
     /// Why something was not taken, in words.
     pub refusal: RwSignal<Option<String>>,
     pub writers: RwSignal<Vec<Writer>>,
-    visitor: RwSignal<Option<User>>,
+    pub(super) visitor: RwSignal<Option<User>>,
     /// Made in the browser: it begins with chance.
     client: StoredValue<Option<SendWrapper<Client>>>,
     /// There once the hook has returned.
     socket: StoredValue<Option<Socket<BoardSocket>>>,
     /// The name under which the tab keeps what is unsaved; `None` for a reader, who writes nothing.
     kept_as: StoredValue<Option<String>>,
-    composing: StoredValue<bool>,
+    pub(super) composing: StoredValue<bool>,
     /// Timers that are set; each of them is enough.
     show_asked: StoredValue<bool>,
     state_asked: StoredValue<bool>,
@@ -134,6 +112,8 @@ impl Editor {
         self.send(frames.unwrap_or_default());
         self.refusal.set(None);
         self.tell();
+        // Back from the back-forward cache one had left.
+        self.tell_state_soon();
     }
 
     pub fn disconnected(self) {
@@ -206,42 +186,6 @@ impl Editor {
         self.once(self.state_asked, STATE_AFTER, Self::tell_state);
     }
 
-    /// Where the others' carets are in what the text area holds now.
-    pub fn caret_places(self) -> Vec<CaretPlace> {
-        let composed = self
-            .composing
-            .try_get_value()
-            .unwrap_or_default()
-            .then(|| self.field.get_untracked())
-            .flatten();
-        let writers = self.writers.try_get_untracked().unwrap_or_default();
-        let places = self.with(|client| {
-            // What is composed stands in the text area and not in the document.
-            let composed = composed.map(|field| (field.value(), selection_of(&field).end));
-            let splice = composed.as_ref().and_then(|(value, caret)| {
-                crate::collab::splice::splice_between(client.shown(), value, *caret)
-            });
-            let shown_at = |index: u32| match &splice {
-                Some(splice) if index > splice.at => {
-                    index.saturating_sub(splice.removed).max(splice.at) + units(splice.inserted)
-                }
-                _ => index,
-            };
-            let place_of = |writer: Writer| {
-                let cursor = writer.cursor?;
-                Some(CaretPlace {
-                    client: writer.client,
-                    name: writer.name,
-                    color: writer.color,
-                    anchor: shown_at(client.text().index_of(&cursor.anchor)?),
-                    head: shown_at(client.text().index_of(&cursor.head)?),
-                })
-            };
-            writers.into_iter().filter_map(place_of).collect()
-        });
-        places.unwrap_or_default()
-    }
-
     fn begin(self, readonly: bool) {
         let kept = self.kept_as.with_value(|name| {
             let kept = storage::read(name.as_deref()?)?;
@@ -282,7 +226,7 @@ impl Editor {
 
     /// The document's `selectionchange`, which does not reach the window.
     fn watch_selection(self) -> impl Drop {
-        super::browser::Listener::new(&document(), "selectionchange", move || {
+        Listener::new(&document(), "selectionchange", move || {
             self.tell_state_soon();
         })
     }
@@ -341,6 +285,7 @@ impl Editor {
             field.set_value(&shown);
             let _ = field.focus();
             let _ = field.set_selection_range(step.caret, step.caret);
+            self.carets.reveal(&field, step.caret);
             self.send(step.frames);
             self.text_changed(&shown);
             self.keep_soon();
@@ -418,49 +363,11 @@ impl Editor {
         self.tell_state_soon();
     }
 
-    fn tell_state(self) {
-        if self.composing.get_value() {
-            return;
-        }
-        let Some(field) = self.field.try_get_untracked().flatten() else {
-            return;
-        };
-        let user = self.visitor.get_untracked().map(|user| StateUser {
-            name: Some(user.name),
-            color: Some(user.color),
-            id: Some(user.id.to_string()),
-        });
-        let told = self.with(|client| {
-            let here = has_focus(&field) && client.mark() != Mark::Loading;
-            let cursor = here.then(|| client.hold(selection_of(&field)).cursor());
-            client.set_state(Some(&State { user, cursor }), now())
-        });
-        self.send(told.flatten().into_iter().collect());
-    }
-
     fn follow(self, outcome: Outcome) {
         self.send(outcome.frames);
         if outcome.people_changed {
             self.people_changed();
         }
-    }
-
-    fn people_changed(self) {
-        let writers = self.with(|client| {
-            let writer = |(client, state): (u64, &State)| {
-                let user = state.user.clone().unwrap_or_default();
-                Writer {
-                    client,
-                    key: user.id.unwrap_or_else(|| format!("client {client}")),
-                    name: shown_name(user.name.as_deref()),
-                    color: shown_color(user.color.as_deref(), client),
-                    cursor: state.cursor.clone(),
-                }
-            };
-            client.others().map(writer).collect::<Vec<_>>()
-        });
-        self.writers.set(writers.unwrap_or_default());
-        self.carets.draw_soon(self);
     }
 
     fn text_changed(self, shown: &str) {
@@ -510,7 +417,7 @@ impl Editor {
         }
     }
 
-    fn send(self, frames: Vec<Vec<u8>>) {
+    pub(super) fn send(self, frames: Vec<Vec<u8>>) {
         let Some(socket) = self.socket.try_get_value().flatten() else {
             return;
         };
@@ -520,7 +427,7 @@ impl Editor {
         }
     }
 
-    fn with<T>(self, act: impl FnOnce(&mut Client) -> T) -> Option<T> {
+    pub(super) fn with<T>(self, act: impl FnOnce(&mut Client) -> T) -> Option<T> {
         let act = |client: &mut Option<SendWrapper<Client>>| client.as_mut().map(|it| act(it));
         self.client.try_update_value(act).flatten()
     }
@@ -542,32 +449,7 @@ impl Editor {
     }
 }
 
-/// What is selected in a text area.
-pub fn selection_of(field: &HtmlTextAreaElement) -> Selection {
-    let unit = |unit: Result<Option<u32>, _>| unit.ok().flatten().unwrap_or_default();
-    Selection {
-        start: unit(field.selection_start()),
-        end: unit(field.selection_end()),
-        backward: field.selection_direction().ok().flatten().as_deref() == Some("backward"),
-    }
-}
-
-fn select(field: &HtmlTextAreaElement, selection: Selection) {
-    let direction = if selection.backward {
-        "backward"
-    } else {
-        "forward"
-    };
-    let _ = field.set_selection_range_with_direction(selection.start, selection.end, direction);
-}
-
-/// The text area is where typing goes, also while another window is in front.
-fn has_focus(field: &HtmlTextAreaElement) -> bool {
-    let field: &web_sys::Element = field;
-    document().active_element().as_ref() == Some(field)
-}
-
 /// Unix milliseconds.
-fn now() -> f64 {
+pub(super) fn now() -> f64 {
     js_sys::Date::now()
 }

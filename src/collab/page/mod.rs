@@ -12,6 +12,7 @@ mod glide;
 mod peers;
 mod people;
 mod toolbar;
+mod writers;
 
 use leptos::prelude::*;
 use leptos_meta::Title;

@@ -1,0 +1,113 @@
+//! Who else is in the text and where their carets are; and what they are told of one's own.
+
+use leptos::prelude::*;
+
+use super::{
+    browser::{has_focus, selection_of},
+    editor::{Editor, now},
+    people::{shown_color, shown_name},
+};
+use crate::collab::{
+    client::Mark,
+    presence::{Cursor, State, StateUser},
+    splice::{splice_between, units},
+};
+
+/// Somebody else in the text.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Writer {
+    pub client: u64,
+    /// The user's id, or for a client that has none its own.
+    pub key: String,
+    pub name: String,
+    pub color: String,
+    pub cursor: Option<Cursor>,
+}
+
+/// Where somebody else's selection is in the text area.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CaretPlace {
+    pub client: u64,
+    pub name: String,
+    pub color: String,
+    pub anchor: u32,
+    pub head: u32,
+}
+
+impl Editor {
+    /// Where the others' carets are in what the text area holds now.
+    pub fn caret_places(self) -> Vec<CaretPlace> {
+        let composed = self
+            .composing
+            .try_get_value()
+            .unwrap_or_default()
+            .then(|| self.field.get_untracked())
+            .flatten();
+        let writers = self.writers.try_get_untracked().unwrap_or_default();
+        let places = self.with(|client| {
+            // What is composed stands in the text area and not in the document.
+            let composed = composed.map(|field| (field.value(), selection_of(&field).end));
+            let splice = composed
+                .as_ref()
+                .and_then(|(value, caret)| splice_between(client.shown(), value, *caret));
+            let shown_at = |index: u32| match &splice {
+                Some(splice) if index > splice.at => {
+                    index.saturating_sub(splice.removed).max(splice.at) + units(splice.inserted)
+                }
+                _ => index,
+            };
+            let place_of = |writer: Writer| {
+                let cursor = writer.cursor?;
+                Some(CaretPlace {
+                    client: writer.client,
+                    name: writer.name,
+                    color: writer.color,
+                    anchor: shown_at(client.text().index_of(&cursor.anchor)?),
+                    head: shown_at(client.text().index_of(&cursor.head)?),
+                })
+            };
+            writers.into_iter().filter_map(place_of).collect()
+        });
+        places.unwrap_or_default()
+    }
+
+    /// Tells the others who one is and where one's caret is.
+    pub(super) fn tell_state(self) {
+        if self.composing.get_value() {
+            return;
+        }
+        let Some(field) = self.field.try_get_untracked().flatten() else {
+            return;
+        };
+        let user = self.visitor.get_untracked().map(|user| StateUser {
+            name: Some(user.name),
+            color: Some(user.color),
+            id: Some(user.id.to_string()),
+        });
+        let told = self.with(|client| {
+            let here = has_focus(&field) && client.mark() != Mark::Loading;
+            let cursor = here.then(|| client.hold(selection_of(&field)).cursor());
+            client.set_state(Some(&State { user, cursor }), now())
+        });
+        self.send(told.flatten().into_iter().collect());
+    }
+
+    /// Somebody came, went, or moved their caret.
+    pub(super) fn people_changed(self) {
+        let writers = self.with(|client| {
+            let writer = |(client, state): (u64, &State)| {
+                let user = state.user.clone().unwrap_or_default();
+                Writer {
+                    client,
+                    key: user.id.unwrap_or_else(|| format!("client {client}")),
+                    name: shown_name(user.name.as_deref()),
+                    color: shown_color(user.color.as_deref(), client),
+                    cursor: state.cursor.clone(),
+                }
+            };
+            client.others().map(writer).collect::<Vec<_>>()
+        });
+        self.writers.set(writers.unwrap_or_default());
+        self.carets.draw_soon(self);
+    }
+}
