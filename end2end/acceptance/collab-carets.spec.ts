@@ -8,7 +8,7 @@ const LINES: [string, string, number][] = [
   ['in an empty last line', 'abc\n', 4],
   ['after tabs', '\tone\t\ttwo', 6],
   ['in Chinese', '中文字很宽', 3],
-  ['after emoji', '😀👩‍👧😀 x', 12],
+  ['after emoji', '😀👩‍👧😀 x', 9],
   ['in a long word', 'x'.repeat(400), 333],
   ['in a wrapped line', WRAPPED, 203],
   ['below a wrapped line', `${WRAPPED}below`, WRAPPED.length + 2],
