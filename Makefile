@@ -6,7 +6,7 @@ export WASM_BINDGEN := 0.2.129
 # Where `cargo install` puts programs, and where npm put wasm-opt: cargo-leptos takes both from PATH.
 export PATH := $(CURDIR)/node_modules/.bin:$(or $(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH)
 
-.PHONY: help setup tools browser build run watch check test check-budgets check-upload torture bench-chat
+.PHONY: help setup tools browser build run watch check test check-budgets check-upload torture fuzz bench-chat
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(firstword $(MAKEFILE_LIST))
@@ -48,6 +48,10 @@ SECONDS ?= 60
 SEED ?=
 torture: ## prove the chat's guarantee for SECONDS=60: cuts, kill -9, stalled readers, and a checker; SEED=... repeats a run
 	cargo bench --features ssr --bench torture -- --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
+
+CASES ?= 5000000
+fuzz: ## hostile frames and updates of the shared text, CASES=5000000 of them
+	WIREWISE_FUZZ_CASES=$(CASES) cargo test --release --features ssr --lib collab:: -- --nocapture
 
 bench-chat: ## acknowledged messages a second, with one fsync each and in groups, at the bus and through sockets
 	cargo bench --features ssr --bench chat

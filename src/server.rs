@@ -36,7 +36,7 @@ use crate::{
         embedded::{Embedded, OpenError},
     },
     chat::{self, rooms::Chat},
-    collab::{self, server::Collab},
+    collab::{self, registry::Collab},
     first_state::{FirstState, PageStatus},
     progress::{self, race::lane::Lanes, runner::Jobs, store::JobStore},
     realtime::{
@@ -134,8 +134,8 @@ impl AppState {
             lanes: Lanes::default(),
             address: Arc::default(),
             chat: Chat::new(bus.clone()),
+            collab: Collab::new(bus.clone()),
             bus,
-            collab: Collab::default(),
             settings: settings.into(),
         })
     }
@@ -168,7 +168,7 @@ pub async fn run(listener: TcpListener, state: AppState, shutdown: impl Future<O
     tokio::spawn(state.ticker.clone().run(drain.clone()));
     tokio::spawn(state.collab.clone().run(drain.clone()));
     tokio::spawn(state.limits.clone().forget_the_quiet());
-    let (chat, bus) = (state.chat.clone(), state.bus.clone());
+    let (chat, collab, bus) = (state.chat.clone(), state.collab.clone(), state.bus.clone());
     tokio::spawn(chat.clone().run(state.settings.chat_retention));
     let deadline = Duration::from_millis(state.settings.drain_ms);
     let max_connections = state.settings.max_connections as usize;
@@ -194,6 +194,7 @@ pub async fn run(listener: TcpListener, state: AppState, shutdown: impl Future<O
     }
     let last_writes = async {
         chat.save_marks().await;
+        collab.save().await;
         bus.close().await;
     };
     if tokio::time::timeout(LAST_WRITES, last_writes)
@@ -259,8 +260,13 @@ async fn render_page(State(state): State<AppState>, request: Request) -> Respons
         return ([(header::ALLOW, "GET, HEAD")], error).into_response();
     }
     let options = state.leptos.clone();
-    let first_messages = chat::server::first_state(&state.chat, request.uri().path()).await;
-    let context = page_context(&state, first_messages);
+    let path = request.uri().path();
+    let first_messages = chat::server::first_state(&state.chat, path).await;
+    let first_board = collab::server::first_state(&state.collab, path).await;
+    let context = page_context(&state, move || {
+        first_messages();
+        first_board();
+    });
     let handler =
         leptos_axum::render_app_async_with_context(context, move || shell(options.clone()));
     handler(request).await.into_response()
@@ -298,7 +304,7 @@ pub fn no_upgrade(rejection: WebSocketUpgradeRejection) -> ApiError {
 /// What a render may ask for: who asks, and the first state of each page.
 fn page_context(
     state: &AppState,
-    first_messages: impl Fn() + Clone + Send + Sync + 'static,
+    first_states: impl Fn() + Clone + Send + Sync + 'static,
 ) -> impl Fn() + Clone + Send + Sync + 'static {
     let state = state.clone();
     move || {
@@ -310,9 +316,7 @@ fn page_context(
         }
         let ticker = state.ticker.clone();
         FirstState::provide(move |()| ticker.first_prices());
-        first_messages();
-        let collab = state.collab.clone();
-        FirstState::provide(move |document: String| collab.peers(&document));
+        first_states();
         progress::server::provide_first_state(&state);
         let Some(response) = use_context::<ResponseOptions>() else {
             return;

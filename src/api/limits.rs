@@ -28,11 +28,18 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 /// What a client is asked to wait when its address holds too many streams, in seconds.
 const PLACE_RETRY_SECONDS: u64 = 10;
 
+/// Binary messages are limited in bytes a second: 1 MiB, and twice the longest message at once.
+const BYTES_PER_SECOND: NonZeroU32 = NonZeroU32::new(1024 * 1024).unwrap();
+const BYTES_BURST: NonZeroU32 = NonZeroU32::new(8 * 1024 * 1024).unwrap();
+/// What a message counts at least: thousands of empty ones are work, too.
+const LEAST_BYTES: u32 = 64;
+
 /// All limits. Cheap to clone; all clones count together.
 #[derive(Clone)]
 pub struct Limits {
     requests: Arc<DefaultKeyedRateLimiter<IpAddr>>,
     messages: Arc<DefaultKeyedRateLimiter<Uuid>>,
+    bytes: Arc<DefaultKeyedRateLimiter<Uuid>>,
     streams: Cap<IpAddr>,
     sockets: Cap<Uuid>,
     messages_per_second: u32,
@@ -47,6 +54,9 @@ impl Limits {
             messages: Arc::new(RateLimiter::keyed(twice_in_a_burst(
                 settings.messages_per_second,
             ))),
+            bytes: Arc::new(RateLimiter::keyed(
+                Quota::per_second(BYTES_PER_SECOND).allow_burst(BYTES_BURST),
+            )),
             streams: Cap::new(settings.max_connections_per_ip as usize),
             sockets: Cap::new(
                 settings
@@ -75,6 +85,19 @@ impl Limits {
         })
     }
 
+    /// Counts a binary message of a user over all of the user's sockets, and waits until there is room for it under the rate.
+    /// It is no refusal: what a document is not told of would be missing from it.
+    pub async fn binary(&self, user: Uuid, bytes: usize) {
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX).max(LEAST_BYTES);
+        if let Some(bytes) = NonZeroU32::new(bytes) {
+            // More than the burst would never be let through; no message that long is read.
+            let _ = self
+                .bytes
+                .until_key_n_ready(&user, bytes.min(BYTES_BURST))
+                .await;
+        }
+    }
+
     /// Takes one of an address's places for an open stream or socket.
     pub fn place(&self, address: IpAddr) -> Result<Place, ApiError> {
         self.streams.enter(address).ok_or_else(|| {
@@ -95,6 +118,7 @@ impl Limits {
             every.tick().await;
             self.requests.retain_recent();
             self.messages.retain_recent();
+            self.bytes.retain_recent();
         }
     }
 }

@@ -1,24 +1,57 @@
-//! The board: `page.rs` sends where the pointer is, a socket carries it to `server.rs`, `cursors.rs` keeps the newest
-//! place of each, and once a tick all that moved go out in one frame to everybody.
+//! The board: everybody's pointers and one shared text, over one socket.
 //!
-//! Volatile: a late place is worthless, so nothing is ever queued twice for a slow reader; it gets where everybody is now.
+//! **Pointers** are volatile. `page` sends where the pointer is, the socket carries it to `visitor.rs`, `cursors.rs` keeps the
+//! newest place of each, and once a tick all that moved go out in one frame to everybody. A late place is worthless, so nothing
+//! is ever queued twice for a slow reader; it gets where everybody is now.
+//!
+//! **The text** is mergeable. An edit is an update of a CRDT in a binary frame (`protocol.rs`). On the server it passes the
+//! guarded function (`scan.rs`, `document.rs`), goes to the others, and within a second into the log (`board.rs`, `store.rs`); then
+//! `saved` says so. Updates may come late, doubled and in any order; who was away exchanges state vectors and gets the
+//! difference, both ways. Any Yjs client can take part. What may not be lost never is: a queue that is full closes with 4100,
+//! and the next exchange repairs it.
+//!
+//! **Carets and names** are awareness (`awareness.rs`): the newest state of each client, gone with its socket.
 
+#[cfg(feature = "ssr")]
+mod awareness;
+#[cfg(feature = "ssr")]
+mod board;
 pub mod client;
+#[cfg(all(test, feature = "ssr"))]
+mod convergence;
 #[cfg(feature = "ssr")]
 pub mod cursors;
+#[cfg(feature = "ssr")]
+pub mod document;
+#[cfg(feature = "ssr")]
+mod harm;
 pub mod message;
 pub mod page;
+#[cfg(feature = "ssr")]
+mod people;
 pub mod position;
 pub mod presence;
 pub mod protocol;
+#[cfg(feature = "ssr")]
+pub mod registry;
 pub mod saving;
+#[cfg(feature = "ssr")]
+pub mod scan;
 #[cfg(feature = "ssr")]
 pub mod server;
 pub mod shown;
 pub mod splice;
+#[cfg(feature = "ssr")]
+mod store;
 pub mod text;
+#[cfg(all(test, feature = "ssr"))]
+mod typist;
+#[cfg(feature = "ssr")]
+mod visitor;
 pub mod words;
 
+/// The name of the shared text in its Yjs document: `doc.getText("content")`.
+pub const ROOT: &str = "content";
 /// The document of a visitor who names none.
 pub const FIRST_DOCUMENT: &str = "welcome";
 /// The sentence for a name out of bounds.

@@ -188,16 +188,16 @@ impl<'a> Input<'a> {
         Ok(taken)
     }
 
-    fn bytes(&mut self) -> Result<&'a [u8], ProtocolError> {
+    pub(super) fn bytes(&mut self) -> Result<&'a [u8], ProtocolError> {
         let length = self.number()?;
         self.take(length)
     }
 
-    fn text(&mut self) -> Result<&'a str, ProtocolError> {
+    pub(super) fn text(&mut self) -> Result<&'a str, ProtocolError> {
         std::str::from_utf8(self.bytes()?).map_err(|_| ProtocolError::NotUtf8)
     }
 
-    fn end(self) -> Result<(), ProtocolError> {
+    pub(super) fn end(self) -> Result<(), ProtocolError> {
         match self.0 {
             [] => Ok(()),
             _ => Err(ProtocolError::LeftOver),
@@ -215,7 +215,7 @@ fn sync(frame: &mut Vec<u8>, kind: u64, bytes: &[u8]) {
     write_bytes(frame, bytes);
 }
 
-fn write_number(bytes: &mut Vec<u8>, mut number: u64) {
+pub(super) fn write_number(bytes: &mut Vec<u8>, mut number: u64) {
     while number >= 0x80 {
         bytes.push(number as u8 | 0x80);
         number >>= 7;

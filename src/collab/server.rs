@@ -1,262 +1,99 @@
-//! Boards and their sockets, and the tick that tells everybody who moved.
-
-use std::{
-    collections::HashMap,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
-    },
-    time::Duration,
-};
+//! The route of the board's socket.
 
 use axum::{
     Extension, Router,
     extract::{
         State,
-        ws::{Message, WebSocketUpgrade, rejection::WebSocketUpgradeRejection},
+        ws::{WebSocketUpgrade, rejection::WebSocketUpgradeRejection},
     },
     http::HeaderMap,
     response::Response,
     routing::any,
 };
-use bytes::Bytes;
-use tokio::{sync::Notify, time::sleep};
+use serde::Deserialize;
 
 use super::{
-    DOCUMENT_RULE,
-    cursors::Cursors,
-    is_document_name,
-    message::{BoardCommand, BoardEvent, BoardSocket, BoardWelcome, Peer, PeerId},
+    DOCUMENT_RULE, FIRST_DOCUMENT, is_document_name,
+    message::{BoardSocket, BoardWelcome, FirstBoard},
+    registry::{Collab, TICK},
+    visitor::{Seat, Visitor},
 };
 use crate::{
-    api::{ApiError, answer::Path, limits::Limits, origin::Caller},
+    api::{
+        ApiError,
+        answer::{Path, Query},
+        origin::Caller,
+    },
+    first_state::FirstState,
     realtime::{
         close::CloseCode,
         contract::SocketContract,
-        message::{ErrorCode, SocketError},
         server::{
-            Counted, Drain,
             listen::ConnectionHandle,
-            queue::{OutQueue, encode},
-            socket::{self, Ended, SocketHandler},
-            upgrade,
+            queue::OutQueue,
+            socket::{self, Ended},
+            upgrade::{self, Offer},
         },
     },
     server::{AppState, welcome},
-    session::{User, server::SocketSession, token::Session},
+    session::{server::SocketSession, token::Session},
 };
 
-/// Pointers go out at most this often: thirty times a second looks alive, and more costs only.
-pub const TICK: Duration = Duration::from_millis(33);
 /// The longest binary message in bytes.
 const BINARY_BYTES: usize = 4 * 1024 * 1024;
-
-/// All boards. Cheap to clone; all clones are one.
-#[derive(Clone, Default)]
-pub struct Collab(Arc<Inner>);
-
-#[derive(Default)]
-struct Inner {
-    /// A std mutex: it is held for pushes into queues and never across an await.
-    boards: Mutex<HashMap<String, Board>>,
-    moved: Notify,
-    next_peer: AtomicU64,
-    sockets: Arc<AtomicUsize>,
-}
-
-#[derive(Default)]
-struct Board {
-    cursors: Cursors,
-    listeners: HashMap<PeerId, OutQueue>,
-}
-
-impl Collab {
-    /// Tells everybody who moved, at most once a tick, until the server leaves.
-    pub async fn run(self, drain: Drain) {
-        loop {
-            tokio::select! {
-                () = self.0.moved.notified() => {}
-                () = drain.started() => return,
-            }
-            self.boards().values_mut().for_each(Board::tick);
-            sleep(TICK).await;
-        }
-    }
-
-    /// Everybody on a board, as a page shows it first.
-    pub fn peers(&self, document: &str) -> Vec<Peer> {
-        // Peer ids begin at 1: nobody is left out.
-        self.boards()
-            .get(document)
-            .map(|board| board.cursors.peers(0))
-            .unwrap_or_default()
-    }
-
-    fn enter(&self, document: &str, user: User, queue: OutQueue) -> Pointer {
-        let id = self.0.next_peer.fetch_add(1, Ordering::Relaxed) + 1;
-        let mut boards = self.boards();
-        let board = boards.entry(document.to_owned()).or_default();
-        let peer = board.cursors.enter(id, user);
-        board.tell(&BoardEvent::Joined { peer });
-        board.listeners.insert(id, queue);
-        let counted = Counted::new(self.0.sockets.clone(), "websocket", "collab");
-        Pointer {
-            id,
-            document: document.to_owned(),
-            collab: self.clone(),
-            _counted: counted,
-        }
-    }
-
-    /// A panic while the lock was held leaves at worst a pointer that is told a tick late.
-    fn boards(&self) -> MutexGuard<'_, HashMap<String, Board>> {
-        self.0.boards.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Board {
-    /// Encodes once, queues for all.
-    fn tell(&self, event: &BoardEvent) {
-        let message: Message = encode(event);
-        self.listeners
-            .values()
-            .for_each(|queue| queue.push(message.clone()));
-    }
-
-    fn tick(&mut self) {
-        let moves = self.cursors.take_moves();
-        if moves.is_empty() {
-            return;
-        }
-        let change = encode(&BoardEvent::Moved { moves });
-        // Encoded at most once too, and only if somebody is slow.
-        let mut whole: Option<Message> = None;
-        for queue in self.listeners.values() {
-            queue.push_volatile(&change, || {
-                whole
-                    .get_or_insert_with(|| {
-                        encode(&BoardEvent::Moved {
-                            moves: self.cursors.places(),
-                        })
-                    })
-                    .clone()
-            });
-        }
-    }
-}
-
-/// One socket's place on a board; gone for everybody when it is dropped.
-struct Pointer {
-    id: PeerId,
-    document: String,
-    collab: Collab,
-    _counted: Counted,
-}
-
-impl Pointer {
-    fn on_board<R>(&self, act: impl FnOnce(&mut Board) -> R) -> Option<R> {
-        self.collab.boards().get_mut(&self.document).map(act)
-    }
-}
-
-impl Drop for Pointer {
-    fn drop(&mut self) {
-        let mut boards = self.collab.boards();
-        let Some(board) = boards.get_mut(&self.document) else {
-            return;
-        };
-        board.cursors.leave(self.id);
-        board.listeners.remove(&self.id);
-        board.tell(&BoardEvent::Left { id: self.id });
-        if board.cursors.is_empty() {
-            boards.remove(&self.document);
-        }
-    }
-}
-
-/// One socket on a board.
-struct Visitor {
-    pointer: Pointer,
-    user: User,
-    limits: Limits,
-    offer: upgrade::Offer,
-}
-
-impl SocketHandler for Visitor {
-    type Contract = BoardSocket;
-
-    async fn command(&mut self, command: BoardCommand) -> Result<(), SocketError> {
-        let id = self.pointer.id;
-        match command {
-            BoardCommand::Move { x, y } => {
-                if ![x, y].iter().all(|value| (0.0..=1.0).contains(value)) {
-                    let message = "\"x\" and \"y\" are numbers from 0 to 1: parts of the board's width and height.";
-                    return Err(self
-                        .admit()
-                        .err()
-                        .unwrap_or(SocketError::new(ErrorCode::InvalidField, message)));
-                }
-                if self
-                    .pointer
-                    .on_board(|board| board.cursors.move_to(id, x, y))
-                    == Some(true)
-                {
-                    self.pointer.collab.0.moved.notify_one();
-                }
-            }
-            BoardCommand::Hide => {
-                self.pointer.on_board(|board| {
-                    if board.cursors.hide(id) {
-                        board.tell(&BoardEvent::Hidden { id });
-                    }
-                });
-            }
-        }
-        Ok(())
-    }
-
-    fn admit(&mut self) -> Result<(), SocketError> {
-        self.limits.message(self.user.id)
-    }
-
-    fn binary(&mut self, _bytes: Bytes) -> Result<(), SocketError> {
-        self.admit()?;
-        Err(SocketError::new(
-            ErrorCode::Unavailable,
-            "The shared text is not served by this version; pointers are.",
-        ))
-    }
-
-    fn session_code(&self) -> CloseCode {
-        match self.offer {
-            upgrade::Offer::Ours => CloseCode::Session,
-            _ => CloseCode::YjsSession,
-        }
-    }
-
-    fn connections(&self) -> usize {
-        self.pointer.collab.0.sockets.load(Ordering::Relaxed)
-    }
-}
 
 pub fn routes() -> Router<AppState> {
     Router::new().route(BoardSocket::ROUTE, any(socket))
 }
 
+/// Reads what a board's page shows first, before its render, which cannot wait. The function puts it into the context.
+pub async fn first_state(collab: &Collab, path: &str) -> impl Fn() + Clone + Send + Sync + 'static {
+    let name = document_of(path).filter(|name| is_document_name(name));
+    let first = match name {
+        Some(name) => collab.first_board(name).await.unwrap_or_else(|error| {
+            tracing::error!(%error, document = name, "a document cannot be shown");
+            FirstBoard::default()
+        }),
+        None => FirstBoard::default(),
+    };
+    move || {
+        let first = first.clone();
+        FirstState::provide(move |_document: String| first.clone());
+    }
+}
+
+/// The document that a page's path names: `/collab` is the first one.
+fn document_of(path: &str) -> Option<&str> {
+    match path.strip_prefix("/collab")? {
+        "" | "/" => Some(FIRST_DOCUMENT),
+        rest => rest.strip_prefix('/'),
+    }
+}
+
+#[derive(Deserialize)]
+struct Asked {
+    /// `1` makes the socket read-only.
+    #[serde(default)]
+    readonly: Option<String>,
+}
+
+#[allow(clippy::too_many_arguments, reason = "each is an extractor")]
 async fn socket(
     State(state): State<AppState>,
     Path(document): Path<String>,
     SocketSession(session): SocketSession,
     Extension(caller): Extension<Caller>,
     connection: Option<Extension<ConnectionHandle>>,
+    Query(asked): Query<Asked>,
     headers: HeaderMap,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, ApiError> {
     let upgrade = upgrade.map_err(crate::server::no_upgrade)?;
     let realtime = state.realtime.clone();
-    let serve = async move |socket, offer: upgrade::Offer| {
+    let serve = async move |socket, offer: Offer| {
+        let ours = offer == Offer::Ours;
         if !is_document_name(&document) {
-            let code = if offer == upgrade::Offer::Ours {
+            let code = if ours {
                 CloseCode::NotFound
             } else {
                 CloseCode::YjsNotFound
@@ -267,47 +104,62 @@ async fn socket(
         let session: Session = match session {
             Ok(session) => session,
             // A Yjs client cannot sign in: it is a guest of its own.
-            Err(_) if offer == upgrade::Offer::Nothing => state.sessions.guest(),
+            Err(_) if !ours => state.sessions.guest(),
             Err(why) => {
                 socket::refuse(socket, CloseCode::Session, why.close_reason()).await;
                 return Ended::Cleanly;
             }
         };
         let Ok(_place) = state.limits.place(caller.address) else {
-            socket::refuse(
-                socket,
-                CloseCode::RateLimitIgnored,
-                "too many open sockets from this address",
-            )
-            .await;
+            let why = "too many open sockets from this address";
+            socket::refuse(socket, CloseCode::RateLimitIgnored, why).await;
             return Ended::Cleanly;
         };
-        let queue = OutQueue::default();
+        let visit = match state.collab.visit(&document).await {
+            Ok(visit) => visit,
+            Err(error) => {
+                tracing::error!(%error, document, "a document cannot be had");
+                let why = "the document cannot be had now";
+                socket::refuse(socket, CloseCode::ServerError, why).await;
+                return Ended::Cleanly;
+            }
+        };
+        let queue = if ours {
+            OutQueue::default()
+        } else {
+            OutQueue::binary_only()
+        };
         let user = session.user.clone();
-        let pointer = state.collab.enter(&document, user.clone(), queue.clone());
+        let counted = state.collab.count_socket();
+        let seat = if ours {
+            let (seat, peers) = Seat::take(visit, user.clone(), queue.clone());
+            let feature = BoardWelcome {
+                user: user.clone(),
+                you: seat.id(),
+                peers,
+                tick_ms: TICK.as_millis() as u64,
+            };
+            queue.push_json(&welcome(&state, counted.count(), BINARY_BYTES, feature));
+            seat
+        } else {
+            Seat::take_for_yjs(visit, queue.clone())
+        };
         let visitor = Visitor {
-            pointer,
-            user: user.clone(),
-            limits: state.limits.clone(),
-            offer,
-        };
-        let you = visitor.pointer.id;
-        let peers = visitor
-            .pointer
-            .on_board(|board| board.cursors.peers(you))
-            .unwrap_or_default();
-        let feature = BoardWelcome {
+            seat,
             user,
-            you,
-            peers,
-            tick_ms: TICK.as_millis() as u64,
+            address: caller.address,
+            queue: queue.clone(),
+            limits: state.limits.clone(),
+            harm: state.collab.harm(),
+            ours,
+            readonly: asked.readonly.as_deref() == Some("1"),
+            asked: None,
+            counted,
         };
-        queue.push_json(&welcome(
-            &state,
-            visitor.connections(),
-            BINARY_BYTES,
-            feature,
-        ));
+        if let Err(error) = visitor.greet().await {
+            tracing::error!(%error, document, "a document cannot be had");
+            queue.close(CloseCode::ServerError, "the document cannot be had now");
+        }
         let ended = session.ended(state.sessions.end_of(&session));
         socket::run(socket, queue, visitor, &state.realtime, ended).await
     };

@@ -20,14 +20,13 @@ use yrs::{
 };
 
 use super::{
+    ROOT,
     position::RelativePosition,
     presence::Cursor,
     shown::{Shown, with_line_feeds},
     splice::{pieces, splice_between, units},
 };
 
-/// The name of the text in the document.
-pub const ROOT: &str = "content";
 /// Longer insertions leave in several updates: none holds up what comes after it for long.
 pub const UPDATE_BYTES: usize = 512 * 1024;
 /// What a document's text may be long in bytes: the server takes documents of 8 MiB, and a history needs room beside the text.

@@ -13,6 +13,8 @@ pub enum CloseCode {
     InvalidUtf8 = 1007,
     Policy = 1008,
     TooBig = 1009,
+    /// What is asked for cannot be had now, the storage is away for instance; later perhaps it can.
+    ServerError = 1011,
     /// The server leaves and comes back: retry after the delay its `drain` gave.
     ServiceRestart = 1012,
     /// The session; the reason says which: [`reason`].

@@ -9,6 +9,7 @@
 mod api;
 mod chat;
 mod collab;
+mod collab_text;
 mod drain;
 mod durable;
 mod feeds;

@@ -70,6 +70,11 @@ impl Counted {
         gauge.increment(1);
         Self { counter, gauge }
     }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.counter.load(Ordering::Relaxed)
+    }
 }
 
 impl Drop for Counted {

@@ -1,7 +1,8 @@
 //! The out-queue of one socket, bounded in bytes. (tungstenite's own `max_write_buffer_size` never fires behind a `Sink`.)
 //!
-//! Three kinds of things go in. *Messages* in order: when they overrun the bound, the socket is closed with 4100 and the
-//! client resumes. At most one *volatile* message, which a newer one replaces. And one *close*, which ends the queue.
+//! Four kinds of things go in. *Messages* in order: when they overrun the bound, the socket is closed with 4100 and the
+//! client resumes. *Answers* that may be larger than the bound, each asked for by the client and put in when there is room.
+//! At most one *volatile* message, which a newer one replaces. And one *close*, which ends the queue.
 
 use std::{
     collections::VecDeque,
@@ -30,6 +31,8 @@ pub struct OutQueue(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     limit: usize,
+    /// The peer speaks another protocol, in binary messages: text is not for it.
+    binary_only: bool,
     /// A std mutex: it is held for a few pushes and never across an await.
     state: Mutex<State>,
     ready: Notify,
@@ -41,6 +44,8 @@ struct Inner {
 struct State {
     messages: VecDeque<Message>,
     bytes: usize,
+    /// How many of the bytes are an answer, which does not count towards the bound.
+    answer: usize,
     /// A place in `messages`, counted from the first message ever queued, where the volatile message stands.
     volatile: Option<u64>,
     taken: u64,
@@ -64,9 +69,19 @@ impl Default for OutQueue {
 impl OutQueue {
     /// A queue that takes up to `limit` bytes.
     pub fn new(limit: usize) -> Self {
+        Self::with(limit, false)
+    }
+
+    /// A queue for a peer that speaks no text: text messages are dropped, also the kit's own.
+    pub fn binary_only() -> Self {
+        Self::with(QUEUE_BYTES, true)
+    }
+
+    fn with(limit: usize, binary_only: bool) -> Self {
         let (ready, drained, closing) = (Notify::new(), Notify::new(), Notify::new());
         Self(Arc::new(Inner {
             limit,
+            binary_only,
             state: Mutex::default(),
             ready,
             drained,
@@ -77,17 +92,31 @@ impl OutQueue {
     /// Queues a message. Past the bound everything pending is dropped and the socket closes with 4100.
     pub fn push(&self, message: Message) {
         let mut state = self.state();
-        if state.close.is_some() {
+        if self.drops(&state, &message) {
             return;
         }
         state.bytes += cost(&message);
-        if state.bytes > self.0.limit {
+        if state.bytes - state.answer > self.0.limit {
             metrics::counter!("wirewise_slow_consumers").increment(1);
             state.messages.clear();
             state.volatile = None;
             self.set_close(state, CloseCode::TooSlow, "the client reads too slowly");
             return;
         }
+        state.messages.push_back(message);
+        drop(state);
+        self.0.ready.notify_one();
+    }
+
+    /// Queues an answer of any size. Wait for [`OutQueue::has_room`] before: then there is at most one.
+    pub fn push_answer(&self, message: Message) {
+        let mut state = self.state();
+        if self.drops(&state, &message) {
+            return;
+        }
+        state.bytes += cost(&message);
+        // What waits is less than the bound by far; the whole of it counts as the answer until it has left.
+        state.answer = state.bytes;
         state.messages.push_back(message);
         drop(state);
         self.0.ready.notify_one();
@@ -102,7 +131,7 @@ impl OutQueue {
     /// (everything that holds now) is queued instead of `change`.
     pub fn push_volatile(&self, change: &Message, whole: impl FnOnce() -> Message) {
         let mut state = self.state();
-        if state.close.is_some() {
+        if self.drops(&state, change) {
             return;
         }
         let waiting = state
@@ -111,6 +140,7 @@ impl OutQueue {
         let message = match waiting.and_then(|index| state.messages.remove(index as usize)) {
             Some(older) => {
                 state.bytes -= cost(&older);
+                state.answer = state.answer.min(state.bytes);
                 whole()
             }
             None => change.clone(),
@@ -177,6 +207,8 @@ impl OutQueue {
             messages.push(message);
         }
         state.bytes -= bytes;
+        // Those that were queued first have left first.
+        state.answer = state.answer.saturating_sub(bytes);
         let close = state.close.clone().filter(|_| state.messages.is_empty());
         drop(state);
         self.0.drained.notify_one();
@@ -185,7 +217,7 @@ impl OutQueue {
 
     fn set_close(&self, mut state: MutexGuard<'_, State>, code: CloseCode, reason: &'static str) {
         if code == CloseCode::TooSlow {
-            state.bytes = 0;
+            (state.bytes, state.answer) = (0, 0);
         }
         state.close = Some(CloseFrame {
             code: code.code(),
@@ -194,6 +226,10 @@ impl OutQueue {
         drop(state);
         self.0.ready.notify_one();
         self.0.closing.notify_one();
+    }
+
+    fn drops(&self, state: &State, message: &Message) -> bool {
+        state.close.is_some() || (self.0.binary_only && matches!(message, Message::Text(_)))
     }
 
     /// A panic while the lock was held leaves at worst a byte count that is too high: the socket closes early.
@@ -225,6 +261,8 @@ fn cost(message: &Message) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
     use super::*;
 
     fn text(text: &str) -> Message {
@@ -273,6 +311,34 @@ mod tests {
         let batch = queue.take().await;
         assert!(batch.messages.is_empty());
         assert_eq!(batch.close.unwrap().code, 4100);
+    }
+
+    #[tokio::test]
+    async fn an_answer_may_be_larger_than_the_bound_and_what_follows_may_not() {
+        let queue = OutQueue::new(1_000);
+        queue.push_answer(text(&"x".repeat(5_000)));
+        assert!(queue.pending_bytes() > LOW_WATER.min(5_000));
+        queue.push(text("behind it"));
+        assert!(!queue.is_closing());
+        queue.push(text(&"x".repeat(1_000)));
+        assert_eq!(queue.closing().await, 4100);
+        // Once it has left, the bound holds as before.
+        let queue = OutQueue::new(1_000);
+        queue.push_answer(text(&"x".repeat(5_000)));
+        assert_eq!(queue.take().await.messages.len(), 1);
+        queue.push(text(&"x".repeat(1_000)));
+        assert!(queue.is_closing());
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_speaks_no_text_is_sent_none() {
+        let queue = OutQueue::binary_only();
+        queue.push(text("an error"));
+        queue.push_volatile(&text("a change"), || text("whole"));
+        queue.push(Message::Binary(Bytes::from_static(b"bytes")));
+        let batch = queue.take().await;
+        assert_eq!(batch.messages.len(), 1);
+        assert!(matches!(batch.messages[0], Message::Binary(_)));
     }
 
     #[tokio::test]

@@ -33,8 +33,8 @@ const FAREWELL: Duration = Duration::from_secs(5);
 const REFUSALS: u32 = 200;
 const REFUSAL_WINDOW: Duration = Duration::from_secs(10);
 
-/// What a feature does with a socket. What waits for the storage waits inside [`SocketHandler::command`] and
-/// [`SocketHandler::fill`]: meanwhile no further message is read, so that a client that sends faster than its commands are
+/// What a feature does with a socket. What waits for the storage waits inside [`SocketHandler::command`],
+/// [`SocketHandler::binary`] and [`SocketHandler::fill`]: meanwhile no further message is read, so that a client that sends faster than its commands are
 /// obeyed is slowed down by TCP. The other methods are quick and never wait.
 pub trait SocketHandler: Send {
     type Contract: SocketContract;
@@ -49,12 +49,10 @@ pub trait SocketHandler: Send {
     fn admit(&mut self) -> Result<(), SocketError>;
 
     /// A binary message.
-    fn binary(&mut self, _bytes: Bytes) -> Result<(), SocketError> {
-        self.admit()?;
-        Err(SocketError::new(
-            ErrorCode::Malformed,
-            "Only text messages are spoken here.",
-        ))
+    fn binary(&mut self, _bytes: Bytes) -> impl Future<Output = Result<(), SocketError>> + Send {
+        let error = SocketError::new(ErrorCode::Malformed, "Only text messages are spoken here.");
+        let answer = self.admit().and(Err(error));
+        async { answer }
     }
 
     /// Whether a backlog waits to be put into the queue.
@@ -217,7 +215,7 @@ async fn read<St, E, H>(
                 continue;
             }
             Some(Ok(Message::Text(text))) => text_message(&text, queue, handler).await,
-            Some(Ok(Message::Binary(bytes))) => handler.binary(bytes),
+            Some(Ok(Message::Binary(bytes))) => handler.binary(bytes).await,
         };
         if let Err(error) = outcome {
             let ignored = error.code == ErrorCode::RateLimited && refusals.add();

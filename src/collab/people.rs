@@ -1,0 +1,233 @@
+//! Everybody who is connected to one board, and what each is told: pointers, awareness, updates, what is saved. All of it in
+//! memory, behind one lock; what is durable is in `board.rs`.
+
+use std::collections::{HashMap, VecDeque};
+
+use axum::extract::ws::Message as Frame;
+use base64::{Engine, prelude::BASE64_STANDARD};
+use bytes::Bytes;
+
+use super::{
+    awareness::{Awareness, TooMuch},
+    cursors::Cursors,
+    message::{BoardEvent, Peer, PeerId},
+    protocol::{ClientState, Message, encode_awareness},
+};
+use crate::{
+    realtime::server::queue::{OutQueue, encode},
+    session::User,
+};
+
+/// The people of one board.
+#[derive(Default)]
+pub struct People {
+    cursors: Cursors,
+    awareness: Awareness,
+    listeners: HashMap<PeerId, Listener>,
+    durable: Durable,
+}
+
+/// What is on disk.
+#[derive(Clone, Debug, Default)]
+pub struct Durable {
+    /// The newest change that is; changes are counted since the board was opened.
+    pub sequence: u64,
+    pub state_vector: Bytes,
+}
+
+struct Listener {
+    queue: OutQueue,
+    /// Speaks our subprotocol; the others are Yjs clients and get binary messages only.
+    ours: bool,
+    /// The changes that came from here and are not on disk yet.
+    unsaved: VecDeque<u64>,
+    /// How many are.
+    saved: u64,
+}
+
+impl People {
+    /// Everybody with a pointer.
+    pub fn peers(&self) -> Vec<Peer> {
+        // Peer ids begin at 1: nobody is left out.
+        self.cursors.peers(0)
+    }
+
+    /// Somebody of ours. Returns the others.
+    pub fn enter(&mut self, id: PeerId, user: User, queue: OutQueue) -> Vec<Peer> {
+        let peer = self.cursors.enter(id, user);
+        self.tell(&BoardEvent::Joined { peer });
+        self.listen(id, queue, true);
+        self.cursors.peers(id)
+    }
+
+    /// A Yjs client: no pointer, but perhaps a caret.
+    pub fn enter_yjs(&mut self, id: PeerId, queue: OutQueue) {
+        self.listen(id, queue, false);
+    }
+
+    /// Tells a newcomer who is here and what is saved, after its welcome.
+    pub fn brief(&mut self, id: PeerId) {
+        let states = encode_states(self.awareness.states());
+        let saved = self.saved_event(id);
+        if let Some(listener) = self.listeners.get(&id) {
+            listener.queue.push(states);
+            saved.inspect(|saved| listener.queue.push_json(saved));
+        }
+    }
+
+    /// Gone for everybody.
+    pub fn leave(&mut self, id: PeerId, newest_peer: PeerId) {
+        if let Some(listener) = self.listeners.remove(&id)
+            && listener.ours
+        {
+            self.cursors.leave(id);
+            self.tell(&BoardEvent::Left { id });
+        }
+        let gone = self.awareness.leave(id, newest_peer);
+        self.tell_awareness(&gone, id);
+    }
+
+    /// Moves a pointer. Says whether it is the first since the last tick.
+    pub fn move_to(&mut self, id: PeerId, x: f32, y: f32) -> bool {
+        self.cursors.move_to(id, x, y)
+    }
+
+    pub fn hide(&mut self, id: PeerId) {
+        if self.cursors.hide(id) {
+            self.tell(&BoardEvent::Hidden { id });
+        }
+    }
+
+    /// Tells everybody who moved since the last tick, in one message.
+    pub fn tick(&mut self) {
+        let moves = self.cursors.take_moves();
+        if moves.is_empty() {
+            return;
+        }
+        let change = encode(&BoardEvent::Moved { moves });
+        // Encoded at most once too, and only if somebody is slow.
+        let mut whole: Option<Frame> = None;
+        for listener in self.ours() {
+            listener.queue.push_volatile(&change, || {
+                whole
+                    .get_or_insert_with(|| {
+                        encode(&BoardEvent::Moved {
+                            moves: self.cursors.places(),
+                        })
+                    })
+                    .clone()
+            });
+        }
+    }
+
+    /// Takes awareness states from a socket and tells the others.
+    pub fn aware(
+        &mut self,
+        from: PeerId,
+        newest_peer: PeerId,
+        states: Vec<ClientState>,
+    ) -> Result<(), TooMuch> {
+        let (changed, taken) = self.awareness.take(from, newest_peer, states);
+        self.tell_awareness(&changed, from);
+        taken
+    }
+
+    /// Tells one socket everybody's state.
+    pub fn answer_awareness(&self, id: PeerId) {
+        if let Some(listener) = self.listeners.get(&id) {
+            listener.queue.push(encode_states(self.awareness.states()));
+        }
+    }
+
+    /// Tells everybody but its sender of an update.
+    pub fn tell_update(&self, update: &[u8], from: PeerId) {
+        let frame = Frame::Binary(Message::Update(update).encode().into());
+        let others = self.listeners.iter().filter(|(id, _)| **id != from);
+        others.for_each(|(_, listener)| listener.queue.push(frame.clone()));
+    }
+
+    /// A socket's message is in the document; it is saved with the change `sequence`.
+    pub fn took(&mut self, from: PeerId, sequence: u64) {
+        let durable = self.durable.sequence;
+        let Some(listener) = self.listeners.get_mut(&from) else {
+            return;
+        };
+        listener.unsaved.push_back(sequence);
+        // All of it was known: nothing has to be written, so nobody would tell later.
+        if sequence <= durable {
+            self.tell_saved(from);
+        }
+    }
+
+    /// What is on disk has grown.
+    pub fn saved(&mut self, durable: Durable) {
+        self.durable = durable;
+        let everybody: Vec<PeerId> = self.listeners.keys().copied().collect();
+        everybody.into_iter().for_each(|id| self.tell_saved(id));
+    }
+
+    fn tell_saved(&mut self, id: PeerId) {
+        if let Some(event) = self.saved_event(id)
+            && let Some(listener) = self.listeners.get(&id)
+        {
+            listener.queue.push_json(&event);
+        }
+    }
+
+    /// What a socket of ours is told of the durable state.
+    fn saved_event(&mut self, id: PeerId) -> Option<BoardEvent> {
+        let durable = &self.durable;
+        let listener = self.listeners.get_mut(&id)?;
+        while listener
+            .unsaved
+            .pop_front_if(|sequence| *sequence <= durable.sequence)
+            .is_some()
+        {
+            listener.saved += 1;
+        }
+        listener.ours.then(|| BoardEvent::Saved {
+            state_vector: BASE64_STANDARD.encode(&durable.state_vector),
+            updates: listener.saved,
+        })
+    }
+
+    fn listen(&mut self, id: PeerId, queue: OutQueue, ours: bool) {
+        let listener = Listener {
+            queue,
+            ours,
+            unsaved: VecDeque::new(),
+            saved: 0,
+        };
+        self.listeners.insert(id, listener);
+    }
+
+    fn ours(&self) -> impl Iterator<Item = &Listener> {
+        self.listeners.values().filter(|listener| listener.ours)
+    }
+
+    /// Encodes once, queues for all of ours.
+    fn tell(&self, event: &BoardEvent) {
+        let message = encode(event);
+        self.ours()
+            .for_each(|listener| listener.queue.push(message.clone()));
+    }
+
+    /// Tells the others; a Yjs client also of its own. It closes a connection on which it heard nothing for 30 s, and when it
+    /// is alone its own awareness, renewed every 15 s, is all there is to hear (`messageReconnectTimeout` of y-websocket).
+    fn tell_awareness(&self, changed: &[ClientState], from: PeerId) {
+        if changed.is_empty() {
+            return;
+        }
+        let frame = encode_states(changed.iter());
+        for (id, listener) in &self.listeners {
+            if *id != from || !listener.ours {
+                listener.queue.push(frame.clone());
+            }
+        }
+    }
+}
+
+fn encode_states<'a>(states: impl ExactSizeIterator<Item = &'a ClientState>) -> Frame {
+    let states = encode_awareness(states);
+    Frame::Binary(Message::Awareness(&states).encode().into())
+}

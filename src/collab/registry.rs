@@ -1,0 +1,234 @@
+//! All boards that somebody is on, or was until lately.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::{
+    sync::Notify,
+    time::{Instant, interval, sleep},
+};
+
+use super::{
+    board::Board,
+    harm::Harm,
+    message::{FirstBoard, PeerId},
+    store::{LoadError, Store},
+};
+use crate::{
+    bus::SharedBus,
+    realtime::server::{Counted, Drain},
+};
+
+/// Pointers go out at most this often: thirty times a second looks alive, and more costs only.
+pub const TICK: Duration = Duration::from_millis(33);
+/// How long a board is kept when everybody has gone: a reload, or a lost connection, finds it still there.
+const KEPT: Duration = Duration::from_secs(30);
+/// Between two looks for boards that may go.
+const SWEEP: Duration = Duration::from_secs(5);
+
+/// All boards. Cheap to clone; all clones are one.
+#[derive(Clone)]
+pub struct Collab(Arc<Inner>);
+
+struct Inner {
+    bus: SharedBus,
+    /// A std mutex: it is held for look-ups and for pushes into queues, and never across an await.
+    boards: Mutex<HashMap<String, Open>>,
+    moved: Notify,
+    newest_peer: AtomicU64,
+    sockets: Arc<AtomicUsize>,
+    harm: Harm,
+}
+
+struct Open {
+    board: Arc<Board>,
+    visits: usize,
+    /// Since when nobody is there.
+    left: Instant,
+    writer: tokio::task::AbortHandle,
+}
+
+/// Somebody's stay on a board, which is kept until it ends and a while longer.
+pub struct Visit {
+    name: String,
+    board: Arc<Board>,
+    collab: Collab,
+}
+
+impl Collab {
+    pub fn new(bus: SharedBus) -> Self {
+        Self(Arc::new(Inner {
+            bus,
+            boards: Mutex::default(),
+            moved: Notify::new(),
+            newest_peer: AtomicU64::new(0),
+            sockets: Arc::default(),
+            harm: Harm::default(),
+        }))
+    }
+
+    /// Tells everybody who moved, at most once a tick, and lets go of boards that nobody is on, until the server leaves.
+    pub async fn run(self, drain: Drain) {
+        let ticking = async {
+            loop {
+                self.0.moved.notified().await;
+                for open in self.boards().values() {
+                    open.board.people().tick();
+                }
+                sleep(TICK).await;
+            }
+        };
+        let sweeping = async {
+            let mut every = interval(SWEEP);
+            loop {
+                every.tick().await;
+                self.sweep();
+            }
+        };
+        tokio::select! {
+            () = ticking => {}
+            () = sweeping => {}
+            () = drain.started() => {}
+        }
+    }
+
+    /// Resolves when everything that was taken is on disk.
+    pub async fn save(&self) {
+        let boards: Vec<_> = self
+            .boards()
+            .values()
+            .map(|open| open.board.clone())
+            .collect();
+        for board in boards {
+            board.written().await;
+        }
+    }
+
+    /// A board, loaded.
+    pub async fn visit(&self, name: &str) -> Result<Visit, LoadError> {
+        let visit = self.enter(name);
+        visit.board.load().await?;
+        Ok(visit)
+    }
+
+    /// A board as its page shows it first. To look at what was never written opens nothing.
+    pub async fn first_board(&self, name: &str) -> Result<FirstBoard, LoadError> {
+        let is_open = self.boards().contains_key(name);
+        if !is_open && Store::new(self.0.bus.clone(), name).is_empty().await? {
+            return Ok(FirstBoard::default());
+        }
+        let visit = self.visit(name).await?;
+        let peers = visit.board.people().peers();
+        let text = visit.board.read().await?;
+        Ok(FirstBoard { peers, text })
+    }
+
+    pub fn count_socket(&self) -> Counted {
+        Counted::new(self.0.sockets.clone(), "websocket", "collab")
+    }
+
+    pub fn harm(&self) -> Harm {
+        self.0.harm.clone()
+    }
+
+    fn enter(&self, name: &str) -> Visit {
+        let mut boards = self.boards();
+        let open = boards.entry(name.to_owned()).or_insert_with(|| {
+            let board = Arc::new(Board::new(self.0.bus.clone(), name));
+            let writer = tokio::spawn(board.clone().write()).abort_handle();
+            Open {
+                board,
+                visits: 0,
+                left: Instant::now(),
+                writer,
+            }
+        });
+        open.visits += 1;
+        Visit {
+            name: name.to_owned(),
+            board: open.board.clone(),
+            collab: self.clone(),
+        }
+    }
+
+    /// Lets go of boards that nobody was on for a while. What is not written yet keeps its board.
+    fn sweep(&self) {
+        self.boards().retain(|_, open| {
+            let goes = open.visits == 0 && open.left.elapsed() >= KEPT && open.board.is_written();
+            if goes {
+                open.writer.abort();
+            }
+            !goes
+        });
+    }
+
+    /// A panic while the lock was held leaves at worst a board that is never let go.
+    fn boards(&self) -> MutexGuard<'_, HashMap<String, Open>> {
+        self.0.boards.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Visit {
+    pub fn board(&self) -> &Arc<Board> {
+        &self.board
+    }
+
+    /// A new peer's id.
+    pub fn next_peer(&self) -> PeerId {
+        self.collab.0.newest_peer.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// The highest id of any peer so far.
+    pub fn newest_peer(&self) -> PeerId {
+        self.collab.0.newest_peer.load(Ordering::Relaxed)
+    }
+
+    /// Somebody moved.
+    pub fn wake_the_tick(&self) {
+        self.collab.0.moved.notify_one();
+    }
+}
+
+impl Drop for Visit {
+    fn drop(&mut self) {
+        if let Some(open) = self.collab.boards().get_mut(&self.name) {
+            open.visits -= 1;
+            open.left = Instant::now();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bus::embedded::Embedded;
+
+    #[tokio::test]
+    async fn a_board_is_kept_while_somebody_is_there_and_a_while_longer() {
+        let folder = tempfile::tempdir().unwrap();
+        let collab = Collab::new(Arc::new(Embedded::open(folder.path()).unwrap()));
+        let open = || collab.boards().len();
+        let stays = collab.visit("stays").await.unwrap();
+        drop(collab.visit("left").await.unwrap());
+        collab.sweep();
+        assert_eq!(open(), 2, "a reload finds it still there");
+        tokio::time::pause();
+        tokio::time::advance(KEPT).await;
+        collab.sweep();
+        assert_eq!(open(), 1);
+        drop(stays);
+        collab.sweep();
+        assert_eq!(open(), 1, "it was left just now");
+        assert_eq!(
+            collab.first_board("never-written").await.unwrap(),
+            FirstBoard::default()
+        );
+        assert_eq!(open(), 1, "to look at nothing opens nothing");
+    }
+}

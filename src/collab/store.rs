@@ -1,0 +1,119 @@
+//! A document's log on the bus: verified updates, and now and then a snapshot in the place of the older ones.
+//!
+//! An event holds what was gathered for one write: updates one after another, each as the y-websocket message `Update`.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use uuid::Uuid;
+
+use super::{
+    document::{Document, Refusal},
+    protocol::{self, Message},
+};
+use crate::bus::{BusError, NewEvent, SharedBus};
+
+/// What the names of all documents' logs begin with.
+const PREFIX: &str = "collab/";
+/// Events read at once.
+const PAGE: usize = 256;
+
+/// A document's log. Cheap to clone.
+#[derive(Clone)]
+pub struct Store {
+    bus: SharedBus,
+    log: Arc<str>,
+}
+
+/// Why a document cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    #[error(transparent)]
+    Bus(#[from] BusError),
+    #[error("what is stored cannot be read: {0}")]
+    Damaged(String),
+}
+
+/// A document as it is stored.
+pub struct Loaded {
+    pub document: Document,
+    /// What the log grew by since its last snapshot.
+    pub growth: Growth,
+}
+
+/// How much a log has grown since its last snapshot.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Growth {
+    pub updates: usize,
+    pub bytes: usize,
+}
+
+impl Growth {
+    /// Whether a snapshot is worth its while.
+    pub fn is_large(self) -> bool {
+        self.updates > 500 || self.bytes > 1024 * 1024
+    }
+
+    pub fn add(&mut self, bytes: usize) {
+        self.updates += 1;
+        self.bytes += bytes;
+    }
+}
+
+impl Store {
+    pub fn new(bus: SharedBus, document: &str) -> Self {
+        let log = format!("{PREFIX}{document}").into();
+        Self { bus, log }
+    }
+
+    /// Whether anything was ever written.
+    pub async fn is_empty(&self) -> Result<bool, BusError> {
+        Ok(self.bus.head(&self.log).await?.head == 0)
+    }
+
+    /// Makes the document from its snapshot and what came after it.
+    pub async fn load(&self) -> Result<Loaded, LoadError> {
+        let (mut document, mut growth) = (Document::default(), Growth::default());
+        let mut after = 0;
+        if let Some(snapshot) = self.bus.snapshot(&self.log).await? {
+            restore(&mut document, &snapshot.bytes)?;
+            after = snapshot.offset;
+        }
+        loop {
+            let page = self.bus.read(&self.log, after, PAGE).await?;
+            for event in &page.events {
+                after = event.offset;
+                for message in protocol::decode(&event.bytes) {
+                    let Ok(Message::Update(update)) = message else {
+                        return Err(LoadError::Damaged(format!("event {after} is no update")));
+                    };
+                    restore(&mut document, update)?;
+                    growth.add(update.len());
+                }
+            }
+            if !page.more {
+                return Ok(Loaded { document, growth });
+            }
+        }
+    }
+
+    /// Appends updates as one event. The answer means: on disk. With the same id a second try is harmless.
+    pub async fn append(&self, id: Uuid, updates: &[Bytes]) -> Result<u64, BusError> {
+        let messages = updates.iter().map(|update| Message::Update(update));
+        let bytes: Vec<u8> = messages.flat_map(|message| message.encode()).collect();
+        let event = NewEvent::new(&*self.log, id, bytes);
+        Ok(self.bus.append(event).await?.event.offset)
+    }
+
+    /// Puts a snapshot in the place of all events up to `head`, if that still is the head.
+    pub async fn compact(&self, head: u64, snapshot: Vec<u8>) -> Result<(), BusError> {
+        self.bus
+            .compact(&self.log, head, snapshot.into(), head)
+            .await
+    }
+}
+
+fn restore(document: &mut Document, update: &[u8]) -> Result<(), LoadError> {
+    let damaged = |refusal: Refusal| LoadError::Damaged(refusal.to_string());
+    document.restore(update).map_err(damaged)
+}

@@ -1,0 +1,291 @@
+//! One socket on a board, and what its messages do. It speaks our subprotocol, or it is a Yjs client that sends and gets binary
+//! messages only.
+
+use std::{net::IpAddr, sync::Arc};
+
+use bytes::Bytes;
+
+use super::{
+    board::{Board, TakeError},
+    document::Refusal,
+    harm::Harm,
+    message::{BoardCommand, BoardSocket, Peer, PeerId},
+    people::People,
+    protocol::{self, Message, ProtocolError},
+    registry::Visit,
+};
+use crate::{
+    api::limits::Limits,
+    realtime::{
+        close::CloseCode,
+        message::{ErrorCode, SocketError},
+        server::{Counted, queue::OutQueue, socket::SocketHandler},
+    },
+    session::User,
+};
+
+/// What nothing is, as an update: no blocks and nothing deleted.
+const EMPTY_UPDATE: [u8; 2] = [0, 0];
+
+/// One socket.
+pub struct Visitor {
+    pub seat: Seat,
+    pub user: User,
+    pub address: IpAddr,
+    pub queue: OutQueue,
+    pub limits: Limits,
+    pub harm: Harm,
+    /// Speaks our subprotocol.
+    pub ours: bool,
+    pub readonly: bool,
+    /// The newest state vector that waits for an answer. One is enough: what an older one lacks, this one's sender has.
+    pub asked: Option<Bytes>,
+    pub counted: Counted,
+}
+
+/// A place on a board; gone for everybody when it is dropped.
+pub struct Seat {
+    id: PeerId,
+    visit: Visit,
+}
+
+impl Seat {
+    /// A place for somebody of ours. Returns the others, too.
+    pub fn take(visit: Visit, user: User, queue: OutQueue) -> (Self, Vec<Peer>) {
+        let id = visit.next_peer();
+        let others = visit.board().people().enter(id, user, queue);
+        (Self { id, visit }, others)
+    }
+
+    /// A place for a Yjs client.
+    pub fn take_for_yjs(visit: Visit, queue: OutQueue) -> Self {
+        let id = visit.next_peer();
+        visit.board().people().enter_yjs(id, queue);
+        Self { id, visit }
+    }
+
+    pub fn id(&self) -> PeerId {
+        self.id
+    }
+
+    fn board(&self) -> &Arc<Board> {
+        self.visit.board()
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let newest = self.visit.newest_peer();
+        self.board().people().leave(self.id, newest);
+    }
+}
+
+impl Visitor {
+    fn people<R>(&self, act: impl FnOnce(&mut People) -> R) -> R {
+        act(&mut self.seat.board().people())
+    }
+
+    /// What every newcomer is sent after its welcome: what the server has, who is there, what is saved.
+    pub async fn greet(&self) -> Result<(), TakeError> {
+        let state_vector = self.seat.board().state_vector().await?;
+        if !self.readonly {
+            self.push(&Message::SyncStep1(&state_vector));
+        }
+        self.people(|people| people.brief(self.seat.id));
+        Ok(())
+    }
+
+    fn push(&self, message: &Message<'_>) {
+        self.queue.push(frame(message));
+    }
+
+    async fn message(&mut self, frame: &Bytes, message: Message<'_>) -> Result<(), SocketError> {
+        match message {
+            Message::SyncStep1(state_vector) => {
+                self.asked = Some(frame.slice_ref(state_vector));
+                Ok(())
+            }
+            Message::SyncStep2(update) | Message::Update(update) => {
+                self.update(frame.slice_ref(update)).await
+            }
+            Message::Awareness(states) => {
+                let states = match protocol::decode_awareness(states) {
+                    Ok(states) => states,
+                    Err(error) => return self.breaks_protocol(&error),
+                };
+                let newest = self.seat.visit.newest_peer();
+                let taken = self.people(|people| people.aware(self.seat.id, newest, states));
+                taken.map_err(|too_much| invalid(format!("Refused: {too_much}.")))
+            }
+            Message::QueryAwareness => {
+                self.people(|people| people.answer_awareness(self.seat.id));
+                Ok(())
+            }
+            // Only a server denies.
+            Message::Denied(_) => Ok(()),
+        }
+    }
+
+    async fn update(&mut self, update: Bytes) -> Result<(), SocketError> {
+        // Everybody answers a sync step 1, also whoever has nothing to say.
+        if update[..] == EMPTY_UPDATE {
+            self.people(|people| people.took(self.seat.id, 0));
+            return Ok(());
+        }
+        if self.readonly {
+            return self.deny(SocketError::new(
+                ErrorCode::ReadOnly,
+                "This connection only reads: it was opened with readonly=1.",
+            ));
+        }
+        if self.harm.is_shut_out(self.address) {
+            self.queue.close(
+                CloseCode::Policy,
+                "several updates from this address were harmful: nothing is taken from it for a while",
+            );
+            return Ok(());
+        }
+        match self.seat.board().take(self.seat.id, update).await {
+            Ok(taken) => {
+                if taken.incomplete {
+                    let state_vector = self.seat.board().state_vector().await;
+                    let state_vector = state_vector.map_err(|error| unavailable(&error.into()))?;
+                    self.push(&Message::SyncStep1(&state_vector));
+                }
+                Ok(())
+            }
+            Err(TakeError::Refused(refusal)) => self.refuse(refusal),
+            Err(error) => Err(unavailable(&error)),
+        }
+    }
+
+    fn refuse(&self, refusal: Refusal) -> Result<(), SocketError> {
+        match refusal {
+            Refusal::Full | Refusal::Nested => {
+                self.deny(invalid(format!("The update was not taken: {refusal}.")))
+            }
+            Refusal::Malformed(_) | Refusal::Undecodable | Refusal::Harmful => {
+                if refusal == Refusal::Harmful {
+                    self.harm.done_by(self.address);
+                }
+                tracing::warn!(%refusal, user = %self.user.id, address = %self.address, "an update was refused");
+                self.queue
+                    .close(CloseCode::Policy, "an update cannot be read, or would harm");
+                Ok(())
+            }
+        }
+    }
+
+    /// Says no in the language that the client speaks.
+    fn deny(&self, error: SocketError) -> Result<(), SocketError> {
+        if self.ours {
+            return Err(error);
+        }
+        self.push(&Message::Denied(&error.message));
+        Ok(())
+    }
+
+    fn breaks_protocol(&self, error: &ProtocolError) -> Result<(), SocketError> {
+        tracing::debug!(%error, "a frame cannot be read");
+        self.queue.close(
+            CloseCode::Policy,
+            "a binary message that the y-websocket protocol does not know",
+        );
+        Ok(())
+    }
+}
+
+impl SocketHandler for Visitor {
+    type Contract = BoardSocket;
+
+    async fn command(&mut self, command: BoardCommand) -> Result<(), SocketError> {
+        // A Yjs client has no pointer.
+        if !self.ours {
+            return Ok(());
+        }
+        match command {
+            BoardCommand::Move { x, y } => {
+                if ![x, y].iter().all(|value| (0.0..=1.0).contains(value)) {
+                    self.admit()?;
+                    return Err(invalid(
+                        "\"x\" and \"y\" are numbers from 0 to 1: parts of the board's width and height.",
+                    ));
+                }
+                if self.people(|people| people.move_to(self.seat.id, x, y)) {
+                    self.seat.visit.wake_the_tick();
+                }
+            }
+            BoardCommand::Hide => self.people(|people| people.hide(self.seat.id)),
+        }
+        Ok(())
+    }
+
+    fn admit(&mut self) -> Result<(), SocketError> {
+        self.limits.message(self.user.id)
+    }
+
+    /// Waits where the user sends too many bytes: a refused update would be lost to the document, a late one is not.
+    async fn binary(&mut self, frame: Bytes) -> Result<(), SocketError> {
+        self.limits.binary(self.user.id, frame.len()).await;
+        for message in protocol::decode(&frame) {
+            match message {
+                Ok(message) => self.message(&frame, message).await?,
+                Err(error) => return self.breaks_protocol(&error),
+            }
+            if self.queue.is_closing() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn has_backlog(&self) -> bool {
+        self.asked.is_some()
+    }
+
+    /// What the peer lacks may be all of a large document: it is made when there is room for it, not before.
+    async fn fill(&mut self) {
+        let Some(state_vector) = self.asked.take() else {
+            return;
+        };
+        match self.seat.board().difference(state_vector).await {
+            Ok(update) => self.queue.push_answer(frame(&Message::SyncStep2(&update))),
+            Err(TakeError::Refused(refusal)) => {
+                tracing::debug!(%refusal, "a state vector was refused");
+                self.queue
+                    .close(CloseCode::Policy, "a state vector cannot be read");
+            }
+            Err(error) => {
+                tracing::error!(%error, "a document cannot be had");
+                self.queue
+                    .close(CloseCode::ServerError, "the document cannot be had now");
+            }
+        }
+    }
+
+    fn session_code(&self) -> CloseCode {
+        if self.ours {
+            CloseCode::Session
+        } else {
+            CloseCode::YjsSession
+        }
+    }
+
+    fn connections(&self) -> usize {
+        self.counted.count()
+    }
+}
+
+fn frame(message: &Message<'_>) -> axum::extract::ws::Message {
+    axum::extract::ws::Message::Binary(message.encode().into())
+}
+
+fn invalid(message: impl Into<String>) -> SocketError {
+    SocketError::new(ErrorCode::InvalidField, message)
+}
+
+fn unavailable(error: &TakeError) -> SocketError {
+    tracing::error!(%error, "an update could not be taken");
+    let message = "The document cannot be had now. Keep what you have and try again.";
+    SocketError::new(ErrorCode::Unavailable, message)
+}

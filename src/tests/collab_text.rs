@@ -1,0 +1,543 @@
+//! The shared text over real sockets: Yjs clients (binary only) and ours beside them.
+
+use base64::{Engine, prelude::BASE64_STANDARD};
+use futures::{SinkExt, StreamExt};
+use serde_json::{Value, json};
+use tokio::time::timeout;
+use tokio_tungstenite::tungstenite::Message as Frame;
+use wirewise::collab::protocol::{
+    self, ClientState, GONE, Message, decode_awareness, encode_awareness,
+};
+use yrs::{
+    ClientID, Doc, GetString, OffsetKind, Options, ReadTxn, StateVector, Text, TextRef, Transact,
+    Update,
+    updates::{decoder::Decode, encoder::Encode},
+};
+
+use super::{
+    process::Process,
+    support::{PATIENCE, Remote, Server, Socket},
+};
+
+const OURS: (&str, &str) = ("sec-websocket-protocol", "wirewise.collab.v1");
+
+/// A Yjs client: a document, and the y-websocket protocol over a socket.
+struct Typist {
+    socket: Socket,
+    doc: Doc,
+    text: TextRef,
+    /// Text messages and awareness that came meanwhile.
+    texts: Vec<Value>,
+    states: Vec<ClientState>,
+    denied: Vec<String>,
+}
+
+impl Typist {
+    /// Without a subprotocol and without credentials, as a stock provider.
+    async fn connect(remote: &Remote, path: &str, id: u64) -> Self {
+        Self::over(remote.socket(&format!("/api/collab/{path}"), &[]).await, id).await
+    }
+
+    /// With our subprotocol.
+    async fn ours(remote: &Remote, path: &str, id: u64) -> Self {
+        let bearer = remote.guest().await.bearer();
+        let headers = [OURS, ("authorization", bearer.as_str())];
+        let path = format!("/api/collab/{path}");
+        Self::over(remote.socket(&path, &headers).await, id).await
+    }
+
+    async fn over(socket: Socket, id: u64) -> Self {
+        let doc = Doc::with_options(Options {
+            offset_kind: OffsetKind::Utf16,
+            ..Options::with_client_id(ClientID::new(id))
+        });
+        let text = doc.get_or_insert_text("content");
+        let mut this = Self {
+            socket,
+            doc,
+            text,
+            texts: vec![],
+            states: vec![],
+            denied: vec![],
+        };
+        this.ask().await;
+        this
+    }
+
+    async fn send(&mut self, message: Message<'_>) {
+        self.send_frame(message.encode()).await;
+    }
+
+    async fn send_frame(&mut self, frame: Vec<u8>) {
+        self.socket
+            .0
+            .send(Frame::Binary(frame.into()))
+            .await
+            .unwrap();
+    }
+
+    /// Says what it has.
+    async fn ask(&mut self) {
+        let state_vector = self.state_vector();
+        self.send(Message::SyncStep1(&state_vector)).await;
+    }
+
+    async fn insert(&mut self, at: u32, what: &str) {
+        let mut transaction = self.doc.transact_mut();
+        self.text.insert(&mut transaction, at, what);
+        let update = transaction.encode_update_v1();
+        drop(transaction);
+        self.send(Message::Update(&update)).await;
+    }
+
+    fn state_vector(&self) -> Vec<u8> {
+        self.doc.transact().state_vector().encode_v1()
+    }
+
+    fn string(&self) -> String {
+        self.text.get_string(&self.doc.transact())
+    }
+
+    /// Takes the next frame; says which kind of binary message it was.
+    async fn next(&mut self) -> Option<&'static str> {
+        let frame = timeout(PATIENCE, self.socket.0.next())
+            .await
+            .expect("a frame comes");
+        let bytes = match frame.expect("the socket is open").unwrap() {
+            Frame::Text(text) => {
+                self.texts.push(serde_json::from_str(&text).unwrap());
+                return None;
+            }
+            Frame::Binary(bytes) => bytes,
+            Frame::Close(close) => panic!("closed: {close:?}"),
+            _ => return None,
+        };
+        let mut messages = protocol::decode(&bytes);
+        let message = messages.next().unwrap().unwrap();
+        assert!(messages.next().is_none(), "one message a frame outwards");
+        match message {
+            Message::SyncStep1(state_vector) => {
+                let known = StateVector::decode_v1(state_vector).unwrap();
+                let answer = self.doc.transact().encode_state_as_update_v1(&known);
+                self.send(Message::SyncStep2(&answer)).await;
+                Some("step 1")
+            }
+            Message::SyncStep2(update) => {
+                self.apply(update);
+                Some("step 2")
+            }
+            Message::Update(update) => {
+                self.apply(update);
+                Some("update")
+            }
+            Message::Awareness(states) => {
+                self.states.extend(decode_awareness(states).unwrap());
+                Some("awareness")
+            }
+            Message::Denied(why) => {
+                self.denied.push(why.to_owned());
+                Some("denied")
+            }
+            Message::QueryAwareness => Some("query"),
+        }
+    }
+
+    fn apply(&self, update: &[u8]) {
+        let update = Update::decode_v1(update).unwrap();
+        self.doc.transact_mut().apply_update(update).unwrap();
+    }
+
+    async fn until(&mut self, kind: &'static str) {
+        while self.next().await != Some(kind) {}
+    }
+
+    /// Waits until the text is this.
+    async fn reads(&mut self, text: &str) {
+        while self.string() != text {
+            self.next().await;
+        }
+    }
+
+    /// Waits until the server says that so many of the updates sent here are on disk, and what its state vector is.
+    async fn saved(&mut self, updates: u64) -> StateVector {
+        loop {
+            let saved = self.texts.iter().rev().find(|text| text["type"] == "saved");
+            if let Some(saved) = saved
+                && saved["updates"].as_u64().unwrap() >= updates
+            {
+                let bytes = BASE64_STANDARD.decode(saved["state_vector"].as_str().unwrap());
+                return StateVector::decode_v1(&bytes.unwrap()).unwrap();
+            }
+            self.next().await;
+        }
+    }
+
+    /// Waits for the state of a client.
+    async fn sees(&mut self, client: u64, state: &str) {
+        while !self
+            .states
+            .iter()
+            .any(|seen| seen.client == client && seen.state == state)
+        {
+            self.next().await;
+        }
+    }
+
+    async fn closed(mut self) -> u16 {
+        self.socket.closed().await.0
+    }
+}
+
+fn awareness(client: u64, clock: u64, state: &str) -> Vec<u8> {
+    let state = state.to_owned();
+    encode_awareness(
+        [ClientState {
+            client,
+            clock,
+            state,
+        }]
+        .iter(),
+    )
+}
+
+#[tokio::test]
+async fn everybody_reads_what_anybody_types_and_nobody_hears_an_echo() {
+    let server = Server::start().await;
+    let mut ana = Typist::connect(&server, "notes", 1).await;
+    let mut ben = Typist::connect(&server, "notes", 2).await;
+    let mut cleo = Typist::ours(&server, "notes", 3).await;
+    ana.insert(0, "Grüße 🦀").await;
+    ben.reads("Grüße 🦀").await;
+    cleo.reads("Grüße 🦀").await;
+    cleo.insert(8, "!").await;
+    ana.reads("Grüße 🦀!").await;
+    ben.reads("Grüße 🦀!").await;
+    // Whatever comes to Ana before the answer to this: her own edit is not in it.
+    ana.ask().await;
+    let mut came = vec![];
+    while came.last() != Some(&"step 2") {
+        came.extend(ana.next().await);
+    }
+    assert_eq!(came, ["step 2"]);
+    // Another document is another text.
+    let mut other = Typist::connect(&server, "elsewhere", 4).await;
+    other.until("step 2").await;
+    assert_eq!(other.string(), "");
+}
+
+#[tokio::test]
+async fn a_yjs_client_is_sent_no_text_and_is_a_guest_of_its_own() {
+    let server = Server::start().await;
+    let mut ana = Typist::connect(&server, "notes", 1).await;
+    for text in [
+        "{\"type\":\"ping\",\"at\":1}",
+        "{\"type\":\"move\",\"x\":0.5,\"y\":0.5}",
+        "no JSON",
+    ] {
+        ana.socket.send_text(text).await;
+    }
+    ana.insert(0, "typed").await;
+    let mut ben = Typist::ours(&server, "notes", 2).await;
+    ben.reads("typed").await;
+    assert_eq!(ben.texts[0]["peers"], json!([]), "it has no pointer");
+    ana.ask().await;
+    ana.until("step 2").await;
+    assert_eq!(ana.texts, [] as [Value; 0]);
+}
+
+#[tokio::test]
+async fn saved_covers_what_was_sent_and_survives_a_restart() {
+    let server = Server::start().await;
+    let mut ana = Typist::ours(&server, "notes", 1).await;
+    ana.until("step 1").await;
+    ana.insert(0, "kept").await;
+    let mut ben = Typist::connect(&server, "notes", 2).await;
+    ben.reads("kept").await;
+    ben.insert(4, " by both").await;
+    ana.reads("kept by both").await;
+    // The answer to the step 1, and the edit.
+    let saved = ana.saved(2).await;
+    assert_eq!(saved.get(&ClientID::new(1)), 4);
+    let page = server
+        .get("/collab/notes")
+        .send()
+        .await
+        .unwrap()
+        .text()
+        .await
+        .unwrap();
+    assert!(
+        page.contains("kept by both"),
+        "the page shows it without a script"
+    );
+    let server = server.restart().await;
+    let mut cleo = Typist::ours(&server, "notes", 3).await;
+    cleo.reads("kept by both").await;
+    assert_eq!(cleo.saved(0).await.get(&ClientID::new(2)), 8);
+}
+
+#[tokio::test]
+async fn a_deletion_is_told_as_saved_though_no_state_vector_moves() {
+    let server = Server::start().await;
+    let mut ana = Typist::ours(&server, "notes", 1).await;
+    ana.until("step 1").await;
+    ana.insert(0, "kept and removed").await;
+    ana.saved(2).await;
+    let mut transaction = ana.doc.transact_mut();
+    ana.text.remove_range(&mut transaction, 4, 12);
+    let update = transaction.encode_update_v1();
+    drop(transaction);
+    ana.send(Message::Update(&update)).await;
+    ana.saved(3).await;
+    // The same once more changes nothing, and is as saved.
+    ana.send(Message::Update(&update)).await;
+    ana.saved(4).await;
+    let server = server.restart().await;
+    Typist::connect(&server, "notes", 2)
+        .await
+        .reads("kept")
+        .await;
+}
+
+#[tokio::test]
+async fn kill_9_a_second_after_the_last_keystroke_loses_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let process = Process::start(folder.path(), &[]);
+    let mut ana = Typist::connect(&Remote::new(process.addr), "notes", 1).await;
+    let typed: String = ('a'..='z').collect();
+    for (at, letter) in typed.chars().enumerate() {
+        ana.insert(at as u32, &letter.to_string()).await;
+    }
+    // Taken, says the answer; durable a second after that is what is promised.
+    ana.ask().await;
+    ana.until("step 2").await;
+    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+    process.kill();
+    let process = Process::start(folder.path(), &[]);
+    let mut ben = Typist::connect(&Remote::new(process.addr), "notes", 2).await;
+    ben.reads(&typed).await;
+}
+
+#[tokio::test]
+async fn what_builds_on_something_lost_is_asked_for_again() {
+    let server = Server::start().await;
+    let mut ana = Typist::connect(&server, "notes", 1).await;
+    ana.until("step 2").await;
+    // An edit that never leaves, and one that builds on it.
+    let mut transaction = ana.doc.transact_mut();
+    ana.text.insert(&mut transaction, 0, "lost ");
+    drop(transaction);
+    ana.insert(5, "and found").await;
+    let mut ben = Typist::connect(&server, "notes", 2).await;
+    // Her answers to the server's questions bring both.
+    let (_, ()) = tokio::join!(
+        async { while ana.next().await != Some("step 1") {} },
+        ben.reads("lost and found")
+    );
+}
+
+#[tokio::test]
+async fn a_read_only_socket_reads_and_is_denied_in_its_own_language() {
+    let server = Server::start().await;
+    let mut writer = Typist::connect(&server, "notes", 1).await;
+    let mut ours = Typist::ours(&server, "notes?readonly=1", 2).await;
+    let mut yjs = Typist::connect(&server, "notes?readonly=1", 3).await;
+    writer.insert(0, "to be read").await;
+    ours.reads("to be read").await;
+    yjs.reads("to be read").await;
+    // Nothing is no update: a stock client answers every question.
+    ours.send(Message::SyncStep2(&[0, 0])).await;
+    ours.insert(0, "not ").await;
+    while !ours.texts.iter().any(|text| text["code"] == "read_only") {
+        ours.next().await;
+    }
+    assert_eq!(
+        ours.texts
+            .iter()
+            .filter(|text| text["type"] == "error")
+            .count(),
+        1
+    );
+    yjs.insert(0, "nor ").await;
+    yjs.until("denied").await;
+    assert!(yjs.denied[0].contains("only reads"), "{:?}", yjs.denied);
+    writer.insert(10, ".").await;
+    let mut newcomer = Typist::connect(&server, "notes", 4).await;
+    newcomer.reads("to be read.").await;
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_closes_its_socket_with_1008_and_nobody_elses() {
+    // Makes yrs panic twice, which would end the process.
+    const HOSTILE: &str = "0104fcfeb288b8f2800b00010107636f6e74656e749bffffffff0f84fcfeb288b8f2800b03066f2061626364c4fcfeb288b8f2800b03fcfeb288b8f2800b040a68656c6c6f2061626364c4fcfeb288b8f2800b03fcfeb288b8f2800b0a0a68656c6c6f206162636401fcfeb288b8f2800b010004";
+    let hostile: Vec<u8> = (0..HOSTILE.len() / 2)
+        .map(|at| u8::from_str_radix(&HOSTILE[2 * at..2 * at + 2], 16).unwrap())
+        .collect();
+    let server = Server::start().await;
+    let mut ana = Typist::connect(&server, "notes", 1).await;
+    ana.insert(0, "unharmed").await;
+    for (what, frame) in [
+        ("a truncated varint", vec![0, 2, 0x80]),
+        ("a length beyond the frame", vec![0, 2, 9, 1, 2]),
+        (
+            "a length of 2^53 - 1",
+            vec![0, 2, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x0f],
+        ),
+        ("an unknown type", vec![7, 1]),
+        ("a second message that is cut", vec![0, 0, 1, 0, 0, 2, 5]),
+        (
+            "a state vector that is none",
+            vec![0, 0, 4, 0xff, 0xff, 0xff, 0x7a],
+        ),
+        (
+            "half a gigabyte in eight bytes",
+            Message::Update(&[0xff, 0xff, 0xff, 0x7a, 1, 1, 0, 0]).encode(),
+        ),
+        ("the hostile update", Message::Update(&hostile).encode()),
+        (
+            "awareness that is cut",
+            Message::Awareness(&[3, 1]).encode(),
+        ),
+    ] {
+        let mut eve = Typist::connect(&server, "notes", 9).await;
+        eve.send_frame(frame).await;
+        assert_eq!(eve.closed().await, 1008, "{what}");
+    }
+    ana.insert(8, ", still").await;
+    Typist::connect(&server, "notes", 2)
+        .await
+        .reads("unharmed, still")
+        .await;
+}
+
+#[tokio::test]
+async fn an_update_of_10_mb_is_not_read() {
+    let server = Server::start().await;
+    let mut eve = Typist::connect(&server, "notes", 9).await;
+    // It may be cut off in the middle of sending.
+    let _ = eve
+        .socket
+        .0
+        .send(Frame::Binary(vec![0; 10_000_000].into()))
+        .await;
+    let ended = loop {
+        match timeout(PATIENCE, eve.socket.0.next())
+            .await
+            .expect("it ends")
+        {
+            Some(Ok(Frame::Close(close))) => break close.map(|close| u16::from(close.code)),
+            Some(Ok(_)) => {}
+            Some(Err(_)) | None => break None,
+        }
+    };
+    assert!(matches!(ended, Some(1009) | None), "{ended:?}");
+    Typist::connect(&server, "notes", 2)
+        .await
+        .until("step 2")
+        .await;
+}
+
+#[tokio::test]
+async fn a_document_that_is_full_says_so_and_goes_on() {
+    let server = Server::start().await;
+    let mut ana = Typist::ours(&server, "large", 1).await;
+    ana.until("step 1").await;
+    let megabytes = "x".repeat(3 * 1024 * 1024);
+    for _ in 0..3 {
+        ana.insert(0, &megabytes).await;
+    }
+    while !ana.texts.iter().any(|text| text["code"] == "invalid_field") {
+        ana.next().await;
+    }
+    // All of what was taken streams past the queue, which holds a sixth of it.
+    let mut ben = Typist::connect(&server, "large", 2).await;
+    ben.until("step 2").await;
+    assert_eq!(ben.string().len(), 2 * megabytes.len());
+}
+
+#[tokio::test]
+async fn a_long_log_becomes_a_snapshot_and_reads_the_same() {
+    let server = Server::start().await;
+    let mut ana = Typist::ours(&server, "notes", 1).await;
+    ana.until("step 1").await;
+    for _ in 0..600 {
+        ana.insert(0, "x").await;
+    }
+    ana.saved(601).await;
+    let bus = &server.state.bus;
+    while bus.snapshot("collab/notes").await.unwrap().is_none() {
+        tokio::task::yield_now().await;
+    }
+    ana.insert(0, "y").await;
+    ana.saved(602).await;
+    let server = server.restart().await;
+    let text = format!("y{}", "x".repeat(600));
+    Typist::connect(&server, "notes", 2)
+        .await
+        .reads(&text)
+        .await;
+}
+
+#[tokio::test]
+async fn carets_are_told_to_all_and_gone_with_their_socket() {
+    let server = Server::start().await;
+    let mut ana = Typist::connect(&server, "notes", 1).await;
+    let mut ben = Typist::ours(&server, "notes", 2).await;
+    ana.send(Message::Awareness(&awareness(
+        1,
+        1,
+        "{\"user\":{\"name\":\"Ana\"}}",
+    )))
+    .await;
+    ben.sees(1, "{\"user\":{\"name\":\"Ana\"}}").await;
+    // A stock client that hears nothing for 30 s hangs up: alone, it hears itself.
+    ana.sees(1, "{\"user\":{\"name\":\"Ana\"}}").await;
+    // Who comes later is told, and may ask again.
+    let mut cleo = Typist::connect(&server, "notes", 3).await;
+    cleo.sees(1, "{\"user\":{\"name\":\"Ana\"}}").await;
+    cleo.states.clear();
+    cleo.send(Message::QueryAwareness).await;
+    cleo.sees(1, "{\"user\":{\"name\":\"Ana\"}}").await;
+    // Cleo's echo, as y-websocket sends it, makes Ana's caret hers no more than before.
+    cleo.send(Message::Awareness(&awareness(
+        1,
+        1,
+        "{\"user\":{\"name\":\"Ana\"}}",
+    )))
+    .await;
+    drop(cleo);
+    drop(ana);
+    ben.sees(1, GONE).await;
+    let left = ben
+        .states
+        .iter()
+        .filter(|state| state.state == GONE)
+        .count();
+    assert_eq!(left, 1, "{:?}", ben.states);
+}
+
+#[tokio::test]
+async fn a_socket_that_claims_too_much_is_told() {
+    let server = Server::start().await;
+    let mut ana = Typist::ours(&server, "notes", 1).await;
+    ana.send(Message::Awareness(&awareness(1, 1, &"x".repeat(5_000))))
+        .await;
+    for client in 0..9 {
+        ana.send(Message::Awareness(&awareness(client, 1, "{}")))
+            .await;
+    }
+    let errors = |texts: &[Value]| {
+        let errors = texts.iter().filter(|text| text["type"] == "error");
+        errors
+            .map(|error| error["message"].as_str().unwrap().to_owned())
+            .collect::<Vec<_>>()
+    };
+    while errors(&ana.texts).len() < 2 {
+        ana.next().await;
+    }
+    let said = errors(&ana.texts);
+    assert!(
+        said[0].contains("4096 bytes") && said[1].contains("at most 8"),
+        "{said:?}"
+    );
+}
