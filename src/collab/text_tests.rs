@@ -296,6 +296,7 @@ fn act() -> impl Strategy<Value = Act> {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1_000))]
     #[test]
     fn copies_that_heard_of_each_other_are_equal(acts in prop::collection::vec((0usize..3, act()), 1..40)) {
         let mut all = copies::<3>();

@@ -144,7 +144,7 @@ fn Pointer(row: PeerRow) -> impl IntoView {
             display=display class:stale=move || stale.get() data-test="pointer" data-name=name>
             <svg x=move || percent(behind.get().0) y=move || percent(behind.get().1) overflow="visible">
                 <path d="M0 0v18l5-4 3 7 3-1-3-7h6z" fill=color stroke="white"></path>
-                <text x="14" y="30" fill=color>{name}</text>
+                <text x="14" y="30" fill="white" stroke=color>{name}</text>
             </svg>
         </svg>
     }
