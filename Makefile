@@ -6,7 +6,7 @@ export WASM_BINDGEN := 0.2.129
 # Where `cargo install` puts programs, and where npm put wasm-opt: cargo-leptos takes both from PATH.
 export PATH := $(CURDIR)/node_modules/.bin:$(or $(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH)
 
-.PHONY: help setup tools browser build run watch check test check-budgets check-upload torture fuzz bench-chat
+.PHONY: help setup tools browser build run watch check test check-budgets check-upload torture fuzz bench-chat bench-collab
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(firstword $(MAKEFILE_LIST))
@@ -55,6 +55,9 @@ fuzz: ## hostile frames and updates of the shared text, CASES=5000000 of them
 
 bench-chat: ## acknowledged messages a second, with one fsync each and in groups, at the bus and through sockets
 	cargo bench --features ssr --bench chat
+
+bench-collab: tools ## pointers and typing: the server's CPU time, latency from key to peer, beside the npm websocket server
+	cargo bench --features ssr --bench collab
 
 # Not part of test: they measure, and want the machine to themselves.
 check-budgets: build browser ## what the pages may cost: no task over 50 ms at a thousand prices a second

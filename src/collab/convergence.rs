@@ -1,5 +1,10 @@
 //! For tests: whatever happens to messages on the way, everybody ends with the same text.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "in a test an unwrap is an assertion, in its helpers too"
+)]
+
 use proptest::prelude::*;
 use yrs::{StateVector, updates::decoder::Decode};
 
@@ -106,7 +111,7 @@ impl World {
     }
 
     fn oldest(&mut self, lane: usize) -> Option<(usize, bool, Vec<u8>)> {
-        let (who, up) = ((lane / 2) % self.clients.len(), lane % 2 == 0);
+        let (who, up) = ((lane / 2) % self.clients.len(), lane.is_multiple_of(2));
         let lane = self.lane(who, up);
         (!lane.is_empty())
             .then(|| lane.remove(0))

@@ -180,9 +180,10 @@ impl People {
         let listener = self.listeners.get_mut(&id)?;
         while listener
             .unsaved
-            .pop_front_if(|sequence| *sequence <= durable.sequence)
-            .is_some()
+            .front()
+            .is_some_and(|sequence| *sequence <= durable.sequence)
         {
+            listener.unsaved.pop_front();
             listener.saved += 1;
         }
         listener.ours.then(|| BoardEvent::Saved {

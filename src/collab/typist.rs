@@ -1,5 +1,10 @@
 //! For tests: a Yjs client without a network, which types and tells of it.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "in a test an unwrap is an assertion, in its helpers too"
+)]
+
 use yrs::{
     ClientID, Doc, GetString, OffsetKind, Options, ReadTxn, StateVector, Text, TextRef, Transact,
     Update,

@@ -42,6 +42,11 @@ impl Process {
         Self { child, addr }
     }
 
+    /// The process's id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// `kill -9`: no destructor runs, nothing is flushed.
     pub fn kill(mut self) {
         self.child.kill().unwrap();
@@ -50,7 +55,7 @@ impl Process {
 
     /// SIGTERM, and waits until it has left.
     pub fn terminate(mut self) -> ExitStatus {
-        let pid = self.child.id().to_string();
+        let pid = self.id().to_string();
         let sent = Command::new("kill").args(["-TERM", &pid]).status().unwrap();
         assert!(sent.success());
         self.child.wait().unwrap()
