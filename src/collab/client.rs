@@ -11,7 +11,7 @@ use super::{
     presence::{Presence, State},
     protocol::{Message, decode, decode_awareness},
     saving::Saving,
-    text::{HeldSelection, Selection, SharedText, TooLong},
+    text::{HeldSelection, Selection, SharedText, TooLong, Undone},
 };
 
 /// What may be unsaved at once, in bytes: after a cut it leaves in one message, and the server takes messages of 4 MiB.
@@ -62,8 +62,8 @@ pub struct Outcome {
 #[derive(Debug, PartialEq)]
 pub struct Step {
     pub frames: Vec<Vec<u8>>,
-    /// Where the caret goes.
-    pub caret: u32,
+    /// Where the caret goes, when the text is another now.
+    pub caret: Option<u32>,
 }
 
 /// One client.
@@ -187,7 +187,7 @@ impl Client {
         self.is_editable() && self.text.can_redo()
     }
 
-    /// Undoes the last step that was made here; `None` when nothing is shown otherwise now.
+    /// Undoes the last step that was made here; `None` when there is none that changes anything.
     pub fn undo(&mut self, now: f64) -> Option<Step> {
         self.step(now, SharedText::undo)
     }
@@ -302,11 +302,7 @@ impl Client {
         Ok(())
     }
 
-    fn step(
-        &mut self,
-        now: f64,
-        step: fn(&mut SharedText, f64) -> Option<(Vec<Vec<u8>>, u32)>,
-    ) -> Option<Step> {
+    fn step(&mut self, now: f64, step: fn(&mut SharedText, f64) -> Option<Undone>) -> Option<Step> {
         let (made, caret) = step(&mut self.text, now)?;
         Some(Step {
             frames: self.send(made),

@@ -38,6 +38,10 @@ const REMOTE: &str = "remote";
 /// Edits within this are undone together, in milliseconds; Yjs's own default.
 const UNDO_TOGETHER_MS: u64 = 500;
 
+/// What others must be told of a step that was undone (or done again), and where the caret goes, when anything is shown
+/// otherwise.
+pub type Undone = (Vec<Vec<u8>>, Option<u32>);
+
 /// The text would be too long; nothing was changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TooLong;
@@ -212,12 +216,12 @@ impl SharedText {
         self.undo.can_redo()
     }
 
-    /// Undoes one's own last step. Returns what others must be told and where the caret goes; `None` when nothing changed.
-    pub fn undo(&mut self, now: f64) -> Option<(Vec<Vec<u8>>, u32)> {
+    /// Undoes one's own last step; `None` when there is none that changes anything.
+    pub fn undo(&mut self, now: f64) -> Option<Undone> {
         self.step(now, UndoManager::undo_blocking)
     }
 
-    pub fn redo(&mut self, now: f64) -> Option<(Vec<Vec<u8>>, u32)> {
+    pub fn redo(&mut self, now: f64) -> Option<Undone> {
         self.step(now, UndoManager::redo_blocking)
     }
 
@@ -303,11 +307,7 @@ impl SharedText {
         RelativePosition::new(&held.unwrap_or_else(end), ROOT)
     }
 
-    fn step(
-        &mut self,
-        now: f64,
-        step: fn(&mut UndoManager) -> bool,
-    ) -> Option<(Vec<Vec<u8>>, u32)> {
+    fn step(&mut self, now: f64, step: fn(&mut UndoManager) -> bool) -> Option<Undone> {
         self.set_time(now);
         let before = self.shown.clone();
         step(&mut self.undo);
@@ -315,8 +315,10 @@ impl SharedText {
         // The next edit is not joined with what was undone.
         self.end_step();
         let made = self.take_made();
-        let splice = splice_between(before.text(), self.shown.text(), 0)?;
-        Some((made, splice.at + units(splice.inserted)))
+        // A letter that is put back where the same one is taken away: nothing is seen of it, and others must know.
+        let splice = splice_between(before.text(), self.shown.text(), 0);
+        let caret = splice.map(|splice| splice.at + units(splice.inserted));
+        (!made.is_empty()).then_some((made, caret))
     }
 
     /// Never back: the undo manager subtracts.

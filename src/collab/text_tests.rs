@@ -127,15 +127,15 @@ fn undo_takes_back_ones_own_and_leaves_what_others_wrote() {
     tell(&type_at(&mut one, 12, "mine too", 10_000.0), &mut two);
     let (update, at) = one.undo(20_000.0).unwrap();
     tell(&update, &mut two);
-    assert_eq!((one.shown(), at), ("mine theirs ", 12));
+    assert_eq!((one.shown(), at), ("mine theirs ", Some(12)));
     let (update, at) = one.undo(20_001.0).unwrap();
     tell(&update, &mut two);
-    assert_eq!((one.shown(), at), ("theirs ", 0));
+    assert_eq!((one.shown(), at), ("theirs ", Some(0)));
     assert_eq!(one.undo(20_002.0), None);
     assert!(!one.can_undo() && one.can_redo());
     let (update, at) = one.redo(20_003.0).unwrap();
     tell(&update, &mut two);
-    assert_eq!((two.shown(), at), ("mine theirs ", 5));
+    assert_eq!((two.shown(), at), ("mine theirs ", Some(5)));
     // An edit of theirs does not end what can be redone; one's own does.
     tell(&type_at(&mut two, 0, "!", 0.0), &mut one);
     assert!(one.can_redo());
@@ -155,6 +155,21 @@ fn what_is_typed_without_a_pause_is_one_step_and_clocks_that_go_back_break_nothi
     assert_eq!(one.shown(), "abc");
     one.undo(5.0);
     assert_eq!(one.shown(), "");
+}
+
+#[test]
+fn an_undo_of_which_nothing_is_seen_is_told_all_the_same() {
+    let [mut one, mut two] = copies();
+    tell(&type_at(&mut one, 0, "ab", 0.0), &mut two);
+    one.end_step();
+    tell(&one.edit("a", 1, 1.0).unwrap(), &mut two);
+    tell(&type_at(&mut one, 1, "b", 2.0), &mut two);
+    let (update, caret) = one.undo(3.0).unwrap();
+    assert_eq!((one.shown(), caret), ("ab", None));
+    tell(&update, &mut two);
+    // Of one character, not of its likeness, does the next edit speak.
+    tell(&one.edit("a", 1, 9_999.0).unwrap(), &mut two);
+    assert_eq!(two.shown(), "a");
 }
 
 #[test]

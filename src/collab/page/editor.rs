@@ -1,7 +1,4 @@
 //! The page's handle on the shared text: what [`Client`] decides is done here, to the text area, the socket and the tab's storage.
-//!
-//! The text area and the document hold the same at every moment, but while something is composed: then the text area is left
-//! alone, what others send waits, and both are brought together when the composition ends.
 
 use std::time::Duration;
 
@@ -9,17 +6,11 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use leptos::{html, prelude::*};
 use send_wrapper::SendWrapper;
 
-use super::{
-    browser::{Listener, has_focus, select, selection_of},
-    carets::Carets,
-    writers::Writer,
-};
+use super::{browser::Listener, carets::Carets, writers::Writer};
 use crate::{
     collab::{
-        client::{Client, Mark, Outcome, Step},
+        client::{Client, Mark, Outcome},
         message::BoardSocket,
-        splice::units,
-        text::Selection,
         words::count_words,
     },
     realtime::client::{Socket, storage},
@@ -32,8 +23,6 @@ const TICK: Duration = Duration::from_secs(5);
 const STATE_AFTER: Duration = Duration::from_millis(50);
 /// What is unsaved is kept in the tab's storage this long after it was written: many letters are one write.
 const KEEP_AFTER: Duration = Duration::from_millis(250);
-/// In a hidden tab no animation frame comes; its text goes on.
-const HIDDEN_FRAME: Duration = Duration::from_millis(200);
 /// What the tab's storage had no room for.
 const NO_ROOM: &str =
     "This tab has no room to keep what is not saved yet: leave it open until all is saved.";
@@ -60,7 +49,7 @@ pub struct Editor {
     kept_as: StoredValue<Option<String>>,
     pub(super) composing: StoredValue<bool>,
     /// Timers that are set; each of them is enough.
-    show_asked: StoredValue<bool>,
+    pub(super) show_asked: StoredValue<bool>,
     state_asked: StoredValue<bool>,
     keep_asked: StoredValue<bool>,
 }
@@ -153,34 +142,6 @@ impl Editor {
         self.refusal.set(Some(why));
     }
 
-    /// The person edited the text area.
-    pub fn edited(self) {
-        // What is composed is taken over in one go, when it is done.
-        if self.composing.get_value() {
-            self.carets.draw_soon(self);
-            return;
-        }
-        self.take_over();
-    }
-
-    pub fn composition_began(self) {
-        self.composing.set_value(true);
-    }
-
-    pub fn composition_ended(self) {
-        self.composing.set_value(false);
-        self.take_over();
-        self.show();
-    }
-
-    pub fn undo(self) {
-        self.step(Client::undo);
-    }
-
-    pub fn redo(self) {
-        self.step(Client::redo);
-    }
-
     /// The caret moved, or the text area got or lost it.
     pub fn tell_state_soon(self) {
         self.once(self.state_asked, STATE_AFTER, Self::tell_state);
@@ -239,130 +200,6 @@ impl Editor {
         self.send(told.flatten().into_iter().collect());
     }
 
-    /// Takes over what the text area holds.
-    fn take_over(self) {
-        let Some(field) = self.field.try_get_untracked().flatten() else {
-            return;
-        };
-        if !self.editable.get_untracked() {
-            return;
-        }
-        let (value, caret) = (field.value(), selection_of(&field).end);
-        let Some(edit) = self.with(|client| client.edit(&value, caret, now())) else {
-            return;
-        };
-        match edit {
-            Ok(frames) => {
-                if !frames.is_empty() || self.refusal.with_untracked(Option::is_some) {
-                    self.refusal.set(None);
-                }
-                self.send(frames);
-            }
-            Err(refusal) => self.refuse(refusal.to_string()),
-        }
-        let shown = self
-            .with(|client| client.shown().to_owned())
-            .unwrap_or_default();
-        if shown != value {
-            field.set_value(&shown);
-            let caret = caret.min(units(&shown));
-            let _ = field.set_selection_range(caret, caret);
-        }
-        self.text_changed(&shown);
-        self.keep_soon();
-        self.tell_state_soon();
-    }
-
-    fn step(self, step: fn(&mut Client, f64) -> Option<Step>) {
-        if self.composing.get_value() || !self.editable.get_untracked() {
-            return;
-        }
-        let made = self.with(|client| step(client, now())).flatten();
-        if let (Some(step), Some(field)) = (made, self.field.get_untracked()) {
-            let shown = self
-                .with(|client| client.shown().to_owned())
-                .unwrap_or_default();
-            field.set_value(&shown);
-            let _ = field.focus();
-            let _ = field.set_selection_range(step.caret, step.caret);
-            self.carets.reveal(&field, step.caret);
-            self.send(step.frames);
-            self.text_changed(&shown);
-            self.keep_soon();
-            self.tell_state_soon();
-        }
-        self.tell();
-    }
-
-    /// Shows what others did with the next frame: a burst of letters is one change.
-    fn show_soon(self) {
-        if !self.editable.get_untracked() {
-            // The first text: nobody waits a frame for it.
-            return self.show();
-        }
-        if document().hidden() {
-            return self.once(self.show_asked, HIDDEN_FRAME, Self::show);
-        }
-        let asked = |asked: &mut bool| std::mem::replace(asked, true);
-        if self.show_asked.try_update_value(asked) == Some(false) {
-            request_animation_frame(move || {
-                // The page may be gone by then.
-                if self.show_asked.try_set_value(false).is_none() {
-                    self.show();
-                }
-            });
-        }
-    }
-
-    /// Puts what waits into the text area; caret, selection and the lines that are looked at stay where they are in the text.
-    fn show(self) {
-        if self.composing.get_value() {
-            return;
-        }
-        let Some(field) = self.field.get_untracked() else {
-            return;
-        };
-        let held = self.with(|client| client.hold(selection_of(&field)));
-        let anchor = self.carets.anchor(&field);
-        let anchored = anchor.map(|(index, top)| {
-            let caret = Selection {
-                start: index,
-                end: index,
-                backward: false,
-            };
-            (self.with(|client| client.hold(caret)), top)
-        });
-        let Some((changed, frames, read)) = self.with(Client::take_waiting) else {
-            return;
-        };
-        if let Err(fault) = read {
-            leptos::logging::warn!("an update of the shared text cannot be applied: {fault}");
-        }
-        self.send(frames);
-        let shown = self
-            .with(|client| client.shown().to_owned())
-            .unwrap_or_default();
-        if changed || field.value() != shown {
-            field.set_value(&shown);
-            let find = |held| self.with(|client| client.find(&held)).flatten();
-            // Elsewhere it would take the focus in some browsers.
-            if has_focus(&field)
-                && let Some(selection) = held.and_then(find)
-            {
-                select(&field, selection);
-            }
-            if let Some((Some(held), top)) = anchored
-                && let Some(Selection { start, .. }) = find(held)
-            {
-                self.carets.bring_back(&field, start, top);
-            }
-            self.text_changed(&shown);
-        }
-        self.tell();
-        // What others cannot be told of one's caret before the text is here can be now.
-        self.tell_state_soon();
-    }
-
     fn follow(self, outcome: Outcome) {
         self.send(outcome.frames);
         if outcome.people_changed {
@@ -370,14 +207,14 @@ impl Editor {
         }
     }
 
-    fn text_changed(self, shown: &str) {
+    pub(super) fn text_changed(self, shown: &str) {
         self.words.set(count_words(shown));
         self.carets.draw_soon(self);
         self.tell();
     }
 
     /// Shows what is otherwise now, and only that.
-    fn tell(self) {
+    pub(super) fn tell(self) {
         let known = self.with(|client| {
             let flags = (client.is_editable(), client.can_undo(), client.can_redo());
             (client.mark(), flags)
@@ -399,7 +236,7 @@ impl Editor {
         }
     }
 
-    fn keep_soon(self) {
+    pub(super) fn keep_soon(self) {
         self.once(self.keep_asked, KEEP_AFTER, Self::keep);
     }
 
@@ -433,7 +270,7 @@ impl Editor {
     }
 
     /// Does something after a while, once, however often it is asked for meanwhile.
-    fn once(self, asked: StoredValue<bool>, wait: Duration, act: fn(Self)) {
+    pub(super) fn once(self, asked: StoredValue<bool>, wait: Duration, act: fn(Self)) {
         let ask = |asked: &mut bool| std::mem::replace(asked, true);
         if asked.try_update_value(ask) == Some(false) {
             set_timeout(

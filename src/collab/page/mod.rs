@@ -1,7 +1,7 @@
 //! The collab page: a document on a board, everybody's carets in the one and pointers on the other, over one socket.
 //!
-//! What the text is and what is sent when is decided in [`Client`](super::client::Client), which is pure; `editor.rs` does it to the
-//! text area and the socket; the other files are views. All of it is a lazy route, and it alone reaches yrs.
+//! What the text is and what is sent when is decided in [`Client`](super::client::Client), which is pure; `editor.rs`,
+//! `typing.rs` and `writers.rs` do it to the socket, the text area and the carets; the other files are views. All of it is a lazy route, and it alone reaches yrs.
 
 mod board;
 mod browser;
@@ -12,6 +12,7 @@ mod glide;
 mod peers;
 mod people;
 mod toolbar;
+mod typing;
 mod writers;
 
 use leptos::prelude::*;
