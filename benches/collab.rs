@@ -161,7 +161,7 @@ async fn typing(name: &str, address: &str, server: u32) {
         tasks.push(tokio::spawn(async move {
             while let Some(Ok(frame)) = stream.next().await {
                 if let Frame::Binary(bytes) = frame {
-                    hear(&bytes, &known, &heard);
+                    hear(typist, &bytes, &known, &heard);
                 }
             }
         }));
@@ -198,7 +198,7 @@ async fn keep_typing(
     base: Vec<u8>,
     pressed: Pressed,
 ) {
-    let client = 1 + typist;
+    let client = client_of(typist);
     let document = document(client);
     let text = document.get_or_insert_text("content");
     let base = Update::decode_v1(&base).unwrap();
@@ -223,19 +223,27 @@ async fn keep_typing(
     }
 }
 
-fn hear(frame: &[u8], pressed: &Pressed, latencies: &Latencies) {
+fn hear(typist: u64, frame: &[u8], pressed: &Pressed, latencies: &Latencies) {
     let now = Instant::now();
     for message in protocol::decode(frame).flatten() {
         let Message::Update(update) = message else {
             continue;
         };
         let first = Update::decode_v1(update).unwrap().state_vector_lower();
-        for (client, clock) in first.iter() {
+        // An echo is no delivery: the npm server sends one.
+        let others = first
+            .iter()
+            .filter(|(client, _)| client.get() != client_of(typist));
+        for (client, clock) in others {
             if let Some(pressed) = pressed.lock().unwrap().get(&(client.get(), *clock)) {
                 latencies.lock().unwrap().push(now - *pressed);
             }
         }
     }
+}
+
+fn client_of(typist: u64) -> u64 {
+    1 + typist
 }
 
 fn document(client: u64) -> Doc {

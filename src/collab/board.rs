@@ -39,7 +39,7 @@ pub struct Board {
     store: Store,
     /// A std mutex: it is held for pushes into queues and never across an await.
     people: StdMutex<People>,
-    text: Arc<Mutex<Option<Text>>>,
+    text: Arc<Mutex<Text>>,
     /// Something is unsaved.
     changed: Notify,
     /// The newest change, and the newest that is on disk.
@@ -47,8 +47,11 @@ pub struct Board {
 }
 
 /// The text in memory.
+#[derive(Default)]
 struct Text {
-    document: Document,
+    /// `None` until it is loaded, and again when an update broke it: then it is loaded anew, and what is unsaved is put on top.
+    /// The broken one is never touched again, for its lock is held for ever.
+    document: Option<Document>,
     sequence: u64,
     /// What is not on disk yet, oldest first.
     unsaved: VecDeque<Change>,
@@ -95,58 +98,43 @@ impl Board {
 
     /// The text as it is now.
     pub async fn read(&self) -> Result<String, LoadError> {
-        Ok(loaded_text(&mut *self.loaded().await?)?.document.text())
+        Ok(self.loaded().await?.document()?.text())
     }
 
     /// What is in the text, encoded as a state vector.
     pub async fn state_vector(&self) -> Result<Vec<u8>, LoadError> {
-        Ok(loaded_text(&mut *self.loaded().await?)?
-            .document
-            .state_vector())
+        Ok(self.loaded().await?.document()?.state_vector())
     }
 
     /// What a peer lacks that has this state vector.
     pub async fn difference(&self, state_vector: Bytes) -> Result<Vec<u8>, TakeError> {
         let mut text = self.loaded().await?;
-        let bytes = loaded_text(&mut text)?.document.bytes();
-        let answer = quickly_or_aside(bytes, text, move |text| {
-            Ok(loaded_text(text)?.document.difference(&state_vector)?)
-        });
-        answer.await
+        let bytes = text.document()?.bytes();
+        let ask = move |text: &mut Text| text.ask(|document| document.difference(&state_vector));
+        quickly_or_aside(bytes, text, ask).await
     }
 
-    /// Takes an update of a socket's, tells the others, and sees to it that it is written down.
+    /// Takes an update of a socket's, tells the others, and sees to it that it is written down. All of that happens once it
+    /// has begun, also when nobody waits for the answer any more.
     pub async fn take(self: &Arc<Self>, from: PeerId, update: Bytes) -> Result<Taken, TakeError> {
         let text = self.loaded().await?;
-        let board = self.clone();
-        let taken = quickly_or_aside(update.len(), text, move |text| {
-            let text = loaded_text(text)?;
-            let taken = text.document.take(&update)?;
+        let (board, bytes) = (self.clone(), update.len());
+        let take = move |text: &mut Text| {
+            let taken = text.ask(|document| document.take(&update))?;
+            let mut people = board.people();
             if let Some(change) = &taken.change {
-                text.push(change);
+                text.push(change)?;
                 board
                     .progress
                     .send_modify(|(newest, _)| *newest = text.sequence);
-            }
-            let mut people = board.people();
-            if let Some(change) = &taken.change {
                 people.tell_update(change, from);
             }
-            // Before the writer can have written it: it needs this lock.
+            // Before the writer can have written it: it needs the text's lock.
             people.took(from, text.sequence);
+            board.changed.notify_one();
             Ok(taken)
-        });
-        match taken.await {
-            Err(TakeError::Refused(Refusal::Harmful)) => {
-                self.make_anew().await?;
-                Err(Refusal::Harmful.into())
-            }
-            Ok(taken) => {
-                self.changed.notify_one();
-                Ok(taken)
-            }
-            Err(error) => Err(error),
-        }
+        };
+        quickly_or_aside(bytes, text, take).await
     }
 
     /// Writes down what changes, for as long as somebody holds the board.
@@ -174,10 +162,7 @@ impl Board {
 
     /// Appends what is unsaved, up to a bound. Says whether there may be more.
     async fn write_some(&self) -> bool {
-        let batch = match self.text.lock().await.as_ref() {
-            Some(text) => text.oldest_unsaved(),
-            None => return false,
-        };
+        let batch = self.text.lock().await.oldest_unsaved();
         let Some(last) = batch.last().cloned() else {
             return false;
         };
@@ -194,11 +179,9 @@ impl Board {
             sleep(RETRY).await;
         };
         let mut text = self.text.lock().await;
-        if let Some(text) = text.as_mut() {
-            text.unsaved.drain(..updates.len());
-            updates
-                .iter()
-                .for_each(|update| text.growth.add(update.len()));
+        text.unsaved.drain(..updates.len());
+        for update in &updates {
+            text.growth.add(update.len());
         }
         self.progress
             .send_modify(|(_, saved)| *saved = last.sequence);
@@ -212,77 +195,80 @@ impl Board {
     }
 
     async fn compact_if_large(&self, head: u64) {
-        let text = self.text.clone().lock_owned().await;
-        let bytes = match text.as_ref() {
-            Some(text) if text.growth.is_large() => text.document.bytes(),
-            _ => return,
+        let Ok(mut text) = self.loaded().await else {
+            return;
         };
+        if !text.growth.is_large() {
+            return;
+        }
+        let bytes = text.document().map_or(0, |document| document.bytes());
         let snapshot = quickly_or_aside(bytes, text, |text| {
-            let text = loaded_text(text)?;
-            let snapshot = text.document.snapshot()?;
+            // Whatever comes of it, the next try is when the log has grown once more.
             text.growth = Growth::default();
-            Ok::<_, TakeError>(snapshot)
+            text.ask(Document::snapshot)
         });
         let compacted = match snapshot.await {
-            Ok(snapshot) => self
-                .store
-                .compact(head, snapshot)
-                .await
-                .map_err(LoadError::from),
-            // The log is whole without it, and the document is made anew from the log.
-            Err(_) => self.make_anew().await,
+            Ok(snapshot) => self.store.compact(head, snapshot).await,
+            Err(error) => Err(BusError::Unavailable(error.to_string())),
         };
         if let Err(error) = compacted {
-            tracing::warn!(%error, "a document's log could not be compacted; it is tried again when it has grown");
+            tracing::warn!(%error, "a document's log could not be compacted; it is whole as it is");
         }
     }
 
-    /// Makes the document anew from the log and what is not in it yet. Nobody is told: what they have is what is made.
-    async fn make_anew(&self) -> Result<(), LoadError> {
-        let mut text = self.text.lock().await;
-        tracing::warn!("an update broke a document, which is made anew from its log");
-        let loaded = self.store.load().await;
-        let (Some(text), Ok(loaded)) = (text.as_mut(), loaded) else {
-            // What is unsaved would be lost with it: the broken one stays, and refuses whatever comes.
-            return Err(LoadError::Damaged("it cannot be read from its log".into()));
-        };
-        // Leaked on purpose: its transaction is still open.
-        std::mem::forget(std::mem::replace(&mut text.document, loaded.document));
-        for change in &text.unsaved {
-            let again = text.document.restore(&change.update);
-            again.map_err(|refusal| LoadError::Damaged(refusal.to_string()))?;
-        }
-        Ok(())
-    }
-
-    async fn loaded(&self) -> Result<OwnedMutexGuard<Option<Text>>, LoadError> {
+    /// The text, loaded.
+    async fn loaded(&self) -> Result<OwnedMutexGuard<Text>, LoadError> {
         let mut text = self.text.clone().lock_owned().await;
-        if text.is_none() {
-            let loaded = self.store.load().await?;
+        if text.document.is_some() {
+            return Ok(text);
+        }
+        let mut loaded = self.store.load().await?;
+        if text.sequence == 0 {
             let state_vector = loaded.document.state_vector().into();
-            *text = Some(Text {
-                document: loaded.document,
-                sequence: 0,
-                unsaved: VecDeque::new(),
-                growth: loaded.growth,
-            });
             self.people().saved(Durable {
                 sequence: 0,
                 state_vector,
             });
         }
+        for change in &text.unsaved {
+            let again = loaded.document.restore(&change.update);
+            again.map_err(|refusal| LoadError::Damaged(refusal.to_string()))?;
+        }
+        text.growth = loaded.growth;
+        text.document = Some(loaded.document);
         Ok(text)
     }
 }
 
 impl Text {
-    fn push(&mut self, update: &[u8]) {
+    fn document(&mut self) -> Result<&mut Document, LoadError> {
+        // `Board::loaded` sees to it.
+        let missing = || LoadError::Damaged("it is not loaded".into());
+        self.document.as_mut().ok_or_else(missing)
+    }
+
+    /// Asks the document, and lets go of it when that broke it.
+    fn ask<T>(
+        &mut self,
+        question: impl FnOnce(&mut Document) -> Result<T, Refusal>,
+    ) -> Result<T, TakeError> {
+        let answer = question(self.document()?);
+        if matches!(answer, Err(Refusal::Harmful)) {
+            tracing::warn!("an update broke a document, which is made anew from its log");
+            self.document = None;
+        }
+        Ok(answer?)
+    }
+
+    fn push(&mut self, update: &[u8]) -> Result<(), LoadError> {
         self.sequence += 1;
+        let state_vector = self.document()?.state_vector().into();
         self.unsaved.push_back(Change {
             sequence: self.sequence,
             update: Bytes::copy_from_slice(update),
-            state_vector: self.document.state_vector().into(),
+            state_vector,
         });
+        Ok(())
     }
 
     fn oldest_unsaved(&self) -> Vec<Change> {
@@ -296,22 +282,53 @@ impl Text {
     }
 }
 
-fn loaded_text(text: &mut Option<Text>) -> Result<&mut Text, LoadError> {
-    // `Board::loaded` fills it, and nothing empties it.
-    text.as_mut()
-        .ok_or_else(|| LoadError::Damaged("it is not loaded".into()))
-}
-
 /// Does a piece of work under the text's lock: here when it is small, on a thread for such work when it is not.
-async fn quickly_or_aside<T: Send + 'static, E: From<LoadError> + Send + 'static>(
+async fn quickly_or_aside<T: Send + 'static>(
     bytes: usize,
-    mut text: OwnedMutexGuard<Option<Text>>,
-    work: impl FnOnce(&mut Option<Text>) -> Result<T, E> + Send + 'static,
-) -> Result<T, E> {
+    mut text: OwnedMutexGuard<Text>,
+    work: impl FnOnce(&mut Text) -> Result<T, TakeError> + Send + 'static,
+) -> Result<T, TakeError> {
     if bytes <= QUICK_BYTES {
         return work(&mut text);
     }
     tokio::task::spawn_blocking(move || work(&mut text))
         .await
         .unwrap_or_else(|error| Err(LoadError::Damaged(error.to_string()).into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{bus::embedded::Embedded, collab::typist::Client};
+
+    #[tokio::test]
+    async fn a_broken_document_is_made_anew_with_what_is_not_written_yet() {
+        let folder = tempfile::tempdir().unwrap();
+        let bus: SharedBus = Arc::new(Embedded::open(folder.path()).unwrap());
+        let board = Arc::new(Board::new(bus.clone(), "notes"));
+        let ana = Client::new(1);
+        board
+            .take(1, ana.insert(0, "on disk").into())
+            .await
+            .unwrap();
+        while board.write_some().await {}
+        assert!(board.is_written());
+        // Nobody writes this down: there is no writer here.
+        board
+            .take(1, ana.insert(7, " and not").into())
+            .await
+            .unwrap();
+        let broken = board
+            .text
+            .lock()
+            .await
+            .ask(|_| Err::<(), _>(Refusal::Harmful));
+        assert!(matches!(broken, Err(TakeError::Refused(Refusal::Harmful))));
+        assert_eq!(board.read().await.unwrap(), "on disk and not");
+        board.take(1, ana.insert(0, "all ").into()).await.unwrap();
+        while board.write_some().await {}
+        assert!(board.is_written());
+        let again = Arc::new(Board::new(bus, "notes"));
+        assert_eq!(again.read().await.unwrap(), "all on disk and not");
+    }
 }

@@ -4,7 +4,8 @@
 //! again and so ends the process; others are taken and leave a document that cannot be encoded any more. So: the bytes are
 //! read through first (`scan.rs`), the transaction has no destructor, applying and committing are caught one by one, and what
 //! changed is encoded and decoded again before anybody else hears of it. A document that failed is [`Refusal::Harmful`] and of
-//! no more use: its owner makes it anew from the log, which holds only what came out of here.
+//! no more use: its owner makes it anew from the log, which holds only what came out of here. The broken one stays in memory
+//! (the transaction that never ends holds it), which `harm.rs` bounds.
 
 use std::{
     mem::ManuallyDrop,
@@ -54,7 +55,7 @@ pub enum Refusal {
     Full,
     #[error("a document holds at most {NESTED_TYPES} nested types")]
     Nested,
-    /// The update broke the document, which must be made anew.
+    /// The document is broken and must be made anew: to touch it once more would wait for ever.
     #[error("the update would harm the document")]
     Harmful,
 }
