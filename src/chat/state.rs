@@ -380,6 +380,12 @@ impl RoomState {
         }
     }
 
+    /// Which of these messages the log holds.
+    pub fn held(&self, ids: &BTreeSet<Uuid>) -> BTreeSet<Uuid> {
+        let held = self.log.after(0).iter().map(|message| message.id);
+        held.filter(|id| ids.contains(id)).collect()
+    }
+
     /// The server has a message of one's own.
     pub fn acknowledge(&mut self, own: Acknowledged) {
         let arrived = self

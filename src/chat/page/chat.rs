@@ -290,6 +290,8 @@ impl Chat {
 
     fn take(self, event: ChatEvent) {
         match &event {
+            // Its message comes before and does not stand for it: should it have been sent again meanwhile, that one may be
+            // refused, and the server lets no other pass until it comes once more.
             ChatEvent::Ack {
                 id, room, offset, ..
             } => {
@@ -301,10 +303,6 @@ impl Chat {
                     };
                     self.change(|state| state.room_mut(room).map(|room| room.acknowledge(own)));
                 }
-            }
-            // One's own message says as much as its acknowledgement, and comes first.
-            ChatEvent::Message { message, .. } => {
-                self.acknowledge(message.id);
             }
             ChatEvent::Typing { .. } => {
                 set_timeout(
