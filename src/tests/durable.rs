@@ -337,7 +337,10 @@ async fn a_backup_is_taken_while_the_server_runs_and_restored_under_a_new_epoch(
 #[tokio::test]
 async fn two_servers_do_not_share_a_data_folder() {
     let folder = tempfile::tempdir().unwrap();
-    let _process = start(&folder).await;
+    let process = start(&folder).await;
+    let server = Remote::new(process.addr);
+    let (early, late) = (server.guest().await, server.guest().await);
+    sign_out(&server, &early).await;
     let second = Command::new(binary())
         .args(["--addr", "127.0.0.1:0", "--site-root", "site"])
         .args(["--data-dir", "data"])
@@ -349,4 +352,20 @@ async fn two_servers_do_not_share_a_data_folder() {
         !second.status.success() && words.contains("Another server holds"),
         "{words}"
     );
+    // And the one that was refused has spoilt nothing: who signed out before it and after it stays out.
+    sign_out(&server, &late).await;
+    process.kill();
+    let process = start(&folder).await;
+    let server = Remote::new(process.addr);
+    for guest in [early, late] {
+        let request = server.get("/api/jobs");
+        let answer = request.header("authorization", guest.bearer()).send();
+        assert_eq!(answer.await.unwrap().status(), 401);
+    }
+}
+
+async fn sign_out(server: &Remote, guest: &Guest) {
+    let request = server.post("/api/session/sign_out", &[]);
+    let answer = request.header("authorization", guest.bearer()).send();
+    assert_eq!(answer.await.unwrap().status(), 200);
 }

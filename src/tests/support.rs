@@ -66,7 +66,7 @@ impl Server {
         settings.max_connections_per_ip = 0;
         settings.requests_per_second = 1_000_000;
         change(&mut settings);
-        let state = AppState::open(settings).unwrap();
+        let state = AppState::open(settings).await.unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
         let (shutdown, asked) = oneshot::channel::<()>();
