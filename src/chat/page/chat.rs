@@ -20,7 +20,7 @@ use crate::{
     },
     first_state::first_state,
     realtime::{
-        client::{Socket, SocketEvent, SocketOptions, storage, use_socket_with},
+        client::{Armed, Socket, SocketEvent, SocketOptions, storage, use_socket_with},
         message::{ErrorCode, SocketError},
     },
     session::User,
@@ -59,10 +59,9 @@ pub struct Chat {
     /// There once the hook has returned.
     socket: StoredValue<Option<Socket<ChatSocket>>>,
     scroller: StoredValue<Option<Scroller>>,
-    /// Timers that are set; each of them is enough.
-    frame_asked: StoredValue<bool>,
-    read_asked: StoredValue<bool>,
-    announcement_asked: StoredValue<bool>,
+    frame: Armed,
+    reading: Armed,
+    announcing: Armed,
     /// To bring into the middle as soon as it is shown.
     jump: StoredValue<Option<u64>>,
     /// Where the log stood last.
@@ -85,9 +84,9 @@ impl Chat {
             calendar: expect_context(),
             socket: StoredValue::new(None),
             scroller: StoredValue::new(None),
-            frame_asked: StoredValue::new(false),
-            read_asked: StoredValue::new(false),
-            announcement_asked: StoredValue::new(false),
+            frame: Armed::new(),
+            reading: Armed::new(),
+            announcing: Armed::new(),
             jump: StoredValue::new(None),
             place: StoredValue::new(Place::default()),
         };
@@ -226,11 +225,7 @@ impl Chat {
 
     /// Shows what changed with the next frame: a thousand messages at once are one change.
     pub fn changed(self) {
-        if self
-            .frame_asked
-            .try_update_value(|asked| std::mem::replace(asked, true))
-            != Some(false)
-        {
+        if !self.frame.arm() {
             return;
         }
         if document().hidden() {
@@ -242,34 +237,21 @@ impl Chat {
 
     /// Sends a read mark when the newest message is before somebody's eyes.
     pub fn read_soon(self) {
-        if self
-            .read_asked
-            .try_update_value(|asked| std::mem::replace(asked, true))
-            != Some(false)
-        {
+        if self.reading.arm() {
+            set_timeout(move || self.read(), READ_AFTER);
+        }
+    }
+
+    fn read(self) {
+        if !self.reading.fired() || !self.newest_is_seen() {
             return;
         }
-        set_timeout(
-            move || {
-                if self
-                    .read_asked
-                    .try_update_value(|asked| *asked = false)
-                    .is_some()
-                    && self.newest_is_seen()
-                {
-                    let room = self.current.get_untracked();
-                    let due = self
-                        .state
-                        .try_maybe_update(|state| (false, state.read_due(&room)))
-                        .flatten();
-                    if due.is_some() {
-                        self.send(due);
-                        self.changed();
-                    }
-                }
-            },
-            READ_AFTER,
-        );
+        let room = self.current.get_untracked();
+        let due = self.change(|state| state.read_due(&room)).flatten();
+        if due.is_some() {
+            self.send(due);
+            self.changed();
+        }
     }
 
     fn hear(self, event: SocketEvent<ChatWelcome, ChatEvent>, visitor: RwSignal<Option<User>>) {
@@ -376,11 +358,7 @@ impl Chat {
 
     /// Tells all views, and keeps the reader where they are.
     fn show(self) {
-        if self
-            .frame_asked
-            .try_update_value(|asked| *asked = false)
-            .is_none()
-        {
+        if !self.frame.fired() {
             // The page is gone.
             return;
         }
@@ -446,27 +424,16 @@ impl Chat {
             self.current
                 .with_untracked(|current| state.room(current).is_some_and(RoomState::has_news))
         });
-        if !has_news
-            || self
-                .announcement_asked
-                .try_update_value(|asked| std::mem::replace(asked, true))
-                != Some(false)
-        {
-            return;
+        if has_news && self.announcing.arm() {
+            set_timeout(move || self.announce(), ANNOUNCE_AFTER);
         }
-        set_timeout(
-            move || {
-                if self
-                    .announcement_asked
-                    .try_update_value(|asked| *asked = false)
-                    .is_some()
-                {
-                    let news = self.change_room(RoomState::take_news).unwrap_or_default();
-                    self.announcement.set(in_words(&news));
-                }
-            },
-            ANNOUNCE_AFTER,
-        );
+    }
+
+    fn announce(self) {
+        if self.announcing.fired() {
+            let news = self.change_room(RoomState::take_news).unwrap_or_default();
+            self.announcement.set(in_words(&news));
+        }
     }
 
     /// Enters the room of the address whenever it changes, and those that this tab visited before.
@@ -503,11 +470,10 @@ impl Chat {
 
     fn read_when_looked_at(self) {
         Effect::new(move |_| {
-            let looked_at = window_event_listener(leptos::ev::visibilitychange, move |_| {
-                if !document().hidden() {
-                    self.show();
-                }
-            });
+            // When it is hidden too: a frame that was asked for before does not come until somebody looks again, and up to
+            // then nothing else would be shown.
+            let looked_at =
+                window_event_listener(leptos::ev::visibilitychange, move |_| self.show());
             on_cleanup(move || looked_at.remove());
         });
     }
