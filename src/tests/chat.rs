@@ -376,15 +376,8 @@ async fn beyond_the_rate_a_writer_is_told_to_wait_and_the_order_holds() {
             .await;
         }
     }
-    let page: Value = server
-        .get("/api/chat/rooms/lobby/messages?limit=200")
-        .header("authorization", guest.bearer())
-        .send()
-        .await
-        .unwrap()
-        .json()
-        .await
-        .unwrap();
+    let path = "/api/chat/rooms/lobby/messages?limit=200";
+    let page = server.json(path, Some(&guest)).await;
     let texts: Vec<&str> = page["messages"]
         .as_array()
         .unwrap()

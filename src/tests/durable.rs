@@ -20,15 +20,10 @@ fn send(id: Uuid, text: &str) -> Value {
     json!({"type":"send","id":id,"room":"lobby","text":text})
 }
 
-async fn get(server: &Remote, guest: &Guest, path: &str) -> Value {
-    let request = server.get(path).header("authorization", guest.bearer());
-    request.send().await.unwrap().json().await.unwrap()
-}
-
 /// Texts of a room, oldest first.
 async fn texts(server: &Remote, guest: &Guest, room: &str) -> Vec<String> {
     let path = format!("/api/chat/rooms/{room}/messages?limit=200");
-    let page = get(server, guest, &path).await;
+    let page = server.json(&path, Some(guest)).await;
     let messages = page["messages"].as_array().unwrap().iter().rev();
     messages
         .map(|message| message["text"].as_str().unwrap().to_owned())
@@ -77,7 +72,7 @@ async fn a_restart_loses_nothing_and_ids_still_count() {
     assert_eq!(socket.next_of("ack").await, ack);
     say(&mut socket, "lobby", "after").await;
     assert_eq!(texts(&server, &guest, "lobby").await, ["before", "after"]);
-    let rooms = get(&server, &guest, "/api/chat/rooms").await;
+    let rooms = server.json("/api/chat/rooms", Some(&guest)).await;
     let names: Vec<_> = rooms
         .as_array()
         .unwrap()

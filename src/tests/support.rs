@@ -139,6 +139,24 @@ impl Remote {
         request.body(pairs.join("&"))
     }
 
+    /// What is there to read, as JSON.
+    pub async fn json(&self, path: &str, guest: Option<&Guest>) -> Value {
+        let mut request = self.get(path);
+        if let Some(guest) = guest {
+            request = request.header("authorization", guest.bearer());
+        }
+        let response = request.send().await.unwrap();
+        assert_eq!(response.status(), 200, "{path}");
+        response.json().await.unwrap()
+    }
+
+    /// Starts a job that must be accepted; its id.
+    pub async fn start_job(&self, guest: &Guest, form: &[(&str, &str)]) -> String {
+        let request = self.post("/api/jobs/start", form);
+        let request = request.header("authorization", guest.bearer());
+        started(request.send().await.unwrap()).await
+    }
+
     /// A new guest.
     pub async fn guest(&self) -> Guest {
         let answer: Value = self
@@ -351,6 +369,13 @@ impl Socket {
             }
         }
     }
+}
+
+/// The id of a job that was accepted.
+pub async fn started(response: Response) -> String {
+    assert_eq!(response.status(), 200);
+    let answer: Value = response.json().await.unwrap();
+    answer["id"].as_str().unwrap().to_owned()
 }
 
 fn percent_encoded(text: &str) -> String {
