@@ -10,6 +10,7 @@ pub mod form;
 pub mod server;
 #[cfg(feature = "ssr")]
 pub mod token;
+pub mod view;
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;

@@ -6,7 +6,6 @@ use leptos::{prelude::*, task::spawn_local};
 use uuid::Uuid;
 
 use super::{
-    restart_with_a_new_name,
     scroll::{Place, Scroller},
     time::Calendar,
 };
@@ -23,7 +22,7 @@ use crate::{
         client::{Armed, Socket, SocketEvent, SocketOptions, storage, use_socket_with},
         message::{ErrorCode, SocketError},
     },
-    session::User,
+    session::{User, view::restart_with_a_new_name},
 };
 
 /// Where the tab keeps what is not sent yet.
