@@ -1,5 +1,9 @@
-use super::*;
-use crate::realtime::position::{Epoch, Position};
+use super::{room::PAGE, *};
+use crate::{
+    chat::message::{ChatMessage, Joined},
+    realtime::position::{Epoch, Position},
+    session::User,
+};
 
 const LOBBY: &str = "lobby";
 const DAY: fn(u64) -> i64 = |_| 0;
