@@ -11,6 +11,7 @@
 //! - [`session`]: who is there.
 //! - [`api`]: what plain requests get when they are refused, and how much anybody may do.
 //! - [`home`], [`app`]: the guide, the shell and the routes of the pages.
+//! - [`numbers`]: numbers as people read them.
 //! - `settings`, `server`, `assets`: the binary's settings, its router and run loop, the files for the browser.
 
 // The views of a page are one deep type.
@@ -26,6 +27,7 @@ pub mod chat;
 pub mod collab;
 pub mod first_state;
 pub mod home;
+pub mod numbers;
 pub mod progress;
 pub mod realtime;
 #[cfg(feature = "ssr")]

@@ -41,7 +41,9 @@ async fn main() -> ExitCode {
 
 async fn serve(settings: Settings) -> Result<(), String> {
     let addr = settings.addr;
-    let state = AppState::open(settings).map_err(|error| error.to_string())?;
+    let state = AppState::open(settings)
+        .await
+        .map_err(|error| error.to_string())?;
     let listener = TcpListener::bind(addr).await.map_err(|error| {
         format!("Cannot listen on {addr}: {error}. Name another address with --addr.")
     })?;

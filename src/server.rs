@@ -32,7 +32,7 @@ use crate::{
     app::shell,
     assets::{self, Assets},
     bus::{
-        SharedBus,
+        BusError, SharedBus,
         embedded::{Embedded, OpenError},
     },
     chat::{self, rooms::Chat},
@@ -46,7 +46,7 @@ use crate::{
     },
     session::{
         self, User,
-        token::{Session, Sessions},
+        token::{self, Session, Sessions},
     },
     settings::{BusSetting, Settings},
     ticker::{self, server::Ticker},
@@ -83,28 +83,39 @@ pub enum StartError {
     NoData { path: PathBuf, error: io::Error },
     #[error(transparent)]
     Storage(#[from] OpenError),
+    /// Not without it: whoever signed out would be let in again.
+    #[error("Who signed out cannot be read from the data folder {}: {error}.", .path.display())]
+    NoSignOuts { path: PathBuf, error: BusError },
     #[error("{0}")]
     NoFeed(String),
 }
 
 impl AppState {
     /// Opens what the settings name.
-    pub fn open(settings: Settings) -> Result<Self, StartError> {
+    pub async fn open(settings: Settings) -> Result<Self, StartError> {
         let site_root =
             std::path::absolute(&settings.site_root).unwrap_or_else(|_| settings.site_root.clone());
         if !site_root.join("pkg").is_dir() {
             return Err(StartError::NoSite(settings.site_root));
         }
+        let path = || settings.data_dir.clone();
         let no_data = |error| StartError::NoData {
-            path: settings.data_dir.clone(),
+            path: path(),
             error,
         };
         std::fs::create_dir_all(&settings.data_dir).map_err(no_data)?;
-        let sessions =
-            Sessions::open(&settings.data_dir, settings.secret.as_deref()).map_err(no_data)?;
+        // First: it takes the folder's lock, and a second server must not touch what the first one keeps there.
         let bus: SharedBus = match settings.bus {
             BusSetting::Embedded => Arc::new(Embedded::open(&settings.data_dir)?),
         };
+        let sessions = Sessions::open(bus.clone(), &settings.data_dir, settings.secret.as_deref());
+        let sessions = sessions.await.map_err(|error| match error {
+            token::OpenError::Secret(error) => no_data(error),
+            token::OpenError::SignedOut(error) => StartError::NoSignOuts {
+                path: path(),
+                error,
+            },
+        })?;
         let feed = settings.feed.open(&settings).map_err(StartError::NoFeed)?;
         let hash_file = site_root.join("hash.txt");
         let leptos = LeptosOptions::builder()

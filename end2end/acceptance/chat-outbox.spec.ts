@@ -134,6 +134,50 @@ test('a message that is refused for good is shown with its reason, holds up noth
   await expect(ada.getByTestId('sending')).toHaveCount(0);
 });
 
+test.describe('one message a second', () => {
+  // The second join spends the burst: what is sent again as soon as its room is joined is refused, while the room's history
+  // brings it.
+  test.use({ flags: { 'client-ping-ms': 1_000, 'messages-per-second': 1 } });
+
+  test('a message that is stored, unacknowledged, and refused when it is sent again blocks nothing', async ({ visit }) => {
+    const { page: ada } = await visit('Ada', '/chat/rust');
+    await connected(ada);
+    const id = 'c0ffee00-0000-4000-8000-000000000001';
+    await ada.evaluate(
+      (id) =>
+        new Promise<void>((done) => {
+          const socket = new WebSocket(`ws://${location.host}/api/chat/socket`, 'wirewise.chat.v1');
+          const send = (command: object) => socket.send(JSON.stringify(command));
+          const message = { type: 'send', id, room: 'lobby', text: 'Stored already' };
+          const on: Record<string, (event: { retry_after_ms?: number; re?: string }) => void> = {
+            welcome: () => send({ type: 'join', room: 'lobby' }),
+            joined: () => send(message),
+            error: ({ re, retry_after_ms }) => setTimeout(() => send(re ? message : { type: 'join', room: 'lobby' }), retry_after_ms),
+            ack: () => done(socket.close()),
+          };
+          socket.onmessage = ({ data }) => {
+            const event = JSON.parse(data);
+            on[event.type]?.(event);
+          };
+        }),
+      id,
+    );
+    // As if the page had ended between the server's taking it and its acknowledgement. Not in the lobby, which would be
+    // rendered with the message.
+    const outbox = JSON.stringify([{ id, lane: 'lobby', command: { type: 'send', id, room: 'lobby', text: 'Stored already' } }]);
+    await ada.evaluate(([key, outbox]) => sessionStorage.setItem(key, outbox), [OUTBOX, outbox]);
+    await ada.reload();
+    await connected(ada);
+    await ada.getByRole('link', { name: '#lobby' }).click();
+    await expect(texts(ada)).toHaveText(['Stored already']);
+    await say(ada, 'And goes on');
+    await expect(texts(ada)).toHaveText(['Stored already', 'And goes on'], { timeout: 20_000 });
+    await expect(ada.getByTestId('unsent')).toHaveCount(0, { timeout: 20_000 });
+    await expect(ada.getByTestId('sending')).toHaveCount(0);
+    expect(await textsOnServer(ada, 'lobby')).toEqual(['Stored already', 'And goes on']);
+  });
+});
+
 test.describe('many at once', () => {
   // A tenth of them are over the rate: they go one at a time, and in order.
   test.use({ flags: { 'client-ping-ms': 1_000, 'messages-per-second': 200 } });

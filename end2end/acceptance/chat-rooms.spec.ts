@@ -44,6 +44,30 @@ test('what comes in other rooms is counted until it is looked at', async ({ visi
   await expect(ada.getByTestId('unread')).toHaveCount(0);
 });
 
+test('a tab that is hidden before a message is shown goes on counting in its title', async ({ visit }) => {
+  const { page: ada } = await visit('Ada', '/chat');
+  const { page: grace } = await visit('Grace', '/chat');
+  await connected(ada);
+  await connected(grace);
+  // As in a tab that is being hidden: the frame that is asked for does not come any more.
+  await ada.evaluate(() => {
+    window.requestAnimationFrame = () => {
+      document.body.dataset.asked = '';
+      return 0;
+    };
+  });
+  await say(grace, 'One');
+  await expect(ada.locator('body')).toHaveAttribute('data-asked');
+  await ada.evaluate(() => {
+    Object.defineProperty(document, 'hidden', { get: () => true });
+    Object.defineProperty(document, 'visibilityState', { get: () => 'hidden' });
+    document.dispatchEvent(new Event('visibilitychange', { bubbles: true }));
+  });
+  await expect(ada).toHaveTitle(/^\(1\) #lobby/);
+  await say(grace, 'Two');
+  await expect(ada).toHaveTitle(/^\(2\) #lobby/);
+});
+
 test('read marks say how far each has read', async ({ visit }) => {
   const { page: ada } = await visit('Ada', '/chat');
   const { page: grace } = await visit('Grace', '/chat');

@@ -31,6 +31,15 @@ async function chooseFile(page: Page, name: string, buffer: Buffer): Promise<voi
   await page.getByTestId('file').setInputFiles({ name, mimeType: 'application/octet-stream', buffer });
 }
 
+async function dropFile(page: Page, name: string, text: string): Promise<void> {
+  const dataTransfer = await page.evaluateHandle(([name, text]) => {
+    const data = new DataTransfer();
+    data.items.add(new File([text], name));
+    return data;
+  }, [name, text]);
+  await page.getByTestId('upload-form').dispatchEvent('drop', { dataTransfer });
+}
+
 test('a file is sent and its sums are those of its bytes', async ({ page }) => {
   const bytes = file(5_000_000);
   await openHydrated(page);
@@ -50,15 +59,31 @@ test('a file is sent and its sums are those of its bytes', async ({ page }) => {
 test('a dropped file is sent too, and an empty one is a file', async ({ page }) => {
   await openHydrated(page);
   await page.getByTestId('upload-kind').locator('summary').click();
-  const data = await page.evaluateHandle(() => {
-    const data = new DataTransfer();
-    data.items.add(new File([], 'empty.txt'));
-    return data;
-  });
-  await page.getByTestId('upload-form').dispatchEvent('drop', { dataTransfer: data });
+  await dropFile(page, 'empty.txt', '');
   await expect(page).toHaveURL(JOB_URL);
   await expect(page.getByTestId('job')).toHaveAttribute('data-status', 'Done');
   await expect(page.getByTestId('checksum-bytes')).toHaveText('0');
+});
+
+test('a file that is dropped while another one leaves does not disturb it', async ({ page }) => {
+  await openHydrated(page);
+  await page.getByTestId('upload-kind').locator('summary').click();
+  let uploads = 0;
+  let release = () => {};
+  const released = new Promise<void>((done) => (release = done));
+  await page.route('**/api/jobs/upload*', async (route) => {
+    uploads += 1;
+    await released;
+    await route.continue();
+  });
+  await dropFile(page, 'first.txt', 'first');
+  await expect(page.getByTestId('sending-file')).toContainText('Sending first.txt');
+  await dropFile(page, 'second.txt', 'the second');
+  await expect(page.getByTestId('sending-file')).toContainText('Sending first.txt');
+  release();
+  await expect(page).toHaveURL(JOB_URL);
+  await expect(page.getByTestId('job-outcome')).toHaveText(/^first\.txt: 5 bytes\./);
+  expect(uploads).toBe(1);
 });
 
 test.describe('a file that is too long', () => {

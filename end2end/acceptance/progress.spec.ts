@@ -121,6 +121,21 @@ test.describe('refusals', () => {
     await expect(page).toHaveURL('/progress');
   });
 
+  test('a refusal is read out with the fields of its form', async ({ page }) => {
+    await page.goto('/ticker');
+    await connected(page);
+    await page.getByRole('navigation', { name: 'Pages' }).getByRole('link', { name: 'Progress' }).click();
+    await page.getByTestId('steps').fill('1001');
+    await page.getByTestId('start').click();
+    const description = (field: string) =>
+      page.getByTestId(field).evaluate((input) => document.getElementById(input.getAttribute('aria-describedby')!)?.textContent);
+    for (const field of ['steps', 'step-ms']) await expect.poll(() => description(field)).toMatch(/steps.*1 to 1,?000/i);
+    await page.getByTestId('race-kind').locator('summary').click();
+    await page.getByTestId('size').fill('1');
+    await page.getByTestId('start-race').click();
+    for (const field of ['messages', 'size', 'rounds', 'rate']) await expect.poll(() => description(field)).toMatch(/16 to 65,?536/);
+  });
+
   test('an address without a job says so', async ({ page }) => {
     const answer = await page.goto('/progress/00000000-0000-4000-8000-000000000000');
     expect(answer?.status()).toBe(404);

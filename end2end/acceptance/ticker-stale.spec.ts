@@ -37,3 +37,17 @@ test('a feed that is down is said to be stale, and its last prices stay', async 
     await expect(tab.getByTestId('price').first()).toHaveText('43,211.00');
   }
 });
+
+test('the last prices before a silence are put in order and drawn', async ({ page, exchange }) => {
+  await page.goto('/ticker?sort=price');
+  await connected(page);
+  await exchange.subscribed();
+  const order = () => page.getByTestId('price-row').evaluateAll((rows) => rows.map((row) => row.getAttribute('data-symbol')));
+  exchange.price('BTC-USD', 100);
+  exchange.price('ETH-USD', 200);
+  await expect(page.getByTestId('price')).toContainText(['100', '200']);
+  expect(await order()).toEqual(['BTC-USD', 'ETH-USD']);
+  // The rows were put in order less than a second ago, and nothing comes after this.
+  exchange.price('BTC-USD', 300);
+  await expect.poll(order).toEqual(['ETH-USD', 'BTC-USD']);
+});

@@ -3,7 +3,7 @@
 use std::{net::IpAddr, num::NonZeroU32, sync::Arc, time::Duration};
 
 use axum::{
-    extract::{Request, State},
+    extract::{MatchedPath, Request, State},
     http::header,
     middleware::Next,
     response::{IntoResponse, Response},
@@ -13,14 +13,28 @@ use uuid::Uuid;
 
 use super::{ApiError, origin::Caller};
 use crate::{
+    chat::message::ChatSocket,
+    collab::message::BoardSocket,
+    progress::message::{JobEvents, RaceEvents, RaceSocket},
     realtime::{
+        contract::{SocketContract, StreamContract},
         message::{ErrorCode, SocketError},
         server::caps::{Cap, Place},
     },
     server::AppState,
     settings::Settings,
+    ticker::message::TickerEvents,
 };
 
+/// Routes whose answers stay open: they have places instead of a rate.
+const STREAM_ROUTES: [&str; 6] = [
+    TickerEvents::ROUTE,
+    JobEvents::ROUTE,
+    RaceEvents::ROUTE,
+    RaceSocket::ROUTE,
+    ChatSocket::ROUTE,
+    BoardSocket::ROUTE,
+];
 /// A store that forgets nobody grows for ever.
 const FORGET_EVERY: Duration = Duration::from_secs(60);
 /// The longest that a request may take to be complete and answered.
@@ -136,7 +150,8 @@ pub async fn end_slow_requests(request: Request, next: Next) -> Response {
     response
 }
 
-/// Refuses an address's requests to the API beyond its rate. Streams and sockets have places instead.
+/// Refuses an address's requests to the API beyond its rate. Streams and sockets have places instead; which they are, the
+/// route says, since a request may claim anything.
 pub async fn limit_requests(
     State(state): State<AppState>,
     request: Request,
@@ -146,11 +161,8 @@ pub async fn limit_requests(
         .extensions()
         .get::<Caller>()
         .map(|caller| caller.address);
-    let accepts_stream = request
-        .headers()
-        .get(header::ACCEPT)
-        .is_some_and(|accept| accept.as_bytes() == b"text/event-stream");
-    let is_stream = accepts_stream || request.headers().contains_key(header::UPGRADE);
+    let route = request.extensions().get::<MatchedPath>();
+    let is_stream = route.is_some_and(|route| STREAM_ROUTES.contains(&route.as_str()));
     if let Some(address) = address.filter(|_| !is_stream)
         && let Err(not_until) = state.limits.requests.check_key(&address)
     {

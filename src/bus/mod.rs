@@ -241,6 +241,12 @@ impl Volatile {
             }
         }
     }
+
+    /// Those that are here already.
+    pub fn waiting(&mut self) -> Vec<Bytes> {
+        let count = self.0.len();
+        (0..count).filter_map(|_| self.0.try_recv().ok()).collect()
+    }
 }
 
 impl Follower {

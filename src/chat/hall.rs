@@ -13,6 +13,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use futures::future::join_all;
 use tokio::{
     sync::{OnceCell, watch},
     time::{sleep, timeout},
@@ -247,9 +248,19 @@ impl Hall {
         self.state().room.headcount()
     }
 
-    /// Saves the marks that moved since the last time: one write a person, however often the mark moved.
+    /// Saves the marks that moved since the last time: one write a person, however often the mark moved. Removes those that
+    /// are too many.
     pub async fn save_marks(&self) {
-        let unsaved = self.state().room.take_unsaved();
+        let (forgotten, unsaved) = {
+            let room = &mut self.state().room;
+            (room.forget_marks(), room.take_unsaved())
+        };
+        let remove = |user_id: &Uuid| {
+            let key = self.mark_key(Some(*user_id));
+            self.bus.put_latest(&key, Bytes::new())
+        };
+        // Those that cannot be removed now are read with the next opening, and are too many then.
+        let removals: Vec<_> = forgotten.iter().map(remove).collect();
         let put = |mark: &ReadMark| {
             let value = Bytes::from(mark.offset.to_string());
             self.bus
@@ -262,6 +273,7 @@ impl Hall {
                 self.state().room.unsaved(mark.user_id);
             }
         }
+        join_all(removals).await;
     }
 
     /// Closes the room for good if nobody is here and nothing is unsaved.
@@ -301,4 +313,61 @@ fn saved_mark(key: &str, value: &[u8]) -> Option<(Uuid, u64)> {
     let user_id = key.rsplit('/').next()?.parse().ok()?;
     let offset = std::str::from_utf8(value).ok()?.parse().ok()?;
     Some((user_id, offset))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+    use crate::bus::{Bus, embedded::Embedded};
+
+    async fn hall(bus: &Arc<Embedded>) -> Arc<Hall> {
+        let hall = Hall::new("lobby", bus.clone());
+        hall.open().await.unwrap();
+        hall
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn messages_are_told_however_many_type() {
+        let folder = tempfile::tempdir().unwrap();
+        let bus = Arc::new(Embedded::open(folder.path()).unwrap());
+        let (hall, ada) = (hall(&bus).await, User::new(Uuid::new_v4(), "Ada".into()));
+        let quiet = Arc::<AtomicBool>::default();
+        let crowd = std::thread::spawn({
+            let (bus, quiet, subject) = (bus.clone(), quiet.clone(), hall.typing_subject());
+            move || {
+                let typing = Bytes::copy_from_slice(Uuid::nil().as_bytes());
+                while !quiet.load(Ordering::Relaxed) {
+                    bus.publish(&subject, typing.clone());
+                }
+            }
+        });
+        let mut told = hall.told.subscribe();
+        let (offset, _) = hall.post(Uuid::new_v4(), &ada, "hello").await.unwrap();
+        let told = timeout(
+            Duration::from_secs(20),
+            told.wait_for(|told| *told >= offset),
+        );
+        let in_time = told.await.is_ok();
+        quiet.store(true, Ordering::Relaxed);
+        crowd.join().unwrap();
+        assert!(in_time, "nothing was told while the others typed");
+    }
+
+    #[tokio::test]
+    async fn marks_that_are_too_many_are_removed_from_the_storage() {
+        const TOO_MANY: u64 = 50;
+        let folder = tempfile::tempdir().unwrap();
+        let bus = Arc::new(Embedded::open(folder.path()).unwrap());
+        let key = |number: u64| format!("chat/read/lobby/{}", Uuid::from_u128(number.into()));
+        let put = |number: u64| bus.put_latest(&key(number), number.to_string().into());
+        for answer in join_all((1..=10_000 + TOO_MANY).map(put)).await {
+            answer.unwrap();
+        }
+        hall(&bus).await.save_marks().await;
+        let kept = bus.latest("chat/read/lobby/").await.unwrap();
+        let first = kept.first().map(|(key, _)| key.clone());
+        assert_eq!((kept.len(), first), (10_000, Some(key(TOO_MANY + 1))));
+    }
 }

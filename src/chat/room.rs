@@ -2,6 +2,7 @@
 //! happens and says what it means. The messages are in the log (`log.rs`).
 
 use std::{
+    cmp::Reverse,
     collections::{BTreeMap, BTreeSet, HashMap},
     time::{Duration, Instant},
 };
@@ -15,9 +16,10 @@ use crate::session::User;
 const TYPING_LASTS: Duration = Duration::from_secs(5);
 /// A person's `typing` is told to the others at most this often.
 const TYPING_GAP: Duration = Duration::from_secs(2);
-/// Read marks told to a newcomer: those of the people here, and beyond them the furthest, up to this many.
+/// Read marks told to a newcomer: those of the members that are told, and beyond them the furthest, up to this many.
 const MARKS: usize = 200;
-
+/// Read marks of people who are not here that are kept, the furthest: every guest who ever looked in leaves one.
+const MARKS_KEPT: usize = 10_000;
 /// Members told to a newcomer: of a larger crowd this many, so that the answer always fits into a socket's queue.
 const MEMBERS: usize = 2_000;
 
@@ -149,22 +151,32 @@ impl Room {
             .collect()
     }
 
-    /// The marks of the people here, and the furthest of the others.
+    /// The marks of [`Room::members`], and the furthest of those who are not here.
     pub fn read_marks(&self) -> Vec<ReadMark> {
-        let here = |user_id: &Uuid| self.members.contains_key(user_id);
-        let (mut marks, mut others) = (vec![], vec![]);
-        for user_id in self.read.keys() {
-            let list = if here(user_id) {
-                &mut marks
-            } else {
-                &mut others
-            };
-            list.push(self.read_mark(*user_id));
-        }
-        others.sort_by_key(|mark| std::cmp::Reverse(mark.offset));
+        let members = self.members.keys().take(MEMBERS);
+        let marks = members.filter(|user_id| self.read.contains_key(user_id));
+        let mut marks: Vec<_> = marks.map(|user_id| self.read_mark(*user_id)).collect();
         let room_for = MARKS.saturating_sub(marks.len());
-        marks.extend(others.into_iter().take(room_for));
+        let mut others = self.marks_of_the_absent();
+        split_off_after_the_furthest(&mut others, room_for);
+        others.sort_unstable_by_key(|mark| Reverse(mark.offset));
+        marks.extend(others);
         marks
+    }
+
+    /// Drops the marks beyond those that are kept, and says whose.
+    pub fn forget_marks(&mut self) -> Vec<Uuid> {
+        if self.read.len() <= MARKS_KEPT {
+            return vec![];
+        }
+        let mut kept = self.marks_of_the_absent();
+        let forgotten = split_off_after_the_furthest(&mut kept, MARKS_KEPT);
+        let forgotten: Vec<_> = forgotten.iter().map(|mark| mark.user_id).collect();
+        for user_id in &forgotten {
+            self.read.remove(user_id);
+            self.unsaved.remove(user_id);
+        }
+        forgotten
     }
 
     /// How many people are here.
@@ -177,12 +189,27 @@ impl Room {
         self.members.is_empty() && self.unsaved.is_empty()
     }
 
+    fn marks_of_the_absent(&self) -> Vec<ReadMark> {
+        let absent = |user_id: &&Uuid| !self.members.contains_key(*user_id);
+        let absent = self.read.keys().filter(absent);
+        absent.map(|user_id| self.read_mark(*user_id)).collect()
+    }
+
     fn read_mark(&self, user_id: Uuid) -> ReadMark {
         ReadMark {
             user_id,
             offset: self.mark(user_id),
         }
     }
+}
+
+/// Leaves so many marks, the furthest ones, in no order; gives back the others.
+fn split_off_after_the_furthest(marks: &mut Vec<ReadMark>, count: usize) -> Vec<ReadMark> {
+    if count >= marks.len() {
+        return vec![];
+    }
+    marks.select_nth_unstable_by_key(count, |mark| Reverse(mark.offset));
+    marks.split_off(count)
 }
 
 #[cfg(test)]
@@ -259,6 +286,45 @@ mod tests {
         assert_eq!(marks.len(), MARKS);
         assert_eq!(marks[0].user_id, ada.id);
         assert_eq!((marks[1].offset, marks[MARKS - 1].offset), (999, 801));
+    }
+
+    #[test]
+    fn a_large_crowd_is_told_with_the_marks_of_those_who_are_named() {
+        let mut room = Room::default();
+        for number in 0..MEMBERS + 100 {
+            let user = User::new(Uuid::from_u128(number as u128), "Ada".into());
+            room.enter(&user);
+            room.read(user.id, 1, 10);
+        }
+        let named: Vec<_> = room.members().iter().map(|user| user.id).collect();
+        let marks = room.read_marks();
+        let marked: Vec<_> = marks.iter().map(|mark| mark.user_id).collect();
+        assert_eq!((named.len(), marked), (MEMBERS, named));
+    }
+
+    #[test]
+    fn of_those_who_are_gone_the_furthest_marks_are_kept() {
+        let strangers = (1..=MARKS_KEPT as u64 + 10).map(|offset| (of_offset(offset), offset));
+        let (mut room, ada) = (Room::new(strangers), user("Ada"));
+        room.enter(&ada);
+        room.read(ada.id, 1, 1);
+        let mut forgotten = room.forget_marks();
+        forgotten.sort_unstable();
+        assert_eq!(forgotten, (1..=10).map(of_offset).collect::<Vec<_>>());
+        assert_eq!(room.mark(of_offset(10)), 0);
+        assert_eq!((room.mark(of_offset(11)), room.mark(ada.id)), (11, 1));
+        assert!(room.forget_marks().is_empty());
+        // What was forgotten is not saved again.
+        let saved: Vec<_> = room
+            .take_unsaved()
+            .iter()
+            .map(|mark| mark.user_id)
+            .collect();
+        assert_eq!(saved, [ada.id]);
+    }
+
+    fn of_offset(offset: u64) -> Uuid {
+        Uuid::from_u128(offset.into())
     }
 
     #[test]

@@ -1,35 +1,24 @@
 //! What one browser knows of all its rooms. Pure: it is told what came and what time it is, and says what to send.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+mod room;
+
+use std::{collections::BTreeMap, sync::Arc};
 
 use uuid::Uuid;
 
+use self::room::Entry;
+pub use self::room::{Acknowledged, RoomState, Sought};
 use super::{
     ROOMS, is_room_name,
-    message::{ChatCommand, ChatEvent, ChatMessage, FirstMessages, Joined},
+    message::{ChatCommand, ChatEvent, FirstMessages},
     transcript::Transcript,
 };
-use crate::{
-    realtime::message::{ErrorCode, SocketError},
-    session::User,
-};
+use crate::realtime::message::{ErrorCode, SocketError};
 
 /// A person who types is shown for this long without another word of it, in milliseconds.
 pub const TYPING_MS: f64 = 5_000.0;
-/// One's own typing is told at most this often, in milliseconds.
-const TYPING_GAP_MS: f64 = 3_000.0;
 /// Joins under way at once: each may bring fifty messages, and all of them count for the rate.
 const JOINS: usize = 8;
-/// Messages in a page of history.
-const PAGE: usize = 100;
-/// Messages in a page while a message further up is looked for; the most that one request may ask for.
-const SEEK_PAGE: usize = 200;
-
-/// Messages kept for an announcement; of a room that nobody looks at, they wait for nothing.
-const MOST_NEWS: usize = 100;
 
 /// All rooms of one socket.
 #[derive(Clone, Debug, Default)]
@@ -37,64 +26,6 @@ pub struct ChatState {
     /// Who the server says this is.
     me: Option<Uuid>,
     rooms: Vec<RoomState>,
-}
-
-/// One room.
-#[derive(Clone, Debug, Default)]
-pub struct RoomState {
-    pub name: String,
-    pub log: Transcript,
-    pub members: Vec<User>,
-    /// Messages of others that are not read yet.
-    pub unread: usize,
-    /// Why the server does not let one in, or refused something else than a message.
-    pub refusal: Option<String>,
-    /// What the server has and its `message` has not come yet.
-    pub acknowledged: Vec<Acknowledged>,
-    entry: Entry,
-    /// Messages at or below are in the count that `joined` brought.
-    counted_upto: u64,
-    /// Messages of the backlog that are still to come: they are old news.
-    backlog: usize,
-    marks: BTreeMap<Uuid, u64>,
-    typing: BTreeMap<Uuid, f64>,
-    typed_at: Option<f64>,
-    history_asked: bool,
-    seeking: Option<u64>,
-    /// The newest message when the reader last stood at the end.
-    seen_upto: u64,
-    news: Vec<Arc<ChatMessage>>,
-}
-
-/// A message of one's own between its acknowledgement and its arrival.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Acknowledged {
-    pub id: Uuid,
-    pub offset: u64,
-    pub text: String,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-enum Entry {
-    #[default]
-    Outside,
-    Asked,
-    /// Not let in for now.
-    Refused,
-    Inside,
-}
-
-/// What is known of a message that is looked for.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Sought {
-    /// It is shown.
-    Shown,
-    /// Further up: this brings the next page, and each page comes back here.
-    Ask(ChatCommand),
-    /// A page is under way already.
-    Coming,
-    /// The room's history does not hold it any more.
-    Gone,
 }
 
 impl ChatState {
@@ -125,11 +56,7 @@ impl ChatState {
     /// Adds a room to the list, unless it is there or none can be called that.
     pub fn enter(&mut self, name: &str) {
         if is_room_name(name) && self.room(name).is_none() {
-            let name = name.to_owned();
-            self.rooms.push(RoomState {
-                name,
-                ..RoomState::default()
-            });
+            self.rooms.push(RoomState::new(name));
         }
     }
 
@@ -307,187 +234,6 @@ impl ChatState {
             }
         }
         receipts
-    }
-}
-
-impl RoomState {
-    fn joined(&mut self, joined: Joined, me: Option<Uuid>) {
-        self.entry = Entry::Inside;
-        self.refusal = None;
-        self.members = joined.members;
-        self.unread = joined.unread;
-        self.counted_upto = joined.head;
-        self.backlog = joined.replayed;
-        self.typing.clear();
-        if !joined.recovered {
-            self.log.begin_anew(joined.epoch, joined.head);
-            self.acknowledged.clear();
-            self.marks.clear();
-            self.news.clear();
-            self.seeking = None;
-        }
-        // One's own is what the server has, if it has one: should it have missed the last, it is told again.
-        if let Some(me) = me {
-            self.marks.remove(&me);
-        }
-        for mark in joined.read {
-            let known = self.marks.entry(mark.user_id).or_default();
-            *known = mark.offset.max(*known);
-        }
-        if !self.log.is_scrolled_up() {
-            self.log.show_latest();
-        }
-    }
-
-    fn message(&mut self, message: Arc<ChatMessage>, me: Option<Uuid>) {
-        let old_news = self.backlog > 0;
-        self.backlog = self.backlog.saturating_sub(1);
-        self.acknowledged.retain(|own| own.id != message.id);
-        self.typing.remove(&message.from.id);
-        if !self.log.append(message.clone()) {
-            return;
-        }
-        if me == Some(message.from.id) {
-            return;
-        }
-        let mark = me.and_then(|me| self.marks.get(&me)).copied().unwrap_or(0);
-        if message.offset > self.counted_upto.max(mark) {
-            self.unread += 1;
-        }
-        if !old_news && self.news.len() < MOST_NEWS {
-            self.news.push(message);
-        }
-    }
-
-    fn read(&mut self, user: Uuid, offset: u64, me: Option<Uuid>) {
-        let mark = self.marks.entry(user).or_default();
-        *mark = offset.max(*mark);
-        if me != Some(user) {
-            return;
-        }
-        let mark = *mark;
-        // Only where everything after the mark is held can it be counted here; else the server's count stands.
-        let holds_all_after = self
-            .log
-            .first_offset()
-            .is_some_and(|first| first <= mark + 1);
-        let after = self.log.after(mark);
-        if holds_all_after || (after.is_empty() && mark >= self.counted_upto) {
-            self.unread = after
-                .iter()
-                .filter(|message| me != Some(message.from.id))
-                .count();
-        }
-    }
-
-    /// The server has a message of one's own.
-    pub fn acknowledge(&mut self, own: Acknowledged) {
-        let arrived = self
-            .log
-            .position()
-            .is_some_and(|position| own.offset <= position.offset);
-        if !arrived {
-            self.acknowledged.push(own);
-        }
-    }
-
-    /// The reader left the end of the log, or came back to it.
-    pub fn scrolled_up(&mut self, scrolled_up: bool) {
-        if scrolled_up && !self.log.is_scrolled_up() {
-            self.seen_upto = self.log.last_offset().unwrap_or(0);
-        }
-        self.log.scrolled_up(scrolled_up);
-    }
-
-    /// How many messages came since the reader left the end.
-    pub fn new_below(&self) -> usize {
-        if self.log.is_scrolled_up() {
-            self.log.after(self.seen_upto).len()
-        } else {
-            0
-        }
-    }
-
-    /// What came just now from others, for the announcement; each once.
-    pub fn take_news(&mut self) -> Vec<Arc<ChatMessage>> {
-        std::mem::take(&mut self.news)
-    }
-
-    pub fn has_news(&self) -> bool {
-        !self.news.is_empty()
-    }
-
-    /// The next page of history, when the reader is where it is missing and none is under way.
-    pub fn history_due(&mut self) -> Option<ChatCommand> {
-        let before = self.log.history_before()?;
-        self.ask_history(before, PAGE)
-    }
-
-    /// Looks for a message, page by page.
-    pub fn seek(&mut self, offset: u64) -> Sought {
-        self.seeking = None;
-        if self.log.show(offset) {
-            return Sought::Shown;
-        }
-        let first = self.log.first_offset();
-        let Some(first) = first.filter(|first| offset < *first && self.log.has_older()) else {
-            return Sought::Gone;
-        };
-        self.seeking = Some(offset);
-        // What is found on the way is not forgotten again for what comes meanwhile.
-        self.scrolled_up(true);
-        self.ask_history(first, SEEK_PAGE)
-            .map_or(Sought::Coming, Sought::Ask)
-    }
-
-    /// The message that is being looked for.
-    pub fn sought(&self) -> Option<u64> {
-        self.seeking
-    }
-
-    /// One's own typing: what to tell the server, when it is time.
-    pub fn typing_due(&mut self, now: f64) -> Option<ChatCommand> {
-        let early = self
-            .typed_at
-            .is_some_and(|before| now - before < TYPING_GAP_MS);
-        if early || self.entry != Entry::Inside {
-            return None;
-        }
-        self.typed_at = Some(now);
-        Some(ChatCommand::Typing {
-            room: self.name.clone(),
-        })
-    }
-
-    /// "Ada and Grace are typing", or nothing.
-    pub fn typing_sentence(&self) -> String {
-        let name = |user: &Uuid| {
-            self.members
-                .iter()
-                .find(|member| member.id == *user)
-                .map(|member| member.name.as_str())
-        };
-        // Whoever is not here any more does not type.
-        let names: BTreeSet<&str> = self.typing.keys().filter_map(name).collect();
-        match names.into_iter().collect::<Vec<_>>().as_slice() {
-            [] => String::new(),
-            [one] => format!("{one} is typing"),
-            [one, two] => format!("{one} and {two} are typing"),
-            [one, two, three] => format!("{one}, {two} and {three} are typing"),
-            many => format!("{} people are typing", many.len()),
-        }
-    }
-
-    fn ask_history(&mut self, before: u64, limit: usize) -> Option<ChatCommand> {
-        if self.history_asked || self.entry != Entry::Inside {
-            return None;
-        }
-        self.history_asked = true;
-        Some(ChatCommand::History {
-            room: self.name.clone(),
-            before,
-            limit,
-        })
     }
 }
 

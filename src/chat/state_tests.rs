@@ -1,5 +1,9 @@
-use super::*;
-use crate::realtime::position::{Epoch, Position};
+use super::{room::PAGE, *};
+use crate::{
+    chat::message::{ChatMessage, Joined},
+    realtime::position::{Epoch, Position},
+    session::User,
+};
 
 const LOBBY: &str = "lobby";
 const DAY: fn(u64) -> i64 = |_| 0;
@@ -480,4 +484,13 @@ fn a_message_of_ones_own_is_shown_from_its_acknowledgement_to_its_arrival() {
     assert!(lobby(&state).acknowledged.is_empty());
     room(&mut state).acknowledge(own(5));
     assert!(lobby(&state).acknowledged.is_empty(), "it is here already");
+}
+
+#[test]
+fn what_came_before_its_acknowledgement_is_known_to_be_here() {
+    let mut state = in_lobby(3);
+    let ids = [said(2, 1).id, said(4, 1).id].into();
+    assert_eq!(lobby(&state).held(&ids), [said(2, 1).id].into());
+    state.take(message(4, 1), 0.0);
+    assert_eq!(lobby(&state).held(&ids), ids);
 }

@@ -4,7 +4,7 @@
 //! stored while the fate of the one before is open, and after a refusal that may be retried none overtakes it.
 
 use std::{
-    collections::{HashMap, VecDeque, hash_map::Entry},
+    collections::{HashMap, VecDeque},
     sync::Arc,
     time::Duration,
 };
@@ -145,6 +145,21 @@ impl Visitor {
         Ok(())
     }
 
+    /// Remembers a `send` that was refused and may succeed later. One after it is told which has to come first.
+    fn hold_up(&mut self, room: String, id: Uuid, mut error: SocketError) -> SocketError {
+        // In a room that was not joined nothing is sent, so nothing can be overtaken.
+        if error.code.may_be_retried() && self.joined.contains_key(&room) {
+            let refused = self.refused.entry(room);
+            let (first, _) = refused.or_insert_with(|| (id, error.clone()));
+            if *first != id {
+                error.message = format!(
+                    "Message {first} was refused before this one. Send it again first, then this one."
+                );
+            }
+        }
+        error
+    }
+
     async fn history(
         &mut self,
         hall: &Hall,
@@ -173,10 +188,10 @@ impl Visitor {
     }
 
     async fn obey(&mut self, command: ChatCommand) -> Result<(), SocketError> {
+        self.limits.message(self.user.id)?;
         if !is_room_name(command.room()) {
             return Err(SocketError::new(ErrorCode::InvalidField, ROOM_RULE));
         }
-        self.limits.message(self.user.id)?;
         let room = command.room().to_owned();
         if let ChatCommand::Join { after, .. } = command {
             return self.join(room, after).await;
@@ -212,15 +227,10 @@ impl SocketHandler for Visitor {
             return Ok(());
         };
         let error = error.in_room(&room);
-        let Some(id) = send else {
-            return Err(error);
-        };
-        if error.code.may_be_retried()
-            && let Entry::Vacant(place) = self.refused.entry(room)
-        {
-            place.insert((id, error.clone()));
+        match send {
+            Some(id) => Err(self.hold_up(room, id, error).about(id)),
+            None => Err(error),
         }
-        Err(error.about(id))
     }
 
     fn admit(&mut self) -> Result<(), SocketError> {

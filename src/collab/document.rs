@@ -64,6 +64,8 @@ impl Default for Document {
     fn default() -> Self {
         let options = Options {
             offset_kind: OffsetKind::Utf16,
+            // It would remove formats of others that show nothing any more: the server has no edits of its own.
+            cleanup_formatting: false,
             ..Options::default()
         };
         let doc = Doc::with_options(options);

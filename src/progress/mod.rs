@@ -13,6 +13,8 @@ pub mod message;
 pub mod page;
 #[cfg(feature = "ssr")]
 pub mod race;
+#[cfg(feature = "ssr")]
+mod rate;
 pub mod result;
 #[cfg(feature = "ssr")]
 pub mod runner;

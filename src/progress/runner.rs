@@ -1,6 +1,7 @@
 //! Runs jobs: a few at a time, a bounded number in line, and whatever happens each one ends.
 
 use std::{
+    cmp::Reverse,
     collections::HashMap,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -14,12 +15,13 @@ use uuid::Uuid;
 
 use super::{
     job::{Job, NewJob, Outcome},
+    message::JobView,
     store::JobStore,
     task::{JobError, Task},
 };
 use crate::{
     api::ApiError,
-    realtime::server::{Drain, now_ms},
+    realtime::server::{Drain, now_ms, topic::REPLAY_CAP},
 };
 
 /// Jobs that may wait for their turn.
@@ -41,6 +43,7 @@ struct Inner {
     jobs: Mutex<HashMap<Uuid, Job>>,
     running: Arc<Semaphore>,
     waiting: AtomicUsize,
+    /// Events that a job holds; of more than can be replayed, a thousand finished jobs would hold gigabytes for nothing.
     history: usize,
     store: JobStore,
     drain: Drain,
@@ -52,7 +55,7 @@ impl Jobs {
             jobs: Mutex::default(),
             running: Arc::new(Semaphore::new(at_once)),
             waiting: AtomicUsize::new(0),
-            history,
+            history: history.min(REPLAY_CAP),
             store,
             drain,
         }))
@@ -92,14 +95,11 @@ impl Jobs {
     }
 
     /// A user's jobs, newest first.
-    pub fn of(&self, owner: Uuid) -> Vec<Job> {
-        let mut mine: Vec<Job> = self
-            .jobs()
-            .values()
-            .filter(|job| job.owner() == owner)
-            .cloned()
-            .collect();
-        mine.sort_by_key(|job| std::cmp::Reverse(job.started_at()));
+    pub fn of(&self, owner: Uuid) -> Vec<JobView> {
+        let jobs = self.jobs();
+        let mine = jobs.values().filter(|job| job.owner() == owner);
+        let mut mine: Vec<_> = mine.map(Job::view).collect();
+        mine.sort_by_key(|job| Reverse(job.started_at));
         mine
     }
 
@@ -222,9 +222,12 @@ mod tests {
 
     use super::*;
     use crate::bus::embedded::Embedded;
-    use crate::progress::{
-        message::{JobKind, JobStatus},
-        task::Countdown,
+    use crate::{
+        progress::{
+            message::{JobEvent, JobKind, JobStatus},
+            task::Countdown,
+        },
+        realtime::server::topic::Pending,
     };
 
     struct Panics;
@@ -314,6 +317,23 @@ mod tests {
         }
         assert_eq!(jobs.of(owner).len(), WAITING + 1);
         assert_eq!(jobs.0.waiting.load(Ordering::Relaxed), 0);
+    }
+
+    #[tokio::test]
+    async fn a_job_holds_no_more_events_than_can_be_replayed() {
+        let (store, _folder) = store();
+        let jobs = Jobs::new(1, 10_000, store, Drain::default());
+        let forever = Countdown {
+            steps: 1,
+            step: Duration::from_secs(1_000),
+        };
+        let job = jobs.start(new(Uuid::new_v4()), forever).unwrap();
+        let mut reader = job.topic().read_from(0, Box::new(|()| true));
+        let step = JobEvent::Progress(job.view().progress);
+        for _ in 0..=REPLAY_CAP {
+            job.topic().publish((), &step);
+        }
+        assert_eq!(reader.take(usize::MAX), Pending::Lagged);
     }
 
     #[tokio::test]

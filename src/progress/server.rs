@@ -100,21 +100,12 @@ pub fn provide_first_state(state: &AppState) {
             .map(|session| session.user.id)
     });
     FirstState::provide(move |()| -> Vec<JobView> {
-        owner
-            .map(|owner| jobs.of(owner).iter().map(Job::view).collect())
-            .unwrap_or_default()
+        owner.map(|owner| jobs.of(owner)).unwrap_or_default()
     });
 }
 
 async fn jobs(State(state): State<AppState>, session: Session) -> Json<Vec<JobView>> {
-    Json(
-        state
-            .jobs
-            .of(session.user.id)
-            .iter()
-            .map(Job::view)
-            .collect(),
-    )
+    Json(state.jobs.of(session.user.id))
 }
 
 async fn job(
@@ -149,27 +140,22 @@ async fn events(
     // Before the state, or a step between the two would be lost.
     let opening = job.topic().resume(after.as_ref(), |()| true);
     let (progress, position) = job.state_at();
-    let stream = match opening {
+    let (reader, recovered, at) = match opening {
+        // At the client's own position: what it missed still follows.
         Opening::Recovered { reader, replayed } => {
-            // At the client's own position: what it missed still follows.
-            let state = frame(Some(&reader.written()), &JobEvent::State(progress));
-            EventStream {
-                reader,
-                recovered: Some(replayed),
-                state: vec![state],
-                session_ended,
-            }
+            let at = reader.written();
+            (reader, Some(replayed), at)
         }
         Opening::Fresh(filter) => {
-            let state = frame(Some(&position), &JobEvent::State(progress));
             let reader = job.topic().read_from(position.offset, filter);
-            EventStream {
-                reader,
-                recovered: None,
-                state: vec![state],
-                session_ended,
-            }
+            (reader, None, position)
         }
+    };
+    let stream = EventStream {
+        reader,
+        recovered,
+        state: vec![frame(Some(&at), &JobEvent::State(progress))],
+        session_ended,
     };
     Ok(stream.respond(job.topic(), &state.realtime, "job", place))
 }

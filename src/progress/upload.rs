@@ -12,7 +12,10 @@ use axum::{
     response::{IntoResponse, Redirect, Response},
 };
 use serde::Deserialize;
-use tokio::{sync::mpsc, time::timeout};
+use tokio::{
+    sync::mpsc,
+    time::{Instant, timeout_at},
+};
 use uuid::Uuid;
 
 use super::{
@@ -32,6 +35,9 @@ use crate::{
 
 /// What a multipart body holds beside its file: boundaries, heads, a few small fields.
 const ENVELOPE_BYTES: u64 = 64 * 1024;
+/// Bytes a second that must arrive on average while the server waits for them: less, and a trickle would hold one of the few
+/// places for as long as it likes.
+const SLOWEST: u64 = 1_024;
 /// Longest name that is shown, in characters.
 const NAME_LENGTH: usize = 255;
 
@@ -79,8 +85,10 @@ async fn take(
     }
     let mut multipart =
         multipart.map_err(|rejection| ApiError::new(400, format!("{}.", rejection.body_text())))?;
+    // All fields before the file come within the time that one has: each on its own could go on for ever.
+    let deadline = Instant::now() + STALLED_AFTER;
     let field = loop {
-        let field = in_time(multipart.next_field()).await?;
+        let field = in_time(deadline, multipart.next_field()).await?;
         match field.map_err(|error| ApiError::new(400, format!("{}.", error.body_text())))? {
             Some(field) if field.name() == Some("file") => break field,
             Some(_) => {}
@@ -113,24 +121,29 @@ async fn hand_over(
     job: &Job,
     most: u64,
 ) -> Result<(), ApiError> {
-    let mut bytes = 0;
+    let (mut bytes, mut waited) = (0, Duration::ZERO);
     loop {
         // First the room, then the read: while the job waits in line, the connection does too.
         let Ok(room) = pieces.reserve().await else {
             return Err(ended(job));
         };
+        let asked = Instant::now();
         let chunk = tokio::select! {
-            chunk = in_time(field.chunk()) => chunk,
+            chunk = in_time(asked + STALLED_AFTER, field.chunk()) => chunk,
             () = job.cancelled() => return Err(ended(job)),
         };
+        waited += asked.elapsed();
         let refusal = match chunk.map(|chunk| chunk.map_err(|error| broken(&error.body_text()))) {
             Ok(Ok(Some(chunk))) => {
                 bytes += chunk.len() as u64;
-                if bytes <= most {
+                if bytes > most {
+                    too_large(most)
+                } else if waited > STALLED_AFTER && bytes < waited.as_secs() * SLOWEST {
+                    too_slow()
+                } else {
                     room.send(Piece::Bytes(chunk));
                     continue;
                 }
-                too_large(most)
             }
             Ok(Ok(None)) => {
                 room.send(Piece::End);
@@ -144,16 +157,15 @@ async fn hand_over(
 }
 
 /// Waits for the client no longer than it may be silent.
-async fn in_time<T>(what: impl Future<Output = T>) -> Result<T, ApiError> {
-    const SECONDS: Duration = STALLED_AFTER;
+async fn in_time<T>(deadline: Instant, what: impl Future<Output = T>) -> Result<T, ApiError> {
     let silent = |_| {
         let error = format!(
-            "Nothing arrived for {} s, so the upload counts as broken off. Send the file again.",
-            SECONDS.as_secs()
+            "Nothing of the file arrived for {} s, so the upload counts as broken off. Send the file again.",
+            STALLED_AFTER.as_secs()
         );
         ApiError::new(408, error)
     };
-    timeout(SECONDS, what).await.map_err(silent)
+    timeout_at(deadline, what).await.map_err(silent)
 }
 
 impl UploadQuery {
@@ -187,6 +199,13 @@ fn too_large(most: u64) -> ApiError {
     }
 }
 
+fn too_slow() -> ApiError {
+    let error = format!(
+        "Less than {SLOWEST} bytes a second arrived, so the upload counts as broken off. Send the file again."
+    );
+    ApiError::new(408, error)
+}
+
 fn broken(words: &str) -> ApiError {
     ApiError::new(
         400,
@@ -204,7 +223,104 @@ fn ended(job: &Job) -> ApiError {
 
 #[cfg(test)]
 mod tests {
+    use axum::{
+        body::{Body, Bytes},
+        extract::{FromRequest, Request},
+    };
+    use futures::{Stream, StreamExt, stream};
+
     use super::*;
+    use crate::settings::Settings;
+
+    const BOUNDARY: &str = "boundary";
+
+    /// A body of these pieces, one in each interval.
+    async fn trickle(
+        every: Duration,
+        pieces: impl Stream<Item = String> + Send + 'static,
+    ) -> Multipart {
+        let pieces = pieces.then(move |piece| async move {
+            tokio::time::sleep(every).await;
+            Ok::<_, std::io::Error>(Bytes::from(piece))
+        });
+        let content_type = format!("multipart/form-data; boundary={BOUNDARY}");
+        let request = Request::post("/").header(header::CONTENT_TYPE, content_type);
+        let request = request.body(Body::from_stream(pieces)).unwrap();
+        Multipart::from_request(request, &()).await.unwrap()
+    }
+
+    fn field(name: &str) -> String {
+        format!("--{BOUNDARY}\r\ncontent-disposition: form-data; name=\"{name}\"\r\n\r\n")
+    }
+
+    /// What becomes of a file that comes in such pieces, and when.
+    async fn handed_over(
+        every: Duration,
+        piece: usize,
+        pieces: usize,
+    ) -> (Result<(), u16>, Duration) {
+        let tail = format!("\r\n--{BOUNDARY}--\r\n");
+        let file = stream::iter(std::iter::repeat_n("x".repeat(piece), pieces));
+        let body = stream::iter([field("file")]).chain(file);
+        let mut multipart = trickle(every, body.chain(stream::iter([tail]))).await;
+        let file = multipart.next_field().await.unwrap().unwrap();
+        let job = Job::new(
+            NewJob {
+                id: Uuid::new_v4(),
+                kind: JobKind::Checksum,
+                owner: Uuid::new_v4(),
+                total: None,
+                unit: "bytes",
+            },
+            1,
+        );
+        let (sender, mut receiver) = mpsc::channel(1);
+        let taking = tokio::spawn(async move { while receiver.recv().await.is_some() {} });
+        let started = Instant::now();
+        let outcome = hand_over(file, &sender, &job, u64::MAX).await;
+        taking.abort();
+        let outcome = outcome.map_err(|error| error.status.unwrap());
+        (outcome, started.elapsed())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_trickle_counts_as_broken_off_and_a_slow_line_does_not() {
+        let second = Duration::from_secs(1);
+        let (outcome, after) = handed_over(29 * second, 1, 1_000).await;
+        assert_eq!(outcome, Err(408));
+        assert!(after < 3 * STALLED_AFTER, "{after:?}");
+        assert_eq!(handed_over(second, 2_048, 600).await.0, Ok(()));
+        assert_eq!(handed_over(31 * second, 1_000_000, 2).await.0, Err(408));
+    }
+
+    #[tokio::test]
+    async fn fields_before_the_file_have_the_time_of_one() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(folder.path().join("pkg")).unwrap();
+        let mut settings = Settings::defaults();
+        settings.site_root = folder.path().to_owned();
+        settings.data_dir = folder.path().to_owned();
+        let state = AppState::open(settings).await.unwrap();
+        let session = state.sessions.guest();
+        tokio::time::pause();
+        let more = stream::iter(0..1_000).map(|number| {
+            let end = if number > 0 { "x\r\n" } else { "" };
+            format!("{end}{}", field("other"))
+        });
+        let multipart = trickle(Duration::from_secs(1), more).await;
+        let (headers, query) = (
+            HeaderMap::new(),
+            UploadQuery {
+                id: None,
+                size: None,
+            },
+        );
+        let started = Instant::now();
+        let taken = take(&state, &session, &headers, &query, Ok(multipart)).await;
+        assert_eq!(taken.err().unwrap().status, Some(408));
+        // A timer's grain is a millisecond.
+        assert_eq!(started.elapsed().as_secs(), STALLED_AFTER.as_secs());
+    }
 
     #[test]
     fn a_name_is_shown_without_folders_and_control_characters() {

@@ -16,15 +16,17 @@ pub struct Backoff {
 
 impl Default for Backoff {
     fn default() -> Self {
-        Self {
-            base_ms: 1_000,
-            cap_ms: 30_000,
-            watched_cap_ms: 5_000,
-        }
+        Self::DEFAULT
     }
 }
 
 impl Backoff {
+    pub const DEFAULT: Self = Self {
+        base_ms: 1_000,
+        cap_ms: 30_000,
+        watched_cap_ms: 5_000,
+    };
+
     /// The delay before attempt number `attempt` (0 is the first retry) in milliseconds. `random` lies in 0.0 to 1.0;
     /// whatever lies outside is brought inside.
     pub fn delay_ms(&self, attempt: u32, watched: bool, random: f64) -> u64 {

@@ -3,11 +3,7 @@
 use super::*;
 
 const STREAM: Policy = Policy {
-    backoff: Backoff {
-        base_ms: 1_000,
-        cap_ms: 30_000,
-        watched_cap_ms: 5_000,
-    },
+    backoff: Backoff::DEFAULT,
     liveness: Liveness::Heartbeat,
     max_attempts: None,
 };

@@ -1,7 +1,7 @@
 //! Who is there: a signed session, given to every visitor as a guest, renamed by signing in, ended by signing out.
 //!
 //! The server keeps no list of sessions: the token carries the user and is signed. It keeps the list of those that
-//! signed out (until they would have expired), on disk, so that a restart brings none back.
+//! signed out (until none of their tokens can be valid), on the bus, so that a restart brings none back.
 
 #[cfg(feature = "ssr")]
 pub mod credentials;
@@ -10,6 +10,7 @@ pub mod form;
 pub mod server;
 #[cfg(feature = "ssr")]
 pub mod token;
+pub mod view;
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;

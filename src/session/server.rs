@@ -188,7 +188,7 @@ async fn sign_out(
     session: Session,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    state.sessions.sign_out(&session).map_err(|error| {
+    state.sessions.sign_out(&session).await.map_err(|error| {
         tracing::error!(%error, "a sign-out could not be written");
         ApiError::new(
             503,

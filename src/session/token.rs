@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    fs::{File, OpenOptions},
+    fs::OpenOptions,
     io::{self, Write},
     path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
@@ -10,7 +10,9 @@ use std::{
 };
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use bytes::Bytes;
 use cookie::{Cookie, CookieJar, Key};
+use futures::future::try_join_all;
 use rand::seq::IndexedRandom;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha512};
@@ -20,6 +22,7 @@ use uuid::Uuid;
 use super::{User, credentials::COOKIE};
 use crate::{
     api::ApiError,
+    bus::{BusError, SharedBus},
     realtime::{close::reason, server::now_ms},
 };
 
@@ -29,6 +32,8 @@ pub const LIFETIME: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 pub const TICKET_LIFETIME: Duration = Duration::from_secs(30);
 /// Unused tickets at a time; more than honest clients ever hold within 30 s.
 const TICKETS: usize = 10_000;
+/// What the keys of all who signed out begin with.
+const SIGNED_OUT: &str = "session/signed_out/";
 
 /// A valid session.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -61,54 +66,59 @@ pub struct Sessions(Arc<Inner>);
 
 struct Inner {
     key: Key,
-    /// A std mutex: it is held for map operations, and for one short write when somebody signs out.
+    bus: SharedBus,
+    /// A std mutex: it is held for map operations only.
     state: Mutex<Known>,
 }
 
+/// Why the sessions cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    #[error(transparent)]
+    Secret(#[from] io::Error),
+    #[error(transparent)]
+    SignedOut(#[from] BusError),
+}
+
 struct Known {
-    /// Sessions that signed out and when they would have expired.
+    /// Sessions that signed out, and when the last of their tokens expires.
     signed_out: HashMap<Uuid, u64>,
-    file: File,
     tickets: HashMap<String, (Session, u64)>,
     /// Sessions with open connections.
     ends: HashMap<Uuid, Weak<CancellationToken>>,
 }
 
 impl Sessions {
-    /// Opens the list of those who signed out in the data folder. `secret` signs the tokens; without it one is made once
-    /// and kept beside the list.
-    pub fn open(data_dir: &Path, secret: Option<&str>) -> io::Result<Self> {
+    /// Reads who signed out. `secret` signs the tokens; without it one is made once and kept in the data folder, which the
+    /// bus holds for this process alone.
+    pub async fn open(
+        bus: SharedBus,
+        data_dir: &Path,
+        secret: Option<&str>,
+    ) -> Result<Self, OpenError> {
         let key = match secret {
             // A hash, so that a secret of any length fills the key.
             Some(secret) => Key::from(&Sha512::digest(secret)),
             None => Key::from(&kept_secret(&data_dir.join("secret"))?),
         };
-        let path = data_dir.join("signed-out");
-        let listed = match std::fs::read_to_string(&path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
-            Err(error) => return Err(error),
-        };
         let now = now_ms();
-        // A line that was cut by a crash belongs to a sign-out that was never answered.
-        let signed_out: HashMap<Uuid, u64> = listed
-            .lines()
-            .filter_map(signed_out_line)
-            .filter(|entry| entry.1 > now)
-            .collect();
-        let mut file = File::create(&path)?;
-        for (id, expires) in &signed_out {
-            writeln!(file, "{id} {expires}")?;
+        let (mut signed_out, mut over) = (HashMap::new(), vec![]);
+        for (key, until) in bus.latest(SIGNED_OUT).await? {
+            match signed_out_entry(&key, &until).filter(|(_, until)| *until > now) {
+                Some((id, until)) => drop(signed_out.insert(id, until)),
+                // No token of that session counts any more, whoever holds it.
+                None => over.push(bus.put_latest(&key, Bytes::new())),
+            }
         }
-        file.sync_data()?;
+        try_join_all(over).await?;
         let known = Known {
             signed_out,
-            file,
             tickets: HashMap::new(),
             ends: HashMap::new(),
         };
         Ok(Self(Arc::new(Inner {
             key,
+            bus,
             state: Mutex::new(known),
         })))
     }
@@ -186,16 +196,20 @@ impl Sessions {
         }
     }
 
-    /// Ends a session: its token is refused from now on, its sockets and private streams end.
-    pub fn sign_out(&self, session: &Session) -> io::Result<()> {
-        let mut known = self.known();
-        writeln!(known.file, "{} {}", session.id, session.expires)?;
-        known.file.sync_data()?;
-        known.signed_out.insert(session.id, session.expires);
-        if let Some(end) = known.ends.remove(&session.id).and_then(|end| end.upgrade()) {
-            end.cancel();
-        }
-        Ok(())
+    /// Ends a session: once this is on disk, all of its tokens are refused, its sockets and private streams end.
+    pub async fn sign_out(&self, session: &Session) -> Result<(), BusError> {
+        let (this, id) = (self.clone(), session.id);
+        // A task of its own: whoever asks and does not wait has signed out all the same.
+        let recorded = tokio::spawn(async move {
+            // Not when this token expires: a younger one of the same session may live on until then.
+            let until = expiry();
+            let value = Bytes::from(until.to_string());
+            let key = format!("{SIGNED_OUT}{id}");
+            this.0.bus.put_latest(&key, value).await?;
+            this.known().sign_out(id, until);
+            Ok(())
+        });
+        recorded.await.unwrap_or(Err(BusError::Closed))
     }
 
     /// What connections of a session watch.
@@ -218,6 +232,19 @@ impl Sessions {
     /// A panic while the lock was held leaves every map whole.
     fn known(&self) -> MutexGuard<'_, Known> {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Known {
+    fn sign_out(&mut self, id: Uuid, until: u64) {
+        if self.signed_out.len() == self.signed_out.capacity() {
+            let now = now_ms();
+            self.signed_out.retain(|_, until| *until > now);
+        }
+        self.signed_out.insert(id, until);
+        if let Some(end) = self.ends.remove(&id).and_then(|end| end.upgrade()) {
+            end.cancel();
+        }
     }
 }
 
@@ -269,9 +296,10 @@ fn kept_secret(path: &Path) -> io::Result<Vec<u8>> {
     Ok(secret)
 }
 
-fn signed_out_line(line: &str) -> Option<(Uuid, u64)> {
-    let (id, expires) = line.split_once(' ')?;
-    Some((id.parse().ok()?, expires.parse().ok()?))
+fn signed_out_entry(key: &str, until: &[u8]) -> Option<(Uuid, u64)> {
+    let id = key.strip_prefix(SIGNED_OUT)?.parse().ok()?;
+    let until = std::str::from_utf8(until).ok()?.parse().ok()?;
+    Some((id, until))
 }
 
 fn guest_name() -> String {
@@ -306,34 +334,47 @@ mod user_fields {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use tempfile::TempDir;
 
-    fn sessions(folder: &tempfile::TempDir) -> Sessions {
-        Sessions::open(folder.path(), None).unwrap()
+    use super::*;
+    use crate::bus::embedded::Embedded;
+
+    /// The sessions of a server that starts on a folder.
+    async fn sessions(folder: &TempDir) -> Sessions {
+        let bus = Arc::new(Embedded::open(folder.path()).unwrap());
+        Sessions::open(bus, folder.path(), None).await.unwrap()
     }
 
-    #[test]
-    fn a_token_is_read_back_after_a_restart_and_no_other_is() {
+    /// Those of the next one, when the first has left.
+    async fn restarted(sessions: &Sessions, folder: &TempDir) -> Sessions {
+        sessions.0.bus.close().await;
+        self::sessions(folder).await
+    }
+
+    #[tokio::test]
+    async fn a_token_is_read_back_after_a_restart_and_no_other_is() {
         let folder = tempfile::tempdir().unwrap();
-        let session = sessions(&folder).guest();
-        let token = sessions(&folder).token(&session);
-        assert_eq!(sessions(&folder).verify(&token), Ok(session));
+        let first = sessions(&folder).await;
+        let session = first.guest();
+        let token = first.token(&session);
+        let second = restarted(&first, &folder).await;
+        assert_eq!(second.verify(&token), Ok(session));
         for index in 0..token.len() {
             let mut tampered = token.clone().into_bytes();
             tampered[index] = if tampered[index] == b'A' { b'B' } else { b'A' };
             let tampered = String::from_utf8(tampered).unwrap();
             assert_eq!(
-                sessions(&folder).verify(&tampered),
+                second.verify(&tampered),
                 Err(NoSession::Expired),
                 "byte {index}"
             );
         }
     }
 
-    #[test]
-    fn an_old_session_is_refused() {
+    #[tokio::test]
+    async fn an_old_session_is_refused() {
         let folder = tempfile::tempdir().unwrap();
-        let sessions = sessions(&folder);
+        let sessions = sessions(&folder).await;
         let session = Session {
             expires: now_ms() - 1,
             ..sessions.guest()
@@ -344,15 +385,15 @@ mod tests {
         );
     }
 
-    #[test]
-    fn signing_out_holds_after_a_restart() {
+    #[tokio::test]
+    async fn signing_out_holds_after_a_restart() {
         let folder = tempfile::tempdir().unwrap();
-        let first = sessions(&folder);
+        let first = sessions(&folder).await;
         let (gone, kept) = (first.guest(), first.guest());
         let end = first.end_of(&gone);
-        first.sign_out(&gone).unwrap();
+        first.sign_out(&gone).await.unwrap();
         assert!(end.is_cancelled());
-        let second = sessions(&folder);
+        let second = restarted(&first, &folder).await;
         assert_eq!(
             second.verify(&first.token(&gone)),
             Err(NoSession::SignedOut)
@@ -360,20 +401,63 @@ mod tests {
         assert_eq!(second.verify(&first.token(&kept)), Ok(kept));
     }
 
-    #[test]
-    fn a_ticket_works_once() {
+    #[tokio::test]
+    async fn signing_out_with_an_old_token_ends_the_renewed_one_too() {
         let folder = tempfile::tempdir().unwrap();
-        let sessions = sessions(&folder);
+        let first = sessions(&folder).await;
+        let renewed = first.guest();
+        // Over by the time of the restart.
+        let old = Session {
+            expires: now_ms(),
+            ..renewed.clone()
+        };
+        first.sign_out(&old).await.unwrap();
+        let second = restarted(&first, &folder).await;
+        assert_eq!(
+            second.verify(&first.token(&renewed)),
+            Err(NoSession::SignedOut)
+        );
+    }
+
+    #[tokio::test]
+    async fn sign_outs_are_forgotten_once_no_token_can_be_valid() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = sessions(&folder).await;
+        let (over, lasts) = (first.guest().id, first.guest());
+        let put = |key: String, value: String| first.0.bus.put_latest(&key, value.into());
+        let until = (now_ms() - 1).to_string();
+        put(format!("{SIGNED_OUT}{over}"), until).await.unwrap();
+        first.sign_out(&lasts).await.unwrap();
+        let second = restarted(&first, &folder).await;
+        let kept = second.0.bus.latest(SIGNED_OUT).await.unwrap();
+        let keys: Vec<_> = kept.into_iter().map(|(key, _)| key).collect();
+        assert_eq!(keys, [format!("{SIGNED_OUT}{}", lasts.id)]);
+    }
+
+    #[tokio::test]
+    async fn a_sign_out_that_cannot_be_recorded_is_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let sessions = sessions(&folder).await;
+        let session = sessions.guest();
+        sessions.0.bus.close().await;
+        assert_eq!(sessions.sign_out(&session).await, Err(BusError::Closed));
+        assert_eq!(sessions.verify(&sessions.token(&session)), Ok(session));
+    }
+
+    #[tokio::test]
+    async fn a_ticket_works_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let sessions = sessions(&folder).await;
         let session = sessions.guest();
         let ticket = sessions.ticket(session.clone()).unwrap();
         assert_eq!(sessions.redeem(&ticket), Ok(session));
         assert_eq!(sessions.redeem(&ticket), Err(NoSession::Expired));
     }
 
-    #[test]
-    fn a_ticket_is_refused_after_its_lifetime() {
+    #[tokio::test]
+    async fn a_ticket_is_refused_after_its_lifetime() {
         let folder = tempfile::tempdir().unwrap();
-        let sessions = sessions(&folder);
+        let sessions = sessions(&folder).await;
         let ticket = sessions.ticket(sessions.guest()).unwrap();
         // The clock cannot be turned, so the ticket is made older by its lifetime.
         sessions.known().tickets.get_mut(&ticket).unwrap().1 -= TICKET_LIFETIME.as_millis() as u64;

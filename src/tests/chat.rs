@@ -354,10 +354,10 @@ async fn beyond_the_rate_a_writer_is_told_to_wait_and_the_order_holds() {
     // A later one is refused even when the rate would allow it again, until the first one comes.
     tokio::time::sleep(std::time::Duration::from_millis(wait)).await;
     socket.send(&sends[acknowledged + 1]).await;
-    assert_eq!(
-        socket.next_of("error").await["re"],
-        sends[acknowledged + 1]["id"]
-    );
+    let error = socket.next_of("error").await;
+    assert_eq!(error["re"], sends[acknowledged + 1]["id"]);
+    let words = error["message"].as_str().unwrap();
+    assert!(words.contains(first.as_str().unwrap()), "{words}");
     for send in &sends[acknowledged..] {
         loop {
             socket.send(send).await;
@@ -376,15 +376,8 @@ async fn beyond_the_rate_a_writer_is_told_to_wait_and_the_order_holds() {
             .await;
         }
     }
-    let page: Value = server
-        .get("/api/chat/rooms/lobby/messages?limit=200")
-        .header("authorization", guest.bearer())
-        .send()
-        .await
-        .unwrap()
-        .json()
-        .await
-        .unwrap();
+    let path = "/api/chat/rooms/lobby/messages?limit=200";
+    let page = server.json(path, Some(&guest)).await;
     let texts: Vec<&str> = page["messages"]
         .as_array()
         .unwrap()
@@ -396,6 +389,34 @@ async fn beyond_the_rate_a_writer_is_told_to_wait_and_the_order_holds() {
         texts,
         (0..20).map(|number| number.to_string()).collect::<Vec<_>>()
     );
+}
+
+#[tokio::test]
+async fn what_is_refused_in_a_room_that_was_not_joined_holds_up_nothing_there() {
+    let server = Server::with(|settings| settings.messages_per_second = 1).await;
+    let guest = server.guest().await;
+    let mut socket = server.chat(&guest).await;
+    let send = |id: Uuid| json!({"type":"send","id":id,"room":"lobby","text":"x"});
+    let wait = loop {
+        socket.send(&send(Uuid::new_v4())).await;
+        let error = socket.next_of("error").await;
+        if error["code"] == "rate_limited" {
+            break error["retry_after_ms"].as_u64().unwrap();
+        }
+        assert_eq!(error["code"], "not_joined");
+    };
+    let a_while = || tokio::time::sleep(std::time::Duration::from_millis(wait.max(1_000)));
+    a_while().await;
+    join(&mut socket, "lobby", None).await;
+    a_while().await;
+    socket.send(&send(Uuid::new_v4())).await;
+    let answer = loop {
+        let answer = socket.next_json().await;
+        if answer["type"] == "ack" || answer["type"] == "error" {
+            break answer;
+        }
+    };
+    assert_eq!(answer["type"], "ack", "{answer}");
 }
 
 #[tokio::test]

@@ -20,15 +20,10 @@ fn send(id: Uuid, text: &str) -> Value {
     json!({"type":"send","id":id,"room":"lobby","text":text})
 }
 
-async fn get(server: &Remote, guest: &Guest, path: &str) -> Value {
-    let request = server.get(path).header("authorization", guest.bearer());
-    request.send().await.unwrap().json().await.unwrap()
-}
-
 /// Texts of a room, oldest first.
 async fn texts(server: &Remote, guest: &Guest, room: &str) -> Vec<String> {
     let path = format!("/api/chat/rooms/{room}/messages?limit=200");
-    let page = get(server, guest, &path).await;
+    let page = server.json(&path, Some(guest)).await;
     let messages = page["messages"].as_array().unwrap().iter().rev();
     messages
         .map(|message| message["text"].as_str().unwrap().to_owned())
@@ -77,7 +72,7 @@ async fn a_restart_loses_nothing_and_ids_still_count() {
     assert_eq!(socket.next_of("ack").await, ack);
     say(&mut socket, "lobby", "after").await;
     assert_eq!(texts(&server, &guest, "lobby").await, ["before", "after"]);
-    let rooms = get(&server, &guest, "/api/chat/rooms").await;
+    let rooms = server.json("/api/chat/rooms", Some(&guest)).await;
     let names: Vec<_> = rooms
         .as_array()
         .unwrap()
@@ -337,7 +332,10 @@ async fn a_backup_is_taken_while_the_server_runs_and_restored_under_a_new_epoch(
 #[tokio::test]
 async fn two_servers_do_not_share_a_data_folder() {
     let folder = tempfile::tempdir().unwrap();
-    let _process = start(&folder).await;
+    let process = start(&folder).await;
+    let server = Remote::new(process.addr);
+    let (early, late) = (server.guest().await, server.guest().await);
+    sign_out(&server, &early).await;
     let second = Command::new(binary())
         .args(["--addr", "127.0.0.1:0", "--site-root", "site"])
         .args(["--data-dir", "data"])
@@ -349,4 +347,20 @@ async fn two_servers_do_not_share_a_data_folder() {
         !second.status.success() && words.contains("Another server holds"),
         "{words}"
     );
+    // And the one that was refused has spoilt nothing: who signed out before it and after it stays out.
+    sign_out(&server, &late).await;
+    process.kill();
+    let process = start(&folder).await;
+    let server = Remote::new(process.addr);
+    for guest in [early, late] {
+        let request = server.get("/api/jobs");
+        let answer = request.header("authorization", guest.bearer()).send();
+        assert_eq!(answer.await.unwrap().status(), 401);
+    }
+}
+
+async fn sign_out(server: &Remote, guest: &Guest) {
+    let request = server.post("/api/session/sign_out", &[]);
+    let answer = request.header("authorization", guest.bearer()).send();
+    assert_eq!(answer.await.unwrap().status(), 200);
 }

@@ -135,14 +135,7 @@ async fn an_exchange_that_garbles_drops_and_comes_back_loses_no_last_price() {
         )
     );
     // Decimals follow what the exchange quotes.
-    let listed: Value = server
-        .get("/api/ticker/symbols")
-        .send()
-        .await
-        .unwrap()
-        .json()
-        .await
-        .unwrap();
+    let listed = server.json("/api/ticker/symbols", None).await;
     assert_eq!(
         listed[0],
         json!({"symbol": "BTC-USD", "name": "BTC in USD", "decimals": 3})
@@ -242,14 +235,7 @@ async fn a_file_is_replayed_and_begins_again() {
         seen += 1;
     }
     assert!((5..=7).contains(&seen), "{seen}");
-    let listed: Value = server
-        .get("/api/ticker/symbols")
-        .send()
-        .await
-        .unwrap()
-        .json()
-        .await
-        .unwrap();
+    let listed = server.json("/api/ticker/symbols", None).await;
     assert_eq!(listed.as_array().unwrap().len(), 2);
     let unknown = server
         .get(&format!("{EVENTS}?symbols=ACME"))

@@ -203,11 +203,18 @@ async fn messages_are_counted_over_all_sockets_of_a_user() {
 async fn who_ignores_the_rate_is_closed_with_4101() {
     let server = Server::with(|settings| settings.messages_per_second = 1).await;
     let guest = server.guest().await;
-    let mut socket = server.chat(&guest).await;
-    for _ in 0..300 {
-        socket.send(&json!({"type":"typing","room":"lobby"})).await;
+    // What is wrong with a message does not make it free.
+    for message in [
+        json!({"type":"typing","room":"lobby"}),
+        json!({"type":"typing","room":"Not a room"}),
+        json!({"type":"ping","at":1}),
+    ] {
+        let mut socket = server.chat(&guest).await;
+        for _ in 0..300 {
+            socket.send(&message).await;
+        }
+        assert_eq!(socket.closed().await.0, 4101, "{message}");
     }
-    assert_eq!(socket.closed().await.0, 4101);
 }
 
 #[tokio::test]
@@ -266,16 +273,31 @@ async fn requests_beyond_the_rate_are_429_and_streams_are_not_counted() {
             .unwrap()
             .contains("5 requests")
     );
-    server
-        .stream("/api/ticker/events", &[("accept", "text/event-stream")])
-        .await
-        .expect("hello")
-        .await;
+    for headers in [&[] as &[_], &[("accept", "text/event-stream")]] {
+        let mut stream = server.stream("/api/ticker/events", headers).await;
+        stream.expect("hello").await;
+    }
     assert_eq!(
         server.get("/ticker").send().await.unwrap().status(),
         200,
         "pages are no API"
     );
+}
+
+#[tokio::test]
+async fn no_header_frees_a_request_from_the_rate() {
+    let server = Server::with(|settings| settings.requests_per_second = 5).await;
+    for (name, value) in [("accept", "text/event-stream"), ("upgrade", "websocket")] {
+        let refused = async {
+            loop {
+                let request = server.get("/api/ticker/symbols").header(name, value);
+                if request.send().await.unwrap().status() == 429 {
+                    return;
+                }
+            }
+        };
+        timeout(PATIENCE, refused).await.expect(name);
+    }
 }
 
 #[tokio::test]

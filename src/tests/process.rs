@@ -60,6 +60,15 @@ impl Process {
         assert!(sent.success());
         self.child.wait().unwrap()
     }
+
+    /// Bytes of memory that are really there. Linux.
+    pub fn resident(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let mut lines = status.lines();
+        let line = lines.find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        let kilobytes = line.trim().strip_suffix(" kB").unwrap();
+        kilobytes.parse::<u64>().unwrap() * 1_024
+    }
 }
 
 impl Drop for Process {

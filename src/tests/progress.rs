@@ -12,15 +12,7 @@ async fn start(server: &Server, guest: &Guest, steps: &str, step_ms: &str) -> St
         ("steps", steps),
         ("step_ms", step_ms),
     ];
-    let response = server
-        .post("/api/jobs/start", &form)
-        .header("authorization", guest.bearer())
-        .send()
-        .await
-        .unwrap();
-    assert_eq!(response.status(), 200);
-    let answer: Value = response.json().await.unwrap();
-    answer["id"].as_str().unwrap().to_owned()
+    server.start_job(guest, &form).await
 }
 
 fn names(events: &[Event]) -> Vec<&str> {
@@ -178,15 +170,7 @@ async fn only_its_owner_cancels_a_job() {
         )
         .await;
     assert_eq!(events.rest().await.last().unwrap().name, "cancelled");
-    let view: Value = server
-        .get(&format!("/api/jobs/{id}"))
-        .header("authorization", bob.bearer())
-        .send()
-        .await
-        .unwrap()
-        .json()
-        .await
-        .unwrap();
+    let view = server.json(&format!("/api/jobs/{id}"), Some(&bob)).await;
     assert_eq!(
         (&view["status"], &view["kind"]),
         (&"cancelled".into(), &"countdown".into())
@@ -443,15 +427,7 @@ async fn a_finished_job_and_an_interrupted_one_are_there_after_a_restart() {
     let error = events[2].data["error"].as_str().unwrap();
     assert!(error.contains("server restarted"), "{error}");
 
-    let mine: Value = server
-        .get("/api/jobs")
-        .header("authorization", &bearer)
-        .send()
-        .await
-        .unwrap()
-        .json()
-        .await
-        .unwrap();
+    let mine = server.json("/api/jobs", Some(&guest)).await;
     let ids: Vec<&str> = mine
         .as_array()
         .unwrap()

@@ -8,15 +8,7 @@ use super::support::Server;
 async fn race(server: &Server, fields: &[(&str, &str)]) -> Value {
     let guest = server.guest().await;
     let form = [&[("kind", "race")], fields].concat();
-    let answer = server
-        .post("/api/jobs/start", &form)
-        .header("authorization", guest.bearer())
-        .send()
-        .await
-        .unwrap();
-    assert_eq!(answer.status(), 200);
-    let answer: Value = answer.json().await.unwrap();
-    let path = format!("/api/jobs/{}/events", answer["id"].as_str().unwrap());
+    let path = format!("/api/jobs/{}/events", server.start_job(&guest, &form).await);
     let events = server
         .stream(&path, &[("authorization", &guest.bearer())])
         .await;

@@ -1,17 +1,15 @@
 //! Readers that stop reading: what they cost, and what they get when they read again.
 
-use std::{
-    io::{BufRead, BufReader},
-    process::{Child, Command, Stdio},
-};
-
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpSocket, TcpStream},
     time::timeout,
 };
 
-use super::support::{PATIENCE, Server, parse};
+use super::{
+    process::Process,
+    support::{PATIENCE, Remote, Server, parse},
+};
 
 const EVENTS: &str = "/api/ticker/events";
 /// A minute of a thousand prices a second.
@@ -27,95 +25,15 @@ async fn stalled(addr: std::net::SocketAddr, path: &str) -> TcpStream {
     tcp
 }
 
-/// The binary, on a free port; killed on drop.
-struct Process {
-    child: Child,
-    addr: std::net::SocketAddr,
-    _folder: tempfile::TempDir,
-}
-
-impl Process {
-    fn start(flags: &[&str]) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        std::fs::create_dir_all(folder.path().join("site/pkg")).unwrap();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_wirewise"))
-            .args([
-                "--addr",
-                "127.0.0.1:0",
-                "--site-root",
-                "site",
-                "--data-dir",
-                "data",
-                "--log",
-                "warn",
-            ])
-            .args(flags)
-            .current_dir(folder.path())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap())
-            .read_line(&mut line)
-            .unwrap();
-        let addr = line
-            .trim()
-            .strip_prefix("Wirewise listens on http://")
-            .unwrap()
-            .parse()
-            .unwrap();
-        Self {
-            child,
-            addr,
-            _folder: folder,
+/// Reads a stream from now on until so many prices were published.
+async fn wait_for_prices(server: &Remote, prices: u64) {
+    let mut events = server.stream(EVENTS, &[]).await;
+    let mut first = None;
+    loop {
+        let event = events.next().await.unwrap();
+        if event.id.is_some() && event.offset() >= *first.get_or_insert(event.offset()) + prices {
+            return;
         }
-    }
-
-    /// Bytes of memory that are really there. Linux.
-    fn resident(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
-        let line = status
-            .lines()
-            .find_map(|line| line.strip_prefix("VmRSS:"))
-            .unwrap();
-        line.trim()
-            .strip_suffix(" kB")
-            .unwrap()
-            .parse::<u64>()
-            .unwrap()
-            * 1_024
-    }
-
-    /// Reads a stream from now on until so many prices were published.
-    async fn wait_for_prices(&self, prices: u64) {
-        let mut response = reqwest::get(format!("http://{}{EVENTS}", self.addr))
-            .await
-            .unwrap();
-        let (mut text, mut first) = (String::new(), None);
-        loop {
-            let chunk = timeout(PATIENCE, response.chunk())
-                .await
-                .unwrap()
-                .unwrap()
-                .unwrap();
-            text.push_str(std::str::from_utf8(&chunk).unwrap());
-            while let Some(end) = text.find("\n\n") {
-                let block: String = text.drain(..end + 2).collect();
-                let Some(event) = parse(&block).filter(|event| event.id.is_some()) else {
-                    continue;
-                };
-                if event.offset() >= *first.get_or_insert(event.offset()) + prices {
-                    return;
-                }
-            }
-        }
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 
@@ -124,19 +42,11 @@ impl Drop for Process {
 async fn a_reader_that_stops_for_a_minute_of_a_thousand_prices_a_second_costs_at_most_64_kib() {
     const READERS: u64 = 200;
     // Ten prices a millisecond: the minute is over sooner. A small ring, so that it is full when the count begins.
-    let server = Process::start(&[
-        "--tick-ms",
-        "1",
-        "--history",
-        "2000",
-        "--max-connections-per-ip",
-        "0",
-        // Plain clients say nothing of a stream in their request, so it counts as one.
-        "--requests-per-second",
-        "1000000",
-    ]);
-    server.wait_for_prices(4_000).await;
-    let before = server.resident();
+    let folder = tempfile::tempdir().unwrap();
+    let process = Process::start(folder.path(), &["--tick-ms", "1", "--history", "2000"]);
+    let server = Remote::new(process.addr);
+    wait_for_prices(&server, 4_000).await;
+    let before = process.resident();
     let mut readers = vec![];
     for reader in 0..READERS {
         // Some of them come back first and have a long replay ahead.
@@ -146,36 +56,20 @@ async fn a_reader_that_stops_for_a_minute_of_a_thousand_prices_a_second_costs_at
         };
         readers.push(stalled(server.addr, &path).await);
     }
-    server.wait_for_prices(MINUTE).await;
-    let cost = server.resident().saturating_sub(before) / READERS;
+    wait_for_prices(&server, MINUTE).await;
+    let cost = process.resident().saturating_sub(before) / READERS;
     println!("a stalled reader costs {} KiB", cost / 1_024);
     assert!(cost <= 64 * 1_024, "{cost} bytes a reader");
 }
 
 /// A position that is 900 prices old by the time it is used, more or less.
-async fn resumable(server: &Process) -> String {
-    let mut response = reqwest::get(format!("http://{}{EVENTS}", server.addr))
-        .await
-        .unwrap();
-    let mut text = String::new();
-    loop {
-        let chunk = timeout(PATIENCE, response.chunk())
-            .await
-            .unwrap()
-            .unwrap()
-            .unwrap();
-        text.push_str(std::str::from_utf8(&chunk).unwrap());
-        let mut lines = text
-            .split_inclusive('\n')
-            .filter(|line| line.ends_with('\n'));
-        if let Some(id) = lines.find_map(|line| line.trim_end().strip_prefix("id: ")) {
-            let (epoch, offset) = id.split_once('-').unwrap();
-            return format!(
-                "{epoch}-{}",
-                offset.parse::<u64>().unwrap().saturating_sub(900)
-            );
-        }
-    }
+async fn resumable(server: &Remote) -> String {
+    let mut events = server.stream(EVENTS, &[]).await;
+    events.expect("hello").await;
+    let snapshot = events.expect("snapshot").await;
+    let id = snapshot.id.clone().unwrap();
+    let (epoch, _) = id.split_once('-').unwrap();
+    format!("{epoch}-{}", snapshot.offset().saturating_sub(900))
 }
 
 #[tokio::test]

@@ -76,7 +76,7 @@ fn a_data_folder_that_cannot_be_made_or_written_is_said() {
         );
     }
     // Not by permissions, which the superuser does not heed: what shall be written is a folder.
-    std::fs::create_dir_all(folder.path().join("data/signed-out")).unwrap();
+    std::fs::create_dir_all(folder.path().join("data/secret")).unwrap();
     let words = refusal(folder.path(), &[]);
     assert!(
         words.contains("data") && words.contains("--data-dir"),

@@ -66,7 +66,7 @@ impl Server {
         settings.max_connections_per_ip = 0;
         settings.requests_per_second = 1_000_000;
         change(&mut settings);
-        let state = AppState::open(settings).unwrap();
+        let state = AppState::open(settings).await.unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
         let (shutdown, asked) = oneshot::channel::<()>();
@@ -137,6 +137,24 @@ impl Remote {
             .post(self.url(path))
             .header("content-type", "application/x-www-form-urlencoded");
         request.body(pairs.join("&"))
+    }
+
+    /// What is there to read, as JSON.
+    pub async fn json(&self, path: &str, guest: Option<&Guest>) -> Value {
+        let mut request = self.get(path);
+        if let Some(guest) = guest {
+            request = request.header("authorization", guest.bearer());
+        }
+        let response = request.send().await.unwrap();
+        assert_eq!(response.status(), 200, "{path}");
+        response.json().await.unwrap()
+    }
+
+    /// Starts a job that must be accepted; its id.
+    pub async fn start_job(&self, guest: &Guest, form: &[(&str, &str)]) -> String {
+        let request = self.post("/api/jobs/start", form);
+        let request = request.header("authorization", guest.bearer());
+        started(request.send().await.unwrap()).await
     }
 
     /// A new guest.
@@ -351,6 +369,13 @@ impl Socket {
             }
         }
     }
+}
+
+/// The id of a job that was accepted.
+pub async fn started(response: Response) -> String {
+    assert_eq!(response.status(), 200);
+    let answer: Value = response.json().await.unwrap();
+    answer["id"].as_str().unwrap().to_owned()
 }
 
 fn percent_encoded(text: &str) -> String {

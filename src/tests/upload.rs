@@ -13,7 +13,7 @@ use serde_json::Value;
 use tokio::{sync::mpsc, task::JoinHandle, time::timeout};
 use uuid::Uuid;
 
-use super::support::{Guest, PATIENCE, Server};
+use super::support::{Guest, PATIENCE, Server, started};
 
 const BOUNDARY: &str = "boundary-of-the-test";
 
@@ -131,12 +131,6 @@ fn sha256sum(file: &[u8]) -> String {
         .next()
         .unwrap()
         .to_owned()
-}
-
-async fn started(response: Response) -> String {
-    assert_eq!(response.status(), 200);
-    let answer: Value = response.json().await.unwrap();
-    answer["id"].as_str().unwrap().to_owned()
 }
 
 #[tokio::test]

@@ -1,6 +1,9 @@
 //! The prices of the page: a signal a symbol, written at most once an animation frame, however many events come.
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
 
 use leptos::prelude::*;
 
@@ -8,6 +11,7 @@ use super::{
     message::{FirstPrices, Quote},
     trail::Trail,
 };
+use crate::realtime::client::Armed;
 
 /// Charts are drawn, and rows are put in order, this often at most (milliseconds): nobody reads faster.
 const DRAWN_EVERY_MS: f64 = 1_000.0;
@@ -32,6 +36,10 @@ pub struct Shown {
 pub struct Prices {
     shown: StoredValue<HashMap<String, Shown>>,
     news: StoredValue<News>,
+    /// The next frame writes what came.
+    frame: Armed,
+    /// A frame is asked for when the next drawing is due.
+    drawing: Armed,
     /// Counts the drawings: what depends on all prices follows it.
     pub round: RwSignal<u32>,
     /// Events so far.
@@ -47,7 +55,6 @@ struct News {
     /// Symbols whose trail changed since it was drawn.
     moved: HashSet<String>,
     count: u64,
-    frame_asked: bool,
     drawn_at: f64,
 }
 
@@ -56,6 +63,8 @@ impl Prices {
         let this = Self {
             shown: StoredValue::new(HashMap::new()),
             news: StoredValue::new(News::default()),
+            frame: Armed::new(),
+            drawing: Armed::new(),
             round: RwSignal::new(0),
             count: RwSignal::new(0),
         };
@@ -104,24 +113,30 @@ impl Prices {
 
     /// A price, by an event or with a snapshot.
     pub fn take(self, quote: Quote) {
-        let ask = self.news.try_update_value(|news| {
+        self.news.try_update_value(|news| {
             let trail = news.trails.entry(quote.symbol.clone()).or_default();
             if trail.push(quote.at, quote.price) {
                 news.moved.insert(quote.symbol.clone());
             }
             news.quotes.insert(quote.symbol.clone(), quote);
-            !std::mem::replace(&mut news.frame_asked, true)
         });
-        if ask == Some(true) {
+        self.write_soon();
+    }
+
+    fn write_soon(self) {
+        if self.frame.arm() {
             request_animation_frame(move || self.write());
         }
     }
 
-    /// Writes what came since the last frame. The page may be gone by now.
+    /// Writes what came since the last frame.
     fn write(self) {
+        if !self.frame.fired() {
+            // The page is gone.
+            return;
+        }
         let now = js_sys::Date::now();
         let taken = self.news.try_update_value(|news| {
-            news.frame_asked = false;
             let draw = now - news.drawn_at >= DRAWN_EVERY_MS;
             let mut trails = vec![];
             if draw {
@@ -135,9 +150,13 @@ impl Prices {
                     );
                 }
             }
-            (std::mem::take(&mut news.quotes), trails, draw, news.count)
+            // Should nothing come any more, what is not drawn yet still is.
+            let wait = DRAWN_EVERY_MS - (now - news.drawn_at);
+            let wait = (!news.moved.is_empty()).then_some(wait);
+            let quotes = std::mem::take(&mut news.quotes);
+            (quotes, trails, draw, wait, news.count)
         });
-        let Some((quotes, trails, draw, count)) = taken else {
+        let Some((quotes, trails, draw, wait, count)) = taken else {
             return;
         };
         for quote in quotes.into_values() {
@@ -151,6 +170,20 @@ impl Prices {
         self.count.set(count);
         if draw {
             self.round.update(|round| *round = round.wrapping_add(1));
+        }
+        if let Some(wait) = wait {
+            self.draw_in(wait);
+        }
+    }
+
+    fn draw_in(self, wait_ms: f64) {
+        if self.drawing.arm() {
+            let draw = move || {
+                if self.drawing.fired() {
+                    self.write_soon();
+                }
+            };
+            set_timeout(draw, Duration::from_millis(wait_ms.ceil() as u64));
         }
     }
 }

@@ -11,6 +11,7 @@ use super::{
     picker::matches,
     prices::{Prices, Row, Shown},
 };
+use crate::numbers::grouped;
 
 /// The rows that the choice leaves, in its order.
 pub fn rows(
@@ -181,19 +182,13 @@ pub fn direction(change: f64) -> &'static str {
 pub fn print(value: f64, decimals: usize, signed: bool) -> String {
     let digits = format!("{:.decimals$}", value.abs());
     let (whole, fraction) = digits.split_at(digits.find('.').unwrap_or(digits.len()));
-    let mut grouped = String::new();
-    for (index, digit) in whole.chars().enumerate() {
-        if index > 0 && (whole.len() - index) % 3 == 0 {
-            grouped.push(',');
-        }
-        grouped.push(digit);
-    }
+    let whole = grouped(whole);
     let sign = match (value < 0.0, signed && value > 0.0) {
         (true, _) => "−",
         (_, true) => "+",
         _ => "",
     };
-    format!("{sign}{grouped}{fraction}")
+    format!("{sign}{whole}{fraction}")
 }
 
 #[cfg(test)]

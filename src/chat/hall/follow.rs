@@ -1,6 +1,7 @@
 //! The task that follows a room's log and tells what it brings to all live members, in the order of the log.
 
 use std::{
+    pin::pin,
     sync::Weak,
     time::{Duration, Instant},
 };
@@ -22,17 +23,25 @@ const READ_AGAIN: Duration = Duration::from_secs(1);
 /// Tells a room what its log brings, for as long as there is the room.
 pub async fn follow(hall: Weak<Hall>, mut log: Follower, mut typing: Volatile) {
     loop {
-        // Typing first: told after the message that ends it, it would seem to go on.
-        let next = tokio::select! {
-            biased;
-            Some(bytes) = typing.next() => {
-                let Some(hall) = hall.upgrade() else { return };
-                hall.tell_typing(&bytes);
-                continue;
+        let next = {
+            // One read to its end, however many type meanwhile: begun anew for each of them, it might never come to one.
+            let mut next = pin!(log.next(PAGE));
+            loop {
+                tokio::select! {
+                    next = &mut next => break next,
+                    Some(bytes) = typing.next() => {
+                        let Some(hall) = hall.upgrade() else { return };
+                        hall.tell_typing(&bytes);
+                    }
+                }
             }
-            next = log.next(PAGE) => next,
         };
         let Some(hall) = hall.upgrade() else { return };
+        // Typing first: told after the message that ends it, it would seem to go on.
+        typing
+            .waiting()
+            .iter()
+            .for_each(|bytes| hall.tell_typing(bytes));
         match next {
             Ok(events) => hall.tell_messages(events),
             Err(BusError::Forgotten { floor }) => {

@@ -1,12 +1,13 @@
 //! The page's handle on everything: what is known, the socket, and the moment at which a change is shown.
 
+mod scrolling;
+
 use std::time::Duration;
 
-use leptos::{prelude::*, task::spawn_local};
+use leptos::prelude::*;
 use uuid::Uuid;
 
 use super::{
-    restart_with_a_new_name,
     scroll::{Place, Scroller},
     time::Calendar,
 };
@@ -15,15 +16,15 @@ use crate::{
     chat::{
         TEXT_RULE, is_room_name, is_sendable,
         message::{ChatCommand, ChatEvent, ChatMessage, ChatSocket, ChatWelcome, FirstMessages},
-        state::{Acknowledged, ChatState, RoomState, Sought, TYPING_MS},
+        state::{Acknowledged, ChatState, RoomState, TYPING_MS},
         transcript::Row,
     },
     first_state::first_state,
     realtime::{
-        client::{Socket, SocketEvent, SocketOptions, storage, use_socket_with},
+        client::{Armed, Socket, SocketEvent, SocketOptions, storage, use_socket_with},
         message::{ErrorCode, SocketError},
     },
-    session::User,
+    session::{User, view::restart_with_a_new_name},
 };
 
 /// Where the tab keeps what is not sent yet.
@@ -59,10 +60,9 @@ pub struct Chat {
     /// There once the hook has returned.
     socket: StoredValue<Option<Socket<ChatSocket>>>,
     scroller: StoredValue<Option<Scroller>>,
-    /// Timers that are set; each of them is enough.
-    frame_asked: StoredValue<bool>,
-    read_asked: StoredValue<bool>,
-    announcement_asked: StoredValue<bool>,
+    frame: Armed,
+    reading: Armed,
+    announcing: Armed,
     /// To bring into the middle as soon as it is shown.
     jump: StoredValue<Option<u64>>,
     /// Where the log stood last.
@@ -85,9 +85,9 @@ impl Chat {
             calendar: expect_context(),
             socket: StoredValue::new(None),
             scroller: StoredValue::new(None),
-            frame_asked: StoredValue::new(false),
-            read_asked: StoredValue::new(false),
-            announcement_asked: StoredValue::new(false),
+            frame: Armed::new(),
+            reading: Armed::new(),
+            announcing: Armed::new(),
             jump: StoredValue::new(None),
             place: StoredValue::new(Place::default()),
         };
@@ -167,70 +167,9 @@ impl Chat {
         self.remember_visited();
     }
 
-    /// Goes to the newest message and stays with it.
-    pub fn to_latest(self) {
-        self.found.set(None);
-        self.change_room(|room| {
-            room.scrolled_up(false);
-            room.log.show_latest();
-        });
-        self.changed();
-    }
-
-    /// Goes to a message, however far up; the error is a sentence.
-    pub fn go_to(self, offset: u64) -> Result<(), &'static str> {
-        match self.change_room(|room| room.seek(offset)) {
-            Some(Sought::Shown) => {
-                self.change_room(|room| room.scrolled_up(true));
-                self.found.set(Some(offset));
-                self.jump.set_value(Some(offset));
-                self.changed();
-            }
-            Some(Sought::Ask(page)) => self.send(Some(page)),
-            Some(Sought::Coming) => {}
-            Some(Sought::Gone) | None => {
-                return Err("This message is not in the room's history any more.");
-            }
-        }
-        Ok(())
-    }
-
-    /// The log of the present room is on the page.
-    pub fn mounted(self, scroller: Scroller) {
-        self.scroller.set_value(Some(scroller));
-        self.place.set_value(Place::default());
-        scroller.watch_size(move || self.changed());
-        // What came while another room was before the eyes is not announced now.
-        self.change_room(RoomState::take_news);
-        self.to_latest();
-    }
-
-    /// The reader moved in the log.
-    pub fn scrolled(self) {
-        let Some(scroller) = self.scroller.try_get_value().flatten() else {
-            return;
-        };
-        let place = scroller.place();
-        let before = self
-            .place
-            .try_update_value(|before| std::mem::replace(before, place));
-        self.show_more(scroller);
-        let at_end = scroller.is_at_end() && self.shows_the_end();
-        let up = self.change_room(|room| room.log.is_scrolled_up()) == Some(true);
-        let leaves = before.is_some_and(|before| before.left_upwards(place));
-        if at_end == up && (at_end || leaves) {
-            self.change_room(|room| room.scrolled_up(!at_end));
-            self.changed();
-        }
-    }
-
     /// Shows what changed with the next frame: a thousand messages at once are one change.
     pub fn changed(self) {
-        if self
-            .frame_asked
-            .try_update_value(|asked| std::mem::replace(asked, true))
-            != Some(false)
-        {
+        if !self.frame.arm() {
             return;
         }
         if document().hidden() {
@@ -242,34 +181,21 @@ impl Chat {
 
     /// Sends a read mark when the newest message is before somebody's eyes.
     pub fn read_soon(self) {
-        if self
-            .read_asked
-            .try_update_value(|asked| std::mem::replace(asked, true))
-            != Some(false)
-        {
+        if self.reading.arm() {
+            set_timeout(move || self.read(), READ_AFTER);
+        }
+    }
+
+    fn read(self) {
+        if !self.reading.fired() || !self.newest_is_seen() {
             return;
         }
-        set_timeout(
-            move || {
-                if self
-                    .read_asked
-                    .try_update_value(|asked| *asked = false)
-                    .is_some()
-                    && self.newest_is_seen()
-                {
-                    let room = self.current.get_untracked();
-                    let due = self
-                        .state
-                        .try_maybe_update(|state| (false, state.read_due(&room)))
-                        .flatten();
-                    if due.is_some() {
-                        self.send(due);
-                        self.changed();
-                    }
-                }
-            },
-            READ_AFTER,
-        );
+        let room = self.current.get_untracked();
+        let due = self.change(|state| state.read_due(&room)).flatten();
+        if due.is_some() {
+            self.send(due);
+            self.changed();
+        }
     }
 
     fn hear(self, event: SocketEvent<ChatWelcome, ChatEvent>, visitor: RwSignal<Option<User>>) {
@@ -290,6 +216,8 @@ impl Chat {
 
     fn take(self, event: ChatEvent) {
         match &event {
+            // Its message comes before and does not stand for it: should it have been sent again meanwhile, that one may be
+            // refused, and the server lets no other pass until it comes once more.
             ChatEvent::Ack {
                 id, room, offset, ..
             } => {
@@ -301,10 +229,6 @@ impl Chat {
                     };
                     self.change(|state| state.room_mut(room).map(|room| room.acknowledge(own)));
                 }
-            }
-            // One's own message says as much as its acknowledgement, and comes first.
-            ChatEvent::Message { message, .. } => {
-                self.acknowledge(message.id);
             }
             ChatEvent::Typing { .. } => {
                 set_timeout(
@@ -359,14 +283,6 @@ impl Chat {
             .for_each(|join| self.send(Some(join)));
     }
 
-    /// Goes on looking for a message, if one is looked for.
-    fn seek_on(self) {
-        if let Some(offset) = self.change_room(|room| room.sought()).flatten() {
-            // When it is gone, whoever looked for it is at the top of what there is.
-            let _ = self.go_to(offset);
-        }
-    }
-
     fn expire(self) {
         if self
             .change(|state| state.expire(js_sys::Date::now()))
@@ -376,99 +292,21 @@ impl Chat {
         }
     }
 
-    /// Tells all views, and keeps the reader where they are.
-    fn show(self) {
-        if self
-            .frame_asked
-            .try_update_value(|asked| *asked = false)
-            .is_none()
-        {
-            // The page is gone.
-            return;
-        }
-        self.calendar.turn();
-        let scroller = self.scroller.try_get_value().flatten();
-        let anchor = scroller.and_then(Scroller::anchor);
-        self.state.notify();
-        self.announce_soon();
-        let Some(scroller) = scroller else { return };
-        // The views change in tasks that this very notification put into the queue: this one comes after them.
-        spawn_local(async move {
-            let Some(follows) = self.change_room(|room| !room.log.is_scrolled_up()) else {
-                return;
-            };
-            let jump = self.jump.try_get_value().flatten();
-            if jump.is_some_and(|offset| scroller.center(offset)) {
-                self.jump.set_value(None);
-                scroller.focus();
-                self.scrolled();
-            } else if follows {
-                scroller.to_end();
-            } else if let Some(anchor) = anchor {
-                scroller.restore(&anchor);
-            }
-            self.place.set_value(scroller.place());
-            self.show_more(scroller);
-            self.read_soon();
-        });
-    }
-
-    /// Shows more where the reader comes near the edge of what is shown, and asks for it where it is not here.
-    fn show_more(self, scroller: Scroller) {
-        let (up, down) = (scroller.is_near_start(), scroller.is_near_end());
-        let more = self.change_room(|room| {
-            let shown = (up && room.log.show_older())
-                || (down && !room.log.shows_the_end() && room.log.show_newer());
-            (shown, if up { room.history_due() } else { None })
-        });
-        let Some((shown, history)) = more else { return };
-        if shown {
-            self.changed();
-        }
-        self.send(history);
-    }
-
-    fn shows_the_end(self) -> bool {
-        self.change_room(|room| room.log.shows_the_end())
-            .unwrap_or(true)
-    }
-
-    fn newest_is_seen(self) -> bool {
-        let visible = !document().hidden() && !self.covered.get_untracked() && self.shows_the_end();
-        visible
-            && self
-                .scroller
-                .try_get_value()
-                .flatten()
-                .is_some_and(Scroller::end_is_visible)
-    }
-
     fn announce_soon(self) {
         let has_news = self.state.with_untracked(|state| {
             self.current
                 .with_untracked(|current| state.room(current).is_some_and(RoomState::has_news))
         });
-        if !has_news
-            || self
-                .announcement_asked
-                .try_update_value(|asked| std::mem::replace(asked, true))
-                != Some(false)
-        {
-            return;
+        if has_news && self.announcing.arm() {
+            set_timeout(move || self.announce(), ANNOUNCE_AFTER);
         }
-        set_timeout(
-            move || {
-                if self
-                    .announcement_asked
-                    .try_update_value(|asked| *asked = false)
-                    .is_some()
-                {
-                    let news = self.change_room(RoomState::take_news).unwrap_or_default();
-                    self.announcement.set(in_words(&news));
-                }
-            },
-            ANNOUNCE_AFTER,
-        );
+    }
+
+    fn announce(self) {
+        if self.announcing.fired() {
+            let news = self.change_room(RoomState::take_news).unwrap_or_default();
+            self.announcement.set(in_words(&news));
+        }
     }
 
     /// Enters the room of the address whenever it changes, and those that this tab visited before.
@@ -505,11 +343,10 @@ impl Chat {
 
     fn read_when_looked_at(self) {
         Effect::new(move |_| {
-            let looked_at = window_event_listener(leptos::ev::visibilitychange, move |_| {
-                if !document().hidden() {
-                    self.show();
-                }
-            });
+            // When it is hidden too: a frame that was asked for before does not come until somebody looks again, and up to
+            // then nothing else would be shown.
+            let looked_at =
+                window_event_listener(leptos::ev::visibilitychange, move |_| self.show());
             on_cleanup(move || looked_at.remove());
         });
     }

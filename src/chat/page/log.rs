@@ -1,5 +1,7 @@
 //! The messages of the room, what waits to be sent below them, and the way back to the newest.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use leptos::prelude::*;
 use uuid::Uuid;
 
@@ -56,11 +58,7 @@ pub fn Log(chat: Chat, socket: Socket<ChatSocket>) -> impl IntoView {
 }
 
 #[component]
-fn Message(
-    chat: Chat,
-    row: Row,
-    receipts: Memo<std::collections::BTreeMap<u64, usize>>,
-) -> impl IntoView {
+fn Message(chat: Chat, row: Row, receipts: Memo<BTreeMap<u64, usize>>) -> impl IntoView {
     let Row {
         message,
         leads,
@@ -137,7 +135,11 @@ fn waiting(chat: Chat, socket: Socket<ChatSocket>) -> Vec<WaitingEntry> {
     let mut entries = sent.unwrap_or_default();
     let room = chat.current.read();
     socket.outbox.with(|outbox| {
-        let own = outbox.entries().filter(|entry| entry.lane == *room);
+        let own = || outbox.entries().filter(|entry| entry.lane == *room);
+        let ids: BTreeSet<Uuid> = own().map(|entry| entry.id).collect();
+        // What came before its acknowledgement is shown once, in its place.
+        let held = chat.in_room(|room| room.held(&ids)).unwrap_or_default();
+        let own = own().filter(|entry| !held.contains(&entry.id));
         entries.extend(own.filter_map(|entry| match &entry.command {
             ChatCommand::Send { text, .. } => Some(WaitingEntry {
                 id: entry.id,

@@ -29,10 +29,7 @@ use super::{ROOM_RULE, ROOMS, is_room_name, message::ChatSocket};
 use crate::{
     first_state::PageStatus,
     realtime::client::{Socket, StatusLine, outbox::Outbox},
-    session::User,
 };
-
-pub use self::people::Avatar;
 
 /// The route.
 pub struct ChatPage;
@@ -129,18 +126,4 @@ fn ChatView(chat: Chat, socket: Socket<ChatSocket>) -> impl IntoView {
             <div id="people" class="side" class:unfolded=is(Fold::People)><People chat/></div>
         </div>
     }
-}
-
-/// The server learns a new name with a new connection.
-pub fn restart_with_a_new_name(visitor: RwSignal<Option<User>>, restart: impl Fn() + 'static) {
-    Effect::new(move |before: Option<Option<String>>| {
-        let name = visitor.with(|user| user.as_ref().map(|user| user.name.clone()));
-        if before
-            .flatten()
-            .is_some_and(|before| Some(&before) != name.as_ref())
-        {
-            restart();
-        }
-        name
-    });
 }

@@ -3,7 +3,7 @@
 use leptos::prelude::*;
 
 use super::chat::Chat;
-use crate::session::User;
+use crate::session::{User, view::Avatar};
 
 /// Who is in the present room.
 #[component]
@@ -24,12 +24,6 @@ pub fn People(chat: Chat) -> impl IntoView {
             </ul>
         </aside>
     }
-}
-
-/// A person's colour.
-#[component]
-pub fn Avatar(color: String) -> impl IntoView {
-    view! { <svg class="avatar" viewBox="0 0 16 16" aria-hidden="true"><circle cx="8" cy="8" r="8" fill=color></circle></svg> }
 }
 
 /// A person's colour and initial.

@@ -8,11 +8,12 @@ use leptos::{
     task::spawn_local,
 };
 
-use super::{chat::Chat, people::Avatar, time::Clock};
+use super::{chat::Chat, time::Clock};
 use crate::{
     api::ApiError,
     chat::message::{ChatMessage, HistoryPage, SEARCH_ROUTE},
     realtime::contract::fill,
+    session::view::Avatar,
 };
 
 #[derive(Clone, PartialEq)]

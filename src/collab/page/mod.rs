@@ -38,12 +38,12 @@ use super::{
 };
 use crate::{
     app::Visitor,
-    chat::page::restart_with_a_new_name,
     first_state::{PageStatus, first_state},
     realtime::{
         client::{SocketEvent, StatusLine, use_socket},
         status::ConnectionStatus,
     },
+    session::view::restart_with_a_new_name,
 };
 
 /// The route.

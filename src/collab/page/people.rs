@@ -5,10 +5,7 @@ use std::collections::HashSet;
 use leptos::prelude::*;
 
 use super::{editor::Editor, peers::Peers};
-use crate::{
-    chat::page::Avatar,
-    session::{User, valid_name},
-};
+use crate::session::{User, valid_name, view::Avatar};
 
 /// Somebody, as the page shows them.
 #[derive(Clone, Debug, PartialEq, Eq)]

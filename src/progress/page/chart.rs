@@ -2,8 +2,10 @@
 
 use leptos::prelude::*;
 
-use super::results::grouped;
-use crate::progress::result::{RaceMode, RaceResult, RaceRow, Spread, Transport};
+use crate::{
+    numbers::grouped,
+    progress::result::{RaceMode, RaceResult, RaceRow, Spread, Transport},
+};
 
 /// A figure that is compared: what it is called, how it is read, and how it prints.
 #[derive(Clone, Copy)]

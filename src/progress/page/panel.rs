@@ -7,16 +7,17 @@ use uuid::Uuid;
 
 use super::{
     list::MyJobs,
-    results::{ResultView, counted, done_words, grouped},
+    results::{ResultView, counted, done_words},
 };
 use crate::{
     api::ApiError,
     app::Visitor,
     first_state::{PageStatus, first_state},
+    numbers::grouped,
     progress::message::{JOB_ROUTE, JobEvent, JobEvents, JobKind, JobStatus, JobView, Progress},
     realtime::{
         client::{StatusLine, StreamEvent, use_event_source},
-        contract::fill,
+        contract::{StreamContract, fill},
     },
 };
 
@@ -146,10 +147,7 @@ pub(super) fn JobPanel(id: Uuid, mine: MyJobs) -> impl IntoView {
     let contract = move || (!ended).then_some(JobEvents { id });
     let connection = use_event_source(contract, position, move |event| {
         if let StreamEvent::Event(event) = event {
-            let last = matches!(
-                event,
-                JobEvent::Done { .. } | JobEvent::Failed { .. } | JobEvent::Cancelled
-            );
+            let last = JobEvents::is_last(&event);
             if let JobEvent::State(progress) | JobEvent::Progress(progress) = &event {
                 mine.follow(id, progress);
             }

@@ -5,9 +5,12 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::chart::RaceChart;
-use crate::progress::{
-    message::{JobKind, JobStatus, JobView, Progress},
-    result::{ChecksumResult, CountdownResult, RaceResult, Transport},
+use crate::{
+    numbers::grouped,
+    progress::{
+        message::{JobKind, JobStatus, JobView, Progress},
+        result::{ChecksumResult, CountdownResult, RaceResult, Transport},
+    },
 };
 
 /// One line for a list.
@@ -103,19 +106,6 @@ pub(super) fn counted(progress: &Progress) -> String {
     )
 }
 
-/// With thousands apart, as in `1,234,567`.
-pub(super) fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut grouped = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            grouped.push(',');
-        }
-        grouped.push(digit);
-    }
-    grouped
-}
-
 fn took(elapsed_ms: u64) -> String {
     format!("Done in {:.1} s.", elapsed_ms as f64 / 1_000.0)
 }
@@ -136,17 +126,5 @@ mod tests {
         let countdown = json!({ "steps": 3, "elapsed_ms": 1_250 });
         assert_eq!(done_words(JobKind::Countdown, &countdown), "Done in 1.2 s.");
         assert_eq!(done_words(JobKind::Race, &countdown), "Done.");
-    }
-
-    #[test]
-    fn numbers_have_their_thousands_apart() {
-        for (number, text) in [
-            (0, "0"),
-            (999, "999"),
-            (1_000, "1,000"),
-            (1_234_567, "1,234,567"),
-        ] {
-            assert_eq!(grouped(number), text);
-        }
     }
 }

@@ -55,8 +55,10 @@ impl<const NUMBER: u64> Default for FieldOr<NUMBER> {
 /// The three kinds; one of them is unfolded at a time.
 #[component]
 pub(super) fn StartForms() -> impl IntoView {
-    let countdown = Refusals::new(&["kind", "steps", "step_ms"], true);
-    let race = Refusals::new(&["messages", "size", "rounds", "mode", "rate"], false);
+    let fields = &["kind", "steps", "step_ms"];
+    let countdown = Refusals::new("countdown-refusal", fields, true);
+    let fields = &["messages", "size", "rounds", "mode", "rate"];
+    let race = Refusals::new("race-refusal", fields, false);
     // Without JavaScript the page comes back with the form unfolded in which something is to be mended.
     let race_first = race.before().is_some();
     view! {
@@ -86,7 +88,7 @@ fn CountdownForm(refusals: Refusals) -> impl IntoView {
             <Number refusals name="steps" label="Steps" value="10" test="steps"/>
             <Number refusals name="step_ms" label="Milliseconds a step" value="1000" test="step-ms"/>
             <button type="submit" data-test="start" disabled=move || action.pending().get()>"Start a countdown"</button>
-            <output id="steps-refusal" class="refusal" data-test="start-refusal">{move || refusals.words()}</output>
+            <output id=refusals.id class="refusal" data-test="start-refusal">{move || refusals.words()}</output>
         </ActionForm>
     }
 }
@@ -110,7 +112,7 @@ fn RaceForm(refusals: Refusals) -> impl IntoView {
                 <label><input type="radio" name="mode" value="paced" data-test="paced"/> "Paced, at a rate"</label>
             </fieldset>
             <button type="submit" data-test="start-race" disabled=move || action.pending().get()>"Start the race"</button>
-            <output id="messages-refusal" class="refusal" data-test="race-refusal">{move || refusals.words()}</output>
+            <output id=refusals.id class="refusal" data-test="race-refusal">{move || refusals.words()}</output>
         </ActionForm>
     }
 }
@@ -125,13 +127,9 @@ fn Number(
     test: &'static str,
 ) -> impl IntoView {
     let refused = move || refusals.names(name).to_string();
-    let described_by = format!(
-        "{}-refusal",
-        refusals.fields[refusals.fields.len().min(2) - 1]
-    );
     view! {
         <label>{label}
-            <input name=name inputmode="numeric" value=value aria-invalid=refused aria-describedby=described_by data-test=test/>
+            <input name=name inputmode="numeric" value=value aria-invalid=refused aria-describedby=refusals.id data-test=test/>
         </label>
     }
 }
@@ -140,14 +138,15 @@ fn Number(
 #[derive(Clone, Copy)]
 struct Refusals {
     action: ServerAction<StartJob>,
-    fields: &'static [&'static str],
+    /// Of the element with the words, for the fields that they are about.
+    id: &'static str,
     refusal: Memo<Option<ApiError>>,
     before: Memo<Option<ApiError>>,
 }
 
 impl Refusals {
     /// Of the form with these fields; `others` takes what is about no field, where the forms cannot be told apart.
-    fn new(fields: &'static [&'static str], others: bool) -> Self {
+    fn new(id: &'static str, fields: &'static [&'static str], others: bool) -> Self {
         let action = ServerAction::<StartJob>::new();
         let query = use_query_map();
         let before = Memo::new(move |_| {
@@ -170,7 +169,7 @@ impl Refusals {
         });
         Self {
             action,
-            fields,
+            id,
             refusal,
             before,
         }

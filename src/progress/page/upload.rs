@@ -111,8 +111,12 @@ pub(super) fn UploadForm() -> impl IntoView {
     }
 }
 
-/// Sends a file under an id of our own, and opens its job as soon as the server has it.
+/// Sends a file under an id of our own, and opens its job as soon as the server has it. One at a time: dropped meanwhile,
+/// another would take the state of the first.
 fn send(file: &File, upload: RwSignal<Upload>, open: Rc<dyn Fn(Uuid)>) {
+    if is_sending(upload) {
+        return;
+    }
     let (id, name, total) = (Uuid::new_v4(), file.name(), file.size());
     let Ok(request) = begin(id, file) else {
         return upload.set(Upload::Refused("This browser cannot send the file.".into()));

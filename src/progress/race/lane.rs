@@ -45,21 +45,17 @@ use crate::{
 pub struct Lanes(Arc<Mutex<HashMap<Uuid, End>>>);
 
 /// What the route of a lane needs.
-enum End {
-    Events(Topic<()>),
-    Socket(oneshot::Sender<OutQueue>),
+struct End {
+    transport: Transport,
+    /// Messages that an event stream holds for its client.
+    ring: usize,
+    opened: oneshot::Sender<Outlet>,
 }
 
 /// An open lane; it closes when dropped.
 pub struct Lane {
     id: Uuid,
     lanes: Lanes,
-}
-
-/// Where a heat's messages will go.
-pub enum Opening {
-    Events(Topic<()>),
-    Socket(oneshot::Receiver<OutQueue>),
 }
 
 /// Where a heat's messages go.
@@ -69,32 +65,33 @@ pub enum Outlet {
 }
 
 impl Lanes {
-    /// Opens a lane under an id that nobody can guess. `window` is the most messages that are ever under way.
-    pub fn open(&self, transport: Transport, window: u64) -> (Lane, Opening) {
-        let (end, opening) = match transport {
-            Transport::Sse => {
-                let topic = Topic::new(Delivery::EveryEvent, window as usize);
-                (End::Events(topic.clone()), Opening::Events(topic))
-            }
-            Transport::WebSocket => {
-                let (sender, receiver) = oneshot::channel();
-                (End::Socket(sender), Opening::Socket(receiver))
-            }
-        };
+    /// Opens a lane under an id that nobody can guess. Its outlet comes with its client.
+    pub fn open(&self, transport: Transport, ring: usize) -> (Lane, oneshot::Receiver<Outlet>) {
+        let (opened, outlet) = oneshot::channel();
         let lane = Lane {
             id: Uuid::new_v4(),
             lanes: self.clone(),
         };
+        let end = End {
+            transport,
+            ring,
+            opened,
+        };
         self.ends().insert(lane.id, end);
-        (lane, opening)
+        (lane, outlet)
     }
 
     /// The lane's end, for its one client.
-    fn take(&self, id: Uuid) -> Result<End, ApiError> {
+    fn take(&self, id: Uuid, transport: Transport) -> Result<End, ApiError> {
         let error = "There is no such lane. Lanes are for the race's own client, once.";
-        self.ends()
-            .remove(&id)
-            .ok_or_else(|| ApiError::new(404, error))
+        let end = self.ends().remove(&id);
+        let end = end.ok_or_else(|| ApiError::new(404, error))?;
+        if end.transport == transport {
+            Ok(end)
+        } else {
+            let other = end.transport.word();
+            Err(ApiError::new(400, format!("This lane is for {other}.")))
+        }
     }
 
     /// A std mutex: it is held for map operations only, and a panic leaves the map whole.
@@ -112,19 +109,6 @@ impl Lane {
 impl Drop for Lane {
     fn drop(&mut self) {
         self.lanes.ends().remove(&self.id);
-    }
-}
-
-impl Opening {
-    /// Resolves when the client has come.
-    pub async fn ready(self) -> Result<Outlet, String> {
-        match self {
-            Self::Events(topic) => Ok(Outlet::Events(topic)),
-            Self::Socket(queue) => {
-                let queue = queue.await.map_err(|_| "the socket's client went away")?;
-                Ok(Outlet::Socket(queue))
-            }
-        }
     }
 }
 
@@ -151,15 +135,16 @@ async fn events(
     Path(lane): Path<Uuid>,
 ) -> Result<Response, ApiError> {
     let place = state.limits.place(caller.address)?;
-    let End::Events(topic) = state.lanes.take(lane)? else {
-        return Err(ApiError::new(400, "This lane is for a socket."));
-    };
+    let end = state.lanes.take(lane, Transport::Sse)?;
+    let topic = Topic::new(Delivery::EveryEvent, end.ring);
     let stream = EventStream {
         reader: topic.read_from(0, Box::new(|()| true)),
         recovered: None,
         state: vec![],
         session_ended: None,
     };
+    // The race may be over already.
+    let _ = end.opened.send(Outlet::Events(topic.clone()));
     Ok(stream.respond(&topic, &state.realtime, "race", place))
 }
 
@@ -173,9 +158,7 @@ async fn race_socket(
 ) -> Result<Response, ApiError> {
     let upgrade = upgrade.map_err(no_upgrade)?;
     let place = state.limits.place(caller.address)?;
-    let End::Socket(sender) = state.lanes.take(lane)? else {
-        return Err(ApiError::new(400, "This lane is for an event stream."));
-    };
+    let end = state.lanes.take(lane, Transport::WebSocket)?;
     let connection = connection.map(|Extension(connection)| connection);
     let drain = state.realtime.drain().clone();
     let serve = async move |socket, _offer| {
@@ -183,7 +166,7 @@ async fn race_socket(
         let queue = OutQueue::default();
         queue.push_json(&welcome(&state, 1, 0, RaceWelcome {}));
         // The race may be over already.
-        let _ = sender.send(queue.clone());
+        let _ = end.opened.send(Outlet::Socket(queue.clone()));
         let reader = Reader {
             _counted: Counted::new(Arc::<AtomicUsize>::default(), "websocket", "race"),
         };

@@ -31,10 +31,13 @@ use super::{
     result::{RaceMode, RaceResult, RaceRow, Transport},
     task::{JobError, Task},
 };
+use crate::realtime::server::queue::QUEUE_BYTES;
 
 /// What a burst keeps under way, in bytes: below the bound of a socket's queue, and the same for both.
 const WINDOW_BYTES: u64 = 512 * 1024;
 const WINDOW_MESSAGES: std::ops::RangeInclusive<u64> = 8..=1_024;
+/// The least that a queue counts for a message beside its payload.
+const QUEUED_OVERHEAD: usize = 64;
 /// How long the idle process is measured.
 const IDLE: Duration = Duration::from_millis(250);
 /// A message that does not come within this does not come.
@@ -59,6 +62,12 @@ impl RaceSpec {
     /// What all rounds send over both transports.
     pub fn total(&self) -> u64 {
         2 * self.messages * self.rounds
+    }
+
+    /// Messages that a client may be behind: as many as a socket's queue takes, over both transports. A burst never has more
+    /// under way than its window; a paced race does not wait for a client that stalls.
+    fn ring(&self) -> usize {
+        QUEUE_BYTES / (self.size as usize + QUEUED_OVERHEAD)
     }
 
     fn window(&self) -> u64 {
@@ -124,16 +133,15 @@ impl Race {
             self.spec.rounds,
             heat.transport.word()
         );
-        let (lane, outlet) = self.lanes.open(heat.transport, self.spec.window());
+        let (lane, outlet) = self.lanes.open(heat.transport, self.spec.ring());
         let connecting = Client::connect(self.server, heat.transport, lane.id());
         let mut client = timeout(PATIENCE, connecting)
             .await
             .unwrap_or_else(|_| Err("the server did not greet".into()))
             .map_err(|error| stopped(&note, error))?;
         let outlet = outlet
-            .ready()
             .await
-            .map_err(|error| stopped(&note, error))?;
+            .map_err(|_| stopped(&note, "its client went away".into()))?;
         let window = Arc::new(Semaphore::new(self.spec.window() as usize));
         let clock = Clock::start();
         let mut tally = Tally::new(self.spec.messages);
@@ -214,21 +222,50 @@ fn stopped(note: &str, error: String) -> JobError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::realtime::server::{
+        queue::OutQueue,
+        topic::{Delivery, Pending, Topic},
+    };
+
+    const SIZES: [u64; 5] = [16, 100, 1_000, 10_000, 65_536];
+
+    fn spec(size: u64) -> RaceSpec {
+        RaceSpec {
+            messages: 100,
+            size,
+            rounds: 1,
+            mode: RaceMode::Burst,
+            rate: None,
+        }
+    }
 
     #[test]
     fn the_window_fits_a_sockets_queue_at_every_size() {
-        use crate::realtime::server::queue::QUEUE_BYTES;
-        for size in [16, 100, 1_000, 65_536] {
-            let spec = RaceSpec {
-                messages: 100,
-                size,
-                rounds: 1,
-                mode: RaceMode::Burst,
-                rate: None,
-            };
+        for size in SIZES {
             // Beside the payload: its JSON, and what the queue counts a message.
-            let most = spec.window() * (size + 128);
+            let most = spec(size).window() * (size + 128);
             assert!(most < QUEUE_BYTES as u64, "{most} at {size}");
+        }
+    }
+
+    #[test]
+    fn a_reader_that_stalls_may_be_as_far_behind_over_both_transports() {
+        for size in SIZES {
+            let (queue, topic) = (
+                OutQueue::default(),
+                Topic::new(Delivery::EveryEvent, spec(size).ring()),
+            );
+            let mut reader = topic.read_from(0, Box::new(|()| true));
+            let data = "x".repeat(size as usize);
+            let message = RaceEvent::Payload { data };
+            loop {
+                queue.push_json(&message);
+                if queue.is_closing() {
+                    break;
+                }
+                topic.publish((), &message);
+            }
+            assert_ne!(reader.take(1), Pending::Lagged, "{size} bytes");
         }
     }
 }

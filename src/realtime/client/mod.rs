@@ -2,6 +2,7 @@
 //!
 //! Decisions are made by pure reducers (`status.rs`, `sharing.rs`, `backoff.rs`, `close.rs`, [`outbox`]); this half executes them.
 
+pub mod armed;
 pub mod connection;
 pub mod event_source;
 pub mod outbox;
@@ -11,6 +12,7 @@ pub mod socket;
 pub mod status_line;
 pub mod storage;
 
+pub use armed::Armed;
 pub use connection::Connection;
 pub use event_source::{Sharing, StreamEvent, StreamOptions, use_event_source};
 pub use shared_stream::tabs_can_share;

@@ -16,7 +16,7 @@ use tokio::time::{Instant, interval_at, sleep, timeout};
 
 use super::{Realtime, now_ms, queue::OutQueue};
 use crate::realtime::{
-    close::{CloseCode, reason},
+    close::CloseCode,
     contract::SocketContract,
     message::{ErrorCode, SocketControl, SocketError, SocketRequest},
 };
@@ -32,10 +32,12 @@ const FAREWELL: Duration = Duration::from_secs(5);
 /// Refusals for the rate that a client may collect within [`REFUSAL_WINDOW`] before it counts as ignoring them.
 const REFUSALS: u32 = 200;
 const REFUSAL_WINDOW: Duration = Duration::from_secs(10);
+/// Pings a second that count for no rate, so that a client that is busy otherwise does not miss its pong.
+const FREE_PINGS: u32 = 10;
 
 /// What a feature does with a socket. What waits for the storage waits inside [`SocketHandler::command`],
-/// [`SocketHandler::binary`] and [`SocketHandler::fill`]: meanwhile no further message is read, so that a client that sends faster than its commands are
-/// obeyed is slowed down by TCP. The other methods are quick and never wait.
+/// [`SocketHandler::binary`] and [`SocketHandler::fill`]: meanwhile no further message is read, so that a client that sends
+/// faster than its commands are obeyed is slowed down by TCP. The other methods are quick and never wait.
 pub trait SocketHandler: Send {
     type Contract: SocketContract;
 
@@ -154,7 +156,8 @@ async fn read<St, E, H>(
     H: SocketHandler,
 {
     let drain = realtime.drain();
-    let mut refusals = Refusals::default();
+    let mut refusals = Within::new(REFUSAL_WINDOW);
+    let mut pings = Within::new(Duration::from_secs(1));
     // One timer for the whole life, moved with every frame, instead of a new one a frame.
     let idle = sleep(realtime.timing().idle);
     tokio::pin!(idle, session_ended);
@@ -214,11 +217,11 @@ async fn read<St, E, H>(
                 );
                 continue;
             }
-            Some(Ok(Message::Text(text))) => text_message(&text, queue, handler).await,
+            Some(Ok(Message::Text(text))) => text_message(&text, queue, handler, &mut pings).await,
             Some(Ok(Message::Binary(bytes))) => handler.binary(bytes).await,
         };
         if let Err(error) = outcome {
-            let ignored = error.code == ErrorCode::RateLimited && refusals.add();
+            let ignored = error.code == ErrorCode::RateLimited && refusals.add() > REFUSALS;
             queue.push_json(&SocketControl::<()>::Error(error));
             if ignored {
                 queue.close(CloseCode::RateLimitIgnored, "the rate limit was ignored");
@@ -231,9 +234,13 @@ async fn text_message<H: SocketHandler>(
     text: &str,
     queue: &OutQueue,
     handler: &mut H,
+    pings: &mut Within,
 ) -> Result<(), SocketError> {
     match decode::<H::Contract>(text) {
         Ok(Decoded::Kit(SocketRequest::Ping { at })) => {
+            if pings.add() > FREE_PINGS {
+                handler.admit()?;
+            }
             let connections = handler.connections();
             queue.push_json(&SocketControl::<()>::Pong {
                 at,
@@ -356,26 +363,31 @@ async fn write<Si: Sink<Message> + Unpin>(mut sink: Si, queue: &OutQueue, ping: 
     }
 }
 
-/// Counts refusals for the rate in a window.
-#[derive(Default)]
-struct Refusals {
+/// Counts within a window of time, one window after the other.
+struct Within {
+    window: Duration,
     count: u32,
     since: Option<Instant>,
 }
 
-impl Refusals {
-    /// Says whether there were too many.
-    fn add(&mut self) -> bool {
+impl Within {
+    fn new(window: Duration) -> Self {
+        let (count, since) = (0, None);
+        Self {
+            window,
+            count,
+            since,
+        }
+    }
+
+    /// Counts one more; how many there are in this window.
+    fn add(&mut self) -> u32 {
         let now = Instant::now();
-        let since = *self.since.get_or_insert(now);
-        if now - since > REFUSAL_WINDOW {
-            *self = Self {
-                count: 0,
-                since: Some(now),
-            };
+        if self.since.is_none_or(|since| now - since > self.window) {
+            (self.count, self.since) = (0, Some(now));
         }
         self.count += 1;
-        self.count > REFUSALS
+        self.count
     }
 }
 
@@ -390,15 +402,6 @@ impl ReadError for axum::Error {
             Error::Protocol(_) => Some(CloseCode::ProtocolError),
             _ => None,
         }
-    }
-}
-
-/// The reason with which sockets of an ended session close.
-pub fn session_reason(signed_out: bool) -> &'static str {
-    if signed_out {
-        reason::SIGNED_OUT
-    } else {
-        reason::EXPIRED
     }
 }
 

@@ -393,6 +393,29 @@ async fn whoever_ignores_the_rate_limit_is_closed_with_4101() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_few_pings_are_answered_whatever_else_is_said_and_a_flood_counts_for_the_rate() {
+    const PING: &str = r#"{"type":"ping","at":1}"#;
+    let mut peer = Peer::connect();
+    for _ in 0..20 {
+        peer.send(say("x"));
+        assert_eq!(peer.next_json().await["type"], "say");
+    }
+    for _ in 0..3 {
+        for _ in 0..FREE_PINGS {
+            peer.send(PING);
+            assert_eq!(peer.next_json().await["type"], "pong");
+        }
+        peer.send(PING);
+        assert_eq!(peer.next_json().await["code"], "rate_limited");
+        sleep(Duration::from_millis(1_001)).await;
+    }
+    for _ in 0..FREE_PINGS + REFUSALS {
+        peer.send(PING);
+    }
+    assert_eq!(peer.close_code().await, 4101);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_peer_that_leaves_ends_the_socket_at_once() {
     let peer = Peer::connect();
     let start = Instant::now();
