@@ -109,3 +109,7 @@ impl Hall {
         self.told.send_replace(floor);
     }
 }
+
+#[cfg(test)]
+#[path = "follow_tests.rs"]
+mod tests;
