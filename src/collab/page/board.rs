@@ -8,7 +8,10 @@ use super::{
 };
 use crate::{
     collab::message::{BoardCommand, BoardSocket},
-    realtime::{client::Socket, status::ConnectionStatus},
+    realtime::{
+        client::{Armed, Socket},
+        status::ConnectionStatus,
+    },
 };
 
 /// One's own pointer: at most one place is sent in an animation frame, and none when it did not move.
@@ -19,7 +22,7 @@ struct OwnPointer {
     place: StoredValue<Option<Place>>,
     /// Where the others think it is.
     told: StoredValue<Option<Place>>,
-    frame_asked: StoredValue<bool>,
+    frame_asked: Armed,
 }
 
 impl OwnPointer {
@@ -28,7 +31,7 @@ impl OwnPointer {
             socket,
             place: StoredValue::new(None),
             told: StoredValue::new(None),
-            frame_asked: StoredValue::new(false),
+            frame_asked: Armed::new(),
         };
         Effect::new(move |_| {
             let hidden = window_event_listener(leptos::ev::visibilitychange, move |_| {
@@ -62,15 +65,14 @@ impl OwnPointer {
     }
 
     fn tell_soon(self) {
-        let asked = |asked: &mut bool| std::mem::replace(asked, true);
-        if self.frame_asked.try_update_value(asked) == Some(false) {
+        if self.frame_asked.arm() {
             request_animation_frame(move || self.tell());
         }
     }
 
     fn tell(self) {
         // The page may be gone by then.
-        if self.frame_asked.try_set_value(false).is_some() {
+        if !self.frame_asked.fired() {
             return;
         }
         let place = self.place.get_value();

@@ -13,7 +13,10 @@ use super::{
     editor::Editor,
     writers::CaretPlace,
 };
-use crate::collab::splice::{byte_at, units};
+use crate::{
+    collab::splice::{byte_at, units},
+    realtime::client::Armed,
+};
 
 /// Shows nothing and takes no room: so that the end of the text, which may be a line feed, has a place.
 const END: char = '\u{200b}';
@@ -31,7 +34,7 @@ pub struct Carets {
     layer: NodeRef<html::Div>,
     mirror: NodeRef<html::Div>,
     drawn: RwSignal<Vec<Drawn>>,
-    draw_asked: StoredValue<bool>,
+    draw_asked: Armed,
 }
 
 /// Somebody's caret and selection, in pixels of the layer.
@@ -68,17 +71,16 @@ impl Carets {
             layer: NodeRef::new(),
             mirror: NodeRef::new(),
             drawn: RwSignal::new(vec![]),
-            draw_asked: StoredValue::new(false),
+            draw_asked: Armed::new(),
         }
     }
 
     /// Draws with the next animation frame.
     pub fn draw_soon(self, editor: Editor) {
-        let ask = |asked: &mut bool| std::mem::replace(asked, true);
-        if self.draw_asked.try_update_value(ask) == Some(false) {
+        if self.draw_asked.arm() {
             request_animation_frame(move || {
                 // The page may be gone by then.
-                if self.draw_asked.try_set_value(false).is_none() {
+                if self.draw_asked.fired() {
                     self.draw(editor);
                 }
             });

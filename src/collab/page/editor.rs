@@ -13,7 +13,7 @@ use crate::{
         message::BoardSocket,
         words::count_words,
     },
-    realtime::client::{Socket, storage},
+    realtime::client::{Armed, Socket, storage},
     session::User,
 };
 
@@ -49,9 +49,9 @@ pub struct Editor {
     kept_as: StoredValue<Option<String>>,
     pub(super) composing: StoredValue<bool>,
     /// Timers that are set; each of them is enough.
-    pub(super) show_asked: StoredValue<bool>,
-    state_asked: StoredValue<bool>,
-    keep_asked: StoredValue<bool>,
+    pub(super) show_asked: Armed,
+    state_asked: Armed,
+    keep_asked: Armed,
 }
 
 impl Editor {
@@ -78,9 +78,9 @@ impl Editor {
             socket: StoredValue::new(None),
             kept_as: StoredValue::new(kept_as),
             composing: StoredValue::new(false),
-            show_asked: StoredValue::new(false),
-            state_asked: StoredValue::new(false),
-            keep_asked: StoredValue::new(false),
+            show_asked: Armed::new(),
+            state_asked: Armed::new(),
+            keep_asked: Armed::new(),
         };
         Effect::new(move |_| this.begin(readonly));
         Effect::new(move |_| {
@@ -270,13 +270,12 @@ impl Editor {
     }
 
     /// Does something after a while, once, however often it is asked for meanwhile.
-    pub(super) fn once(self, asked: StoredValue<bool>, wait: Duration, act: fn(Self)) {
-        let ask = |asked: &mut bool| std::mem::replace(asked, true);
-        if asked.try_update_value(ask) == Some(false) {
+    pub(super) fn once(self, asked: Armed, wait: Duration, act: fn(Self)) {
+        if asked.arm() {
             set_timeout(
                 move || {
                     // The page may be gone by then.
-                    if asked.try_set_value(false).is_none() {
+                    if asked.fired() {
                         act(self);
                     }
                 },

@@ -114,11 +114,10 @@ impl Editor {
         if document().hidden() {
             return self.once(self.show_asked, HIDDEN_FRAME, Self::show);
         }
-        let asked = |asked: &mut bool| std::mem::replace(asked, true);
-        if self.show_asked.try_update_value(asked) == Some(false) {
+        if self.show_asked.arm() {
             request_animation_frame(move || {
                 // The page may be gone by then.
-                if self.show_asked.try_set_value(false).is_none() {
+                if self.show_asked.fired() {
                     self.show();
                 }
             });

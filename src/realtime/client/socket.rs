@@ -11,6 +11,7 @@ use wasm_bindgen::{JsCast, closure::Closure};
 use web_sys::{BinaryType, CloseEvent, MessageEvent, WebSocket};
 
 use super::{
+    armed::Armed,
     connection::{Connection, Driver, Signals, Transport, now},
     outbox::{EntryState, Full, Outbox},
     storage,
@@ -49,7 +50,7 @@ pub struct Socket<C: SocketContract> {
     /// What waits to be acknowledged.
     pub outbox: RwSignal<Outbox<C::Command>>,
     /// One timer for the outbox is enough: it looks again when it fires.
-    flush_armed: StoredValue<bool>,
+    flush_armed: Armed,
     wire: StoredValue<Option<SendWrapper<Rc<Wire>>>>,
 }
 
@@ -130,18 +131,13 @@ where
         due.iter().for_each(|command| {
             self.send(command);
         });
-        let armed = |armed: &mut bool| std::mem::replace(armed, due_at.is_some() || *armed);
-        let (Some(due_at), Some(false)) = (due_at, self.flush_armed.try_update_value(armed)) else {
+        let Some(due_at) = due_at.filter(|_| self.flush_armed.arm()) else {
             return;
         };
         let this = *self;
         let wait = Timeout::new((due_at - at).ceil() as u32, move || {
             // The page may be gone by then, and its outbox with it.
-            if this
-                .flush_armed
-                .try_update_value(|armed| *armed = false)
-                .is_some()
-            {
+            if this.flush_armed.fired() {
                 this.flush();
             }
         });
@@ -206,7 +202,7 @@ where
     let socket = Socket::<C> {
         connection: signals.connection(),
         outbox: RwSignal::new(Outbox::default()),
-        flush_armed: StoredValue::new(false),
+        flush_armed: Armed::new(),
         wire: StoredValue::new(None),
     };
     if let Some(name) = options.keep_outbox_as {
@@ -288,11 +284,7 @@ where
 }
 
 const POLICY: Policy = Policy {
-    backoff: Backoff {
-        base_ms: 1_000,
-        cap_ms: 30_000,
-        watched_cap_ms: 5_000,
-    },
+    backoff: Backoff::DEFAULT,
     liveness: Liveness::Ping,
     max_attempts: None,
 };
