@@ -438,6 +438,38 @@ async fn an_update_of_10_mb_is_not_read() {
 }
 
 #[tokio::test]
+async fn hostile_lengths_cost_the_server_no_memory() {
+    const MOST: u64 = 16 * 1024 * 1024;
+    let folder = tempfile::tempdir().unwrap();
+    let process = Process::start(folder.path(), &[]);
+    let remote = Remote::new(process.addr);
+    let hostile = [
+        // Half a gigabyte of clients, of blocks, of values, of deleted ranges; a frame of which most is missing.
+        Message::Update(&[0xff, 0xff, 0xff, 0x7a, 1, 1, 0, 0]).encode(),
+        Message::Update(&[1, 0xff, 0xff, 0xff, 0x7a, 1, 0, 0]).encode(),
+        Message::Update(&[1, 1, 1, 0, 8, 1, 1, b'a', 0xff, 0xff, 0xff, 0x7a]).encode(),
+        Message::Update(&[0, 1, 1, 0xff, 0xff, 0xff, 0x7a]).encode(),
+        Message::SyncStep1(&[0xff, 0xff, 0xff, 0x7a]).encode(),
+        Message::Awareness(&[0xff, 0xff, 0xff, 0x7a]).encode(),
+        vec![0, 2, 0xff, 0xff, 0xff, 0x7a],
+    ];
+    let send_all = async || {
+        for frame in &hostile {
+            let mut eve = Typist::connect(&remote, "notes", 9).await;
+            eve.send_frame(frame.clone()).await;
+            assert_eq!(eve.closed().await, 1008, "{frame:?}");
+        }
+    };
+    send_all().await;
+    let before = process.resident();
+    for _ in 0..20 {
+        send_all().await;
+    }
+    let grown = process.resident().saturating_sub(before);
+    assert!(grown < MOST, "{grown} bytes more after 140 of them");
+}
+
+#[tokio::test]
 async fn a_document_that_is_full_says_so_and_goes_on() {
     let server = Server::start().await;
     let mut ana = Typist::ours(&server, "large", 1).await;
