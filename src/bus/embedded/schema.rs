@@ -17,6 +17,9 @@ const APPLICATION_ID: i32 = i32::from_be_bytes(*b"WIRE");
 const MIGRATIONS: &[&str] = &[VERSION_1];
 /// How long a lock of somebody else is waited for. Only programs of an operator hold one: ours has the folder to itself.
 const BUSY: Duration = Duration::from_millis(500);
+/// Pages of the write-ahead log (16 MiB) at which they go into the database. Ids are random, so that each write touches a page
+/// of its own: SQLite's default of 1,000 pages writes the same ones again and again.
+const CHECKPOINT_PAGES: i64 = 4_000;
 /// The write-ahead log shrinks to this after a burst.
 const WAL_BYTES: i64 = 64 * 1024 * 1024;
 /// Offsets take the lower bits of a place, the number of the log the upper ones: 68 thousand million events in a log.
@@ -177,6 +180,7 @@ pub fn offset_of(place: i64) -> u64 {
 fn prepare(connection: &mut Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
     connection.pragma_update(None, "journal_size_limit", WAL_BYTES)?;
     connection.set_prepared_statement_cache_capacity(64);
     Ok(())

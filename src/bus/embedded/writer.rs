@@ -1,4 +1,7 @@
 //! One thread writes. While the disk takes one group of writes, the next one gathers: many appends, one fsync.
+//!
+//! Whoever was answered with one group often writes again at once, and would just miss the next one: a hundred writers would
+//! go in two groups of fifty that take turns. So a large group is waited for, a little, as PostgreSQL's `commit_delay` does it.
 
 use std::{
     fs::File,
@@ -8,6 +11,7 @@ use std::{
         mpsc::{Receiver, Sender, channel},
     },
     thread,
+    time::{Duration, Instant},
 };
 
 use futures::FutureExt;
@@ -18,6 +22,10 @@ use crate::bus::{Answer, BusError, fan_out::FanOut};
 
 /// Bytes that may wait to be written. Beyond it the disk is too slow for what comes, and whoever comes is told so.
 const WAITING_BYTES: usize = 64 * 1024 * 1024;
+/// So long those of the last group are waited for: what an fsync takes on a fast disk, and a hundred writers to come back.
+const COME_BACK: Duration = Duration::from_micros(500);
+/// A smaller group is not worth a wait (PostgreSQL's `commit_siblings`).
+const WORTH_A_WAIT: usize = 5;
 /// What a waiting write costs beyond its bytes.
 const WRITE_OVERHEAD: usize = 256;
 
@@ -162,13 +170,10 @@ fn run(
     counts: &Counts,
     most: usize,
 ) {
+    let mut answered = 0;
     while let Ok(first) = inbox.recv() {
-        let mut group = vec![first];
-        while group.len() < most
-            && let Ok(next) = inbox.try_recv()
-        {
-            group.push(next);
-        }
+        let mut group = gather(first, inbox, answered, most);
+        answered = group.len();
         let committed = commit(&mut tables, &mut group);
         counts.commits.fetch_add(1, Ordering::Relaxed);
         counts
@@ -194,6 +199,27 @@ fn run(
             operation.settle(outcome.clone());
         }
     }
+}
+
+/// What waits, and with it those who were `answered` with the last group, if they come back soon.
+fn gather(first: Waiting, inbox: &Receiver<Waiting>, answered: usize, most: usize) -> Vec<Waiting> {
+    let mut group = vec![first];
+    let fill = |group: &mut Vec<Waiting>| {
+        let room = most - group.len();
+        group.extend(inbox.try_iter().take(room));
+    };
+    fill(&mut group);
+    let everybody = most.min(group.len() + answered);
+    let until = Instant::now() + COME_BACK;
+    while answered >= WORTH_A_WAIT && group.len() < everybody {
+        let left = until.saturating_duration_since(Instant::now());
+        let Ok(next) = inbox.recv_timeout(left) else {
+            break;
+        };
+        group.push(next);
+        fill(&mut group);
+    }
+    group
 }
 
 fn commit(tables: &mut Tables, group: &mut [Waiting]) -> rusqlite::Result<Vec<(String, u64)>> {
