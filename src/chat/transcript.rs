@@ -13,9 +13,8 @@ use crate::{
 
 /// Messages shown at first, and while the reader follows the end.
 const LATEST: usize = 200;
-/// Messages by which the shown part moves when the reader comes near its edge: as many as a browser draws within a frame or
-/// two, so that scrolling does not stutter.
-const STEP: usize = 25;
+/// Messages by which the shown part moves when the reader comes near its edge.
+const STEP: usize = 100;
 /// Messages shown at most: enough for several screens on both sides of the reader.
 const MOST_SHOWN: usize = 400;
 /// Messages held at most while the reader follows the end. Whoever scrolls up asks for the older ones again.

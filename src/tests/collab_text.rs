@@ -186,6 +186,20 @@ impl Typist {
     async fn closed(mut self) -> u16 {
         self.socket.closed().await.0
     }
+
+    /// Skips to the end: the close code, or `None` where the connection was torn before it could be told.
+    async fn ended(mut self) -> Option<u16> {
+        loop {
+            match timeout(PATIENCE, self.socket.0.next())
+                .await
+                .expect("it ends")
+            {
+                Some(Ok(Frame::Close(close))) => return close.map(|close| close.code.into()),
+                Some(Ok(_)) => {}
+                Some(Err(_)) | None => return None,
+            }
+        }
+    }
 }
 
 fn awareness(client: u64, clock: u64, state: &str) -> Vec<u8> {
@@ -420,16 +434,7 @@ async fn an_update_of_10_mb_is_not_read() {
         .0
         .send(Frame::Binary(vec![0; 10_000_000].into()))
         .await;
-    let ended = loop {
-        match timeout(PATIENCE, eve.socket.0.next())
-            .await
-            .expect("it ends")
-        {
-            Some(Ok(Frame::Close(close))) => break close.map(|close| u16::from(close.code)),
-            Some(Ok(_)) => {}
-            Some(Err(_)) | None => break None,
-        }
-    };
+    let ended = eve.ended().await;
     assert!(matches!(ended, Some(1009) | None), "{ended:?}");
     Typist::connect(&server, "notes", 2)
         .await
@@ -485,6 +490,25 @@ async fn a_document_that_is_full_says_so_and_goes_on() {
     let mut ben = Typist::connect(&server, "large", 2).await;
     ben.until("step 2").await;
     assert_eq!(ben.string().len(), 2 * megabytes.len());
+}
+
+#[tokio::test]
+async fn who_reads_too_slowly_is_closed_with_4100_and_has_everything_after_the_next_exchange() {
+    let server = Server::start().await;
+    let mut ana = Typist::ours(&server, "notes", 1).await;
+    ana.until("step 1").await;
+    let ben = Typist::connect(&server, "notes", 2).await;
+    // Ben reads nothing: what the kernels do not hold fills his queue, and overruns it.
+    let part = "x".repeat(256 * 1024);
+    for _ in 0..24 {
+        ana.insert(0, &part).await;
+    }
+    ana.saved(25).await;
+    // Whoever goes on not reading for 5 s is torn away.
+    let ended = ben.ended().await;
+    assert!(matches!(ended, Some(4100) | None), "{ended:?}");
+    let mut again = Typist::connect(&server, "notes", 2).await;
+    again.reads(&part.repeat(24)).await;
 }
 
 #[tokio::test]
