@@ -100,7 +100,11 @@ async fn at_the_bus(target: &Path, group: usize, senders: usize) -> Rate {
         })
         .collect();
     let rate = measure(&acknowledged, async || embedded.commits()).await;
-    tasks.iter().for_each(|task| task.abort());
+    for task in tasks {
+        task.abort();
+        // Ended, before the bus is closed under it.
+        let _ = task.await;
+    }
     bus.close().await;
     rate
 }
