@@ -11,6 +11,7 @@ pub mod shared_stream;
 pub mod socket;
 pub mod status_line;
 pub mod storage;
+pub mod tap;
 
 pub use armed::Armed;
 pub use connection::Connection;
