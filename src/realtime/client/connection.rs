@@ -149,6 +149,11 @@ impl Connection {
         self.feed(Input::Wanted);
     }
 
+    /// Abandons the connection at once, as if the wire had broken; it comes back like any that is lost.
+    pub fn cut(self) {
+        self.feed(Input::Cut);
+    }
+
     fn feed(self, input: Input) {
         let driver = self
             .driver
