@@ -42,7 +42,7 @@ use crate::{
     realtime::{
         contract::ALIVE_ROUTE,
         message::{Limits as SocketLimits, SocketControl},
-        server::{Drain, Realtime, connection_id, listen, socket::TEXT_BYTES},
+        server::{Drain, Line, Lines, Realtime, listen, socket::TEXT_BYTES},
     },
     session::{
         self, User,
@@ -63,6 +63,7 @@ pub struct AppState {
     pub assets: Assets,
     pub realtime: Realtime,
     pub limits: Limits,
+    pub lines: Lines,
     pub bus: SharedBus,
     pub sessions: Sessions,
     pub ticker: Ticker,
@@ -134,6 +135,7 @@ impl AppState {
             assets: Assets::new(site_root),
             realtime: Realtime::new(settings.timing(), drain.clone()),
             limits: Limits::new(&settings),
+            lines: Lines::default(),
             sessions,
             ticker: Ticker::new(feed, history),
             jobs: Jobs::new(
@@ -286,12 +288,13 @@ async fn render_page(State(state): State<AppState>, request: Request) -> Respons
 /// The kit's part of `welcome` with the feature's.
 pub fn welcome<W: Serialize>(
     state: &AppState,
+    line: &Line,
     connections: usize,
     binary_bytes: usize,
     feature: W,
 ) -> SocketControl<W> {
     SocketControl::Welcome {
-        connection: connection_id(),
+        connection: line.id().to_owned(),
         heartbeat_ms: state.settings.client_ping_ms,
         connections,
         limits: SocketLimits {

@@ -53,6 +53,8 @@ pub struct Visitor {
     /// Rooms in which a `send` was refused that may succeed later, and its id: until that one comes again, later ones
     /// are refused too, so that a writer's order holds.
     refused: HashMap<String, (Uuid, SocketError)>,
+    /// Every first join is answered as if the history were lost.
+    pub history_expired: bool,
 }
 
 impl Visitor {
@@ -67,6 +69,7 @@ impl Visitor {
             joined: HashMap::new(),
             behind: VecDeque::new(),
             refused: HashMap::new(),
+            history_expired: false,
         }
     }
 
@@ -77,6 +80,7 @@ impl Visitor {
             let message = format!("At most {ROOMS_A_SOCKET} rooms a socket. Leave one first.");
             return Err(SocketError::new(ErrorCode::TooManyRooms, message));
         }
+        let after = after.filter(|_| !(self.history_expired && first_time));
         loop {
             let hall = self.chat.hall(&name).await.map_err(no_room)?;
             let start = hall.log().start(after.as_ref()).await.map_err(away)?;

@@ -183,6 +183,11 @@ impl Connection {
         }
     }
 
+    /// Abandons the connection at once, as if the wire had broken; it comes back like any that is lost.
+    pub fn cut(self) {
+        self.feed(Input::Cut);
+    }
+
     fn feed(self, input: Input) {
         if let Some(driver) = self.driver() {
             driver.feed(input);
