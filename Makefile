@@ -23,10 +23,10 @@ build: tools ## build the release: target/release/wirewise and target/site
 	cargo leptos build --release --split --precompress
 
 run: build ## build, serve, print the address; more flags with ARGS="..."
-	target/release/wirewise $(ARGS)
+	target/release/wirewise --allow-faults $(ARGS)
 
 watch: tools ## build and serve, again and again while you edit
-	cargo leptos watch --split
+	WIREWISE_ALLOW_FAULTS=true cargo leptos watch --split
 
 check: tools ## formatting, feature gates, lints of both halves, documentation, types of the browser tests
 	cargo fmt --check

@@ -13,6 +13,7 @@ use crate::{
     collab::page::CollabPage,
     first_state::{PageStatus, first_state},
     home::Home,
+    inspector::message::Allowed,
     progress::page::ProgressPage,
     session::{User, form::NameForm},
     ticker::page::TickerPage,
@@ -48,6 +49,7 @@ pub struct Visitor(pub RwSignal<Option<User>>);
 pub fn App() -> impl IntoView {
     provide_meta_context();
     provide_context(Visitor(RwSignal::new(first_state::<(), User>(()))));
+    provide_context(first_state::<(), Allowed>(()).unwrap_or_default());
     view! {
         <Title formatter=|title: String| if title.is_empty() { "Wirewise".to_owned() } else { format!("{title} · Wirewise") }/>
         <Meta name="description" content="Server-Sent Events and WebSocket side by side, each where it is right."/>

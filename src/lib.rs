@@ -10,6 +10,7 @@
 //! - `bus`: what is durable, and who is told of it.
 //! - [`session`]: who is there.
 //! - [`api`]: what plain requests get when they are refused, and how much anybody may do.
+//! - [`inspector`]: the panel that shows the wire, and breaks it on purpose.
 //! - [`home`], [`app`]: the guide, the shell and the routes of the pages.
 //! - [`numbers`]: numbers as people read them.
 //! - `settings`, `server`, `assets`: the binary's settings, its router and run loop, the files for the browser.
@@ -27,6 +28,7 @@ pub mod chat;
 pub mod collab;
 pub mod first_state;
 pub mod home;
+pub mod inspector;
 pub mod numbers;
 pub mod progress;
 pub mod realtime;

@@ -21,6 +21,7 @@ use leptos_axum::ResponseOptions;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use serde::Serialize;
 use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 use tower_http::{
     catch_panic::CatchPanicLayer,
     compression::CompressionLayer,
@@ -38,6 +39,7 @@ use crate::{
     chat::{self, rooms::Chat},
     collab::{self, registry::Collab},
     first_state::{FirstState, PageStatus},
+    inspector::{self, message::Allowed},
     progress::{self, race::lane::Lanes, runner::Jobs, store::JobStore},
     realtime::{
         contract::ALIVE_ROUTE,
@@ -71,6 +73,8 @@ pub struct AppState {
     pub lanes: Lanes,
     /// Where this server listens, once it does.
     address: Arc<OnceLock<SocketAddr>>,
+    /// Somebody asked that it leaves and starts again.
+    restart: CancellationToken,
     pub chat: Chat,
     pub collab: Collab,
 }
@@ -146,6 +150,7 @@ impl AppState {
             ),
             lanes: Lanes::default(),
             address: Arc::default(),
+            restart: CancellationToken::new(),
             chat: Chat::new(bus.clone()),
             collab: Collab::new(bus.clone()),
             bus,
@@ -166,10 +171,29 @@ impl AppState {
         };
         Ok(SocketAddr::new(ip, address.port()))
     }
+
+    /// Makes [`run`] leave as for a shutdown, and say that it is to start again.
+    pub fn restart(&self) {
+        self.restart.cancel();
+    }
+}
+
+/// Why a server left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Left {
+    /// It was told to.
+    Shutdown,
+    /// It was asked to start again.
+    Restart,
 }
 
 /// Serves until `shutdown` resolves, then leaves within the drain time, whatever the clients do.
-pub async fn run(listener: TcpListener, state: AppState, shutdown: impl Future<Output = ()>) {
+pub async fn run(
+    listener: TcpListener,
+    state: AppState,
+    shutdown: impl Future<Output = ()>,
+) -> Left {
+    let restart = state.restart.clone();
     let drain = state.realtime.drain().clone();
     if let Ok(address) = listener.local_addr() {
         let _ = state.address.set(address);
@@ -191,7 +215,10 @@ pub async fn run(listener: TcpListener, state: AppState, shutdown: impl Future<O
         max_connections,
         drain.clone(),
     ));
-    shutdown.await;
+    let why = tokio::select! {
+        () = shutdown => Left::Shutdown,
+        () = restart.cancelled() => Left::Restart,
+    };
     tracing::info!(
         deadline_ms = deadline.as_millis() as u64,
         "leaving: no new connections, clients are told to come back"
@@ -216,6 +243,7 @@ pub async fn run(listener: TcpListener, state: AppState, shutdown: impl Future<O
     {
         tracing::warn!("left: the storage did not take the last writes in time");
     }
+    why
 }
 
 /// All routes and their layers.
@@ -226,6 +254,7 @@ pub fn router(state: AppState) -> Router {
         .merge(progress::server::routes())
         .merge(chat::server::routes())
         .merge(collab::server::routes())
+        .merge(inspector::server::routes(&state))
         .merge(server_functions(&state))
         .route("/api", get(answer::unknown_path))
         .route("/api/", any(answer::unknown_path))
@@ -236,7 +265,11 @@ pub fn router(state: AppState) -> Router {
         .merge(progress::server::upload_routes())
         .layer(from_fn(answer::map_server_function_errors))
         .layer(CatchPanicLayer::custom(panicked::in_json))
-        .layer(from_fn_with_state(state.clone(), limits::limit_requests));
+        .layer(from_fn_with_state(state.clone(), limits::limit_requests))
+        .layer(from_fn_with_state(
+            state.clone(),
+            inspector::server::name_connections,
+        ));
     // What renders pages spawns its tasks through this; a second router in the same process finds it set already.
     let _ = any_spawner::Executor::init_tokio();
     // Every page renders in one way (`SsrMode::Async`), so one handler serves them all; the app's own router decides.
@@ -259,6 +292,9 @@ pub fn router(state: AppState) -> Router {
         .route("/readyz", get(ready))
         .route("/metrics", get(async || prometheus().render()))
         .layer(middleware::map_response(security_headers))
+        .layer(middleware::map_response(
+            inspector::server::remember_answers,
+        ))
         .layer(
             TraceLayer::new_for_http()
                 .on_response(DefaultOnResponse::new().level(tracing::Level::DEBUG)),
@@ -328,6 +364,10 @@ fn page_context(
         if let Some(user) = session.map(|session| session.user) {
             FirstState::<(), User>::provide(move |()| user.clone());
         }
+        let allowed = Allowed {
+            faults: state.settings.allow_faults,
+        };
+        FirstState::provide(move |()| allowed);
         let ticker = state.ticker.clone();
         FirstState::provide(move |()| ticker.first_prices());
         first_states();

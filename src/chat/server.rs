@@ -117,7 +117,13 @@ async fn socket(
         let mut visitor = Visitor::new(state.chat.clone(), user.clone(), queue.clone(), limits);
         visitor.history_expired = line.has_expired();
         let connections = visitor.connections();
-        queue.push_json(&welcome(&state, &line, connections, 0, ChatWelcome { user }));
+        queue.push_json(&welcome(
+            &state,
+            &line,
+            connections,
+            0,
+            ChatWelcome { user },
+        ));
         let ended = session.ended(state.sessions.end_of(&session));
         socket::run(socket, queue, visitor, &state.realtime, &line, ended).await
     };

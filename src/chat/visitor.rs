@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use axum::extract::ws::Message;
 use tokio::time::timeout;
 use uuid::Uuid;
 
@@ -220,6 +221,11 @@ impl Visitor {
 
 impl SocketHandler for Visitor {
     type Contract = ChatSocket;
+
+    fn is_repeatable(message: &Message) -> bool {
+        const MESSAGE: &str = r#"{"type":"message""#;
+        matches!(message, Message::Text(text) if text.starts_with(MESSAGE))
+    }
 
     async fn command(&mut self, command: ChatCommand) -> Result<(), SocketError> {
         let room = command.room().to_owned();

@@ -144,7 +144,13 @@ async fn socket(
                 peers,
                 tick_ms: TICK.as_millis() as u64,
             };
-            queue.push_json(&welcome(&state, &line, counted.count(), BINARY_BYTES, feature));
+            queue.push_json(&welcome(
+                &state,
+                &line,
+                counted.count(),
+                BINARY_BYTES,
+                feature,
+            ));
             seat
         } else {
             Seat::take_for_yjs(visit, queue.clone())

@@ -23,6 +23,7 @@ use crate::{
     realtime::{
         contract::StreamContract,
         server::{
+            Line,
             sse::{EventStream, ResumeFrom, frame},
             topic::Opening,
         },

@@ -10,7 +10,11 @@ const MASKING_KEY: usize = 4;
 
 /// Bytes of an event beyond its data: field names, id, type, and the HTTP/1.1 chunk around it, as if it left alone.
 pub fn event_overhead(name: &str, data: &str, id: &str) -> usize {
-    let id = if id.is_empty() { 0 } else { ID_FIELD + id.len() };
+    let id = if id.is_empty() {
+        0
+    } else {
+        ID_FIELD + id.len()
+    };
     let fields = EVENT_FIELDS + name.len() + id;
     let size = fields + data.len();
     fields + CHUNK_ENDS + hexadecimal_digits(size)
@@ -27,7 +31,9 @@ pub fn frame_overhead(payload: usize, from_client: bool) -> usize {
 }
 
 fn hexadecimal_digits(number: usize) -> usize {
-    number.checked_ilog(16).map_or(1, |digits| digits as usize + 1)
+    number
+        .checked_ilog(16)
+        .map_or(1, |digits| digits as usize + 1)
 }
 
 #[cfg(test)]
@@ -48,12 +54,21 @@ mod tests {
     #[test]
     fn a_frame_header_grows_with_its_payload() {
         let sizes = [0, 125, 126, 65_535, 65_536];
-        assert_eq!(sizes.map(|size| frame_overhead(size, false)), [2, 2, 4, 4, 10]);
-        assert_eq!(sizes.map(|size| frame_overhead(size, true)), [6, 6, 8, 8, 14]);
+        assert_eq!(
+            sizes.map(|size| frame_overhead(size, false)),
+            [2, 2, 4, 4, 10]
+        );
+        assert_eq!(
+            sizes.map(|size| frame_overhead(size, true)),
+            [6, 6, 8, 8, 14]
+        );
     }
 
     #[test]
     fn sizes_are_written_in_hexadecimal() {
-        assert_eq!([0, 1, 15, 16, 255, 256].map(hexadecimal_digits), [1, 1, 1, 2, 2, 3]);
+        assert_eq!(
+            [0, 1, 15, 16, 255, 256].map(hexadecimal_digits),
+            [1, 1, 1, 2, 2, 3]
+        );
     }
 }

@@ -23,6 +23,7 @@ use super::{
 use crate::{
     app::Visitor,
     first_state::first_state,
+    inspector::{Inspector, Transport},
     realtime::{
         client::{
             Connection, Sharing, StatusLine, StreamEvent, StreamOptions, tabs_can_share,
@@ -125,6 +126,7 @@ fn Ticker() -> impl IntoView {
         <PriceTable rows selected choice prices/>
         <StreamNote connection choice prices news/>
         <Announcement selected prices/>
+        <Inspector connection transport=Transport::Sse/>
     }
 }
 

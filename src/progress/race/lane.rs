@@ -28,7 +28,7 @@ use crate::{
         contract::{SocketContract, StreamContract},
         message::SocketError,
         server::{
-            Counted,
+            Counted, Line,
             listen::ConnectionHandle,
             queue::OutQueue,
             socket::{self, SocketHandler},

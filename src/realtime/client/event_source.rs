@@ -284,8 +284,8 @@ fn decode<T: DeserializeOwned>(data: &str) -> Result<T, String> {
     serde_json::from_str(data).map_err(|error| error.to_string())
 }
 
-/// Is told of every event after the page has it: its name, data, id, and the position before it.
-pub(super) type Tap = Rc<dyn Fn(&str, &str, &str, Option<Position>)>;
+/// Is told of every event after the page has it: its name, data, id, the position before it, and whether it was news.
+pub(super) type Tap = Rc<dyn Fn(&str, &str, &str, Option<Position>, bool)>;
 
 pub(super) struct EventSourceTransport {
     stream: Rc<Stream>,
@@ -327,8 +327,8 @@ impl Transport for EventSourceTransport {
             let (name, data) = (event.type_(), event.data().as_string().unwrap_or_default());
             let (id, before) = (event.last_event_id(), stream.position());
             let news = stream.deliver(&heard_by, &name, &data, &id);
-            if let Some(tap) = tap.as_ref().filter(|_| news) {
-                tap(&name, &data, &id, before);
+            if let Some(tap) = &tap {
+                tap(&name, &data, &id, before, news);
             }
         });
         for name in &self.names {

@@ -18,4 +18,4 @@ pub use connection::Connection;
 pub use event_source::{Sharing, StreamEvent, StreamOptions, use_event_source};
 pub use shared_stream::tabs_can_share;
 pub use socket::{Socket, SocketEvent, SocketOptions, use_socket, use_socket_with};
-pub use status_line::StatusLine;
+pub use status_line::{StatusLine, countdown};

@@ -43,7 +43,7 @@ pub enum Payload {
 }
 
 /// Why a frame was not handed to the page.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Skipped {
     /// A change at a position that the page holds already.
     Duplicate,

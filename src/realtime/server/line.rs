@@ -9,7 +9,7 @@ use std::{
     future::pending,
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
 };
 
@@ -28,7 +28,6 @@ struct Shared {
     open: Mutex<HashMap<String, Weak<Inner>>>,
     /// Whose next resume of which route is refused.
     expired: Mutex<HashSet<(String, String)>>,
-    opened: AtomicU64,
 }
 
 /// A named connection. Cheap to clone; all clones are one.
@@ -38,8 +37,6 @@ pub struct Line(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     id: String,
-    /// Lines that opened later have a higher number.
-    number: u64,
     route: String,
     /// Whom it belongs to, once that is known; nobody may touch the lines of others.
     owner: OnceLock<String>,
@@ -63,7 +60,6 @@ impl Lines {
     pub fn open(&self, route: &str, connection: Option<ConnectionHandle>) -> Line {
         let line = Line(Arc::new(Inner {
             id: connection_id(),
-            number: self.0.opened.fetch_add(1, Ordering::Relaxed),
             route: route.to_owned(),
             owner: OnceLock::new(),
             connection,

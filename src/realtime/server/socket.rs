@@ -355,7 +355,10 @@ async fn write<Si: Sink<Message> + Unpin>(
             _ = ping.tick() => Batch { messages: vec![Message::Ping(Bytes::new())], close: None },
             () = line.repeat_asked() => Batch { messages: newest.clone().into_iter().collect(), close: None },
         };
-        let repeatable = batch.messages.iter().rfind(|message| is_repeatable(message));
+        let repeatable = batch
+            .messages
+            .iter()
+            .rfind(|message| is_repeatable(message));
         newest = repeatable.cloned().or(newest);
         let last = batch.close.is_some();
         let sending = async {
