@@ -38,6 +38,7 @@ use crate::{
     chat::{self, rooms::Chat},
     collab::{self, registry::Collab},
     first_state::{FirstState, PageStatus},
+    home::{self, feed::Feed},
     progress::{self, race::lane::Lanes, runner::Jobs, store::JobStore},
     realtime::{
         contract::ALIVE_ROUTE,
@@ -68,6 +69,8 @@ pub struct AppState {
     pub ticker: Ticker,
     pub jobs: Jobs,
     pub lanes: Lanes,
+    /// The feed of the guide's live comparison.
+    pub compare: Feed,
     /// Where this server listens, once it does.
     address: Arc<OnceLock<SocketAddr>>,
     pub chat: Chat,
@@ -143,6 +146,7 @@ impl AppState {
                 drain,
             ),
             lanes: Lanes::default(),
+            compare: Feed::default(),
             address: Arc::default(),
             chat: Chat::new(bus.clone()),
             collab: Collab::new(bus.clone()),
@@ -178,6 +182,7 @@ pub async fn run(listener: TcpListener, state: AppState, shutdown: impl Future<O
     let _ = prometheus();
     tokio::spawn(state.ticker.clone().run(drain.clone()));
     tokio::spawn(state.collab.clone().run(drain.clone()));
+    tokio::spawn(state.compare.clone().run(drain.clone()));
     tokio::spawn(state.limits.clone().forget_the_quiet());
     let (chat, collab, bus) = (state.chat.clone(), state.collab.clone(), state.bus.clone());
     tokio::spawn(chat.clone().run(state.settings.chat_retention));
@@ -224,6 +229,7 @@ pub fn router(state: AppState) -> Router {
         .merge(progress::server::routes())
         .merge(chat::server::routes())
         .merge(collab::server::routes())
+        .merge(home::server::routes())
         .merge(server_functions(&state))
         .route("/api", get(answer::unknown_path))
         .route("/api/", any(answer::unknown_path))
