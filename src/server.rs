@@ -39,6 +39,7 @@ use crate::{
     chat::{self, rooms::Chat},
     collab::{self, registry::Collab},
     first_state::{FirstState, PageStatus},
+    home::{self, feed::Feed},
     inspector::{self, message::Allowed},
     progress::{self, race::lane::Lanes, runner::Jobs, store::JobStore},
     realtime::{
@@ -71,6 +72,8 @@ pub struct AppState {
     pub ticker: Ticker,
     pub jobs: Jobs,
     pub lanes: Lanes,
+    /// The feed of the guide's live comparison.
+    pub compare: Feed,
     /// Where this server listens, once it does.
     address: Arc<OnceLock<SocketAddr>>,
     /// Somebody asked that it leaves and starts again.
@@ -149,6 +152,7 @@ impl AppState {
                 drain,
             ),
             lanes: Lanes::default(),
+            compare: Feed::default(),
             address: Arc::default(),
             restart: CancellationToken::new(),
             chat: Chat::new(bus.clone()),
@@ -204,6 +208,7 @@ pub async fn run(
     let _ = prometheus();
     tokio::spawn(state.ticker.clone().run(drain.clone()));
     tokio::spawn(state.collab.clone().run(drain.clone()));
+    tokio::spawn(state.compare.clone().run(drain.clone()));
     tokio::spawn(state.limits.clone().forget_the_quiet());
     let (chat, collab, bus) = (state.chat.clone(), state.collab.clone(), state.bus.clone());
     tokio::spawn(chat.clone().run(state.settings.chat_retention));
@@ -254,6 +259,7 @@ pub fn router(state: AppState) -> Router {
         .merge(progress::server::routes())
         .merge(chat::server::routes())
         .merge(collab::server::routes())
+        .merge(home::server::routes())
         .merge(inspector::server::routes(&state))
         .merge(server_functions(&state))
         .route("/api", get(answer::unknown_path))

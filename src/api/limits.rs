@@ -15,6 +15,7 @@ use super::{ApiError, origin::Caller};
 use crate::{
     chat::message::ChatSocket,
     collab::message::BoardSocket,
+    home::message::{CompareEvents, CompareSocket},
     progress::message::{JobEvents, RaceEvents, RaceSocket},
     realtime::{
         contract::{SocketContract, StreamContract},
@@ -27,13 +28,15 @@ use crate::{
 };
 
 /// Routes whose answers stay open: they have places instead of a rate.
-const STREAM_ROUTES: [&str; 6] = [
+const STREAM_ROUTES: [&str; 8] = [
     TickerEvents::ROUTE,
     JobEvents::ROUTE,
     RaceEvents::ROUTE,
     RaceSocket::ROUTE,
     ChatSocket::ROUTE,
     BoardSocket::ROUTE,
+    CompareEvents::ROUTE,
+    CompareSocket::ROUTE,
 ];
 /// A store that forgets nobody grows for ever.
 const FORGET_EVERY: Duration = Duration::from_secs(60);

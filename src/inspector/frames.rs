@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
+use js_sys::Promise;
 use leptos::{prelude::*, task::spawn_local};
+use wasm_bindgen::{JsValue, prelude::wasm_bindgen};
 use wasm_bindgen_futures::JsFuture;
 
 use super::{
@@ -10,6 +12,14 @@ use super::{
     panel::{Transport, Watched},
 };
 use crate::realtime::client::tap::{Direction, Payload, Skipped};
+
+// Declared by hand: the feature of web-sys would have every crate above it built anew.
+#[wasm_bindgen]
+extern "C" {
+    /// Fails where the page did not come securely: there is no clipboard then.
+    #[wasm_bindgen(js_namespace = ["navigator", "clipboard"], js_name = writeText, catch)]
+    fn write_text(text: &str) -> Result<Promise, JsValue>;
+}
 
 /// Rows of the list while frames come; paused, everything that is kept.
 const MOST_ROWS: usize = 100;
@@ -51,8 +61,11 @@ pub(super) fn Frames(watched: Watched, describe: Option<fn(&[u8]) -> String>) ->
             None => rows.with_untracked(|rows| in_lines(rows)),
         };
         spawn_local(async move {
-            let written = window().navigator().clipboard().write_text(&text);
-            copied.set(JsFuture::from(written).await.is_ok());
+            let written = match write_text(&text) {
+                Ok(written) => JsFuture::from(written).await.is_ok(),
+                Err(_) => false,
+            };
+            let _ = copied.try_set(written);
         });
     };
     // What the button says is true until something else is chosen.

@@ -254,7 +254,9 @@ pub fn kind_of(payload: &Payload) -> String {
 fn sizes(frame: &Frame) -> (usize, usize) {
     let from_client = frame.direction == Direction::Out;
     match &frame.payload {
-        Payload::Event { name, data, id } => (data.len(), event_overhead(name, data, id)),
+        Payload::Event { name, data, id } => {
+            (data.len(), event_overhead(name, data.len(), id.len()))
+        }
         Payload::Text(text) => (text.len(), frame_overhead(text.len(), from_client)),
         Payload::Binary(bytes) => (bytes.len(), frame_overhead(bytes.len(), from_client)),
     }

@@ -7,12 +7,12 @@ use std::{
 
 use gloo_net::http::Request;
 use gloo_timers::callback::Interval;
-use js_sys::{Reflect, Uint8Array};
+use js_sys::{Promise, Reflect, Uint8Array};
 use leptos::{prelude::*, task::spawn_local};
 use send_wrapper::SendWrapper;
-use wasm_bindgen::JsCast;
+use wasm_bindgen::{JsCast, prelude::wasm_bindgen};
 use wasm_bindgen_futures::JsFuture;
-use web_sys::{AbortController, AbortSignal, ReadableStreamDefaultReader};
+use web_sys::{AbortController, AbortSignal};
 
 use crate::realtime::client::Connection;
 
@@ -20,6 +20,19 @@ use crate::realtime::client::Connection;
 const MOST_BYTES: usize = 32 * 1024;
 /// What is shown is brought up to date this often, in milliseconds.
 const SHOW_EVERY_MS: u32 = 250;
+
+// Declared by hand: the feature of web-sys would have every crate above it built anew.
+#[wasm_bindgen]
+extern "C" {
+    /// A `ReadableStream` (Streams standard, section 4.2).
+    type ByteStream;
+    type Reader;
+    #[wasm_bindgen(method, js_name = getReader)]
+    fn reader(this: &ByteStream) -> Reader;
+    /// Resolves to `{ value, done }`; rejects when the stream breaks off.
+    #[wasm_bindgen(method)]
+    fn read(this: &Reader) -> Promise;
+}
 
 /// The newest bytes, and whether there are some that were not shown yet.
 #[derive(Default)]
@@ -80,12 +93,10 @@ async fn read_all(url: &str, signal: &AbortSignal, recent: &Recent) -> String {
         }
         Err(_) => return "The server cannot be reached.".into(),
     };
-    let reader = response
-        .body()
-        .map(|body| ReadableStreamDefaultReader::new(&body));
-    let Some(Ok(reader)) = reader else {
+    let Some(body) = response.body() else {
         return "This browser cannot read a stream piece by piece.".into();
     };
+    let reader = body.unchecked_into::<ByteStream>().reader();
     loop {
         let Ok(piece) = JsFuture::from(reader.read()).await else {
             return "The stream broke off.".into();
