@@ -1,13 +1,14 @@
 //! The guide: what each transport is, and what each page shows.
 
 use leptos::prelude::*;
-use leptos_meta::Title;
 use leptos_router::components::A;
+
+use crate::app::About;
 
 #[component]
 pub fn Home() -> impl IntoView {
     view! {
-        <Title text=""/>
+        <About title="" description="Server-Sent Events and WebSocket side by side, each where it is right."/>
         <section class="hero">
             <h1>"Two ways to keep a page live"</h1>
             <p class="lead">
