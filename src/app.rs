@@ -141,7 +141,7 @@ fn NotFound() -> impl IntoView {
     PageStatus::set(404);
     view! {
         <About title="Not found" description="There is no page under this address."/>
-        <section class="notice lost">
+        <section class="notice">
             <Icon glyph=Glyph::Lost/>
             <h1>"There is nothing here"</h1>
             <p>"The address may be mistyped, or it is of a page that is gone. The pages there are:"</p>

@@ -258,7 +258,7 @@ fn Stale(since: RwSignal<Option<u64>>) -> impl IntoView {
     };
     move || {
         since.get().map(|since| {
-            view! { <span class="warning" data-test="stale">"feed stale since " <time>{move || clock(since)}</time></span> }
+            view! { <span class="warning stale" data-test="stale">"feed stale since " <time>{move || clock(since)}</time></span> }
         })
     }
 }
