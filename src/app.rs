@@ -75,8 +75,8 @@ pub fn App() -> impl IntoView {
             <header class="site">
                 <A href="/" attr:class="brand" exact=true>
                     <svg viewBox="0 0 32 32" aria-hidden="true">
-                        <path class="one-way" d="M4 11h23M22 6l5 5-5 5"></path>
-                        <path class="both-ways" d="M5 22h22M22 17l5 5-5 5M10 17l-5 5 5 5"></path>
+                        <path class="one-way" d="M4 9.5h23M22 4.5l5 5-5 5"></path>
+                        <path class="both-ways" d="M5 22.5h22M22 17.5l5 5-5 5M10 17.5l-5 5 5 5"></path>
                     </svg>
                     <span>"Wirewise"</span>
                 </A>
