@@ -6,7 +6,7 @@ export WASM_BINDGEN := 0.2.129
 # Where `cargo install` puts programs, and where npm put wasm-opt: cargo-leptos takes both from PATH.
 export PATH := $(CURDIR)/node_modules/.bin:$(or $(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH)
 
-.PHONY: help setup tools browser build run watch check test check-budgets check-upload torture fuzz bench-chat bench-collab
+.PHONY: help setup tools browser build run watch check test screenshots check-budgets check-upload torture fuzz bench-chat bench-collab
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(firstword $(MAKEFILE_LIST))
@@ -40,6 +40,9 @@ check: tools ## formatting, feature gates, lints of both halves, documentation, 
 test: build browser ## the Rust tests, then the browser tests against the built release
 	cargo test --features ssr
 	cd end2end && WIREWISE_BIN="$(CURDIR)/target/release/wirewise" playwright test
+
+screenshots: build browser ## the pictures of the README and of link previews, anew; takes five minutes, until the chart is full
+	cd end2end && WIREWISE_BIN="$(CURDIR)/target/release/wirewise" playwright test --config screenshots.config.ts
 
 check-upload: build ## upload 1 GiB: digests as those of sha256sum and b3sum, memory within 100 MiB
 	bash tools/check-upload.sh

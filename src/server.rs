@@ -29,8 +29,13 @@ use tower_http::{
 };
 
 use crate::{
-    api::{ApiError, answer, limits, limits::Limits, origin, panicked},
-    app::shell,
+    api::{
+        ApiError, answer, limits,
+        limits::Limits,
+        origin::{self, Caller},
+        panicked,
+    },
+    app::{Site, shell},
     assets::{self, Assets},
     bus::{
         BusError, SharedBus,
@@ -52,6 +57,7 @@ use crate::{
         token::{self, Session, Sessions},
     },
     settings::{BusSetting, Settings},
+    theme::{self, Theme},
     ticker::{self, server::Ticker},
 };
 
@@ -255,6 +261,7 @@ pub async fn run(
 pub fn router(state: AppState) -> Router {
     let api = Router::new()
         .merge(session::server::routes())
+        .merge(theme::server::routes())
         .merge(ticker::server::routes())
         .merge(progress::server::routes())
         .merge(chat::server::routes())
@@ -365,10 +372,8 @@ fn page_context(
     let state = state.clone();
     move || {
         provide_context(state.clone());
-        let session =
-            use_context::<Parts>().and_then(|parts| parts.extensions.get::<Session>().cloned());
-        if let Some(user) = session.map(|session| session.user) {
-            FirstState::<(), User>::provide(move |()| user.clone());
+        if let Some(parts) = use_context::<Parts>() {
+            provide_visitor(&parts);
         }
         let allowed = Allowed {
             faults: state.settings.allow_faults,
@@ -392,6 +397,19 @@ fn page_context(
                 response.set_status(status);
             }
         });
+    }
+}
+
+/// What the request itself says: who asks, in which theme, and what they call us.
+fn provide_visitor(parts: &Parts) {
+    let theme = theme::server::theme_of(&parts.headers);
+    FirstState::<(), Theme>::provide(move |()| theme);
+    if let Some(session) = parts.extensions.get::<Session>() {
+        let user = session.user.clone();
+        FirstState::<(), User>::provide(move |()| user.clone());
+    }
+    if let Some(caller) = parts.extensions.get::<Caller>() {
+        provide_context(Site(caller.site()));
     }
 }
 

@@ -17,7 +17,6 @@ mod wire;
 mod writers;
 
 use leptos::prelude::*;
-use leptos_meta::Title;
 use leptos_router::{
     LazyRoute,
     components::A,
@@ -38,7 +37,7 @@ use super::{
     message::{BoardEvent, BoardSocket, FirstBoard, READONLY},
 };
 use crate::{
-    app::Visitor,
+    app::{About, Visitor},
     first_state::{PageStatus, first_state},
     inspector::{Inspector, Transport},
     realtime::{
@@ -75,7 +74,7 @@ fn CollabRoute() -> impl IntoView {
     let readonly =
         Memo::new(move |_| query.with(|query| query.get(READONLY).as_deref() == Some("1")));
     view! {
-        <Title text="Collab"/>
+        <About title="Collab" description="One text and everybody's pointers over WebSocket: what anybody writes merges, offline too."/>
         // Anew for another document.
         {move || {
             let (document, readonly) = (document.get(), readonly.get());

@@ -113,6 +113,10 @@ impl JobState {
 
     /// One sentence, once it has ended.
     fn outcome(self) -> Option<String> {
+        // Nothing is known of it yet.
+        if self.progress.with(Option::is_none) {
+            return None;
+        }
         match self.status() {
             JobStatus::Done => self
                 .result
