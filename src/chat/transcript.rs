@@ -177,6 +177,12 @@ impl Transcript {
         self.messages.last().map(|message| message.offset)
     }
 
+    /// The last of those that are shown.
+    pub fn last_shown(&self) -> Option<u64> {
+        let shown = self.messages.get(self.shown.clone())?;
+        shown.last().map(|message| message.offset)
+    }
+
     pub fn is_empty(&self) -> bool {
         self.messages.is_empty()
     }
