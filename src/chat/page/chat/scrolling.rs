@@ -109,8 +109,12 @@ impl Chat {
         });
     }
 
-    /// Shows more where the reader comes near the edge of what is shown, and asks for it where it is not here.
+    /// Shows more where the reader comes near the edge of what is shown, and asks for it where it is not here. A step a frame:
+    /// while one is awaited, what is measured here is not what is known any more, and [`Chat::show`] comes back here.
     fn show_more(self, scroller: Scroller) {
+        if self.frame.is_armed() {
+            return;
+        }
         let (up, down) = (scroller.is_near_start(), scroller.is_near_end());
         let more = self.change_room(|room| {
             let shown = (up && room.log.show_older())
