@@ -63,5 +63,5 @@ bench-collab: tools ## pointers and typing: the server's CPU time, latency from 
 	cargo bench --features ssr --bench collab
 
 # Not part of test: they measure, and want the machine to themselves.
-check-budgets: build browser ## what the pages may cost: no task over 50 ms at a thousand prices a second
+check-budgets: build browser ## what the pages may cost: no task over 50 ms at a thousand prices a second, nor in a long chat
 	cd end2end && WIREWISE_BIN="$(CURDIR)/target/release/wirewise" playwright test --config budgets.config.ts
