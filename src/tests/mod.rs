@@ -13,6 +13,7 @@ mod collab_text;
 mod compare;
 mod drain;
 mod durable;
+mod faults;
 mod feeds;
 mod limits;
 mod process;

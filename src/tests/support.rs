@@ -39,7 +39,7 @@ pub struct Server {
     remote: Remote,
     pub state: AppState,
     shutdown: Option<oneshot::Sender<()>>,
-    pub ended: JoinHandle<()>,
+    pub ended: JoinHandle<server::Left>,
     pub folder: TempDir,
     /// Moves only when a test says so.
     market: Mutex<Market>,
