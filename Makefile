@@ -23,10 +23,10 @@ build: tools ## build the release: target/release/wirewise and target/site
 	cargo leptos build --release --split --precompress
 
 run: build ## build, serve, print the address; more flags with ARGS="..."
-	target/release/wirewise $(ARGS)
+	target/release/wirewise --allow-faults $(ARGS)
 
 watch: tools ## build and serve, again and again while you edit
-	cargo leptos watch --split
+	WIREWISE_ALLOW_FAULTS=true cargo leptos watch --split
 
 check: tools ## formatting, feature gates, lints of both halves, documentation, types of the browser tests
 	cargo fmt --check
@@ -63,5 +63,5 @@ bench-collab: tools ## pointers and typing: the server's CPU time, latency from 
 	cargo bench --features ssr --bench collab
 
 # Not part of test: they measure, and want the machine to themselves.
-check-budgets: build browser ## what the pages may cost: no task over 50 ms at a thousand prices a second
+check-budgets: build browser ## what the pages may cost: no task over 50 ms at a thousand prices a second, nor in a long chat
 	cd end2end && WIREWISE_BIN="$(CURDIR)/target/release/wirewise" playwright test --config budgets.config.ts

@@ -14,6 +14,7 @@ use crate::{
     first_state::{PageStatus, first_state},
     home::Home,
     icons::{Glyph, Icon},
+    inspector::message::Allowed,
     progress::page::ProgressPage,
     session::{User, form::NameForm},
     theme::ThemeSwitch,
@@ -68,6 +69,7 @@ pub struct Visitor(pub RwSignal<Option<User>>);
 pub fn App() -> impl IntoView {
     provide_meta_context();
     provide_context(Visitor(RwSignal::new(first_state::<(), User>(()))));
+    provide_context(first_state::<(), Allowed>(()).unwrap_or_default());
     view! {
         <Title formatter=with_the_sites_name/>
         <Router>

@@ -10,6 +10,7 @@
 //! - `bus`: what is durable, and who is told of it.
 //! - [`session`]: who is there.
 //! - [`api`]: what plain requests get when they are refused, and how much anybody may do.
+//! - [`inspector`]: the panel that shows the wire, and breaks it on purpose.
 //! - [`home`], [`app`]: the guide, the shell and the routes of the pages.
 //! - [`theme`], [`icons`]: light or dark, and what is drawn beside words.
 //! - [`numbers`]: numbers as people read them.
@@ -29,6 +30,7 @@ pub mod collab;
 pub mod first_state;
 pub mod home;
 pub mod icons;
+pub mod inspector;
 pub mod numbers;
 pub mod progress;
 pub mod realtime;

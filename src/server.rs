@@ -21,6 +21,7 @@ use leptos_axum::ResponseOptions;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use serde::Serialize;
 use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 use tower_http::{
     catch_panic::CatchPanicLayer,
     compression::CompressionLayer,
@@ -43,11 +44,13 @@ use crate::{
     chat::{self, rooms::Chat},
     collab::{self, registry::Collab},
     first_state::{FirstState, PageStatus},
+    home::{self, feed::Feed},
+    inspector::{self, message::Allowed},
     progress::{self, race::lane::Lanes, runner::Jobs, store::JobStore},
     realtime::{
         contract::ALIVE_ROUTE,
         message::{Limits as SocketLimits, SocketControl},
-        server::{Drain, Realtime, connection_id, listen, socket::TEXT_BYTES},
+        server::{Drain, Line, Lines, Realtime, listen, socket::TEXT_BYTES},
     },
     session::{
         self, User,
@@ -69,13 +72,18 @@ pub struct AppState {
     pub assets: Assets,
     pub realtime: Realtime,
     pub limits: Limits,
+    pub lines: Lines,
     pub bus: SharedBus,
     pub sessions: Sessions,
     pub ticker: Ticker,
     pub jobs: Jobs,
     pub lanes: Lanes,
+    /// The feed of the guide's live comparison.
+    pub compare: Feed,
     /// Where this server listens, once it does.
     address: Arc<OnceLock<SocketAddr>>,
+    /// Somebody asked that it leaves and starts again.
+    restart: CancellationToken,
     pub chat: Chat,
     pub collab: Collab,
 }
@@ -140,6 +148,7 @@ impl AppState {
             assets: Assets::new(site_root),
             realtime: Realtime::new(settings.timing(), drain.clone()),
             limits: Limits::new(&settings),
+            lines: Lines::default(),
             sessions,
             ticker: Ticker::new(feed, history),
             jobs: Jobs::new(
@@ -149,7 +158,9 @@ impl AppState {
                 drain,
             ),
             lanes: Lanes::default(),
+            compare: Feed::default(),
             address: Arc::default(),
+            restart: CancellationToken::new(),
             chat: Chat::new(bus.clone()),
             collab: Collab::new(bus.clone()),
             bus,
@@ -170,10 +181,29 @@ impl AppState {
         };
         Ok(SocketAddr::new(ip, address.port()))
     }
+
+    /// Makes [`run`] leave as for a shutdown, and say that it is to start again.
+    pub fn restart(&self) {
+        self.restart.cancel();
+    }
+}
+
+/// Why a server left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Left {
+    /// It was told to.
+    Shutdown,
+    /// It was asked to start again.
+    Restart,
 }
 
 /// Serves until `shutdown` resolves, then leaves within the drain time, whatever the clients do.
-pub async fn run(listener: TcpListener, state: AppState, shutdown: impl Future<Output = ()>) {
+pub async fn run(
+    listener: TcpListener,
+    state: AppState,
+    shutdown: impl Future<Output = ()>,
+) -> Left {
+    let restart = state.restart.clone();
     let drain = state.realtime.drain().clone();
     if let Ok(address) = listener.local_addr() {
         let _ = state.address.set(address);
@@ -184,6 +214,7 @@ pub async fn run(listener: TcpListener, state: AppState, shutdown: impl Future<O
     let _ = prometheus();
     tokio::spawn(state.ticker.clone().run(drain.clone()));
     tokio::spawn(state.collab.clone().run(drain.clone()));
+    tokio::spawn(state.compare.clone().run(drain.clone()));
     tokio::spawn(state.limits.clone().forget_the_quiet());
     let (chat, collab, bus) = (state.chat.clone(), state.collab.clone(), state.bus.clone());
     tokio::spawn(chat.clone().run(state.settings.chat_retention));
@@ -195,7 +226,10 @@ pub async fn run(listener: TcpListener, state: AppState, shutdown: impl Future<O
         max_connections,
         drain.clone(),
     ));
-    shutdown.await;
+    let why = tokio::select! {
+        () = shutdown => Left::Shutdown,
+        () = restart.cancelled() => Left::Restart,
+    };
     tracing::info!(
         deadline_ms = deadline.as_millis() as u64,
         "leaving: no new connections, clients are told to come back"
@@ -220,6 +254,7 @@ pub async fn run(listener: TcpListener, state: AppState, shutdown: impl Future<O
     {
         tracing::warn!("left: the storage did not take the last writes in time");
     }
+    why
 }
 
 /// All routes and their layers.
@@ -231,6 +266,8 @@ pub fn router(state: AppState) -> Router {
         .merge(progress::server::routes())
         .merge(chat::server::routes())
         .merge(collab::server::routes())
+        .merge(home::server::routes())
+        .merge(inspector::server::routes(&state))
         .merge(server_functions(&state))
         .route("/api", get(answer::unknown_path))
         .route("/api/", any(answer::unknown_path))
@@ -241,7 +278,11 @@ pub fn router(state: AppState) -> Router {
         .merge(progress::server::upload_routes())
         .layer(from_fn(answer::map_server_function_errors))
         .layer(CatchPanicLayer::custom(panicked::in_json))
-        .layer(from_fn_with_state(state.clone(), limits::limit_requests));
+        .layer(from_fn_with_state(state.clone(), limits::limit_requests))
+        .layer(from_fn_with_state(
+            state.clone(),
+            inspector::server::name_connections,
+        ));
     // What renders pages spawns its tasks through this; a second router in the same process finds it set already.
     let _ = any_spawner::Executor::init_tokio();
     // Every page renders in one way (`SsrMode::Async`), so one handler serves them all; the app's own router decides.
@@ -264,6 +305,9 @@ pub fn router(state: AppState) -> Router {
         .route("/readyz", get(ready))
         .route("/metrics", get(async || prometheus().render()))
         .layer(middleware::map_response(security_headers))
+        .layer(middleware::map_response(
+            inspector::server::remember_answers,
+        ))
         .layer(
             TraceLayer::new_for_http()
                 .on_response(DefaultOnResponse::new().level(tracing::Level::DEBUG)),
@@ -293,12 +337,13 @@ async fn render_page(State(state): State<AppState>, request: Request) -> Respons
 /// The kit's part of `welcome` with the feature's.
 pub fn welcome<W: Serialize>(
     state: &AppState,
+    line: &Line,
     connections: usize,
     binary_bytes: usize,
     feature: W,
 ) -> SocketControl<W> {
     SocketControl::Welcome {
-        connection: connection_id(),
+        connection: line.id().to_owned(),
         heartbeat_ms: state.settings.client_ping_ms,
         connections,
         limits: SocketLimits {
@@ -330,6 +375,10 @@ fn page_context(
         if let Some(parts) = use_context::<Parts>() {
             provide_visitor(&parts);
         }
+        let allowed = Allowed {
+            faults: state.settings.allow_faults,
+        };
+        FirstState::provide(move |()| allowed);
         let ticker = state.ticker.clone();
         FirstState::provide(move |()| ticker.first_prices());
         first_states();

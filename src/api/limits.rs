@@ -15,6 +15,7 @@ use super::{ApiError, origin::Caller};
 use crate::{
     chat::message::ChatSocket,
     collab::message::BoardSocket,
+    home::message::{CompareEvents, CompareSocket},
     progress::message::{JobEvents, RaceEvents, RaceSocket},
     realtime::{
         contract::{SocketContract, StreamContract},
@@ -27,13 +28,15 @@ use crate::{
 };
 
 /// Routes whose answers stay open: they have places instead of a rate.
-const STREAM_ROUTES: [&str; 6] = [
+const STREAM_ROUTES: [&str; 8] = [
     TickerEvents::ROUTE,
     JobEvents::ROUTE,
     RaceEvents::ROUTE,
     RaceSocket::ROUTE,
     ChatSocket::ROUTE,
     BoardSocket::ROUTE,
+    CompareEvents::ROUTE,
+    CompareSocket::ROUTE,
 ];
 /// A store that forgets nobody grows for ever.
 const FORGET_EVERY: Duration = Duration::from_secs(60);
@@ -162,7 +165,7 @@ pub async fn limit_requests(
         .get::<Caller>()
         .map(|caller| caller.address);
     let route = request.extensions().get::<MatchedPath>();
-    let is_stream = route.is_some_and(|route| STREAM_ROUTES.contains(&route.as_str()));
+    let is_stream = route.is_some_and(is_stream);
     if let Some(address) = address.filter(|_| !is_stream)
         && let Err(not_until) = state.limits.requests.check_key(&address)
     {
@@ -172,6 +175,11 @@ pub async fn limit_requests(
         return ApiError::too_many(error, wait.as_secs() + 1).into_response();
     }
     next.run(request).await
+}
+
+/// Whether the answers of this route stay open.
+pub fn is_stream(route: &MatchedPath) -> bool {
+    STREAM_ROUTES.contains(&route.as_str())
 }
 
 fn twice_in_a_burst(per_second: u32) -> Quota {

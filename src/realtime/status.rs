@@ -104,6 +104,8 @@ pub enum Input {
     Timer,
     /// The person pressed "retry now".
     RetryNow,
+    /// The person cut the connection, to see what follows.
+    Cut,
 }
 
 /// What the driver does, in this order.
@@ -313,6 +315,8 @@ impl Machine {
                     self.abandon_and(|machine| machine.open(now))
                 }
             },
+            Input::Cut if self.phase == Phase::Idle => vec![],
+            Input::Cut => self.lost(now, random, "cut on this side"),
         }
     }
 

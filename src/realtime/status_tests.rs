@@ -472,6 +472,18 @@ fn retry_now_opens_at_once_from_wherever_it_waits() {
 }
 
 #[test]
+fn a_cut_is_a_loss_like_any_other() {
+    for policy in [STREAM, SOCKET] {
+        let mut run = Run::open(policy);
+        assert_eq!(run.feed(Input::Cut), [Action::Abandon]);
+        assert_eq!(run.waiting(), Some((1, 1_000.0)));
+        assert_eq!(run.feed(Input::Cut), [], "there is nothing left to cut");
+        assert_eq!(run.waiting(), Some((1, 1_000.0)));
+        assert_eq!(run.fire().1, [Action::Open]);
+    }
+}
+
+#[test]
 fn a_bounded_number_of_attempts_ends_in_words() {
     let mut run = Run::new(Policy {
         max_attempts: Some(2),

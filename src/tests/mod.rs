@@ -10,6 +10,7 @@ mod api;
 mod chat;
 mod collab;
 mod collab_text;
+mod compare;
 mod drain;
 mod durable;
 mod feeds;

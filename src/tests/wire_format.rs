@@ -10,6 +10,7 @@ use wirewise::{
         ChatCommand, ChatEvent, ChatMessage, ChatSocket, ChatWelcome, Joined, ReadMark,
     },
     collab::message::{BoardCommand, BoardEvent, BoardSocket, BoardWelcome, Peer},
+    home::message::{CompareEvent, CompareEvents, CompareSocket, CompareWelcome},
     progress::message::{
         JobEvent, JobEvents, JobStatus, Progress, RaceEvent, RaceEvents, RaceSocket,
     },
@@ -480,10 +481,33 @@ fn collab() {
 }
 
 #[test]
+fn compare() {
+    let pulse = CompareEvent::Pulse {
+        sequence: 18,
+        sent_us: 1_700_000_000_000_001,
+    };
+    let events = golden([(
+        pulse,
+        json!({"type":"pulse","sequence":18,"sent_us":1_700_000_000_000_001_u64}),
+    )]);
+    assert_eq!(events, CompareEvents::EVENTS);
+    assert_eq!(events, CompareSocket::EVENTS);
+    assert!(CompareSocket::COMMANDS.is_empty());
+    golden([(CompareWelcome {}, json!({}))]);
+    assert_eq!(CompareEvents.url(), CompareEvents::ROUTE);
+    assert_eq!(CompareSocket.url(), CompareSocket::ROUTE);
+}
+
+#[test]
 fn no_event_of_a_stream_collides_with_event_source_itself() {
-    for name in TickerEvents::EVENTS.iter().chain(JobEvents::EVENTS) {
+    let streams = [
+        TickerEvents::EVENTS,
+        JobEvents::EVENTS,
+        CompareEvents::EVENTS,
+    ];
+    for name in streams.concat() {
         assert!(
-            !["error", "open", "message", "hello", "heartbeat", "drain"].contains(name),
+            !["error", "open", "message", "hello", "heartbeat", "drain"].contains(&name),
             "{name}"
         );
     }

@@ -22,6 +22,7 @@ use super::{
 use crate::{
     app::{About, Visitor},
     first_state::first_state,
+    inspector::{Inspector, Transport},
     realtime::{
         client::{
             Connection, Sharing, StatusLine, StreamEvent, StreamOptions, tabs_can_share,
@@ -124,6 +125,7 @@ fn Ticker() -> impl IntoView {
         <PriceTable listings rows selected choice prices/>
         <StreamNote connection choice prices news/>
         <Announcement selected prices/>
+        <Inspector connection transport=Transport::Sse/>
     }
 }
 

@@ -28,6 +28,7 @@ use super::{ROOM_RULE, ROOMS, is_room_name, message::ChatSocket};
 use crate::{
     app::About,
     first_state::PageStatus,
+    inspector::{Inspector, Transport},
     realtime::client::{Socket, StatusLine, outbox::Outbox},
 };
 
@@ -125,5 +126,6 @@ fn ChatView(chat: Chat, socket: Socket<ChatSocket>) -> impl IntoView {
             </div>
             <div id="people" class="side" class:unfolded=is(Fold::People)><People chat/></div>
         </div>
+        <Inspector connection=socket.connection transport=Transport::WebSocket/>
     }
 }

@@ -13,6 +13,7 @@ mod peers;
 mod people;
 mod toolbar;
 mod typing;
+mod wire;
 mod writers;
 
 use leptos::prelude::*;
@@ -38,6 +39,7 @@ use super::{
 use crate::{
     app::{About, Visitor},
     first_state::{PageStatus, first_state},
+    inspector::{Inspector, Transport},
     realtime::{
         client::{SocketEvent, StatusLine, use_socket},
         status::ConnectionStatus,
@@ -136,6 +138,7 @@ fn Desk(document: String, readonly: bool) -> impl IntoView {
         </div>
         <Board socket peers><Field editor text=first.text readonly/></Board>
         <p class="quiet board-note">"Pointers are volatile: only the newest place is sent, at most once in 33 ms. The text is a CRDT: it merges whatever anybody writes, offline too."</p>
+        <Inspector connection=socket.connection transport=Transport::WebSocket history=false describe=wire::describe/>
         <noscript inner_html="<p class=\"notice\">Reading works without JavaScript; writing needs it, since it goes through a WebSocket.</p>"></noscript>
     }
 }

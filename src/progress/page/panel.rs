@@ -13,6 +13,7 @@ use crate::{
     api::ApiError,
     app::Visitor,
     first_state::{PageStatus, first_state},
+    inspector::{Inspector, Transport},
     numbers::grouped,
     progress::message::{JOB_ROUTE, JobEvent, JobEvents, JobKind, JobStatus, JobView, Progress},
     realtime::{
@@ -211,6 +212,7 @@ pub(super) fn JobPanel(id: Uuid, mine: MyJobs) -> impl IntoView {
                 <CancelForm id/>
             </Show>
         </section>
+        {running.then(|| view! { <Inspector connection transport=Transport::Sse/> })}
     }
     .into_any()
 }

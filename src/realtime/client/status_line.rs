@@ -81,7 +81,7 @@ pub fn StatusLine(
 }
 
 /// Whole seconds until the next attempt, counted down while one is waited for.
-fn countdown(connection: Connection) -> ReadSignal<u64> {
+pub fn countdown(connection: Connection) -> ReadSignal<u64> {
     let (seconds, set_seconds) = signal(0);
     let left = move || match connection.status.get_untracked() {
         ConnectionStatus::Waiting { retry_at, .. } => {

@@ -1,0 +1,179 @@
+import type { Locator, Page } from '@playwright/test';
+import { expect, test } from '../fixtures/app';
+
+type Transport = 'SSE' | 'WebSocket';
+
+function lane(page: Page, transport: Transport): Locator {
+  return page.locator(`[data-test=lane][data-transport=${transport}]`);
+}
+
+async function count(lane: Locator, figure: string): Promise<number> {
+  return Number((await lane.getByTestId(`lane-${figure}`).textContent())!.replaceAll(',', ''));
+}
+
+async function counts(lane: Locator, atLeast: number): Promise<void> {
+  await expect.poll(() => count(lane, 'messages')).toBeGreaterThanOrEqual(atLeast);
+}
+
+/** The button is dead until the page is hydrated, so a click that arrives is heard. */
+async function start(page: Page): Promise<void> {
+  await page.goto('/');
+  await page.getByTestId('compare-toggle').click();
+  await Promise.all((['SSE', 'WebSocket'] as const).map((transport) => counts(lane(page, transport), 20)));
+}
+
+/** Drops a connection and waits until messages come again over another. */
+async function drop(one: Locator): Promise<void> {
+  const before = await count(one, 'messages');
+  await one.getByTestId('drop').click();
+  await expect(one.getByTestId('status')).toHaveAttribute('data-state', 'waiting');
+  await expect(one.getByTestId('lane-back')).toHaveText(/^\d+ ms$/);
+  await counts(one, before + 10);
+}
+
+test.describe('the live comparison', () => {
+  test('the guide opens no connection until somebody asks for it, and closes both when they stop or leave', async ({ page, server }) => {
+    await page.goto('/');
+    await expect(page.getByTestId('compare-toggle')).toBeEnabled();
+    expect(await server.openConnections('compare')).toBe(0);
+    await page.getByTestId('compare-toggle').click();
+    await expect.poll(() => server.openConnections('compare')).toBe(2);
+    await page.getByTestId('compare-toggle').click();
+    await expect.poll(() => server.openConnections('compare')).toBe(0);
+    await expect(page.getByTestId('lane')).toHaveCount(2);
+    await page.getByTestId('compare-toggle').click();
+    await expect.poll(() => server.openConnections('compare')).toBe(2);
+    await page.getByRole('navigation', { name: 'Pages' }).getByRole('link', { name: 'Progress' }).click();
+    await expect(page).toHaveURL('/progress');
+    await expect.poll(() => server.openConnections('compare')).toBe(0);
+  });
+
+  test('both lanes count the same messages and say what each costs', async ({ page }) => {
+    await start(page);
+    for (const transport of ['SSE', 'WebSocket'] as const) {
+      const one = lane(page, transport);
+      await expect(one.getByTestId('lane-p50')).toHaveText(/^\d+\.\d ms$/);
+      await expect(one.getByTestId('lane-p99')).toHaveText(/^\d+\.\d ms$/);
+      await expect(one.getByTestId('lane-back')).toHaveText('–');
+      expect(await count(one, 'missed')).toBe(0);
+    }
+    const bytes = async (transport: Transport) => (await lane(page, transport).getByTestId('lane-bytes').textContent())!.match(/\d+/g)!.map(Number);
+    const [[payload, aroundEvent], [, aroundFrame]] = [await bytes('SSE'), await bytes('WebSocket')];
+    expect(payload).toBeGreaterThan(40);
+    expect(aroundEvent).toBeGreaterThan(30);
+    expect(aroundFrame).toBe(2);
+  });
+
+  test('a dropped stream comes back with everything it missed', async ({ page }) => {
+    await start(page);
+    const events = lane(page, 'SSE');
+    await drop(events);
+    // Half a second at least, at twenty messages a second.
+    expect(await count(events, 'replayed')).toBeGreaterThan(5);
+    expect(await count(events, 'missed')).toBe(0);
+  });
+
+  test('a dropped socket comes back and has missed something', async ({ page }) => {
+    await start(page);
+    const socket = lane(page, 'WebSocket');
+    await drop(socket);
+    expect(await count(socket, 'missed')).toBeGreaterThan(5);
+    expect(await count(socket, 'replayed')).toBe(0);
+  });
+
+  test('both are dropped at once: the feed went on meanwhile', async ({ page }) => {
+    await start(page);
+    await page.getByTestId('drop-both').click();
+    for (const transport of ['SSE', 'WebSocket'] as const) await expect(lane(page, transport).getByTestId('lane-back')).toHaveText(/^\d+ ms$/);
+    await expect.poll(() => count(lane(page, 'SSE'), 'replayed')).toBeGreaterThan(5);
+    await expect.poll(() => count(lane(page, 'WebSocket'), 'missed')).toBeGreaterThan(5);
+  });
+});
+
+test.describe('the decision tree', () => {
+  /** Keys from the first answer of the first question on: down goes to the next answer, Tab to the next question. */
+  const ways: [string, string[]][] = [
+    ['A question and an answer', ['Space']],
+    ['Notifications', ['Tab', 'Space']],
+    ['Monitoring', ['Tab', 'Space', 'ArrowDown']],
+    ['Progress', ['Tab', 'Space', 'ArrowDown', 'ArrowDown']],
+    ['Chat', ['Space', 'ArrowDown', 'ArrowDown', 'Tab', 'Space']],
+    ['Games', ['Space', 'ArrowDown', 'ArrowDown', 'Tab', 'Space', 'ArrowDown', 'Tab', 'Space']],
+    ['Collaboration', ['Space', 'ArrowDown', 'ArrowDown', 'Tab', 'Space', 'ArrowDown', 'Tab', 'Space', 'ArrowDown']],
+  ];
+
+  for (const [name, keys] of ways) {
+    test(`leads to an outcome by keyboard: ${name}`, async ({ page }) => {
+      await page.goto('/');
+      await expect(page.getByTestId('compare-toggle')).toBeEnabled();
+      const tree = page.getByTestId('tree');
+      await tree.getByRole('radio').first().focus();
+      for (const key of keys) await page.keyboard.press(key);
+      await expect(page.getByTestId('tree-words')).toContainText(`${name}: `);
+      // The way to it is lit, from the first question on, and nothing else.
+      const outcome = page.locator(`[data-test=outcome][data-name="${name}"]`);
+      await expect(tree.locator('li[data-given] > [data-test=outcome]')).toHaveCount(1);
+      await expect(outcome.locator('xpath=..')).toHaveAttribute('data-given', '');
+      await expect(tree.getByRole('radio', { checked: true })).toHaveCount(await outcome.locator('xpath=ancestor::li').count());
+
+      await page.getByTestId('tree-again').click();
+      await expect(tree.locator('li[data-given]')).toHaveCount(0);
+      await expect(tree.getByRole('radio', { checked: true })).toHaveCount(0);
+    });
+  }
+
+  test('an answer deep in the tree gives those that lead to it', async ({ page }) => {
+    await page.goto('/');
+    await expect(page.getByTestId('compare-toggle')).toBeEnabled();
+    await page.getByRole('radio', { name: 'Each one counts' }).check();
+    for (const name of ['Yes, while it listens', 'Many times a second']) await expect(page.getByRole('radio', { name })).toBeChecked();
+    await expect(page.getByTestId('tree-words')).toHaveText('Collaboration: WebSocket.');
+  });
+});
+
+test('every link to the source shows a file that holds what the link is about', async ({ page }) => {
+  await page.goto('/');
+  const links = await page.getByTestId('source').evaluateAll((links) => links.map((link) => link.getAttribute('href')!));
+  expect(links.length).toBeGreaterThan(50);
+  for (const [path, text] of links.map((link) => link.split('#:~:text='))) {
+    const answer = await page.request.get(path);
+    expect(answer.status(), path).toBe(200);
+    expect(answer.headers()['content-type']).toBe('text/plain; charset=utf-8');
+    expect(await answer.text(), path).toContain(decodeURIComponent(text ?? ''));
+  }
+  expect((await page.request.get('/source/Cargo.lock')).status()).toBe(404);
+});
+
+test('a link to the source leaves the app for the file', async ({ page }) => {
+  await page.goto('/');
+  await expect(page.getByTestId('compare-toggle')).toBeEnabled();
+  await page.getByTestId('comparison').getByTestId('source').first().click();
+  await expect(page.locator('body')).toContainText('pub trait StreamContract');
+});
+
+test('a phone scrolls tables within themselves, by keyboard too', async ({ page }) => {
+  await page.setViewportSize({ width: 390, height: 844 });
+  await page.goto('/');
+  expect(await page.evaluate(() => document.documentElement.scrollWidth)).toBe(390);
+  const region = page.getByRole('region', { name: 'Table of properties' });
+  await region.focus();
+  await page.keyboard.press('ArrowRight');
+  await expect.poll(() => region.evaluate((region) => region.scrollLeft)).toBeGreaterThan(0);
+});
+
+test.describe('without JavaScript', () => {
+  // What is preloaded for scripts is not used without them, and the browser says so.
+  test.use({ javaScriptEnabled: false, tolerated: /was preloaded using link preload but not used/ });
+
+  test('tables, rules and the whole tree can be read', async ({ page }) => {
+    await page.goto('/');
+    await expect(page.getByTestId('comparison').locator('tbody tr')).toHaveCount(17);
+    await expect(page.getByTestId('recommendations').locator('tbody tr')).toHaveCount(7);
+    await expect(page.getByTestId('rules').getByRole('listitem')).toHaveCount(7);
+    const outcomes = page.getByTestId('outcome');
+    await expect(outcomes).toHaveCount(7);
+    for (const outcome of await outcomes.all()) await expect(outcome).toBeVisible();
+    await expect(page.getByTestId('compare-toggle')).toBeDisabled();
+    await expect(page.locator('noscript .notice')).toBeVisible();
+  });
+});

@@ -1,0 +1,165 @@
+//! Serves the live comparison over both transports, and the source files that the guide links to.
+
+use axum::{
+    Extension, Router,
+    extract::{
+        State,
+        ws::{WebSocketUpgrade, rejection::WebSocketUpgradeRejection},
+    },
+    http::{HeaderMap, StatusCode, header},
+    response::{IntoResponse, Response},
+    routing::{any, get},
+};
+use uuid::Uuid;
+
+use super::{
+    feed::Listener,
+    message::{CompareCommand, CompareEvents, CompareSocket, CompareWelcome},
+    source::SOURCE_ROUTE,
+    sources,
+};
+use crate::{
+    api::{ApiError, answer::Path, limits::Limits, origin::Caller},
+    realtime::{
+        close::CloseCode,
+        contract::{SocketContract, StreamContract},
+        message::SocketError,
+        server::{
+            Line,
+            listen::ConnectionHandle,
+            queue::OutQueue,
+            socket::{self, Ended, SocketHandler},
+            sse::{EventStream, ResumeFrom},
+            topic::Opening,
+            upgrade,
+        },
+    },
+    server::{AppState, no_upgrade, welcome},
+    session::{
+        server::SocketSession,
+        token::{NoSession, Session},
+    },
+};
+
+pub fn routes() -> Router<AppState> {
+    Router::new()
+        .route(CompareEvents::ROUTE, get(events))
+        .route(CompareSocket::ROUTE, any(compare_socket))
+        .route(SOURCE_ROUTE, get(source))
+}
+
+async fn events(
+    State(state): State<AppState>,
+    Extension(caller): Extension<Caller>,
+    SocketSession(session): SocketSession,
+    line: Line,
+    ResumeFrom(after): ResumeFrom,
+) -> Result<Response, ApiError> {
+    let place = state.limits.place(caller.address)?;
+    claim(&line, &session);
+    let after = after.filter(|_| !line.has_expired());
+    let topic = state.compare.topic();
+    let (reader, recovered) = match topic.resume(after.as_ref(), |()| true) {
+        Opening::Recovered { reader, replayed } => (reader, Some(replayed)),
+        // Each pulse stands for itself: there is no state to begin with.
+        Opening::Fresh(filter) => (topic.read_from(topic.head().offset, filter), None),
+    };
+    let stream = EventStream {
+        reader,
+        recovered,
+        state: vec![],
+        session_ended: None,
+        line,
+    };
+    let response = stream.respond(topic, &state.realtime, "compare", place);
+    // Only now it counts as a listener.
+    state.compare.wake();
+    Ok(response)
+}
+
+async fn compare_socket(
+    State(state): State<AppState>,
+    Extension(caller): Extension<Caller>,
+    connection: Option<Extension<ConnectionHandle>>,
+    SocketSession(session): SocketSession,
+    line: Line,
+    headers: HeaderMap,
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+) -> Result<Response, ApiError> {
+    let upgrade = upgrade.map_err(no_upgrade)?;
+    claim(&line, &session);
+    let drain = state.realtime.drain().clone();
+    let serve = async move |socket, _offer| {
+        let Ok(_place) = state.limits.place(caller.address) else {
+            let reason = "too many open sockets from this address";
+            socket::refuse(socket, CloseCode::RateLimitIgnored, reason).await;
+            return Ended::Cleanly;
+        };
+        let queue = OutQueue::default();
+        let greet = |count| welcome(&state, &line, count, 0, CompareWelcome {});
+        let reader = Reader {
+            listener: state.compare.listen(queue.clone(), greet),
+            limits: state.limits.clone(),
+            id: Uuid::new_v4(),
+        };
+        socket::run(
+            socket,
+            queue,
+            reader,
+            &state.realtime,
+            &line,
+            std::future::pending(),
+        )
+        .await
+    };
+    Ok(upgrade::accept::<CompareSocket, _>(
+        upgrade,
+        &headers,
+        0,
+        &drain,
+        connection.map(|handle| handle.0),
+        serve,
+    ))
+}
+
+/// Open to all; but whoever has a session may look at their own connection, and break it.
+fn claim(line: &Line, session: &Result<Session, NoSession>) {
+    if let Ok(session) = session {
+        line.belongs_to(session.user.id);
+    }
+}
+
+/// The socket's handler: the client only reads.
+struct Reader {
+    listener: Listener,
+    limits: Limits,
+    /// Nobody is signed in here: a socket is limited for itself.
+    id: Uuid,
+}
+
+impl SocketHandler for Reader {
+    type Contract = CompareSocket;
+
+    async fn command(&mut self, command: CompareCommand) -> Result<(), SocketError> {
+        match command {}
+    }
+
+    fn admit(&mut self) -> Result<(), SocketError> {
+        self.limits.message(self.id)
+    }
+
+    fn connections(&self) -> usize {
+        self.listener.count()
+    }
+}
+
+/// A source file that the guide links to, as it was when this server was built.
+async fn source(Path(path): Path<String>) -> Response {
+    match sources::text(&path) {
+        Some(text) => ([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], text).into_response(),
+        None => {
+            let words = "There is no such source file here. Only those that the guide links to are shown.\n";
+            (StatusCode::NOT_FOUND, words).into_response()
+        }
+    }
+}
