@@ -128,6 +128,8 @@ pub fn About(#[prop(into)] title: TextProp, description: &'static str) -> impl I
         <Meta property="og:title" content=preview/>
         <Meta property="og:description" content=description/>
     }
+    // Of one plain type: in every page it would be a large part of the page's own.
+    .into_any()
 }
 
 fn with_the_sites_name(title: String) -> String {

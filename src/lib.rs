@@ -17,7 +17,7 @@
 //! - `settings`, `server`, `assets`: the binary's settings, its router and run loop, the files for the browser.
 
 // The views of a page are one deep type.
-#![recursion_limit = "256"]
+#![recursion_limit = "512"]
 
 pub mod api;
 pub mod app;

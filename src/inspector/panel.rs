@@ -174,6 +174,8 @@ pub fn Inspector(
             </div>
         </section>
     }
+    // Of one plain type: it stands in pages whose types are deep already.
+    .into_any()
 }
 
 #[component]

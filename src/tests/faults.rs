@@ -25,9 +25,17 @@ async fn watch(server: &Server, guest: &Guest, after: Option<&str>) -> (Events, 
     (events, hello)
 }
 
-async fn ask(server: &Server, guest: Option<&Guest>, fault: &str, connection: &Value) -> (u16, Value) {
+async fn ask(
+    server: &Server,
+    guest: Option<&Guest>,
+    fault: &str,
+    connection: &Value,
+) -> (u16, Value) {
     let connection = connection.as_str().unwrap_or_default();
-    let request = server.post(&format!("/api/faults/{fault}"), &[("connection", connection)]);
+    let request = server.post(
+        &format!("/api/faults/{fault}"),
+        &[("connection", connection)],
+    );
     let request = match guest {
         Some(guest) => request.header("authorization", guest.bearer()),
         None => request,
@@ -39,7 +47,10 @@ async fn ask(server: &Server, guest: Option<&Guest>, fault: &str, connection: &V
 /// A member of the lobby, and the name of the socket.
 async fn join(server: &Server, guest: &Guest, after: Option<Value>) -> (Socket, Value, Value) {
     let bearer = guest.bearer();
-    let headers = [("authorization", bearer.as_str()), ("sec-websocket-protocol", "wirewise.chat.v1")];
+    let headers = [
+        ("authorization", bearer.as_str()),
+        ("sec-websocket-protocol", "wirewise.chat.v1"),
+    ];
     let mut socket = server.socket("/api/chat/socket", &headers).await;
     let welcome = socket.next_of("welcome").await;
     let mut join = json!({"type": "join", "room": "lobby"});
@@ -56,7 +67,12 @@ async fn without_the_flag_there_are_no_faults() {
     let server = Server::start().await;
     let guest = server.guest().await;
     let (_events, hello) = watch(&server, &guest, None).await;
-    assert_eq!(ask(&server, Some(&guest), "drop", &hello["connection"]).await.0, 404);
+    assert_eq!(
+        ask(&server, Some(&guest), "drop", &hello["connection"])
+            .await
+            .0,
+        404
+    );
 }
 
 #[tokio::test]
@@ -67,18 +83,36 @@ async fn only_the_owner_may_break_a_connection_and_every_refusal_says_why() {
     let connection = &hello["connection"];
     assert_eq!(ask(&server, None, "drop", connection).await.0, 401);
     assert_eq!(ask(&server, Some(&eve), "drop", connection).await.0, 403);
-    assert_eq!(ask(&server, Some(&ada), "drop", &json!("0123456789abcdef")).await.0, 404);
+    assert_eq!(
+        ask(&server, Some(&ada), "drop", &json!("0123456789abcdef"))
+            .await
+            .0,
+        404
+    );
     let (status, refusal) = ask(&server, Some(&ada), "explode", connection).await;
     assert_eq!(status, 404);
-    assert!(refusal["error"].as_str().unwrap().contains("duplicate_id"), "{refusal}");
-    let unnamed = server.post("/api/faults/drop", &[]).header("authorization", ada.bearer());
+    assert!(
+        refusal["error"].as_str().unwrap().contains("duplicate_id"),
+        "{refusal}"
+    );
+    let unnamed = server
+        .post("/api/faults/drop", &[])
+        .header("authorization", ada.bearer());
     let unnamed = unnamed.send().await.unwrap();
     assert_eq!(unnamed.status(), 422);
-    assert_eq!(unnamed.json::<Value>().await.unwrap()["field"], "connection");
+    assert_eq!(
+        unnamed.json::<Value>().await.unwrap()["field"],
+        "connection"
+    );
     // A stream that nobody signed in for belongs to nobody.
     let mut nobodys = server.stream(TICKER, &[]).await;
     let hello = nobodys.expect("hello").await.data;
-    assert_eq!(ask(&server, Some(&eve), "drop", &hello["connection"]).await.0, 403);
+    assert_eq!(
+        ask(&server, Some(&eve), "drop", &hello["connection"])
+            .await
+            .0,
+        403
+    );
     // None of that has touched it.
     server.step(1);
     events.expect("price").await;
@@ -91,7 +125,12 @@ async fn a_drop_resets_a_stream_and_the_client_continues_where_it_was() {
     let (mut events, hello) = watch(&server, &guest, None).await;
     server.step(1);
     let seen = events.expect("price").await;
-    assert_eq!(ask(&server, Some(&guest), "drop", &hello["connection"]).await.0, 200);
+    assert_eq!(
+        ask(&server, Some(&guest), "drop", &hello["connection"])
+            .await
+            .0,
+        200
+    );
     // It ends in an error, and without a drain.
     let rest = events.rest().await;
     assert!(rest.iter().all(|event| event.name != "drain"));
@@ -112,14 +151,25 @@ async fn a_stalled_stream_stays_open_and_says_nothing() {
     let guest = server.guest().await;
     let (mut events, hello) = watch(&server, &guest, None).await;
     events.expect("heartbeat").await;
-    assert_eq!(ask(&server, Some(&guest), "stall", &hello["connection"]).await.0, 200);
+    assert_eq!(
+        ask(&server, Some(&guest), "stall", &hello["connection"])
+            .await
+            .0,
+        200
+    );
     // What was under way may still come; then ten beats are missed.
     let ten_beats = std::time::Duration::from_secs(1);
     let silent = async {
-        while timeout(ten_beats, events.next()).await.is_ok_and(|event| event.is_some()) {}
+        while timeout(ten_beats, events.next())
+            .await
+            .is_ok_and(|event| event.is_some())
+        {}
         timeout(ten_beats, events.next()).await.is_err()
     };
-    assert!(timeout(PATIENCE, silent).await.unwrap(), "silent, and not ended");
+    assert!(
+        timeout(PATIENCE, silent).await.unwrap(),
+        "silent, and not ended"
+    );
 }
 
 #[tokio::test]
@@ -129,7 +179,12 @@ async fn a_duplicate_is_the_last_event_again_under_the_same_id() {
     let (mut events, hello) = watch(&server, &guest, None).await;
     server.step(1);
     let first = events.expect("price").await;
-    assert_eq!(ask(&server, Some(&guest), "duplicate_id", &hello["connection"]).await.0, 200);
+    assert_eq!(
+        ask(&server, Some(&guest), "duplicate_id", &hello["connection"])
+            .await
+            .0,
+        200
+    );
     let again = events.expect("price").await;
     assert_eq!((again.id, again.data), (first.id, first.data));
 }
@@ -141,8 +196,14 @@ async fn an_expired_history_refuses_the_next_resume_and_only_that() {
     let (mut events, hello) = watch(&server, &ada, None).await;
     server.step(1);
     let seen = events.expect("price").await.id;
-    assert_eq!(ask(&server, Some(&ada), "expire_history", &hello["connection"]).await.0, 200);
-    let recovered = async |guest| watch(&server, guest, seen.as_deref()).await.1["recovered"].clone();
+    assert_eq!(
+        ask(&server, Some(&ada), "expire_history", &hello["connection"])
+            .await
+            .0,
+        200
+    );
+    let recovered =
+        async |guest| watch(&server, guest, seen.as_deref()).await.1["recovered"].clone();
     assert_eq!(recovered(&eve).await, true, "others keep theirs");
     assert_eq!(recovered(&ada).await, false);
     assert_eq!(recovered(&ada).await, true);
@@ -154,11 +215,23 @@ async fn a_room_is_dropped_duplicated_and_expired_as_well() {
     let guest = server.guest().await;
     let (mut socket, connection, joined) = join(&server, &guest, None).await;
     let id = Uuid::new_v4();
-    socket.send(&json!({"type": "send", "id": id, "room": "lobby", "text": "Hello"})).await;
+    socket
+        .send(&json!({"type": "send", "id": id, "room": "lobby", "text": "Hello"}))
+        .await;
     let message = socket.next_of("message").await;
-    assert_eq!(ask(&server, Some(&guest), "duplicate_id", &connection).await.0, 200);
+    assert_eq!(
+        ask(&server, Some(&guest), "duplicate_id", &connection)
+            .await
+            .0,
+        200
+    );
     assert_eq!(socket.next_of("message").await, message);
-    assert_eq!(ask(&server, Some(&guest), "expire_history", &connection).await.0, 200);
+    assert_eq!(
+        ask(&server, Some(&guest), "expire_history", &connection)
+            .await
+            .0,
+        200
+    );
     assert_eq!(ask(&server, Some(&guest), "drop", &connection).await.0, 200);
     let after = json!({"epoch": joined["epoch"], "offset": message["offset"]});
     let (_socket, _, joined) = join(&server, &guest, Some(after.clone())).await;
@@ -180,18 +253,39 @@ async fn the_handshake_is_shown_to_its_owner_with_its_secrets_blanked() {
     };
     assert_eq!(asked(&eve).await.status(), 403);
     let handshake: Value = asked(&ada).await.json().await.unwrap();
-    let (request, response) = (handshake["request"].as_str().unwrap(), handshake["response"].as_str().unwrap());
-    assert!(request.starts_with("GET /api/ticker/events?symbols=ACME HTTP/1.1\n"), "{request}");
-    assert!(request.contains("last-event-id: k3-7\n") && request.contains("authorization: (blanked)\n"), "{request}");
+    let (request, response) = (
+        handshake["request"].as_str().unwrap(),
+        handshake["response"].as_str().unwrap(),
+    );
+    assert!(
+        request.starts_with("GET /api/ticker/events?symbols=ACME HTTP/1.1\n"),
+        "{request}"
+    );
+    assert!(
+        request.contains("last-event-id: k3-7\n") && request.contains("authorization: (blanked)\n"),
+        "{request}"
+    );
     assert!(!request.contains(&ada.token));
-    assert!(response.starts_with("HTTP/1.1 200 OK\n") && response.contains("content-type: text/event-stream\n"), "{response}");
+    assert!(
+        response.starts_with("HTTP/1.1 200 OK\n")
+            && response.contains("content-type: text/event-stream\n"),
+        "{response}"
+    );
     // What the outer layers add is in it.
-    assert!(response.contains("access-control-allow-origin: *\n") && response.contains("x-content-type-options: nosniff\n"), "{response}");
+    assert!(
+        response.contains("access-control-allow-origin: *\n")
+            && response.contains("x-content-type-options: nosniff\n"),
+        "{response}"
+    );
     let (_socket, connection, _) = join(&server, &ada, None).await;
     let path = format!("/api/connections/{}", connection.as_str().unwrap());
     let handshake = server.json(&path, Some(&ada)).await;
     let response = handshake["response"].as_str().unwrap();
-    assert!(response.starts_with("HTTP/1.1 101 Switching Protocols\n") && response.contains("sec-websocket-protocol: wirewise.chat.v1\n"), "{response}");
+    assert!(
+        response.starts_with("HTTP/1.1 101 Switching Protocols\n")
+            && response.contains("sec-websocket-protocol: wirewise.chat.v1\n"),
+        "{response}"
+    );
 }
 
 #[tokio::test]
@@ -199,7 +293,17 @@ async fn a_restart_tells_everybody_and_says_so_to_whoever_runs_the_server() {
     let server = server().await;
     let guest = server.guest().await;
     let (mut events, hello) = watch(&server, &guest, None).await;
-    assert_eq!(ask(&server, Some(&guest), "server_restart", &hello["connection"]).await.0, 200);
+    assert_eq!(
+        ask(
+            &server,
+            Some(&guest),
+            "server_restart",
+            &hello["connection"]
+        )
+        .await
+        .0,
+        200
+    );
     events.expect("drain").await;
     let left = timeout(PATIENCE, server.ended).await.unwrap().unwrap();
     assert_eq!(left, wirewise::server::Left::Restart);
@@ -214,12 +318,21 @@ async fn a_restarted_process_is_the_same_one_on_the_same_port_with_its_data() {
     let mut events = remote.stream(TICKER, &[]).await;
     let epoch = events.expect("hello").await.data["epoch"].clone();
     let asked = remote.post("/api/faults/server_restart", &[]);
-    let asked = asked.header("authorization", guest.bearer()).send().await.unwrap();
+    let asked = asked
+        .header("authorization", guest.bearer())
+        .send()
+        .await
+        .unwrap();
     assert_eq!(asked.status(), 200);
     assert_eq!(events.rest().await.last().unwrap().name, "drain");
     let back = async {
         loop {
-            if remote.get("/readyz").send().await.is_ok_and(|answer| answer.status() == 200) {
+            if remote
+                .get("/readyz")
+                .send()
+                .await
+                .is_ok_and(|answer| answer.status() == 200)
+            {
                 return;
             }
             tokio::task::yield_now().await;
