@@ -6,7 +6,7 @@ export WASM_BINDGEN := 0.2.129
 # Where `cargo install` puts programs, and where npm put wasm-opt: cargo-leptos takes both from PATH.
 export PATH := $(CURDIR)/node_modules/.bin:$(or $(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH)
 
-.PHONY: help setup tools browser build run watch check test check-budgets check-upload torture fuzz bench-chat bench-collab
+.PHONY: help setup tools browser build run watch check test screenshots check-budgets check-upload torture fuzz bench-chat bench-collab
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(firstword $(MAKEFILE_LIST))
@@ -23,10 +23,10 @@ build: tools ## build the release: target/release/wirewise and target/site
 	cargo leptos build --release --split --precompress
 
 run: build ## build, serve, print the address; more flags with ARGS="..."
-	target/release/wirewise $(ARGS)
+	target/release/wirewise --allow-faults $(ARGS)
 
 watch: tools ## build and serve, again and again while you edit
-	cargo leptos watch --split
+	WIREWISE_ALLOW_FAULTS=true cargo leptos watch --split
 
 check: tools ## formatting, feature gates, lints of both halves, documentation, types of the browser tests
 	cargo fmt --check
@@ -40,6 +40,9 @@ check: tools ## formatting, feature gates, lints of both halves, documentation, 
 test: build browser ## the Rust tests, then the browser tests against the built release
 	cargo test --features ssr
 	cd end2end && WIREWISE_BIN="$(CURDIR)/target/release/wirewise" playwright test
+
+screenshots: build browser ## the pictures of the README and of link previews, anew; takes five minutes, until the chart is full
+	cd end2end && WIREWISE_BIN="$(CURDIR)/target/release/wirewise" playwright test --config screenshots.config.ts
 
 check-upload: build ## upload 1 GiB: digests as those of sha256sum and b3sum, memory within 100 MiB
 	bash tools/check-upload.sh
@@ -60,5 +63,5 @@ bench-collab: tools ## pointers and typing: the server's CPU time, latency from 
 	cargo bench --features ssr --bench collab
 
 # Not part of test: they measure, and want the machine to themselves.
-check-budgets: build browser ## what the pages may cost: no task over 50 ms at a thousand prices a second
+check-budgets: build browser ## what the pages may cost: no task over 50 ms at a thousand prices a second, nor in a long chat
 	cd end2end && WIREWISE_BIN="$(CURDIR)/target/release/wirewise" playwright test --config budgets.config.ts

@@ -10,7 +10,9 @@
 //! - `bus`: what is durable, and who is told of it.
 //! - [`session`]: who is there.
 //! - [`api`]: what plain requests get when they are refused, and how much anybody may do.
+//! - [`inspector`]: the panel that shows the wire, and breaks it on purpose.
 //! - [`home`], [`app`]: the guide, the shell and the routes of the pages.
+//! - [`theme`], [`icons`]: light or dark, and what is drawn beside words.
 //! - [`numbers`]: numbers as people read them.
 //! - `settings`, `server`, `assets`: the binary's settings, its router and run loop, the files for the browser.
 
@@ -27,6 +29,8 @@ pub mod chat;
 pub mod collab;
 pub mod first_state;
 pub mod home;
+pub mod icons;
+pub mod inspector;
 pub mod numbers;
 pub mod progress;
 pub mod realtime;
@@ -35,6 +39,7 @@ pub mod server;
 pub mod session;
 #[cfg(feature = "ssr")]
 pub mod settings;
+pub mod theme;
 pub mod ticker;
 
 /// Takes over the page that the server rendered.

@@ -1,6 +1,6 @@
 //! The binary: settings, logging, a listener, and [`server::run`] until the process is told to leave.
 
-use std::process::ExitCode;
+use std::{env, net::SocketAddr, os::unix::process::CommandExt, process::ExitCode};
 
 use clap::{Parser, error::Error};
 use tokio::{
@@ -10,7 +10,7 @@ use tokio::{
 use tracing_subscriber::EnvFilter;
 use wirewise::{
     bus::embedded,
-    server::{self, AppState},
+    server::{self, AppState, Left},
     settings::{Command, CommandLine, LogFormat, Settings},
 };
 
@@ -58,8 +58,25 @@ async fn serve(settings: Settings) -> Result<(), String> {
     let addr = listener.local_addr().unwrap_or(addr);
     // To standard output, whatever the log filter says: a person, and a test that chose port 0, want to know.
     println!("Wirewise listens on http://{addr}");
-    server::run(listener, state, shutdown).await;
-    Ok(())
+    match server::run(listener, state, shutdown).await {
+        Left::Shutdown => Ok(()),
+        Left::Restart => Err(start_again(addr)),
+    }
+}
+
+/// Puts a new process into the place of this one, with the same settings and on the same address; returns only the sentence
+/// that says why that cannot be done.
+fn start_again(addr: SocketAddr) -> String {
+    let program = match env::current_exe() {
+        Ok(program) => program,
+        Err(error) => return format!("Cannot start again: {error}."),
+    };
+    // The port may have been the system's choice; the last word on it counts.
+    let error = std::process::Command::new(program)
+        .args(env::args_os().skip(1))
+        .args(["--addr", &addr.to_string()])
+        .exec();
+    format!("Cannot start again: {error}.")
 }
 
 fn run(command: &Command, settings: &Settings) -> Result<(), String> {

@@ -21,6 +21,7 @@ use leptos_axum::ResponseOptions;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use serde::Serialize;
 use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 use tower_http::{
     catch_panic::CatchPanicLayer,
     compression::CompressionLayer,
@@ -28,8 +29,13 @@ use tower_http::{
 };
 
 use crate::{
-    api::{ApiError, answer, limits, limits::Limits, origin, panicked},
-    app::shell,
+    api::{
+        ApiError, answer, limits,
+        limits::Limits,
+        origin::{self, Caller},
+        panicked,
+    },
+    app::{Site, shell},
     assets::{self, Assets},
     bus::{
         BusError, SharedBus,
@@ -39,17 +45,19 @@ use crate::{
     collab::{self, registry::Collab},
     first_state::{FirstState, PageStatus},
     home::{self, feed::Feed},
+    inspector::{self, message::Allowed},
     progress::{self, race::lane::Lanes, runner::Jobs, store::JobStore},
     realtime::{
         contract::ALIVE_ROUTE,
         message::{Limits as SocketLimits, SocketControl},
-        server::{Drain, Realtime, connection_id, listen, socket::TEXT_BYTES},
+        server::{Drain, Line, Lines, Realtime, listen, socket::TEXT_BYTES},
     },
     session::{
         self, User,
         token::{self, Session, Sessions},
     },
     settings::{BusSetting, Settings},
+    theme::{self, Theme},
     ticker::{self, server::Ticker},
 };
 
@@ -64,6 +72,7 @@ pub struct AppState {
     pub assets: Assets,
     pub realtime: Realtime,
     pub limits: Limits,
+    pub lines: Lines,
     pub bus: SharedBus,
     pub sessions: Sessions,
     pub ticker: Ticker,
@@ -73,6 +82,8 @@ pub struct AppState {
     pub compare: Feed,
     /// Where this server listens, once it does.
     address: Arc<OnceLock<SocketAddr>>,
+    /// Somebody asked that it leaves and starts again.
+    restart: CancellationToken,
     pub chat: Chat,
     pub collab: Collab,
 }
@@ -137,6 +148,7 @@ impl AppState {
             assets: Assets::new(site_root),
             realtime: Realtime::new(settings.timing(), drain.clone()),
             limits: Limits::new(&settings),
+            lines: Lines::default(),
             sessions,
             ticker: Ticker::new(feed, history),
             jobs: Jobs::new(
@@ -148,6 +160,7 @@ impl AppState {
             lanes: Lanes::default(),
             compare: Feed::default(),
             address: Arc::default(),
+            restart: CancellationToken::new(),
             chat: Chat::new(bus.clone()),
             collab: Collab::new(bus.clone()),
             bus,
@@ -168,10 +181,29 @@ impl AppState {
         };
         Ok(SocketAddr::new(ip, address.port()))
     }
+
+    /// Makes [`run`] leave as for a shutdown, and say that it is to start again.
+    pub fn restart(&self) {
+        self.restart.cancel();
+    }
+}
+
+/// Why a server left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Left {
+    /// It was told to.
+    Shutdown,
+    /// It was asked to start again.
+    Restart,
 }
 
 /// Serves until `shutdown` resolves, then leaves within the drain time, whatever the clients do.
-pub async fn run(listener: TcpListener, state: AppState, shutdown: impl Future<Output = ()>) {
+pub async fn run(
+    listener: TcpListener,
+    state: AppState,
+    shutdown: impl Future<Output = ()>,
+) -> Left {
+    let restart = state.restart.clone();
     let drain = state.realtime.drain().clone();
     if let Ok(address) = listener.local_addr() {
         let _ = state.address.set(address);
@@ -194,7 +226,10 @@ pub async fn run(listener: TcpListener, state: AppState, shutdown: impl Future<O
         max_connections,
         drain.clone(),
     ));
-    shutdown.await;
+    let why = tokio::select! {
+        () = shutdown => Left::Shutdown,
+        () = restart.cancelled() => Left::Restart,
+    };
     tracing::info!(
         deadline_ms = deadline.as_millis() as u64,
         "leaving: no new connections, clients are told to come back"
@@ -219,17 +254,20 @@ pub async fn run(listener: TcpListener, state: AppState, shutdown: impl Future<O
     {
         tracing::warn!("left: the storage did not take the last writes in time");
     }
+    why
 }
 
 /// All routes and their layers.
 pub fn router(state: AppState) -> Router {
     let api = Router::new()
         .merge(session::server::routes())
+        .merge(theme::server::routes())
         .merge(ticker::server::routes())
         .merge(progress::server::routes())
         .merge(chat::server::routes())
         .merge(collab::server::routes())
         .merge(home::server::routes())
+        .merge(inspector::server::routes(&state))
         .merge(server_functions(&state))
         .route("/api", get(answer::unknown_path))
         .route("/api/", any(answer::unknown_path))
@@ -240,7 +278,11 @@ pub fn router(state: AppState) -> Router {
         .merge(progress::server::upload_routes())
         .layer(from_fn(answer::map_server_function_errors))
         .layer(CatchPanicLayer::custom(panicked::in_json))
-        .layer(from_fn_with_state(state.clone(), limits::limit_requests));
+        .layer(from_fn_with_state(state.clone(), limits::limit_requests))
+        .layer(from_fn_with_state(
+            state.clone(),
+            inspector::server::name_connections,
+        ));
     // What renders pages spawns its tasks through this; a second router in the same process finds it set already.
     let _ = any_spawner::Executor::init_tokio();
     // Every page renders in one way (`SsrMode::Async`), so one handler serves them all; the app's own router decides.
@@ -263,6 +305,9 @@ pub fn router(state: AppState) -> Router {
         .route("/readyz", get(ready))
         .route("/metrics", get(async || prometheus().render()))
         .layer(middleware::map_response(security_headers))
+        .layer(middleware::map_response(
+            inspector::server::remember_answers,
+        ))
         .layer(
             TraceLayer::new_for_http()
                 .on_response(DefaultOnResponse::new().level(tracing::Level::DEBUG)),
@@ -292,12 +337,13 @@ async fn render_page(State(state): State<AppState>, request: Request) -> Respons
 /// The kit's part of `welcome` with the feature's.
 pub fn welcome<W: Serialize>(
     state: &AppState,
+    line: &Line,
     connections: usize,
     binary_bytes: usize,
     feature: W,
 ) -> SocketControl<W> {
     SocketControl::Welcome {
-        connection: connection_id(),
+        connection: line.id().to_owned(),
         heartbeat_ms: state.settings.client_ping_ms,
         connections,
         limits: SocketLimits {
@@ -326,11 +372,13 @@ fn page_context(
     let state = state.clone();
     move || {
         provide_context(state.clone());
-        let session =
-            use_context::<Parts>().and_then(|parts| parts.extensions.get::<Session>().cloned());
-        if let Some(user) = session.map(|session| session.user) {
-            FirstState::<(), User>::provide(move |()| user.clone());
+        if let Some(parts) = use_context::<Parts>() {
+            provide_visitor(&parts);
         }
+        let allowed = Allowed {
+            faults: state.settings.allow_faults,
+        };
+        FirstState::provide(move |()| allowed);
         let ticker = state.ticker.clone();
         FirstState::provide(move |()| ticker.first_prices());
         first_states();
@@ -349,6 +397,19 @@ fn page_context(
                 response.set_status(status);
             }
         });
+    }
+}
+
+/// What the request itself says: who asks, in which theme, and what they call us.
+fn provide_visitor(parts: &Parts) {
+    let theme = theme::server::theme_of(&parts.headers);
+    FirstState::<(), Theme>::provide(move |()| theme);
+    if let Some(session) = parts.extensions.get::<Session>() {
+        let user = session.user.clone();
+        FirstState::<(), User>::provide(move |()| user.clone());
+    }
+    if let Some(caller) = parts.extensions.get::<Caller>() {
+        provide_context(Site(caller.site()));
     }
 }
 

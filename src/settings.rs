@@ -14,7 +14,8 @@ use crate::{
 
 /// Server-Sent Events and WebSocket side by side, each where it is right.
 #[derive(Clone, Debug, Parser)]
-#[command(name = "wirewise", version, about)]
+// The last word on a setting counts: a server that starts again adds the address that it had.
+#[command(name = "wirewise", version, about, args_override_self = true)]
 pub struct CommandLine {
     /// Without one the server starts.
     #[command(subcommand)]
@@ -167,6 +168,10 @@ pub struct Settings {
     /// Take a client's address, scheme and host from `X-Forwarded-For`, `-Proto` and `-Host`. Only behind a proxy that sets them.
     #[arg(long, env = "WIREWISE_TRUST_PROXY", num_args = 0..=1, default_value_t = false, default_missing_value = "true", action = clap::ArgAction::Set, value_name = "BOOL")]
     pub trust_proxy: bool,
+
+    /// Let visitors break their own connections, and restart the server, from the inspector. For demonstrations, not for production.
+    #[arg(long, env = "WIREWISE_ALLOW_FAULTS", num_args = 0..=1, default_value_t = false, default_missing_value = "true", action = clap::ArgAction::Set, value_name = "BOOL")]
+    pub allow_faults: bool,
 
     /// Signs sessions: at least 32 characters. Without it a secret is made once and kept in the data folder.
     #[arg(long, env = "WIREWISE_SECRET", value_name = "SECRET", hide_env_values = true, value_parser = secret)]
@@ -454,5 +459,11 @@ mod tests {
         ] {
             assert_eq!(settings(arguments).trust_proxy, expected);
         }
+    }
+
+    #[test]
+    fn faults_are_allowed_only_where_that_was_asked_for() {
+        assert!(!settings(&[]).allow_faults);
+        assert!(settings(&["--allow-faults"]).allow_faults);
     }
 }

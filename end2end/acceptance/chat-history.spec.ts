@@ -60,6 +60,27 @@ test('a thousand messages are scrolled through upwards, page by page, and nothin
   }
 });
 
+test('while a thousand messages scroll by, what stays on the page is not taken out of it', async ({ visit }) => {
+  await historyOf(visit);
+  const { page } = await visit('Ada', '/chat');
+  await connected(page);
+  const log = page.getByTestId('log');
+  await expect(texts(page).last()).toHaveText(`message ${MESSAGES}`);
+  // Taken out and put in again looks the same, and has the browser style, lay out and paint every row anew.
+  const moved = await log.evaluateHandle((log) => {
+    const moved: string[] = [];
+    new MutationObserver((changes) => {
+      const removed = changes.flatMap((change) => [...change.removedNodes]);
+      moved.push(...removed.filter((node) => node.isConnected).map((node) => node.textContent!.slice(0, 40)));
+    }).observe(log, { childList: true, subtree: true });
+    return moved;
+  });
+  const shows = (number: number) => page.locator(`[data-offset="${number}"]`).count();
+  while (!(await shows(1))) await log.evaluate((log) => (log.scrollTop = 40));
+  while (!(await shows(MESSAGES))) await log.evaluate((log) => (log.scrollTop = log.scrollHeight));
+  expect(await moved.jsonValue()).toEqual([]);
+});
+
 test('whoever reads further up is not moved by what comes, is told how much, and gets there with one press', async ({ visit }) => {
   const grace = await historyOf(visit, 100);
   const { page } = await visit('Ada', '/chat');

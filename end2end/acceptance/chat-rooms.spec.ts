@@ -1,3 +1,4 @@
+import type { Page, WebSocket } from '@playwright/test';
 import { connected, expect, test } from '../fixtures/app';
 import { roomEntry, say, seed, texts } from '../fixtures/chat';
 
@@ -44,20 +45,62 @@ test('what comes in other rooms is counted until it is looked at', async ({ visi
   await expect(ada.getByTestId('unread')).toHaveCount(0);
 });
 
-test('a tab that is hidden before a message is shown goes on counting in its title', async ({ visit }) => {
-  const { page: ada } = await visit('Ada', '/chat');
-  const { page: grace } = await visit('Grace', '/chat');
-  await connected(ada);
-  await connected(grace);
-  // As in a tab that is being hidden: the frame that is asked for does not come any more.
-  await ada.evaluate(() => {
+/**
+ * As in a tab that is being hidden: what asks for a frame from now on does not get it any more. What asked before still does.
+ */
+function withholdFrames(page: Page): Promise<void> {
+  return page.evaluate(() => {
+    const request = window.requestAnimationFrame.bind(window);
     window.requestAnimationFrame = () => {
       document.body.dataset.asked = '';
       return 0;
     };
+    return new Promise<void>((done) => request(() => done()));
   });
-  await say(grace, 'One');
-  await expect(ada.locator('body')).toHaveAttribute('data-asked');
+}
+
+/** Short timers that are set from now on come when they are let go. Those that were set before have come. */
+async function withholdTimers(page: Page): Promise<() => Promise<void>> {
+  const timers = await page.evaluateHandle(async () => {
+    const SHORT_MS = 1_000;
+    const withheld = new Map<number, () => void>();
+    const [set, clear] = [window.setTimeout.bind(window), window.clearTimeout.bind(window)];
+    // Above the browser's own numbers.
+    let last = 1_000_000;
+    const setTimeout = (timer: () => void, ms = 0) => (ms > SHORT_MS ? set(timer, ms) : (withheld.set(++last, timer), last));
+    const clearTimeout = (number: number) => void (withheld.delete(number) || clear(number));
+    Object.assign(window, { setTimeout, clearTimeout });
+    await new Promise((done) => set(done, SHORT_MS));
+    return withheld;
+  });
+  return () =>
+    timers.evaluate((withheld) => {
+      // Those of now: a timer may set the next, and take another back.
+      for (const [number, timer] of [...withheld]) if (withheld.delete(number)) timer();
+    });
+}
+
+/** A message has come to this page, which asked for a frame to show it in. Call it before the message is said. */
+async function messageWaitsForFrame(page: Page, socket: WebSocket, text: string): Promise<void> {
+  await socket.waitForEvent('framereceived', ({ payload }) => `${payload}`.includes(`"${text}"`));
+  await expect(page.locator('body')).toHaveAttribute('data-asked');
+}
+
+/** The page's own socket, with all its frames: the page is loaded again. */
+async function reconnect(page: Page): Promise<WebSocket> {
+  const [socket] = await Promise.all([page.waitForEvent('websocket'), page.reload()]);
+  await connected(page);
+  return socket;
+}
+
+test('a tab that is hidden before a message is shown goes on counting in its title', async ({ visit }) => {
+  const { page: ada } = await visit('Ada', '/chat');
+  const { page: grace } = await visit('Grace', '/chat');
+  const socket = await reconnect(ada);
+  await connected(grace);
+  await withholdFrames(ada);
+  await Promise.all([messageWaitsForFrame(ada, socket, 'One'), say(grace, 'One')]);
+  await expect(ada).toHaveTitle(/^#lobby/);
   await ada.evaluate(() => {
     Object.defineProperty(document, 'hidden', { get: () => true });
     Object.defineProperty(document, 'visibilityState', { get: () => 'hidden' });
@@ -66,6 +109,22 @@ test('a tab that is hidden before a message is shown goes on counting in its tit
   await expect(ada).toHaveTitle(/^\(1\) #lobby/);
   await say(grace, 'Two');
   await expect(ada).toHaveTitle(/^\(2\) #lobby/);
+});
+
+test('a message that has come but is not shown yet is not read', async ({ visit }) => {
+  const { page: ada } = await visit('Ada', '/chat');
+  const { page: grace } = await visit('Grace', '/chat');
+  const socket = await reconnect(ada);
+  await connected(grace);
+  const letTimersGo = await withholdTimers(ada);
+  await say(grace, 'Shown');
+  await expect(texts(ada)).toHaveText(['Shown']);
+  await withholdFrames(ada);
+  await Promise.all([messageWaitsForFrame(ada, socket, 'Waits'), say(grace, 'Waits')]);
+  await expect(texts(ada)).toHaveText(['Shown']);
+  // Among them the one that tells how far Ada has read.
+  await letTimersGo();
+  await expect(grace.getByTestId('receipt')).toHaveText(['Read by 1', 'Sent']);
 });
 
 test('read marks say how far each has read', async ({ visit }) => {

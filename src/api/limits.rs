@@ -165,7 +165,7 @@ pub async fn limit_requests(
         .get::<Caller>()
         .map(|caller| caller.address);
     let route = request.extensions().get::<MatchedPath>();
-    let is_stream = route.is_some_and(|route| STREAM_ROUTES.contains(&route.as_str()));
+    let is_stream = route.is_some_and(is_stream);
     if let Some(address) = address.filter(|_| !is_stream)
         && let Err(not_until) = state.limits.requests.check_key(&address)
     {
@@ -175,6 +175,11 @@ pub async fn limit_requests(
         return ApiError::too_many(error, wait.as_secs() + 1).into_response();
     }
     next.run(request).await
+}
+
+/// Whether the answers of this route stay open.
+pub fn is_stream(route: &MatchedPath) -> bool {
+    STREAM_ROUTES.contains(&route.as_str())
 }
 
 fn twice_in_a_burst(per_second: u32) -> Quota {

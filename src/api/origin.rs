@@ -30,6 +30,14 @@ pub struct Caller {
     pub host: String,
 }
 
+impl Caller {
+    /// Scheme and host, as in `https://wire.example`.
+    pub fn site(&self) -> String {
+        let scheme = if self.secure { "https" } else { "http" };
+        format!("{scheme}://{}", self.host)
+    }
+}
+
 /// Puts the [`Caller`] into the request, refuses foreign origins, and answers CORS.
 pub async fn check(State(state): State<AppState>, mut request: Request, next: Next) -> Response {
     let caller = caller(&request, state.settings.trust_proxy);

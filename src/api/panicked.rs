@@ -12,23 +12,24 @@ use super::ApiError;
 const SENTENCE: &str =
     "Something broke on the server, and the fault is ours. It is in the server's log.";
 
+/// Its few styles stand in the page, and there is nothing else.
+const ITS_POLICY: &str =
+    "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; frame-ancestors 'none'";
+
 /// From an API route.
 pub fn in_json(panic: Box<dyn Any + Send>) -> Response {
     log(panic);
     ApiError::new(500, format!("{SENTENCE} Trying again may help.")).into_response()
 }
 
-/// From a page. Not rendered by the app, which may be what broke: it stands by itself, without scripts and styles.
+/// From a page. Not rendered by the app, which may be what broke: it stands by itself, without scripts and files.
 pub fn as_page(panic: Box<dyn Any + Send>) -> Response {
     log(panic);
-    let page = format!(
-        "<!DOCTYPE html><html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" \
-         content=\"width=device-width, initial-scale=1\"><meta name=\"color-scheme\" content=\"light dark\">\
-         <title>Something broke · Wirewise</title></head><body><h1>Something broke</h1><p>{SENTENCE} Loading the page \
-         again may help; nothing you sent before is lost.</p><p><a href=\"\">Load it again</a> or go to \
-         <a href=\"/\">the guide</a>.</p></body></html>"
-    );
-    let headers = [(header::CACHE_CONTROL, "no-store")];
+    let page = include_str!("panicked.html").replace("{sentence}", SENTENCE);
+    let headers = [
+        (header::CACHE_CONTROL, "no-store"),
+        (header::CONTENT_SECURITY_POLICY, ITS_POLICY),
+    ];
     (StatusCode::INTERNAL_SERVER_ERROR, headers, Html(page)).into_response()
 }
 

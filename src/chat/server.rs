@@ -34,6 +34,7 @@ use crate::{
         close::CloseCode,
         contract::SocketContract,
         server::{
+            Line,
             listen::ConnectionHandle,
             queue::OutQueue,
             socket::{self, Ended, SocketHandler},
@@ -79,11 +80,15 @@ async fn socket(
     SocketSession(session): SocketSession,
     Extension(caller): Extension<Caller>,
     connection: Option<Extension<ConnectionHandle>>,
+    line: Line,
     headers: HeaderMap,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, ApiError> {
     let upgrade = upgrade.map_err(crate::server::no_upgrade)?;
     let realtime = state.realtime.clone();
+    if let Ok(session) = &session {
+        line.belongs_to(session.user.id);
+    }
     let serve = async move |socket, _offer| {
         let session: Session = match session {
             Ok(session) => session,
@@ -109,11 +114,18 @@ async fn socket(
             }
         };
         let (queue, limits) = (OutQueue::default(), state.limits.clone());
-        let visitor = Visitor::new(state.chat.clone(), user.clone(), queue.clone(), limits);
+        let mut visitor = Visitor::new(state.chat.clone(), user.clone(), queue.clone(), limits);
+        visitor.history_expired = line.has_expired();
         let connections = visitor.connections();
-        queue.push_json(&welcome(&state, connections, 0, ChatWelcome { user }));
+        queue.push_json(&welcome(
+            &state,
+            &line,
+            connections,
+            0,
+            ChatWelcome { user },
+        ));
         let ended = session.ended(state.sessions.end_of(&session));
-        socket::run(socket, queue, visitor, &state.realtime, ended).await
+        socket::run(socket, queue, visitor, &state.realtime, &line, ended).await
     };
     Ok(upgrade::accept::<ChatSocket, _>(
         upgrade,

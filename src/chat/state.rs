@@ -186,13 +186,13 @@ impl ChatState {
         self.rooms.iter().map(|room| room.unread).sum()
     }
 
-    /// The newest message of a room is before the reader's eyes: what to tell the server, unless it knows.
+    /// The end of what is shown of a room is before the reader's eyes: what to tell the server, unless it knows.
     pub fn read_due(&mut self, name: &str) -> Option<ChatCommand> {
         let me = self.me?;
         let room = self
             .room_mut(name)
             .filter(|room| room.entry == Entry::Inside)?;
-        let offset = room.log.last_offset()?;
+        let offset = room.shown_upto?;
         if room.marks.get(&me).is_some_and(|mark| *mark >= offset) {
             return None;
         }

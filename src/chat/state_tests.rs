@@ -49,7 +49,7 @@ fn joined(head: u64, recovered: bool, replayed: usize) -> Joined {
     }
 }
 
-/// Connected, and in the lobby with messages of Ada's at `1..=head`.
+/// Connected, and in the lobby with messages of Ada's at `1..=head`, all of them on the page.
 fn in_lobby(head: u64) -> ChatState {
     let mut state = ChatState::new(None, LOBBY, None);
     state.connected(me());
@@ -58,6 +58,7 @@ fn in_lobby(head: u64) -> ChatState {
     for offset in 1..=head {
         state.take(message(offset, 2), 0.0);
     }
+    room(&mut state).shown();
     state
 }
 
@@ -238,6 +239,7 @@ fn unread_are_the_messages_of_others_that_came_after_the_servers_count() {
     );
     state.take(mark(1, 5), 0.0);
     assert_eq!(lobby(&state).unread, 1, "another tab read on");
+    room(&mut state).shown();
     assert_eq!(
         state.read_due(LOBBY),
         Some(ChatCommand::Read {
@@ -249,6 +251,28 @@ fn unread_are_the_messages_of_others_that_came_after_the_servers_count() {
     assert_eq!(state.read_due(LOBBY), None, "once is enough");
     state.take(mark(1, 2), 0.0);
     assert_eq!(state.read_due(LOBBY), None, "a mark never goes back");
+}
+
+#[test]
+fn what_came_but_is_not_on_the_page_yet_is_not_read() {
+    let mut state = in_lobby(3);
+    state.take(message(4, 2), 0.0);
+    let read = |offset| {
+        Some(ChatCommand::Read {
+            room: LOBBY.into(),
+            offset,
+        })
+    };
+    assert_eq!(state.read_due(LOBBY), read(3));
+    assert_eq!(lobby(&state).unread, 1);
+    room(&mut state).shown();
+    assert_eq!(state.read_due(LOBBY), read(4));
+    assert_eq!(lobby(&state).unread, 0);
+    // In another epoch no offset of this one means anything.
+    state.connected(me());
+    state.take(ChatEvent::Joined(joined(9, false, 1)), 0.0);
+    state.take(message(9, 2), 0.0);
+    assert_eq!(state.read_due(LOBBY), None);
 }
 
 #[test]
@@ -289,6 +313,7 @@ fn all_read_is_no_unread_even_where_the_messages_are_not_held() {
     assert_eq!(lobby(&state).unread, 700);
     state.take(mark(1, 850), 0.0);
     assert_eq!(lobby(&state).unread, 700, "not known here");
+    room(&mut state).shown();
     state.read_due(LOBBY);
     assert_eq!(lobby(&state).unread, 0);
 }

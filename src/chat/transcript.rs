@@ -13,8 +13,9 @@ use crate::{
 
 /// Messages shown at first, and while the reader follows the end.
 const LATEST: usize = 200;
-/// Messages by which the shown part moves when the reader comes near its edge.
-const STEP: usize = 100;
+/// Messages that enter and leave the page together when the reader comes near an edge of the shown part: as many as the
+/// browser has room for in a frame.
+const BLOCK: usize = 50;
 /// Messages shown at most: enough for several screens on both sides of the reader.
 const MOST_SHOWN: usize = 400;
 /// Messages held at most while the reader follows the end. Whoever scrolls up asks for the older ones again.
@@ -28,6 +29,8 @@ pub struct Transcript {
     /// Moves with each message, and with nothing else.
     position: Option<Position>,
     messages: Vec<Arc<ChatMessage>>,
+    /// The first message's number. What is put before it counts downwards: a message keeps its number, and so its block.
+    first_number: i64,
     /// There may be messages before the first.
     older: bool,
     shown: Range<usize>,
@@ -39,6 +42,8 @@ pub struct Transcript {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Row {
     pub message: Arc<ChatMessage>,
+    /// The block that it belongs to.
+    pub block: i64,
     /// It begins a group: it carries the author's name and the time.
     pub leads: bool,
     /// It is the first of this day (days since 1970 in the reader's zone).
@@ -103,24 +108,30 @@ impl Transcript {
         let news: Vec<_> = news.map(Arc::new).collect();
         let count = news.len();
         self.messages.splice(0..0, news);
+        self.first_number -= count as i64;
         self.shown = self.shown.start + count..self.shown.end + count;
         count > 0
     }
 
-    /// Moves the shown part towards the beginning. Says whether there was anything to show.
+    /// Moves the shown part up to the beginning of the next block. Says whether there was anything to show.
     pub fn show_older(&mut self) -> bool {
-        let start = self.shown.start.saturating_sub(STEP);
-        let moved = start < self.shown.start;
+        let Some(next) = self.shown.start.checked_sub(1) else {
+            return false;
+        };
+        let start = next - self.place_in_block(next).min(next);
         self.shown = start..self.shown.end.min(start + MOST_SHOWN);
-        moved
+        true
     }
 
-    /// Moves the shown part towards the end. Says whether there was anything to show.
+    /// Moves the shown part down to the end of the next block. Says whether there was anything to show.
     pub fn show_newer(&mut self) -> bool {
-        let end = (self.shown.end + STEP).min(self.messages.len());
-        let moved = end > self.shown.end;
+        let next = self.shown.end;
+        if next == self.messages.len() {
+            return false;
+        }
+        let end = (next + BLOCK - self.place_in_block(next)).min(self.messages.len());
         self.shown = self.shown.start.max(end.saturating_sub(MOST_SHOWN))..end;
-        moved
+        true
     }
 
     /// Shows the end.
@@ -177,6 +188,12 @@ impl Transcript {
         self.messages.last().map(|message| message.offset)
     }
 
+    /// The last of those that are shown.
+    pub fn last_shown(&self) -> Option<u64> {
+        let shown = self.messages.get(self.shown.clone())?;
+        shown.last().map(|message| message.offset)
+    }
+
     pub fn is_empty(&self) -> bool {
         self.messages.is_empty()
     }
@@ -197,13 +214,15 @@ impl Transcript {
             .checked_sub(1)
             .map(|place| &self.messages[place]);
         let mut previous = before.map(|message| (message, day_of(message.at)));
-        let rows = self.messages[self.shown.clone()].iter().map(|message| {
+        let rows = self.shown.clone().map(|place| {
+            let message = &self.messages[place];
             let day = day_of(message.at);
             let same_day = previous.is_some_and(|(_, before)| before == day);
             let leads = !same_day || previous.is_none_or(|(before, _)| !continues(before, message));
             previous = Some((message, day));
             Row {
                 message: message.clone(),
+                block: self.number(place).div_euclid(BLOCK as i64),
                 leads,
                 day: (!same_day).then_some(day),
             }
@@ -211,10 +230,20 @@ impl Transcript {
         rows.collect()
     }
 
+    fn number(&self, place: usize) -> i64 {
+        self.first_number + place as i64
+    }
+
+    /// How many messages of its block are before it.
+    fn place_in_block(&self, place: usize) -> usize {
+        self.number(place).rem_euclid(BLOCK as i64) as usize
+    }
+
     fn forget_the_oldest(&mut self) {
         if self.messages.len() > MOST_HELD {
             // Half at once: every time one would be a copy of all for each message.
             self.messages.drain(..MOST_HELD / 2);
+            self.first_number += MOST_HELD as i64 / 2;
             self.older = true;
         }
     }

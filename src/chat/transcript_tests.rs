@@ -161,12 +161,67 @@ fn the_shown_part_moves_over_all_that_is_held_and_never_grows_too_large() {
         assert!(offsets(&log).len() <= MOST_SHOWN);
         assert_eq!(log.history_before().is_some(), offsets(&log)[0] == 1);
     }
-    assert_eq!((offsets(&log)[0], steps), (1, 13));
+    assert_eq!((offsets(&log)[0], steps), (1, 26));
     while log.show_newer() {
         assert!(offsets(&log).len() <= MOST_SHOWN);
     }
     assert_eq!(offsets(&log).last(), Some(&1_500));
     assert!(log.shows_the_end());
+}
+
+/// The blocks that are shown, from the first to the last.
+fn blocks(log: &Transcript) -> Vec<i64> {
+    let mut blocks: Vec<_> = log.rows(utc_day).iter().map(|row| row.block).collect();
+    blocks.dedup();
+    blocks
+}
+
+#[test]
+fn a_step_shows_one_block_more_at_most_and_no_message_changes_its_block() {
+    let mut log = log_of(1_001..=1_130);
+    log.scrolled_up(true);
+    let mut seen = std::collections::BTreeMap::new();
+    let mut check = |log: &Transcript| {
+        for row in log.rows(utc_day) {
+            let first = *seen.entry(row.message.offset).or_insert(row.block);
+            assert_eq!(row.block, first, "{}", row.message.offset);
+        }
+    };
+    check(&log);
+    loop {
+        let before = blocks(&log);
+        if !log.show_older() {
+            let Some(first) = log.first_offset().filter(|first| *first > 1) else {
+                break;
+            };
+            // Pages need not be as long as blocks.
+            log.prepend(page(first.saturating_sub(70).max(1)..first), first > 71);
+            continue;
+        }
+        check(&log);
+        let new = blocks(&log)[0];
+        assert!(new == before[0] || new == before[0] - 1);
+    }
+    assert_eq!(offsets(&log)[0], 1);
+    loop {
+        let before = blocks(&log);
+        if !log.show_newer() {
+            break;
+        }
+        check(&log);
+        let (old, new) = (before[before.len() - 1], *blocks(&log).last().unwrap());
+        assert!(new == old || new == old + 1);
+    }
+    assert!(log.shows_the_end());
+}
+
+#[test]
+fn a_message_keeps_its_block_when_older_ones_are_forgotten() {
+    let mut log = log_of(1..=MOST_HELD as u64);
+    let last = |log: &Transcript| log.rows(utc_day).pop().unwrap().block;
+    let before = last(&log);
+    assert!(log.append(message(MOST_HELD as u64 + 1)));
+    assert_eq!(last(&log), before + 1, "2,000 messages are whole blocks");
 }
 
 #[test]

@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use axum::extract::ws::Message;
 use tokio::time::timeout;
 use uuid::Uuid;
 
@@ -53,6 +54,8 @@ pub struct Visitor {
     /// Rooms in which a `send` was refused that may succeed later, and its id: until that one comes again, later ones
     /// are refused too, so that a writer's order holds.
     refused: HashMap<String, (Uuid, SocketError)>,
+    /// Every first join is answered as if the history were lost.
+    pub history_expired: bool,
 }
 
 impl Visitor {
@@ -67,6 +70,7 @@ impl Visitor {
             joined: HashMap::new(),
             behind: VecDeque::new(),
             refused: HashMap::new(),
+            history_expired: false,
         }
     }
 
@@ -77,6 +81,7 @@ impl Visitor {
             let message = format!("At most {ROOMS_A_SOCKET} rooms a socket. Leave one first.");
             return Err(SocketError::new(ErrorCode::TooManyRooms, message));
         }
+        let after = after.filter(|_| !(self.history_expired && first_time));
         loop {
             let hall = self.chat.hall(&name).await.map_err(no_room)?;
             let start = hall.log().start(after.as_ref()).await.map_err(away)?;
@@ -216,6 +221,11 @@ impl Visitor {
 
 impl SocketHandler for Visitor {
     type Contract = ChatSocket;
+
+    fn is_repeatable(message: &Message) -> bool {
+        const MESSAGE: &str = r#"{"type":"message""#;
+        matches!(message, Message::Text(text) if text.starts_with(MESSAGE))
+    }
 
     async fn command(&mut self, command: ChatCommand) -> Result<(), SocketError> {
         let room = command.room().to_owned();

@@ -105,6 +105,11 @@ impl<'a> Message<'a> {
     }
 }
 
+/// Whether a frame begins with an update.
+pub fn is_update(frame: &[u8]) -> bool {
+    matches!(decode(frame).next(), Some(Ok(Message::Update(_))))
+}
+
 /// The messages of a frame, one after another; an error is the last item.
 pub fn decode(frame: &[u8]) -> impl Iterator<Item = Result<Message<'_>, ProtocolError>> {
     let mut input = Some(Input(frame));

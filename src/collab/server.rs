@@ -29,6 +29,7 @@ use crate::{
         close::CloseCode,
         contract::SocketContract,
         server::{
+            Line,
             listen::ConnectionHandle,
             queue::OutQueue,
             socket::{self, Ended},
@@ -84,12 +85,16 @@ async fn socket(
     SocketSession(session): SocketSession,
     Extension(caller): Extension<Caller>,
     connection: Option<Extension<ConnectionHandle>>,
+    line: Line,
     Query(asked): Query<Asked>,
     headers: HeaderMap,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, ApiError> {
     let upgrade = upgrade.map_err(crate::server::no_upgrade)?;
     let realtime = state.realtime.clone();
+    if let Ok(session) = &session {
+        line.belongs_to(session.user.id);
+    }
     let serve = async move |socket, offer: Offer| {
         let ours = offer == Offer::Ours;
         if !is_document_name(&document) {
@@ -139,7 +144,13 @@ async fn socket(
                 peers,
                 tick_ms: TICK.as_millis() as u64,
             };
-            queue.push_json(&welcome(&state, counted.count(), BINARY_BYTES, feature));
+            queue.push_json(&welcome(
+                &state,
+                &line,
+                counted.count(),
+                BINARY_BYTES,
+                feature,
+            ));
             seat
         } else {
             Seat::take_for_yjs(visit, queue.clone())
@@ -161,7 +172,7 @@ async fn socket(
             queue.close(CloseCode::ServerError, "the document cannot be had now");
         }
         let ended = session.ended(state.sessions.end_of(&session));
-        socket::run(socket, queue, visitor, &state.realtime, ended).await
+        socket::run(socket, queue, visitor, &state.realtime, &line, ended).await
     };
     let connection = connection.map(|handle| handle.0);
     Ok(upgrade::accept::<BoardSocket, _>(

@@ -3,6 +3,7 @@
 
 use std::{net::IpAddr, sync::Arc};
 
+use axum::extract::ws;
 use bytes::Bytes;
 
 use super::{
@@ -197,6 +198,11 @@ impl Visitor {
 
 impl SocketHandler for Visitor {
     type Contract = BoardSocket;
+
+    /// An update may be applied as often as one likes.
+    fn is_repeatable(message: &ws::Message) -> bool {
+        matches!(message, ws::Message::Binary(frame) if protocol::is_update(frame))
+    }
 
     async fn command(&mut self, command: BoardCommand) -> Result<(), SocketError> {
         // A Yjs client has no pointer.

@@ -113,7 +113,7 @@ pub static ROWS: [Row; 17] = [
         events: "The event's lines and the length of its chunk: about 50 in the live comparison above, and hardly more for longer data.",
         socket: "2 bytes up to a payload of 125, 4 up to 65,535, then 10; 4 more from the browser, for the mask.",
         shown_by: &[
-            source("src/home/framing.rs", "pub fn of_event"),
+            source("src/realtime/framing.rs", "pub fn event_overhead"),
             source(
                 "src/tests/compare.rs",
                 "the_framing_that_the_page_shows_is_what_is_on_the_wire",

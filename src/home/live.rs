@@ -8,7 +8,6 @@ use wasm_bindgen::prelude::wasm_bindgen;
 use web_sys::VisibilityState;
 
 use super::{
-    framing,
     lane::{Arrival, BARS_MS, Figures, Lane, Lanes, Latency},
     message::{CompareEvent, CompareEvents, CompareSocket},
     source::{Source, Sources, source},
@@ -21,6 +20,7 @@ use crate::{
             use_socket,
         },
         contract::StreamContract,
+        framing::{event_overhead, frame_overhead},
         position::Position,
         status::ConnectionStatus,
     },
@@ -111,7 +111,7 @@ fn Measurement(running: RwSignal<bool>) -> impl IntoView {
                 let id = epoch
                     .clone()
                     .map_or(0, |epoch| Position::new(epoch, sequence).to_string().len());
-                let framing = framing::of_event(CompareEvents::EVENTS[0], id, json_bytes(&pulse));
+                let framing = event_overhead(CompareEvents::EVENTS[0], json_bytes(&pulse), id);
                 take(|lanes| &mut lanes.events, pulse, framing);
             }
             StreamEvent::Heartbeat { .. } => {}
@@ -121,7 +121,7 @@ fn Measurement(running: RwSignal<bool>) -> impl IntoView {
         move || live().then_some(CompareSocket),
         move |event| {
             if let SocketEvent::Event(pulse) = event {
-                let framing = framing::of_server_frame(json_bytes(&pulse));
+                let framing = frame_overhead(json_bytes(&pulse), false);
                 take(|lanes| &mut lanes.socket, pulse, framing);
             }
         },

@@ -6,7 +6,6 @@
 pub mod comparison;
 #[cfg(feature = "ssr")]
 pub mod feed;
-pub mod framing;
 pub mod lane;
 pub mod live;
 pub mod message;
@@ -20,7 +19,6 @@ pub mod sources;
 pub mod tree;
 
 use leptos::prelude::*;
-use leptos_meta::Title;
 use leptos_router::components::A;
 
 use self::{
@@ -30,11 +28,12 @@ use self::{
     rules::{Neither, Rules, WhyCrdt},
     tree::DecisionTree,
 };
+use crate::app::About;
 
 #[component]
 pub fn Home() -> impl IntoView {
     view! {
-        <Title text=""/>
+        <About title="" description="Server-Sent Events and WebSocket side by side, each where it is right."/>
         <div class="guide">
             <section class="hero">
                 <h1>"Two ways to keep a page live"</h1>

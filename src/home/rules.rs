@@ -52,7 +52,7 @@ pub static RULES: [Rule; 7] = [
         name: "No SSE for high-frequency trading.",
         text: "Text one way over one TCP connection: a lost packet holds up every price behind it, and orders go out beside it, in no common order. A desk takes a binary feed, and no browser.",
         warns: true,
-        shown_by: &[source("src/home/framing.rs", "pub fn of_event")],
+        shown_by: &[source("src/realtime/framing.rs", "pub fn event_overhead")],
     },
     Rule {
         name: "No WebSocket for simple notifications.",

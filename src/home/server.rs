@@ -25,6 +25,7 @@ use crate::{
         contract::{SocketContract, StreamContract},
         message::SocketError,
         server::{
+            Line,
             listen::ConnectionHandle,
             queue::OutQueue,
             socket::{self, Ended, SocketHandler},
@@ -34,6 +35,10 @@ use crate::{
         },
     },
     server::{AppState, no_upgrade, welcome},
+    session::{
+        server::SocketSession,
+        token::{NoSession, Session},
+    },
 };
 
 pub fn routes() -> Router<AppState> {
@@ -46,9 +51,13 @@ pub fn routes() -> Router<AppState> {
 async fn events(
     State(state): State<AppState>,
     Extension(caller): Extension<Caller>,
+    SocketSession(session): SocketSession,
+    line: Line,
     ResumeFrom(after): ResumeFrom,
 ) -> Result<Response, ApiError> {
     let place = state.limits.place(caller.address)?;
+    claim(&line, &session);
+    let after = after.filter(|_| !line.has_expired());
     let topic = state.compare.topic();
     let (reader, recovered) = match topic.resume(after.as_ref(), |()| true) {
         Opening::Recovered { reader, replayed } => (reader, Some(replayed)),
@@ -60,6 +69,7 @@ async fn events(
         recovered,
         state: vec![],
         session_ended: None,
+        line,
     };
     let response = stream.respond(topic, &state.realtime, "compare", place);
     // Only now it counts as a listener.
@@ -71,10 +81,13 @@ async fn compare_socket(
     State(state): State<AppState>,
     Extension(caller): Extension<Caller>,
     connection: Option<Extension<ConnectionHandle>>,
+    SocketSession(session): SocketSession,
+    line: Line,
     headers: HeaderMap,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, ApiError> {
     let upgrade = upgrade.map_err(no_upgrade)?;
+    claim(&line, &session);
     let drain = state.realtime.drain().clone();
     let serve = async move |socket, _offer| {
         let Ok(_place) = state.limits.place(caller.address) else {
@@ -83,7 +96,7 @@ async fn compare_socket(
             return Ended::Cleanly;
         };
         let queue = OutQueue::default();
-        let greet = |count| welcome(&state, count, 0, CompareWelcome {});
+        let greet = |count| welcome(&state, &line, count, 0, CompareWelcome {});
         let reader = Reader {
             listener: state.compare.listen(queue.clone(), greet),
             limits: state.limits.clone(),
@@ -94,6 +107,7 @@ async fn compare_socket(
             queue,
             reader,
             &state.realtime,
+            &line,
             std::future::pending(),
         )
         .await
@@ -106,6 +120,13 @@ async fn compare_socket(
         connection.map(|handle| handle.0),
         serve,
     ))
+}
+
+/// Open to all; but whoever has a session may look at their own connection, and break it.
+fn claim(line: &Line, session: &Result<Session, NoSession>) {
+    if let Ok(session) = session {
+        line.belongs_to(session.user.id);
+    }
 }
 
 /// The socket's handler: the client only reads.

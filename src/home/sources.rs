@@ -23,7 +23,7 @@ static FILES: [(&str, &str); 49] = files![
     "src/collab/protocol.rs",
     "src/first_state.rs",
     "src/home/feed.rs",
-    "src/home/framing.rs",
+    "src/realtime/framing.rs",
     "src/home/lane.rs",
     "src/progress/job.rs",
     "src/progress/page/panel.rs",

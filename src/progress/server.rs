@@ -23,6 +23,7 @@ use crate::{
     realtime::{
         contract::StreamContract,
         server::{
+            Line,
             sse::{EventStream, ResumeFrom, frame},
             topic::Opening,
         },
@@ -124,6 +125,7 @@ async fn events(
     State(state): State<AppState>,
     session: Session,
     Extension(caller): Extension<Caller>,
+    line: Line,
     Path(id): Path<Uuid>,
     ResumeFrom(after): ResumeFrom,
 ) -> Result<Response, ApiError> {
@@ -136,6 +138,8 @@ async fn events(
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
     let place = state.limits.place(caller.address)?;
+    line.belongs_to(session.user.id);
+    let after = after.filter(|_| !line.has_expired());
     let session_ended = Some(state.sessions.end_of(&session));
     // Before the state, or a step between the two would be lost.
     let opening = job.topic().resume(after.as_ref(), |()| true);
@@ -156,6 +160,7 @@ async fn events(
         recovered,
         state: vec![frame(Some(&at), &JobEvent::State(progress))],
         session_ended,
+        line,
     };
     Ok(stream.respond(job.topic(), &state.realtime, "job", place))
 }

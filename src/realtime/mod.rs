@@ -54,6 +54,7 @@ pub mod close;
 pub mod contract;
 #[cfg(feature = "ssr")]
 pub mod event_parser;
+pub mod framing;
 pub mod message;
 pub mod position;
 #[cfg(feature = "ssr")]

@@ -208,6 +208,15 @@ impl Tab {
         }
     }
 
+    /// This tab's own stream brought an event that the page held already. It is told on, so that the others see what the
+    /// server does, but not kept: nobody needs it.
+    pub fn took_again(&self, frame: Frame) -> Vec<Action> {
+        match self.role {
+            Role::Leader if !self.anew => vec![Action::Tell(Note::Event { frame })],
+            _ => vec![],
+        }
+    }
+
     /// The state is there: from here on the leader tells the rest.
     pub fn loaded(&mut self, held: Option<&Position>) -> Vec<Action> {
         if self.role != Role::Follower || self.stage != Stage::Loading {

@@ -17,7 +17,7 @@ impl Sessions {
     /// Finds the session of a request: cookie, `Authorization: Bearer`, then `?ticket=`.
     pub fn authenticate(&self, headers: &HeaderMap, uri: &Uri) -> Result<Session, NoSession> {
         let mut outcome = Err(NoSession::None);
-        for token in cookie(headers).into_iter().chain(bearer(headers)) {
+        for token in cookie(headers, COOKIE).into_iter().chain(bearer(headers)) {
             outcome = self.verify(&token);
             if outcome.is_ok() {
                 return outcome;
@@ -37,13 +37,13 @@ impl Sessions {
 
 /// Whether a request carries anything that could stand for somebody.
 pub fn carries_credentials(headers: &HeaderMap, uri: &Uri) -> bool {
-    cookie(headers).is_some()
+    cookie(headers, COOKIE).is_some()
         || headers.contains_key(header::AUTHORIZATION)
         || ticket_of(uri).is_some()
 }
 
-/// The token in the cookie of a request.
-pub fn cookie(headers: &HeaderMap) -> Option<String> {
+/// The value of a request's cookie.
+pub fn cookie(headers: &HeaderMap, name: &str) -> Option<String> {
     let lines = headers
         .get_all(header::COOKIE)
         .into_iter()
@@ -52,7 +52,7 @@ pub fn cookie(headers: &HeaderMap) -> Option<String> {
         .flat_map(|line| Cookie::split_parse(line.to_owned()))
         .filter_map(Result::ok);
     cookies
-        .find(|cookie| cookie.name() == COOKIE)
+        .find(|cookie| cookie.name() == name)
         .map(|cookie| cookie.value().to_owned())
 }
 

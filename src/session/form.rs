@@ -6,7 +6,11 @@ use leptos_router::hooks::use_query_map;
 use wasm_bindgen::JsCast;
 
 use super::{NAME_RULE, SIGN_IN_ROUTE, SignedIn, User, valid_name};
-use crate::{api::ApiError, app::Visitor};
+use crate::{
+    api::ApiError,
+    app::Visitor,
+    icons::{Glyph, Icon},
+};
 
 /// Who one is, and how to be called something else.
 #[component]
@@ -60,7 +64,7 @@ pub fn NameForm() -> impl IntoView {
             // The server checks its length too; no `maxlength`, so that a long name is refused in words.
             <input id="name" name="name" autocomplete="nickname" required=true value=name prop:value=name
                 aria-describedby="name-refusal" aria-invalid=move || shown.get().is_some().to_string() data-test="name"/>
-            <button type="submit" class="small">"Rename"</button>
+            <button type="submit" class="bare" title="Rename"><Icon glyph=Glyph::Rename/><span class="visually-hidden">"Rename"</span></button>
             <output id="name-refusal" class="refusal" data-test="name-refusal">{shown}</output>
         </form>
     }

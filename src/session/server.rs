@@ -16,7 +16,7 @@ use serde_json::json;
 
 use super::{
     GUEST_ROUTE, NAME_RULE, SIGN_IN_ROUTE, SIGN_OUT_ROUTE, SignedIn, TICKET_ROUTE, User,
-    credentials::{cookie, set_cookie},
+    credentials::{COOKIE, cookie, set_cookie},
     token::{NoSession, Session, expiry},
     valid_name,
 };
@@ -82,7 +82,8 @@ pub async fn for_pages(
     mut request: Request,
     next: Next,
 ) -> Response {
-    let found = cookie(request.headers()).and_then(|token| state.sessions.verify(&token).ok());
+    let found =
+        cookie(request.headers(), COOKIE).and_then(|token| state.sessions.verify(&token).ok());
     let fresh_until = now_ms() + RENEW_BEFORE.as_millis() as u64;
     let keep = found
         .as_ref()

@@ -5,7 +5,7 @@ use tokio::{
     net::TcpStream,
     time::timeout,
 };
-use wirewise::home::framing;
+use wirewise::realtime::framing::{event_overhead, frame_overhead};
 
 use super::support::{Events, PATIENCE, Server, Socket};
 
@@ -143,7 +143,7 @@ async fn the_framing_that_the_page_shows_is_what_is_on_the_wire() {
         }
     })
     .await;
-    let framing = framing::of_event("pulse", id.len(), json.len());
+    let framing = event_overhead("pulse", json.len(), id.len());
     assert_eq!(chunk, json.len() + framing);
 
     let request = format!(
@@ -155,7 +155,7 @@ async fn the_framing_that_the_page_shows_is_what_is_on_the_wire() {
         // The welcome is longer than 125 bytes: four bytes of header.
         assert_eq!(bytes.get(frame..frame + 2)?, [0x81, 126]);
         let length = u16::from_be_bytes([*bytes.get(frame + 2)?, *bytes.get(frame + 3)?]);
-        assert_eq!(framing::of_server_frame(length.into()), 4);
+        assert_eq!(frame_overhead(length.into(), false), 4);
         frame += 4 + usize::from(length);
         let length = usize::from(*bytes.get(frame + 1)?);
         let json = bytes.get(frame + 2..frame + 2 + length)?;
@@ -164,7 +164,7 @@ async fn the_framing_that_the_page_shows_is_what_is_on_the_wire() {
         Some((2, length))
     })
     .await;
-    assert_eq!(framing::of_server_frame(length), header);
+    assert_eq!(frame_overhead(length, false), header);
 }
 
 #[tokio::test]

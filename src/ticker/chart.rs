@@ -8,6 +8,7 @@ use super::{
     table::{direction, print},
     trail::Trail,
 };
+use crate::icons::{Glyph, Icon};
 
 /// The last minutes of a row. Decoration for the eye: its numbers stand beside it.
 #[component]
@@ -19,13 +20,16 @@ pub fn Sparkline(trail: RwSignal<Trail>) -> impl IntoView {
     }
 }
 
-/// The chart of one symbol.
+/// The chart of one symbol; where there is none to show, its place is kept.
 #[component]
 pub fn Chart(#[prop(into)] listing: Signal<Option<Listing>>, prices: Prices) -> impl IntoView {
     move || {
-        listing
-            .get()
-            .map(|listing| view! { <ChartOf shown=prices.of(&listing.symbol) listing/> })
+        match listing.get() {
+        Some(listing) => {
+            view! { <ChartOf shown=prices.of(&listing.symbol) listing/> }.into_any()
+        }
+        None => view! { <div class="chart blank"><Icon glyph=Glyph::Ticker/><p class="empty">"The chart of a symbol appears here."</p></div> }.into_any(),
+    }
     }
 }
 

@@ -4,7 +4,6 @@ use std::{cell::RefCell, collections::VecDeque, rc::Rc};
 
 use gloo_net::http::Request;
 use leptos::{prelude::*, task::spawn_local};
-use leptos_meta::Title;
 use leptos_router::{
     LazyRoute, NavigateOptions,
     hooks::{use_navigate, use_query_map},
@@ -21,8 +20,9 @@ use super::{
     table::{PriceTable, print, rows},
 };
 use crate::{
-    app::Visitor,
+    app::{About, Visitor},
     first_state::first_state,
+    inspector::{Inspector, Transport},
     realtime::{
         client::{
             Connection, Sharing, StatusLine, StreamEvent, StreamOptions, tabs_can_share,
@@ -104,7 +104,7 @@ fn Ticker() -> impl IntoView {
     };
 
     view! {
-        <Title text="Ticker"/>
+        <About title="Ticker" description="Live prices over Server-Sent Events: the latest value wins, and what was missed is replayed."/>
         <div class="page-head">
             <h1>"Ticker"</h1>
             <StatusLine connection transport="SSE">
@@ -122,9 +122,10 @@ fn Ticker() -> impl IntoView {
                 on:input=move |event| choice.update(|choice| choice.filter = event_target_value(&event))/>
             {move || unknown().map(|words| view! { <span class="warning" data-test="unknown-symbols">{words}</span> })}
         </div>
-        <PriceTable rows selected choice prices/>
+        <PriceTable listings rows selected choice prices/>
         <StreamNote connection choice prices news/>
         <Announcement selected prices/>
+        <Inspector connection transport=Transport::Sse/>
     }
 }
 
@@ -259,7 +260,7 @@ fn Stale(since: RwSignal<Option<u64>>) -> impl IntoView {
     };
     move || {
         since.get().map(|since| {
-            view! { <span class="warning" data-test="stale">"feed stale since " <time>{move || clock(since)}</time></span> }
+            view! { <span class="warning stale" data-test="stale">"feed stale since " <time>{move || clock(since)}</time></span> }
         })
     }
 }

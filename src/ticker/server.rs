@@ -20,12 +20,13 @@ use crate::{
         contract::StreamContract,
         position::Position,
         server::{
-            Drain,
+            Drain, Line,
             sse::{EventStream, ResumeFrom, frame},
             topic::{Delivery, Opening, Topic},
         },
     },
     server::AppState,
+    session::server::SocketSession,
 };
 
 /// What an event is about.
@@ -112,7 +113,7 @@ impl Ticker {
     }
 
     /// Begins a client's stream, at `after` where that is possible.
-    fn open(&self, after: Option<&Position>, wanted: Wanted) -> EventStream<Key> {
+    fn open(&self, after: Option<&Position>, wanted: Wanted, line: Line) -> EventStream<Key> {
         let Wanted { symbols, added } = wanted;
         let filter = move |key: &Key| match (key, &symbols) {
             (Key::Symbol(place), Some(symbols)) => symbols.contains(place),
@@ -134,6 +135,7 @@ impl Ticker {
                     recovered: Some(replayed),
                     state: state.into_iter().collect(),
                     session_ended: None,
+                    line,
                 }
             }
             Opening::Fresh(filter) => {
@@ -150,6 +152,7 @@ impl Ticker {
                     reader: self.topic.read_from(position.offset, filter),
                     recovered: None,
                     session_ended: None,
+                    line,
                 }
             }
         }
@@ -203,6 +206,8 @@ struct Asked {
 async fn events(
     State(state): State<AppState>,
     Extension(caller): Extension<Caller>,
+    line: Line,
+    SocketSession(session): SocketSession,
     Query(asked): Query<Asked>,
     ResumeFrom(after): ResumeFrom,
 ) -> Result<Response, ApiError> {
@@ -219,7 +224,12 @@ async fn events(
         added.retain(|place| symbols.contains(place));
     }
     let place = state.limits.place(caller.address)?;
-    let stream = ticker.open(after.as_ref(), Wanted { symbols, added });
+    // Open to all; but whoever has a session may look at this stream, and break it.
+    if let Ok(session) = session {
+        line.belongs_to(session.user.id);
+    }
+    let after = after.filter(|_| !line.has_expired());
+    let stream = ticker.open(after.as_ref(), Wanted { symbols, added }, line);
     Ok(stream.respond(&ticker.topic, &state.realtime, "ticker", place))
 }
 

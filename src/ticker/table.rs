@@ -73,6 +73,7 @@ fn sort(rows: &mut [Listing], sort: Sort, quote_of: impl Fn(&Listing) -> Option<
 /// The table.
 #[component]
 pub fn PriceTable(
+    listings: RwSignal<Vec<Listing>>,
     rows: Memo<Vec<Listing>>,
     #[prop(into)] selected: Signal<Option<String>>,
     choice: RwSignal<Choice>,
@@ -100,7 +101,9 @@ pub fn PriceTable(
                 </tbody>
             </table>
             <Show when=move || rows.with(Vec::is_empty)>
-                <p class="empty" data-test="no-rows">"No symbol has that in its name."</p>
+                <p class="empty" data-test="no-rows">
+                    {move || if listings.with(Vec::is_empty) { "The symbols are on their way…" } else { "No symbol has that in its name." }}
+                </p>
             </Show>
         </div>
     }

@@ -179,7 +179,7 @@ impl Chat {
         }
     }
 
-    /// Sends a read mark when the newest message is before somebody's eyes.
+    /// Sends a read mark when the end of the log is before somebody's eyes.
     pub fn read_soon(self) {
         if self.reading.arm() {
             set_timeout(move || self.read(), READ_AFTER);
@@ -187,7 +187,7 @@ impl Chat {
     }
 
     fn read(self) {
-        if !self.reading.fired() || !self.newest_is_seen() {
+        if !self.reading.fired() || !self.end_is_seen() {
             return;
         }
         let room = self.current.get_untracked();

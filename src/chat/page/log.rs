@@ -26,6 +26,17 @@ pub fn Log(chat: Chat, socket: Socket<ChatSocket>) -> impl IntoView {
     let scroller = Scroller::new();
     Effect::new(move |_| chat.mounted(scroller));
     let rows = Memo::new(move |_| chat.rows());
+    // `For` takes every child out and in again when more than one comes before the first, and all rows would be laid out anew.
+    // So they come in blocks, of which there is one more at a time.
+    let blocks = Memo::new(move |_| {
+        let mut blocks = rows.with(|rows| rows.iter().map(|row| row.block).collect::<Vec<_>>());
+        blocks.dedup();
+        blocks
+    });
+    let rows_of = move |block| {
+        let is_in_block = |row: &&Row| row.block == block;
+        rows.with(|rows| rows.iter().filter(is_in_block).cloned().collect::<Vec<_>>())
+    };
     let name = chat.current.get_untracked();
     let receipts = {
         let name = name.clone();
@@ -46,7 +57,9 @@ pub fn Log(chat: Chat, socket: Socket<ChatSocket>) -> impl IntoView {
                 on:scroll=move |_| chat.scrolled() data-test="log">
                 <Show when=move || empty.get()><p class="empty">"Nobody has said anything here yet."</p></Show>
                 <div node_ref=list>
-                    <For each=move || rows.get() key=|row| (row.message.id, row.leads, row.day) let:row><Message chat row receipts/></For>
+                    <For each=move || blocks.get() key=|block| *block let:block>
+                        <div><For each=move || rows_of(block) key=|row| (row.message.id, row.leads, row.day) let:row><Message chat row receipts/></For></div>
+                    </For>
                 </div>
                 <For each=move || waiting.get() key=|entry| (entry.id, entry.state.clone()) let:entry><Waiting chat entry/></For>
             </div>
@@ -63,6 +76,7 @@ fn Message(chat: Chat, row: Row, receipts: Memo<BTreeMap<u64, usize>>) -> impl I
         message,
         leads,
         day,
+        ..
     } = row;
     let offset = message.offset;
     let receipt = Memo::new(move |_| receipts.with(|receipts| receipts.get(&offset).copied()));

@@ -13,7 +13,6 @@ mod search;
 mod time;
 
 use leptos::prelude::*;
-use leptos_meta::Title;
 use leptos_router::{LazyRoute, components::A, hooks::use_params_map, lazy_route};
 
 use self::{
@@ -27,7 +26,9 @@ use self::{
 };
 use super::{ROOM_RULE, ROOMS, is_room_name, message::ChatSocket};
 use crate::{
+    app::About,
     first_state::PageStatus,
+    inspector::{Inspector, Transport},
     realtime::client::{Socket, StatusLine, outbox::Outbox},
 };
 
@@ -66,7 +67,7 @@ fn ChatRoute() -> impl IntoView {
 fn NoSuchRoom() -> impl IntoView {
     PageStatus::set(404);
     view! {
-        <Title text="No such room"/>
+        <About title="No such room" description=ROOM_RULE/>
         <section class="notice"><h1>"No such room"</h1><p>{ROOM_RULE}</p><p><A href="/chat">"To the lobby"</A></p></section>
     }
 }
@@ -100,7 +101,7 @@ fn ChatView(chat: Chat, socket: Socket<ChatSocket>) -> impl IntoView {
     let people = Memo::new(move |_| chat.in_room(|room| room.members.len()).unwrap_or_default());
     let unsent = Memo::new(move |_| socket.outbox.with(Outbox::waiting));
     view! {
-        <Title text=title/>
+        <About title description="Rooms over WebSocket: one order for everybody, and what you write offline arrives once."/>
         <div class="page-head chat-head">
             <h1 data-test="room-name">{name}</h1>
             <StatusLine connection=socket.connection transport="WebSocket">
@@ -125,5 +126,6 @@ fn ChatView(chat: Chat, socket: Socket<ChatSocket>) -> impl IntoView {
             </div>
             <div id="people" class="side" class:unfolded=is(Fold::People)><People chat/></div>
         </div>
+        <Inspector connection=socket.connection transport=Transport::WebSocket/>
     }
 }

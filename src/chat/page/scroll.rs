@@ -52,7 +52,7 @@ impl Scroller {
     pub fn anchor(self) -> Option<Anchor> {
         let edge = self.log.get_untracked()?.get_bounding_client_rect().top();
         let list = self.list.get_untracked()?;
-        let rows = list.children();
+        let rows = list.get_elements_by_class_name("message");
         let end_of = |row: &Element| row.get_bounding_client_rect().bottom();
         // Rows lie one below the other: the first that ends below the edge.
         let (mut low, mut high) = (0, rows.length());

@@ -48,6 +48,8 @@ pub struct RoomState {
     seeking: Option<u64>,
     /// The newest message when the reader last stood at the end.
     seen_upto: u64,
+    /// The newest message on the page. What came since waits for a frame, and nobody has read it.
+    pub(super) shown_upto: Option<u64>,
     news: Vec<Arc<ChatMessage>>,
 }
 
@@ -104,6 +106,7 @@ impl RoomState {
             self.marks.clear();
             self.news.clear();
             self.seeking = None;
+            self.shown_upto = None;
         }
         // One's own is what the server has, if it has one: should it have missed the last, it is told again.
         if let Some(me) = me {
@@ -182,6 +185,11 @@ impl RoomState {
             self.seen_upto = self.log.last_offset().unwrap_or(0);
         }
         self.log.scrolled_up(scrolled_up);
+    }
+
+    /// The page shows what is known now.
+    pub fn shown(&mut self) {
+        self.shown_upto = self.log.last_shown();
     }
 
     /// How many messages came since the reader left the end.

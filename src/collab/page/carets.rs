@@ -253,15 +253,15 @@ pub fn CaretLayer(editor: Editor) -> impl IntoView {
         let at = |area: Area| format!("translate({}px, {}px)", area.x, area.y);
         let wash = |area: Area| {
             let width = pixels(area.width.max(LINE_FEED_WIDTH));
-            view! { <div class="wash" data-test="selection" style:transform=at(area) style:width=width style:height=pixels(area.height) style:background-color=drawn.color.clone()></div> }
+            view! { <div class="wash" data-test="selection" style:transform=at(area) style:width=width style:height=pixels(area.height) style=("--person", drawn.color.clone())></div> }
         };
         let selected = drawn.selected.iter().copied().map(wash).collect_view();
-        let (color, name) = (drawn.color.clone(), drawn.name.clone());
+        let (color, name) = (drawn.color, drawn.name.clone());
         view! {
             {selected}
             <div class="caret" class:low=drawn.low class:left=drawn.left style:transform=at(drawn.caret) style:height=pixels(drawn.caret.height)
-                style:background-color=color data-test="caret" data-name=name>
-                <span class="flag" style:background-color=drawn.color>{drawn.name}</span>
+                style=("--person", color) data-test="caret" data-name=name>
+                <span class="flag">{drawn.name}</span>
             </div>
         }
     };

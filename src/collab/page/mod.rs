@@ -13,10 +13,10 @@ mod peers;
 mod people;
 mod toolbar;
 mod typing;
+mod wire;
 mod writers;
 
 use leptos::prelude::*;
-use leptos_meta::Title;
 use leptos_router::{
     LazyRoute,
     components::A,
@@ -37,8 +37,9 @@ use super::{
     message::{BoardEvent, BoardSocket, FirstBoard, READONLY},
 };
 use crate::{
-    app::Visitor,
+    app::{About, Visitor},
     first_state::{PageStatus, first_state},
+    inspector::{Inspector, Transport},
     realtime::{
         client::{SocketEvent, StatusLine, use_socket},
         status::ConnectionStatus,
@@ -73,7 +74,7 @@ fn CollabRoute() -> impl IntoView {
     let readonly =
         Memo::new(move |_| query.with(|query| query.get(READONLY).as_deref() == Some("1")));
     view! {
-        <Title text="Collab"/>
+        <About title="Collab" description="One text and everybody's pointers over WebSocket: what anybody writes merges, offline too."/>
         // Anew for another document.
         {move || {
             let (document, readonly) = (document.get(), readonly.get());
@@ -137,6 +138,7 @@ fn Desk(document: String, readonly: bool) -> impl IntoView {
         </div>
         <Board socket peers><Field editor text=first.text readonly/></Board>
         <p class="quiet board-note">"Pointers are volatile: only the newest place is sent, at most once in 33 ms. The text is a CRDT: it merges whatever anybody writes, offline too."</p>
+        <Inspector connection=socket.connection transport=Transport::WebSocket history=false describe=wire::describe/>
         <noscript inner_html="<p class=\"notice\">Reading works without JavaScript; writing needs it, since it goes through a WebSocket.</p>"></noscript>
     }
 }

@@ -8,7 +8,6 @@ mod start;
 mod upload;
 
 use leptos::prelude::*;
-use leptos_meta::Title;
 use leptos_router::{LazyRoute, hooks::use_params_map, lazy_route};
 use uuid::Uuid;
 
@@ -16,6 +15,10 @@ use self::{
     list::{JobList, MyJobs},
     panel::{JobPanel, UnknownJob},
     start::StartForms,
+};
+use crate::{
+    app::About,
+    icons::{Glyph, Icon},
 };
 
 /// The route.
@@ -41,7 +44,7 @@ fn ProgressRoute() -> impl IntoView {
     });
     let mine = MyJobs::new();
     view! {
-        <Title text="Progress"/>
+        <About title="Progress" description="Long tasks over Server-Sent Events: a bar in as many tabs as you like, and nothing lost on a reload."/>
         <div class="columns">
             <div>
                 <h1>"Progress"</h1>
@@ -51,7 +54,7 @@ fn ProgressRoute() -> impl IntoView {
             </div>
             // Anew for another job: its first state, its position and its stream are its own.
             <div>{move || match job.get() {
-                None => view! { <p class="empty">"No job is selected. Start one, or open one from your list."</p> }.into_any(),
+                None => view! { <div class="blank"><Icon glyph=Glyph::Progress/><p class="empty">"No job is selected. Start one, or open one from your list."</p></div> }.into_any(),
                 Some(None) => view! { <UnknownJob/> }.into_any(),
                 Some(Some(id)) => view! { <JobPanel id mine/> }.into_any(),
             }}</div>

@@ -13,6 +13,7 @@ use crate::{
     api::ApiError,
     app::Visitor,
     first_state::{PageStatus, first_state},
+    inspector::{Inspector, Transport},
     numbers::grouped,
     progress::message::{JOB_ROUTE, JobEvent, JobEvents, JobKind, JobStatus, JobView, Progress},
     realtime::{
@@ -112,6 +113,10 @@ impl JobState {
 
     /// One sentence, once it has ended.
     fn outcome(self) -> Option<String> {
+        // Nothing is known of it yet.
+        if self.progress.with(Option::is_none) {
+            return None;
+        }
         match self.status() {
             JobStatus::Done => self
                 .result
@@ -207,6 +212,7 @@ pub(super) fn JobPanel(id: Uuid, mine: MyJobs) -> impl IntoView {
                 <CancelForm id/>
             </Show>
         </section>
+        {running.then(|| view! { <Inspector connection transport=Transport::Sse/> })}
     }
     .into_any()
 }

@@ -28,7 +28,7 @@ use crate::{
         contract::{SocketContract, StreamContract},
         message::SocketError,
         server::{
-            Counted,
+            Counted, Line,
             listen::ConnectionHandle,
             queue::OutQueue,
             socket::{self, SocketHandler},
@@ -132,6 +132,7 @@ pub fn routes() -> Router<AppState> {
 async fn events(
     State(state): State<AppState>,
     Extension(caller): Extension<Caller>,
+    line: Line,
     Path(lane): Path<Uuid>,
 ) -> Result<Response, ApiError> {
     let place = state.limits.place(caller.address)?;
@@ -142,6 +143,7 @@ async fn events(
         recovered: None,
         state: vec![],
         session_ended: None,
+        line,
     };
     // The race may be over already.
     let _ = end.opened.send(Outlet::Events(topic.clone()));
@@ -152,6 +154,7 @@ async fn race_socket(
     State(state): State<AppState>,
     Extension(caller): Extension<Caller>,
     connection: Option<Extension<ConnectionHandle>>,
+    line: Line,
     Path(lane): Path<Uuid>,
     headers: HeaderMap,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
@@ -164,7 +167,7 @@ async fn race_socket(
     let serve = async move |socket, _offer| {
         let _place = place;
         let queue = OutQueue::default();
-        queue.push_json(&welcome(&state, 1, 0, RaceWelcome {}));
+        queue.push_json(&welcome(&state, &line, 1, 0, RaceWelcome {}));
         // The race may be over already.
         let _ = end.opened.send(Outlet::Socket(queue.clone()));
         let reader = Reader {
@@ -175,6 +178,7 @@ async fn race_socket(
             queue,
             reader,
             &state.realtime,
+            &line,
             std::future::pending(),
         )
         .await

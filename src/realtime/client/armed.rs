@@ -17,6 +17,11 @@ impl Armed {
         self.0.try_update_value(armed) == Some(false)
     }
 
+    /// Whether it is asked for and has not come.
+    pub fn is_armed(self) -> bool {
+        self.0.try_get_value().unwrap_or_default()
+    }
+
     /// The timer came; the next may be asked for. False when the page is gone.
     pub fn fired(self) -> bool {
         self.0.try_update_value(|armed| *armed = false).is_some()

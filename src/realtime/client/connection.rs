@@ -9,7 +9,10 @@ use gloo_timers::callback::Timeout;
 use leptos::{ev, prelude::*, task::spawn_local};
 use send_wrapper::SendWrapper;
 
-use super::probe;
+use super::{
+    probe,
+    tap::{Sight, Skipped, Tap},
+};
 use crate::realtime::{
     position::Position,
     sharing::Role,
@@ -34,6 +37,9 @@ pub struct Connection {
     pub position: Signal<Option<Position>>,
     /// What this tab is to the other tabs of the browser; shared event streams only.
     pub role: Signal<Role>,
+    /// The server's name for this connection, from `hello` or `welcome`; of a follower, for its leader's.
+    pub id: Signal<Option<String>>,
+    tap: Tap,
     driver: StoredValue<Option<SendWrapper<Driver>>>,
 }
 
@@ -63,6 +69,8 @@ struct Shared {
     timer: RefCell<Option<Timeout>>,
     /// On the window; they end with the component, since the driver is first made in an effect that may run again.
     listeners: RefCell<Vec<WindowListenerHandle>>,
+    /// While it is set the browser counts as offline, whatever it says.
+    unplugged: RefCell<Option<Timeout>>,
     signals: Signals,
 }
 
@@ -75,6 +83,8 @@ pub(super) struct Signals {
     undecoded: RwSignal<u64>,
     position: RwSignal<Option<Position>>,
     role: RwSignal<Role>,
+    id: RwSignal<Option<String>>,
+    pub(super) tap: Tap,
     driver: StoredValue<Option<SendWrapper<Driver>>>,
 }
 
@@ -88,6 +98,8 @@ impl Signals {
             undecoded: RwSignal::new(0),
             position: RwSignal::new(None),
             role: RwSignal::new(Role::Alone),
+            id: RwSignal::new(None),
+            tap: Tap::new(),
             driver: StoredValue::new(None),
         }
     }
@@ -100,6 +112,8 @@ impl Signals {
             undecoded: self.undecoded.into(),
             position: self.position.into(),
             role: self.role.into(),
+            id: self.id.into(),
+            tap: self.tap,
             driver: self.driver,
         }
     }
@@ -112,6 +126,7 @@ impl Signals {
             pending: RefCell::default(),
             timer: RefCell::default(),
             listeners: RefCell::default(),
+            unplugged: RefCell::default(),
             signals: self,
         }));
         driver.listen_to_window();
@@ -149,18 +164,41 @@ impl Connection {
         self.feed(Input::Wanted);
     }
 
+    /// Is told of everything that this connection sees from here on; takes the place of whoever was told before.
+    pub fn watch(self, watcher: impl Fn(Sight) + 'static) {
+        self.tap.watch(watcher);
+    }
+
+    /// The address that it connects to next, position included; `None` before it first did.
+    pub fn address(self) -> Option<String> {
+        let driver = self.driver()?;
+        let address = driver.0.transport.borrow().probe_url();
+        Some(address)
+    }
+
+    /// Behaves for `milliseconds` as if the browser had no network: cuts the connection and opens none.
+    pub fn go_offline(self, milliseconds: u32) {
+        if let Some(driver) = self.driver() {
+            driver.go_offline(milliseconds);
+        }
+    }
+
     /// Abandons the connection at once, as if the wire had broken; it comes back like any that is lost.
     pub fn cut(self) {
         self.feed(Input::Cut);
     }
 
     fn feed(self, input: Input) {
+        if let Some(driver) = self.driver() {
+            driver.feed(input);
+        }
+    }
+
+    fn driver(self) -> Option<Driver> {
         let driver = self
             .driver
             .try_with_value(|driver| driver.as_ref().map(|driver| (**driver).clone()));
-        if let Some(driver) = driver.flatten() {
-            driver.feed(input);
-        }
+        driver.flatten()
     }
 }
 
@@ -198,8 +236,19 @@ impl Driver {
             .try_with_untracked(|shown| *shown != status)
             == Some(true)
         {
+            self.saw(|| Sight::Status(status.clone()));
             self.0.signals.status.set(status);
         }
+    }
+
+    /// The server has named this connection.
+    pub(super) fn named(&self, id: String) {
+        let _ = self.0.signals.id.try_set(Some(id));
+    }
+
+    /// Tells whoever watches.
+    pub(super) fn saw(&self, see: impl FnOnce() -> Sight) {
+        self.0.signals.tap.tell(see);
     }
 
     /// Something came in.
@@ -222,6 +271,7 @@ impl Driver {
     }
 
     pub(super) fn could_not_decode(&self, name: &str, error: &str) {
+        self.saw(|| Sight::Skipped(Skipped::Undecoded));
         let count = self.0.signals.undecoded.try_update(|count| {
             *count += 1;
             *count
@@ -277,7 +327,11 @@ impl Driver {
             let this = SendWrapper::new(self.clone());
             move || this.feed(input())
         };
-        let (online, offline) = (on(|| Input::Online(true)), on(|| Input::Online(false)));
+        let look = || {
+            let this = SendWrapper::new(self.clone());
+            move || this.look_at_network()
+        };
+        let (online, offline) = (look(), look());
         let (shown, hidden) = (on(|| Input::PageShown), on(|| Input::PageHidden));
         let visible = on(|| {
             Input::Visible(document().visibility_state() == web_sys::VisibilityState::Visible)
@@ -290,10 +344,28 @@ impl Driver {
             window_event_listener_untyped("pageshow", move |_| shown()),
             window_event_listener(ev::visibilitychange, move |_| visible()),
         ]);
-        self.feed(Input::Online(window().navigator().on_line()));
+        self.look_at_network();
         self.feed(Input::Visible(
             document().visibility_state() == web_sys::VisibilityState::Visible,
         ));
+    }
+}
+
+impl Driver {
+    fn look_at_network(&self) {
+        let unplugged = self.0.unplugged.borrow().is_some();
+        self.feed(Input::Online(!unplugged && window().navigator().on_line()));
+    }
+
+    fn go_offline(&self, milliseconds: u32) {
+        let this = self.clone();
+        let plug_in = Timeout::new(milliseconds, move || {
+            this.0.unplugged.take();
+            this.look_at_network();
+        });
+        self.0.unplugged.replace(Some(plug_in));
+        self.look_at_network();
+        self.feed(Input::Cut);
     }
 }
 

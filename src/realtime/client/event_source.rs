@@ -13,6 +13,7 @@ use web_sys::{EventSource, MessageEvent};
 use super::{
     connection::{Connection, Driver, Signals, Transport},
     shared_stream::SharedTransport,
+    tap::{Direction, Frame, Payload, Sight, Skipped},
 };
 use crate::realtime::{
     backoff::Backoff,
@@ -130,6 +131,10 @@ const POLICY: Policy = Policy {
 /// What a decoded event means to the state machine.
 pub(super) enum Heard {
     Input(Input),
+    Greeted {
+        connection: String,
+        heartbeat_ms: u64,
+    },
     Undecoded(String),
     /// A change at a position that the client holds already.
     Duplicate,
@@ -171,12 +176,32 @@ impl Stream {
     /// Hands an event to the page and tells the driver what it means. Says whether it was news.
     pub(super) fn deliver(&self, driver: &Driver, name: &str, data: &str, id: &str) -> bool {
         driver.heard();
+        driver.saw(|| {
+            Sight::Frame(Frame {
+                direction: Direction::In,
+                payload: Payload::Event {
+                    name: name.to_owned(),
+                    data: data.to_owned(),
+                    id: id.to_owned(),
+                },
+            })
+        });
         let heard = self.take(name, data, id);
         driver.moved(self.position());
         let news = !matches!(heard, Heard::Duplicate);
         driver.feed(match heard {
             Heard::Input(input) => input,
-            Heard::Duplicate => Input::Frame,
+            Heard::Greeted {
+                connection,
+                heartbeat_ms,
+            } => {
+                driver.named(connection);
+                Input::Greeted { heartbeat_ms }
+            }
+            Heard::Duplicate => {
+                driver.saw(|| Sight::Skipped(Skipped::Duplicate));
+                Input::Frame
+            }
             Heard::Undecoded(error) => {
                 driver.could_not_decode(name, &error);
                 Input::Frame
@@ -226,9 +251,12 @@ fn decoder<C: StreamContract>(
         if KIT_EVENTS.contains(&name) {
             return match decode::<StreamControl>(data) {
                 Ok(StreamControl::Hello(hello)) => {
-                    let heartbeat_ms = hello.heartbeat_ms;
+                    let heard = Heard::Greeted {
+                        connection: hello.connection.clone(),
+                        heartbeat_ms: hello.heartbeat_ms,
+                    };
                     handler(StreamEvent::Hello(hello));
-                    Heard::Input(Input::Greeted { heartbeat_ms })
+                    heard
                 }
                 Ok(StreamControl::Heartbeat { connections, .. }) => {
                     handler(StreamEvent::Heartbeat { connections });
@@ -256,8 +284,8 @@ fn decode<T: DeserializeOwned>(data: &str) -> Result<T, String> {
     serde_json::from_str(data).map_err(|error| error.to_string())
 }
 
-/// Is told of every event after the page has it: its name, data, id, and the position before it.
-pub(super) type Tap = Rc<dyn Fn(&str, &str, &str, Option<Position>)>;
+/// Is told of every event after the page has it: its name, data, id, the position before it, and whether it was news.
+pub(super) type Tap = Rc<dyn Fn(&str, &str, &str, Option<Position>, bool)>;
 
 pub(super) struct EventSourceTransport {
     stream: Rc<Stream>,
@@ -299,8 +327,8 @@ impl Transport for EventSourceTransport {
             let (name, data) = (event.type_(), event.data().as_string().unwrap_or_default());
             let (id, before) = (event.last_event_id(), stream.position());
             let news = stream.deliver(&heard_by, &name, &data, &id);
-            if let Some(tap) = tap.as_ref().filter(|_| news) {
-                tap(&name, &data, &id, before);
+            if let Some(tap) = &tap {
+                tap(&name, &data, &id, before, news);
             }
         });
         for name in &self.names {

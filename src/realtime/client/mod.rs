@@ -11,10 +11,11 @@ pub mod shared_stream;
 pub mod socket;
 pub mod status_line;
 pub mod storage;
+pub mod tap;
 
 pub use armed::Armed;
 pub use connection::Connection;
 pub use event_source::{Sharing, StreamEvent, StreamOptions, use_event_source};
 pub use shared_stream::tabs_can_share;
 pub use socket::{Socket, SocketEvent, SocketOptions, use_socket, use_socket_with};
-pub use status_line::StatusLine;
+pub use status_line::{StatusLine, countdown};

@@ -61,9 +61,9 @@ impl SharedTransport {
             lock: RefCell::default(),
         });
         let heard_by = Rc::downgrade(&shared);
-        shared.source.borrow_mut().tap = Some(Rc::new(move |name, data, id, before| {
+        shared.source.borrow_mut().tap = Some(Rc::new(move |name, data, id, before, news| {
             if let Some(shared) = heard_by.upgrade() {
-                shared.took(name, data, id, before);
+                shared.took(name, data, id, before, news);
             }
         }));
         Self(shared)
@@ -137,7 +137,14 @@ impl Shared {
     }
 
     /// This tab's own stream brought an event.
-    fn took(self: &Rc<Self>, name: &str, data: &str, id: &str, before: Option<Position>) {
+    fn took(
+        self: &Rc<Self>,
+        name: &str,
+        data: &str,
+        id: &str,
+        before: Option<Position>,
+        news: bool,
+    ) {
         match name {
             "hello" => {
                 if let Ok(hello) = serde_json::from_str(data) {
@@ -153,7 +160,10 @@ impl Shared {
                     at: id.parse().ok(),
                     after: before,
                 };
-                self.react(|tab, held| tab.took(frame, held));
+                match news {
+                    true => self.react(|tab, held| tab.took(frame, held)),
+                    false => self.react(|tab, _| tab.took_again(frame)),
+                }
             }
         }
     }

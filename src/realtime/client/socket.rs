@@ -15,6 +15,7 @@ use super::{
     connection::{Connection, Driver, Signals, Transport, now},
     outbox::{EntryState, Full, Outbox},
     storage,
+    tap::{Direction, Frame, Payload, Sight, Tap},
 };
 use crate::realtime::{
     backoff::Backoff,
@@ -224,6 +225,7 @@ where
             let wire = Rc::new(Wire {
                 path: RefCell::default(),
                 socket: RefCell::default(),
+                tap: signals.tap,
                 take: RefCell::new(take),
             });
             socket.wire.set_value(Some(SendWrapper::new(wire.clone())));
@@ -297,6 +299,15 @@ enum Inbound {
     Binary(Vec<u8>),
 }
 
+impl Inbound {
+    fn to_payload(&self) -> Payload {
+        match self {
+            Self::Text(text) => Payload::Text(text.clone()),
+            Self::Binary(bytes) => Payload::Binary(bytes.clone()),
+        }
+    }
+}
+
 /// Decodes by name and calls the handler. The only generic part.
 fn decoder<C: SocketContract>(
     socket: Socket<C>,
@@ -330,11 +341,13 @@ where
         Ok(Some(
             match serde_json::from_str::<SocketControl<C::Welcome>>(&text).map_err(undecoded)? {
                 SocketControl::Welcome {
+                    connection,
                     heartbeat_ms,
                     connections,
                     feature,
                     ..
                 } => {
+                    driver.named(connection);
                     // Before the handler, which may send.
                     driver.feed(Input::Greeted { heartbeat_ms });
                     handler(SocketEvent::Welcome {
@@ -365,16 +378,31 @@ where
 struct Wire {
     path: RefCell<String>,
     socket: RefCell<Option<WebSocket>>,
+    tap: Tap,
     take: RefCell<Box<Take>>,
 }
 
 impl Wire {
     fn send(&self, text: &str) -> bool {
-        self.with_open(|socket| socket.send_with_str(text).is_ok())
+        let sent = self.with_open(|socket| socket.send_with_str(text).is_ok());
+        self.tell_if(sent, || Payload::Text(text.to_owned()))
     }
 
     fn send_binary(&self, bytes: &[u8]) -> bool {
-        self.with_open(|socket| socket.send_with_u8_array(bytes).is_ok())
+        let sent = self.with_open(|socket| socket.send_with_u8_array(bytes).is_ok());
+        self.tell_if(sent, || Payload::Binary(bytes.to_vec()))
+    }
+
+    fn tell_if(&self, sent: bool, payload: impl FnOnce() -> Payload) -> bool {
+        if sent {
+            self.tap.tell(|| {
+                Sight::Frame(Frame {
+                    direction: Direction::Out,
+                    payload: payload(),
+                })
+            });
+        }
+        sent
     }
 
     fn with_open(&self, send: impl FnOnce(&WebSocket) -> bool) -> bool {
@@ -436,6 +464,13 @@ impl Transport for SocketTransport {
                 Some(text) => Inbound::Text(text),
                 None => Inbound::Binary(js_sys::Uint8Array::new(&event.data()).to_vec()),
             };
+            // Before the handler, which may answer.
+            heard_by.saw(|| {
+                Sight::Frame(Frame {
+                    direction: Direction::In,
+                    payload: inbound.to_payload(),
+                })
+            });
             match (wire.take.borrow_mut())(&heard_by, inbound) {
                 Ok(Some(input)) => heard_by.feed(input),
                 Ok(None) => {}

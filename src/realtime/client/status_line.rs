@@ -38,6 +38,14 @@ pub fn StatusLine(
         }
         ConnectionStatus::Stopped { reason } => reason.into_owned(),
     };
+    // What is shown beside the line stands still then, although the next attempt is under way.
+    let lost = move || match connection.status.get() {
+        ConnectionStatus::Connecting { attempt } => attempt > 0,
+        ConnectionStatus::Waiting { .. }
+        | ConnectionStatus::Offline
+        | ConnectionStatus::Stopped { .. } => true,
+        ConnectionStatus::Closed | ConnectionStatus::Open => false,
+    };
     let why = move || match connection.status.get() {
         ConnectionStatus::Waiting { reason, .. } => reason.into_owned(),
         _ => String::new(),
@@ -58,7 +66,7 @@ pub fn StatusLine(
             .map(|ms| format!("{} ms", ms.round()))
     };
     view! {
-        <div class="status" data-test="status" data-state=state>
+        <div class="status" class:lost=lost data-test="status" data-state=state data-transport=transport>
             <span class="status-dot" aria-hidden="true"></span>
             <span class="status-transport">{transport}</span>
             // Only the words are announced; the countdown would speak every second.
@@ -73,7 +81,7 @@ pub fn StatusLine(
 }
 
 /// Whole seconds until the next attempt, counted down while one is waited for.
-fn countdown(connection: Connection) -> ReadSignal<u64> {
+pub fn countdown(connection: Connection) -> ReadSignal<u64> {
     let (seconds, set_seconds) = signal(0);
     let left = move || match connection.status.get_untracked() {
         ConnectionStatus::Waiting { retry_at, .. } => {

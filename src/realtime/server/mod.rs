@@ -2,6 +2,7 @@
 
 pub mod caps;
 pub mod drain;
+pub mod line;
 pub mod listen;
 pub mod queue;
 pub mod socket;
@@ -18,6 +19,7 @@ use std::{
 };
 
 pub use drain::Drain;
+pub use line::{Line, Lines};
 
 /// What every stream and socket of a server shares: its intervals and its drain.
 #[derive(Clone, Debug)]

@@ -14,7 +14,10 @@ use futures::{Sink, SinkExt, Stream, StreamExt};
 use serde::Deserialize;
 use tokio::time::{Instant, interval_at, sleep, timeout};
 
-use super::{Realtime, now_ms, queue::OutQueue};
+use super::{
+    Line, Realtime, now_ms,
+    queue::{Batch, OutQueue},
+};
 use crate::realtime::{
     close::CloseCode,
     contract::SocketContract,
@@ -67,6 +70,11 @@ pub trait SocketHandler: Send {
         async {}
     }
 
+    /// Whether this outbound message may be sent twice, because its receiver knows it by an id or a state.
+    fn is_repeatable(_message: &Message) -> bool {
+        false
+    }
+
     /// The code that says that the session has ended.
     fn session_code(&self) -> CloseCode {
         CloseCode::Session
@@ -91,12 +99,13 @@ pub enum Ended {
     Stuck,
 }
 
-/// Runs a socket to its end. `session_ended` resolves with the reason when the session behind it ends.
+/// Runs a socket to its end. `line` is its name; `session_ended` resolves with the reason when the session behind it ends.
 pub async fn run<S, E, H>(
     socket: S,
     queue: OutQueue,
     mut handler: H,
     realtime: &Realtime,
+    line: &Line,
     session_ended: impl Future<Output = &'static str> + Send,
 ) -> Ended
 where
@@ -106,7 +115,7 @@ where
 {
     let (sink, stream) = socket.split();
     let reading = read(stream, &queue, &mut handler, realtime, session_ended);
-    let writing = write(sink, &queue, realtime.timing().ping);
+    let writing = write(sink, &queue, realtime.timing().ping, line, H::is_repeatable);
     tokio::pin!(reading, writing);
     // Whichever ends first: a reader that ended has seen the peer leave, or input that cannot be read on; a writer that
     // ended has sent the close (or found the peer gone), and the reader goes on to the peer's close, or a little while.
@@ -331,15 +340,29 @@ fn field_error(kind: &str, error: &serde_json::Error) -> String {
     format!("\"{kind}\" is not as it should be: {words}.")
 }
 
-async fn write<Si: Sink<Message> + Unpin>(mut sink: Si, queue: &OutQueue, ping: Duration) -> Ended {
+async fn write<Si: Sink<Message> + Unpin>(
+    mut sink: Si,
+    queue: &OutQueue,
+    ping: Duration,
+    line: &Line,
+    is_repeatable: fn(&Message) -> bool,
+) -> Ended {
     let mut ping = interval_at(Instant::now() + ping, ping);
+    let mut newest = None;
     loop {
         let batch = tokio::select! {
             batch = queue.take() => batch,
-            _ = ping.tick() => super::queue::Batch { messages: vec![Message::Ping(Bytes::new())], close: None },
+            _ = ping.tick() => Batch { messages: vec![Message::Ping(Bytes::new())], close: None },
+            () = line.repeat_asked() => Batch { messages: newest.clone().into_iter().collect(), close: None },
         };
+        let repeatable = batch
+            .messages
+            .iter()
+            .rfind(|message| is_repeatable(message));
+        newest = repeatable.cloned().or(newest);
         let last = batch.close.is_some();
         let sending = async {
+            line.passes().await;
             for message in batch.messages {
                 sink.feed(message).await?;
             }

@@ -171,6 +171,7 @@ impl Peer {
                 queue,
                 handler,
                 &realtime,
+                &Line::unknown(),
                 session_ended,
             )
             .await

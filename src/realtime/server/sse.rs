@@ -17,7 +17,7 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Counted, Realtime,
+    Counted, Line, Realtime,
     caps::Place,
     now_ms,
     topic::{Pending, Reader, Topic},
@@ -92,6 +92,7 @@ pub struct EventStream<K> {
     pub state: Vec<Bytes>,
     /// Ends the stream when the session behind it ends; public streams have none.
     pub session_ended: Option<Arc<CancellationToken>>,
+    pub line: Line,
 }
 
 impl<K: Clone + Eq + Hash + Send + Sync + 'static> EventStream<K> {
@@ -127,13 +128,18 @@ impl<K: Clone + Eq + Hash + Send + Sync + 'static> EventStream<K> {
             realtime: realtime.clone(),
             connections: topic.connections().clone(),
             session_ended: self.session_ended.unwrap_or_default(),
+            line: self.line,
+            newest: None,
             finished: false,
             _counted: (counted, place),
         };
         let body = Body::from_stream(stream::unfold(live, async |mut live| {
-            live.next()
-                .await
-                .map(|bytes| (Ok::<_, Infallible>(bytes), live))
+            let bytes = live.next().await?;
+            tokio::select! {
+                () = live.line.passes() => Some((Ok::<_, Infallible>(bytes), live)),
+                // A stalled stream says nothing, but it must not hold the server back either.
+                () = live.realtime.drain().started() => None,
+            }
         }));
         (stream_headers(), body).into_response()
     }
@@ -141,7 +147,7 @@ impl<K: Clone + Eq + Hash + Send + Sync + 'static> EventStream<K> {
     fn hello(&self, topic: &Topic<K>, realtime: &Realtime) -> Bytes {
         let at = self.reader.written();
         let hello = StreamControl::Hello(Hello {
-            connection: super::connection_id(),
+            connection: self.line.id().to_owned(),
             epoch: at.epoch.clone(),
             offset: at.offset,
             recovered: self.recovered.is_some(),
@@ -152,6 +158,14 @@ impl<K: Clone + Eq + Hash + Send + Sync + 'static> EventStream<K> {
         // Never a position the client did not bring: a connection cut right here must not skip what it has not seen.
         frame(self.recovered.map(|_| &at), &hello)
     }
+}
+
+/// The last of several encoded events.
+fn last_event(events: &Bytes) -> Bytes {
+    const END: &[u8] = b"\n\n";
+    let before = &events[..events.len().saturating_sub(END.len())];
+    let begin = before.windows(END.len()).rposition(|bytes| bytes == END);
+    events.slice(begin.map_or(0, |end| end + END.len())..)
 }
 
 /// Headers that keep proxies and caches from buffering, storing or compressing a stream.
@@ -180,6 +194,9 @@ struct Live<K> {
     realtime: Realtime,
     connections: Arc<AtomicUsize>,
     session_ended: Arc<CancellationToken>,
+    line: Line,
+    /// What was handed out last; its last event may be asked for once more.
+    newest: Option<Bytes>,
     finished: bool,
     /// Given back when the response's body is dropped, however it ends.
     _counted: (Counted, Place),
@@ -203,13 +220,21 @@ impl<K: Clone + Eq + Hash + Send + Sync + 'static> Live<K> {
             if self.heartbeat.tick().now_or_never().is_some() {
                 return Some(self.beat());
             }
+            if self.line.repeat_asked().now_or_never().is_some()
+                && let Some(newest) = &self.newest
+            {
+                return Some(last_event(newest));
+            }
             let pending = self.reader.take(WRITE_BYTES);
             if drain.is_draining() {
                 self.finished = true;
                 return Some(self.farewell(pending));
             }
             match pending {
-                Pending::Events(bytes) => return Some(bytes),
+                Pending::Events(bytes) => {
+                    self.newest = Some(bytes.clone());
+                    return Some(bytes);
+                }
                 Pending::Ended | Pending::Lagged => return None,
                 Pending::Nothing => {}
             }
@@ -218,6 +243,7 @@ impl<K: Clone + Eq + Hash + Send + Sync + 'static> Live<K> {
                 () = self.session_ended.cancelled() => {}
                 _ = self.heartbeat.tick() => return Some(self.beat()),
                 () = self.reader.changed() => {}
+                () = self.line.repeat_asked() => self.line.repeat(),
             }
         }
     }

@@ -145,3 +145,11 @@ fn an_event_without_a_position_has_no_id_line() {
         "event: text\ndata: {\"type\":\"text\",\"text\":\"x\"}\n\n"
     );
 }
+
+#[test]
+fn the_last_of_several_events_is_found() {
+    let event = |text: &str| frame(None, &Sample::Text { text: text.into() });
+    let several = Bytes::from([event("one"), event("two"), event("three")].concat());
+    assert_eq!(last_event(&several), event("three"));
+    assert_eq!(last_event(&event("one")), event("one"));
+}

@@ -88,9 +88,11 @@ impl Chat {
         let Some(scroller) = scroller else { return };
         // The views change in tasks that this very notification put into the queue: this one comes after them.
         spawn_local(async move {
-            let Some(follows) = self.change_room(|room| !room.log.is_scrolled_up()) else {
-                return;
-            };
+            let shown = self.change_room(|room| {
+                room.shown();
+                !room.log.is_scrolled_up()
+            });
+            let Some(follows) = shown else { return };
             let jump = self.jump.try_get_value().flatten();
             if jump.is_some_and(|offset| scroller.center(offset)) {
                 self.jump.set_value(None);
@@ -107,8 +109,12 @@ impl Chat {
         });
     }
 
-    /// Shows more where the reader comes near the edge of what is shown, and asks for it where it is not here.
+    /// Shows more where the reader comes near the edge of what is shown, and asks for it where it is not here. A step a frame:
+    /// while one is awaited, what is measured here is not what is known any more, and [`Chat::show`] comes back here.
     fn show_more(self, scroller: Scroller) {
+        if self.frame.is_armed() {
+            return;
+        }
         let (up, down) = (scroller.is_near_start(), scroller.is_near_end());
         let more = self.change_room(|room| {
             let shown = (up && room.log.show_older())
@@ -127,7 +133,7 @@ impl Chat {
             .unwrap_or(true)
     }
 
-    pub(super) fn newest_is_seen(self) -> bool {
+    pub(super) fn end_is_seen(self) -> bool {
         let visible = !document().hidden() && !self.covered.get_untracked() && self.shows_the_end();
         visible
             && self

@@ -1,0 +1,162 @@
+import AxeBuilder from '@axe-core/playwright';
+import type { Page } from '@playwright/test';
+import { caret, editable, select, text } from '../fixtures/collab';
+import { say, texts } from '../fixtures/chat';
+import { connected, expect, status, test, type Visitor } from '../fixtures/app';
+
+const VIEWPORTS = { desktop: { width: 1280, height: 800 }, phone: { width: 390, height: 844 } };
+const SCHEMES = ['light', 'dark'] as const;
+
+/** Everything that axe knows, whatever its impact; what it has found is named in full. */
+async function expectNothingFound(page: Page): Promise<void> {
+  const { violations } = await new AxeBuilder({ page }).analyze();
+  const found = violations.flatMap(({ id, impact, nodes }) => nodes.map((node) => `${id} (${impact}): ${node.html}\n${node.failureSummary}`));
+  expect(found.join('\n\n')).toBe('');
+}
+
+async function startJob({ context }: Visitor, steps: number): Promise<string> {
+  const form = { kind: 'countdown', steps: `${steps}`, step_ms: '100' };
+  const answer = await context.request.post('/api/jobs/start', { form });
+  return (await answer.json()).id;
+}
+
+for (const colorScheme of SCHEMES) {
+  for (const [device, viewport] of Object.entries(VIEWPORTS)) {
+    test.describe(`axe finds nothing, ${colorScheme}, on a ${device}:`, () => {
+      // Colours that are on their way to others are judged in neither.
+      test.use({ colorScheme, viewport, contextOptions: { reducedMotion: 'reduce' } });
+
+      test('the guide', async ({ page }) => {
+        await page.goto('/');
+        await expectNothingFound(page);
+      });
+
+      test('the ticker, live', async ({ page }) => {
+        await page.goto('/ticker');
+        await connected(page);
+        await expectNothingFound(page);
+        await page.getByTestId('picker-open').click();
+        await page.getByTestId('filter').fill('nobody is called that');
+        await expect(page.getByTestId('no-rows')).toBeVisible();
+        await expectNothingFound(page);
+      });
+
+      test('jobs, and one that runs', async ({ visit }) => {
+        const visitor = await visit('Ada', '/progress');
+        await expectNothingFound(visitor.page);
+        await visitor.page.goto(`/progress/${await startJob(visitor, 1_000)}`);
+        await connected(visitor.page);
+        await expectNothingFound(visitor.page);
+      });
+
+      test('a chat with messages, a search, and a refusal', async ({ visit }) => {
+        const { page } = await visit('Ada', '/chat');
+        const { page: grace } = await visit('Grace', '/chat');
+        await connected(page);
+        await connected(grace);
+        await say(grace, 'Hello, see https://example.com');
+        await say(page, 'Hello');
+        await expect(texts(page)).toHaveCount(2);
+        await expectNothingFound(page);
+        await page.getByTestId('name').fill('x'.repeat(33));
+        await page.getByTestId('name').press('Enter');
+        await expect(page.getByTestId('name-refusal')).toBeVisible();
+        await page.getByPlaceholder('Search in this room').fill('hello');
+        await page.getByTestId('find').click();
+        await expect(page.getByTestId('result')).toHaveCount(2);
+        await expectNothingFound(page);
+      });
+
+      test('a text that somebody else is in', async ({ visit }) => {
+        const { page } = await visit('Ada', '/collab');
+        const { page: grace } = await visit('Grace', '/collab');
+        await editable(page);
+        await editable(grace);
+        await text(grace).fill('Written by Grace');
+        await select(grace, 3, 8);
+        await expect(caret(page, 'Grace')).toBeVisible();
+        await expectNothingFound(page);
+      });
+
+      test.describe('where nothing is', () => {
+        test.use({ tolerated: /status of 404/ });
+
+        test('the page that says so', async ({ page }) => {
+          await page.goto('/nothing-here');
+          await expectNothingFound(page);
+        });
+      });
+    });
+  }
+}
+
+test.describe('without a server', () => {
+  test.use({ tolerated: /net::ERR_/, contextOptions: { reducedMotion: 'reduce' } });
+
+  test('what is not live any more is said in words, and axe finds nothing', async ({ page, server }) => {
+    await page.goto('/ticker');
+    await connected(page);
+    await server.stop();
+    await expect(status(page)).toHaveAttribute('data-state', 'waiting');
+    await expect(page.getByTestId('status-words')).toContainText('Connection lost');
+    await expectNothingFound(page);
+  });
+});
+
+test('the keyboard reaches everything in the header, in the order in which it stands', async ({ page }) => {
+  await page.goto('/ticker');
+  await connected(page);
+  const focused = page.locator(':focus');
+  const step = async () => {
+    await page.keyboard.press('Tab');
+    // Whatever has the focus shows it.
+    const outline = await focused.evaluate((element) => getComputedStyle(element.closest('.name') ?? element).outlineStyle);
+    expect(outline).toBe('solid');
+  };
+  await step();
+  await expect(focused).toHaveText('Skip to the content');
+  await expect(focused).toBeInViewport();
+  for (const name of ['Wirewise', 'Ticker', 'Progress', 'Chat', 'Collab']) {
+    await step();
+    await expect(focused).toHaveAccessibleName(name);
+  }
+  await step();
+  await expect(focused).toHaveAccessibleName('Your name');
+  await page.keyboard.type('Countess');
+  await step();
+  await expect(focused).toHaveAccessibleName('Rename');
+  await page.keyboard.press('Enter');
+  await expect(page.getByTestId('name')).toHaveValue('Countess');
+  for (const name of ['As the system', 'Light', 'Dark']) {
+    await step();
+    await expect(focused).toHaveAccessibleName(name);
+  }
+  await page.keyboard.press('Enter');
+  await expect(page.locator('html')).toHaveAttribute('data-theme', 'dark');
+  await step();
+  await expect(page.locator('main').locator(':focus')).toHaveCount(1);
+});
+
+test('the first key leads past the header', async ({ page }) => {
+  await page.goto('/chat');
+  await connected(page);
+  await page.keyboard.press('Tab');
+  await page.keyboard.press('Enter');
+  await page.keyboard.press('Tab');
+  await expect(page.locator('main').locator(':focus')).toHaveCount(1);
+});
+
+for (const path of ['/', '/ticker', '/progress', '/chat', '/collab']) {
+  test(`what can be pressed on ${path} is at least 24 pixels in size`, async ({ page }) => {
+    await page.goto(path);
+    if (path !== '/' && path !== '/progress') await connected(page);
+    const small = await page.locator('button, summary, input, textarea, nav a').evaluateAll((targets) =>
+      targets
+        // What stands within a larger label is pressed with it.
+        .map((target) => ({ target, box: (target.closest('label') ?? target).getBoundingClientRect() }))
+        .filter(({ box }) => box.width > 0 && (box.width < 24 || box.height < 24))
+        .map(({ target, box }) => `${target.outerHTML.slice(0, 120)}: ${box.width} x ${box.height}`),
+    );
+    expect(small).toEqual([]);
+  });
+}

@@ -1,0 +1,93 @@
+//! How this page's connection began, as the server received and answered it, beside how one over the other transport does.
+
+use gloo_net::http::Request;
+use leptos::{prelude::*, task::spawn_local};
+
+use super::{
+    message::{HANDSHAKE_ROUTE, HandshakeView},
+    panel::{Transport, Watched},
+};
+use crate::{
+    api::ApiError,
+    home::message::{CompareEvents, CompareSocket},
+    realtime::{
+        client::{Connection, use_event_source, use_socket},
+        contract::fill,
+    },
+};
+
+type Known = RwSignal<Option<Result<HandshakeView, String>>>;
+
+#[component]
+pub(super) fn Handshakes(watched: Watched) -> impl IntoView {
+    let (own, other) = (Known::new(None), Known::new(None));
+    Effect::new(move |_| {
+        if let Some(connection) = watched.connection.id.get() {
+            load(connection, own);
+        }
+    });
+    let transport = watched.transport;
+    for_comparison(transport.other(), other);
+    view! {
+        <p class="quiet">"As the server received them and answered, secrets blanked. The second connection was opened just now, for comparison, and is closed again."</p>
+        <div class="handshakes">
+            <Handshake title=format!("{}, this page's", transport.name()) known=own test="handshake-own"/>
+            <Handshake title=format!("{}, for comparison", transport.other().name()) known=other test="handshake-other"/>
+        </div>
+    }
+}
+
+#[component]
+fn Handshake(title: String, known: Known, test: &'static str) -> impl IntoView {
+    view! {
+        <section class="handshake" data-test=test>
+            <h3>{title}</h3>
+            {move || match known.get() {
+                None => view! { <p class="empty">"Not there yet."</p> }.into_any(),
+                Some(Err(why)) => view! { <p class="refusal">{why}</p> }.into_any(),
+                Some(Ok(handshake)) => view! {
+                    <pre tabindex="0" aria-label="Request">{handshake.request}</pre>
+                    <pre tabindex="0" aria-label="Answer">{handshake.response}</pre>
+                }.into_any(),
+            }}
+        </section>
+    }
+}
+
+/// Opens a connection over `transport` for as long as it takes to ask how it began.
+fn for_comparison(transport: Transport, known: Known) {
+    let wanted = move || known.read().is_none();
+    let connection: Connection = match transport {
+        Transport::Sse => use_event_source(move || wanted().then_some(CompareEvents), None, |_| {}),
+        Transport::WebSocket => {
+            use_socket(move || wanted().then_some(CompareSocket), |_| {}).connection
+        }
+    };
+    Effect::new(move |_| {
+        if let Some(connection) = connection.id.get() {
+            load(connection, known);
+        }
+    });
+}
+
+fn load(connection: String, known: Known) {
+    spawn_local(async move {
+        let _ = known.try_set(Some(ask(&connection).await));
+    });
+}
+
+async fn ask(connection: &str) -> Result<HandshakeView, String> {
+    const UNREACHABLE: &str = "The server cannot be reached.";
+    let response = Request::get(&fill(HANDSHAKE_ROUTE, &[connection]))
+        .send()
+        .await;
+    let response = response.map_err(|_| UNREACHABLE.to_owned())?;
+    if response.ok() {
+        return response.json().await.map_err(|error| error.to_string());
+    }
+    let refused = response.json::<ApiError>().await;
+    Err(refused.map_or_else(
+        |_| format!("The server answers {}.", response.status()),
+        |refused| refused.error,
+    ))
+}

@@ -1,0 +1,230 @@
+//! The panel: a bar at the foot of a live page that unfolds.
+
+use std::time::Duration;
+
+use gloo_timers::callback::Interval;
+use leptos::prelude::*;
+use send_wrapper::SendWrapper;
+
+use super::{
+    counters::{Counters, bytes_in_words},
+    faults::Faults,
+    frames::Frames,
+    handshakes::Handshakes,
+    log::Log,
+    machine::MachineView,
+    message::Allowed,
+    raw::RawBytes,
+    trial::{Act, Repertoire, Trial},
+};
+use crate::{
+    numbers::grouped,
+    realtime::{
+        client::{Connection, tap::Sight},
+        sharing::Role,
+    },
+};
+
+/// What unfolds is shown anew this often, however many frames come; folded, the bar alone is.
+const UNFOLDED_EVERY: Duration = Duration::from_millis(250);
+const FOLDED_EVERY: Duration = Duration::from_secs(1);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    Sse,
+    WebSocket,
+}
+
+impl Transport {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Sse => "SSE",
+            Self::WebSocket => "WebSocket",
+        }
+    }
+
+    pub fn other(self) -> Self {
+        match self {
+            Self::Sse => Self::WebSocket,
+            Self::WebSocket => Self::Sse,
+        }
+    }
+}
+
+/// What all parts of a panel share. All copies are one.
+#[derive(Clone, Copy)]
+pub(super) struct Watched {
+    pub connection: Connection,
+    pub transport: Transport,
+    pub log: StoredValue<Log>,
+    pub trial: RwSignal<Option<Trial>>,
+    /// Counts up whenever what is shown may be out of date.
+    pub looked: RwSignal<u64>,
+}
+
+impl Watched {
+    fn new(connection: Connection, transport: Transport) -> Self {
+        Self {
+            connection,
+            transport,
+            log: StoredValue::new(Log::default()),
+            trial: RwSignal::new(None),
+            looked: RwSignal::new(0),
+        }
+    }
+
+    /// From here on the log takes what the connection sees.
+    fn watch(self) {
+        self.connection.watch(move |sight| {
+            let now = js_sys::Date::now();
+            let _ = self.log.try_update_value(|log| log.record(&sight, now));
+            self.try_out(&sight, now);
+        });
+    }
+
+    /// Tells the trial, where one is under way. Its views hear only of what changed.
+    fn try_out(self, sight: &Sight, now: f64) {
+        let under_way =
+            |trial: &Option<Trial>| trial.as_ref().is_some_and(|trial| trial.refusal.is_none());
+        if self.trial.try_with_untracked(under_way) != Some(true) {
+            return;
+        }
+        self.trial.try_maybe_update(|trial| {
+            let before = trial.clone();
+            if let Some(trial) = trial {
+                self.log.try_with_value(|log| trial.saw(sight, log, now));
+            }
+            (*trial != before, ())
+        });
+    }
+
+    /// Reads from the log, now and whenever it is looked at again.
+    pub fn read<T>(self, read: impl FnOnce(&Log) -> T) -> T {
+        self.looked.track();
+        self.log.with_value(read)
+    }
+
+    pub fn look_again(self) {
+        let _ = self.looked.try_update(|looked| *looked += 1);
+    }
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Tab {
+    Frames,
+    Raw,
+    Handshakes,
+}
+
+/// The panel for a page's connection, folded at first.
+#[component]
+pub fn Inspector(
+    connection: Connection,
+    transport: Transport,
+    /// Whether a client of this endpoint comes back with a position.
+    #[prop(default = true)]
+    history: bool,
+    /// Says what a binary frame holds.
+    #[prop(optional)]
+    describe: Option<fn(&[u8]) -> String>,
+) -> impl IntoView {
+    let watched = Watched::new(connection, transport);
+    let unfolded = RwSignal::new(false);
+    Effect::new(move |_| watched.watch());
+    Effect::new(move |_| {
+        let every = if unfolded.get() {
+            UNFOLDED_EVERY
+        } else {
+            FOLDED_EVERY
+        };
+        watched.look_again();
+        let look = SendWrapper::new(Interval::new(every.as_millis() as u32, move || {
+            watched.look_again()
+        }));
+        // Dropped when the effect runs again or the panel goes: that stops it.
+        on_cleanup(move || drop(look));
+    });
+    let allowed = use_context::<Allowed>().unwrap_or_default();
+    let acts = allowed.faults.then(|| Act::all(Repertoire { history }));
+    let summary = move || {
+        watched.read(|log| {
+            let counters = &log.counters;
+            let bytes = bytes_in_words(counters.payload_bytes + counters.overhead_bytes);
+            format!(
+                "{} in · {} out · {bytes}",
+                grouped(counters.frames_in),
+                grouped(counters.frames_out)
+            )
+        })
+    };
+    view! {
+        <section class="inspector" aria-label="Inspector" class:unfolded=unfolded data-test="inspector">
+            <div class="inspector-bar">
+                <button type="button" class="inspector-toggle" aria-expanded=move || unfolded.get().to_string() aria-controls="inspector-body"
+                    on:click=move |_| unfolded.update(|unfolded| *unfolded = !*unfolded) data-test="inspector-toggle">
+                    <svg viewBox="0 0 16 16" aria-hidden="true"><path d="M4 6l4 4 4-4" fill="none" stroke="currentColor" stroke-width="2" stroke-linecap="round" stroke-linejoin="round"/></svg>
+                    "Inspector"
+                </button>
+                <span class="inspector-summary" data-test="inspector-summary">{summary}</span>
+            </div>
+            <div id="inspector-body">
+                <Show when=move || unfolded.get()>
+                    <Unfolded watched describe acts=acts.clone()/>
+                </Show>
+            </div>
+        </section>
+    }
+}
+
+#[component]
+fn Unfolded(
+    watched: Watched,
+    describe: Option<fn(&[u8]) -> String>,
+    /// `None`: this server lets nobody break anything.
+    acts: Option<Vec<Act>>,
+) -> impl IntoView {
+    let tab = RwSignal::new(Tab::Frames);
+    let shown = move |of: Tab| {
+        move || match of {
+            Tab::Frames => view! { <Frames watched describe/> }.into_any(),
+            Tab::Raw => view! { <RawBytes connection=watched.connection/> }.into_any(),
+            Tab::Handshakes => view! { <Handshakes watched/> }.into_any(),
+        }
+    };
+    let choice = move |of: Tab, label: &'static str, name: &'static str| {
+        view! {
+            <button type="button" role="tab" id=format!("inspector-{name}") aria-controls="inspector-shown"
+                aria-selected=move || (tab.get() == of).to_string() on:click=move |_| tab.set(of) data-test=format!("inspector-{name}")>
+                {label}
+            </button>
+        }
+    };
+    let labelled_by = move || match tab.get() {
+        Tab::Frames => "inspector-frames",
+        Tab::Raw => "inspector-raw",
+        Tab::Handshakes => "inspector-handshakes",
+    };
+    let follows = move || watched.connection.role.get() == Role::Follower;
+    view! {
+        <div class="inspector-columns">
+            <div class="inspector-main">
+                <div class="tabs" role="tablist" aria-label="What is shown">
+                    {choice(Tab::Frames, "Frames", "frames")}
+                    {(watched.transport == Transport::Sse).then(|| choice(Tab::Raw, "Raw bytes", "raw"))}
+                    {choice(Tab::Handshakes, "Handshakes", "handshakes")}
+                </div>
+                <div id="inspector-shown" class="inspector-shown" role="tabpanel" aria-labelledby=labelled_by>
+                    {move || shown(tab.get())()}
+                </div>
+            </div>
+            <div class="inspector-side">
+                <Show when=follows>
+                    <p class="quiet" data-test="inspector-follows">"This tab has no stream of its own: what is shown, and what the buttons break, is the leading tab's."</p>
+                </Show>
+                <MachineView connection=watched.connection/>
+                <Counters watched/>
+                {acts.map(|acts| view! { <Faults watched acts/> })}
+            </div>
+        </div>
+    }
+}

@@ -1,0 +1,225 @@
+//! Names every open stream and socket, remembers how it began, and breaks it when its visitor asks.
+
+use std::fmt::Write;
+
+use axum::{
+    Form, Json, Router,
+    extract::{MatchedPath, Request, State, rejection::FormRejection},
+    http::{HeaderMap, HeaderName, HeaderValue, Version, header},
+    middleware::Next,
+    response::Response,
+    routing::{get, post},
+};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::message::{FAULT_ROUTE, Fault, HANDSHAKE_ROUTE, HandshakeView};
+use crate::{
+    api::{ApiError, answer::Path, limits},
+    realtime::server::{Line, line::Handshake, listen::ConnectionHandle},
+    server::AppState,
+    session::token::Session,
+};
+
+/// What stands in the place of a secret.
+const BLANKED: &str = "(blanked)";
+/// Query parameters that stand for somebody.
+const SECRET_PARAMETERS: [&str; 1] = ["ticket"];
+
+/// Reading is for everybody; breaking exists only where it is allowed.
+pub fn routes(state: &AppState) -> Router<AppState> {
+    let routes = Router::new().route(HANDSHAKE_ROUTE, get(handshake));
+    match state.settings.allow_faults {
+        true => routes.route(FAULT_ROUTE, post(fault)),
+        false => routes,
+    }
+}
+
+/// Gives every stream and socket a [`Line`], with the request that it began with.
+pub async fn name_connections(
+    State(state): State<AppState>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let route = request.extensions().get::<MatchedPath>().cloned();
+    let Some(route) = route.filter(limits::is_stream) else {
+        return next.run(request).await;
+    };
+    let connection = request.extensions().get::<ConnectionHandle>().cloned();
+    let line = state.lines.open(route.as_str(), connection);
+    let asked = Asked {
+        line: line.clone(),
+        request: request_text(&request),
+        version: request.version(),
+    };
+    request.extensions_mut().insert(line);
+    let mut response = next.run(request).await;
+    response.extensions_mut().insert(asked);
+    response
+}
+
+/// What a response answers; on its way out through the layers.
+#[derive(Clone)]
+struct Asked {
+    line: Line,
+    request: String,
+    version: Version,
+}
+
+/// Remembers how a connection was answered. The outermost layer: what others add is in it.
+pub async fn remember_answers(mut response: Response) -> Response {
+    if let Some(asked) = response.extensions_mut().remove::<Asked>() {
+        let mut text = format!("{:?} {}\n", asked.version, response.status());
+        write_headers(&mut text, response.headers());
+        asked.line.remember(Handshake {
+            request: asked.request,
+            response: text,
+        });
+    }
+    response
+}
+
+async fn handshake(
+    State(state): State<AppState>,
+    session: Session,
+    Path(connection): Path<String>,
+) -> Result<Json<HandshakeView>, ApiError> {
+    let line = own_line(&state, &session, &connection)?;
+    let handshake = line.handshake().cloned().ok_or_else(unknown)?;
+    Ok(Json(HandshakeView {
+        connection,
+        request: handshake.request,
+        response: handshake.response,
+    }))
+}
+
+#[derive(Deserialize)]
+struct Which {
+    connection: Option<String>,
+}
+
+async fn fault(
+    State(state): State<AppState>,
+    session: Session,
+    Path(kind): Path<String>,
+    form: Result<Form<Which>, FormRejection>,
+) -> Result<Json<Value>, ApiError> {
+    let fault = Fault::named(&kind).ok_or_else(|| {
+        let known = Fault::ALL.map(Fault::name).join(", ");
+        ApiError::new(404, format!("There is no such fault. There are: {known}."))
+    })?;
+    if fault == Fault::ServerRestart {
+        state.restart();
+        return Ok(Json(json!({})));
+    }
+    let connection = form.ok().and_then(|form| form.0.connection);
+    let connection = connection.ok_or_else(|| {
+        let rule = "connection names the connection, as its hello or welcome did.";
+        ApiError::field("connection", rule)
+    })?;
+    let line = own_line(&state, &session, &connection)?;
+    match fault {
+        Fault::Drop => line.reset(),
+        Fault::Stall => line.stall(),
+        Fault::DuplicateId => line.repeat(),
+        Fault::ExpireHistory => state.lines.expire(&line),
+        Fault::ServerRestart => {}
+    }
+    tracing::info!(
+        conn.id = line.id(),
+        fault = fault.name(),
+        "a fault was asked for"
+    );
+    Ok(Json(json!({})))
+}
+
+fn own_line(state: &AppState, session: &Session, id: &str) -> Result<Line, ApiError> {
+    let line = state.lines.find(id).ok_or_else(unknown)?;
+    match line.is_of(session.user.id) {
+        true => Ok(line),
+        false => Err(ApiError::new(403, "This is somebody else's connection.")),
+    }
+}
+
+fn unknown() -> ApiError {
+    let error = "No open connection has this name. hello and welcome say the name of each.";
+    ApiError::new(404, error)
+}
+
+fn request_text(request: &Request) -> String {
+    let uri = request.uri();
+    let query = uri
+        .query()
+        .map(|query| format!("?{}", without_secrets(query)));
+    let mut text = format!(
+        "{} {}{} {:?}\n",
+        request.method(),
+        uri.path(),
+        query.unwrap_or_default(),
+        request.version()
+    );
+    write_headers(&mut text, request.headers());
+    text
+}
+
+fn without_secrets(query: &str) -> String {
+    let parameters = query.split('&').map(|parameter| {
+        let name = parameter.split('=').next().unwrap_or_default();
+        match SECRET_PARAMETERS.contains(&name) {
+            true => format!("{name}={BLANKED}"),
+            false => parameter.to_owned(),
+        }
+    });
+    parameters.collect::<Vec<_>>().join("&")
+}
+
+fn write_headers(text: &mut String, headers: &HeaderMap) {
+    for (name, value) in headers {
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "{name}: {}", shown(name, value));
+    }
+}
+
+fn shown(name: &HeaderName, value: &HeaderValue) -> String {
+    const SECRET: [HeaderName; 4] = [
+        header::COOKIE,
+        header::SET_COOKIE,
+        header::AUTHORIZATION,
+        header::PROXY_AUTHORIZATION,
+    ];
+    match SECRET.contains(name) {
+        true => BLANKED.to_owned(),
+        false => String::from_utf8_lossy(value.as_bytes()).into_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+
+    use super::*;
+
+    #[test]
+    fn secrets_are_blanked_and_the_rest_is_shown() {
+        let request = Request::get("/api/ticker/events?symbols=ACME&ticket=abc&x")
+            .header("cookie", "wirewise_session=secret")
+            .header("authorization", "Bearer secret")
+            .header("last-event-id", "k3j-7")
+            .body(Body::empty())
+            .unwrap();
+        assert_eq!(
+            request_text(&request),
+            "GET /api/ticker/events?symbols=ACME&ticket=(blanked)&x HTTP/1.1\n\
+             cookie: (blanked)\nauthorization: (blanked)\nlast-event-id: k3j-7\n"
+        );
+    }
+
+    #[test]
+    fn every_fault_is_found_by_its_name_which_is_its_tag() {
+        for fault in Fault::ALL {
+            assert_eq!(Fault::named(fault.name()), Some(fault));
+            assert_eq!(serde_json::to_value(fault).unwrap(), fault.name());
+        }
+        assert_eq!(Fault::named("explode"), None);
+    }
+}

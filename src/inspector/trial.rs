@@ -1,0 +1,291 @@
+//! What a person does to the connection, what should happen then, and whether it did. Pure.
+
+use super::{
+    log::{Log, Recovery, kind_of, recovery_of},
+    message::Fault,
+    panel::Transport,
+};
+use crate::realtime::{client::tap::Sight, status::ConnectionStatus};
+
+/// For how long this page refuses to connect, in milliseconds.
+pub const OFFLINE_MS: u32 = 10_000;
+
+/// What may be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Act {
+    /// Asked of the server.
+    Fault(Fault),
+    /// Done on this side.
+    GoOffline,
+}
+
+/// What an endpoint can show: not every one has a history, or events with an identity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Repertoire {
+    /// Positions that a client comes back with.
+    pub history: bool,
+}
+
+/// One act and what came of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Trial {
+    pub act: Act,
+    /// Unix milliseconds.
+    began: f64,
+    /// The states since then, the one it began in first.
+    pub states: Vec<&'static str>,
+    back_after_ms: Option<f64>,
+    recovery: Option<Recovery>,
+    repeated: bool,
+    /// Why it could not be done.
+    pub refusal: Option<String>,
+}
+
+impl Act {
+    /// All that make sense for an endpoint, in the order of the buttons.
+    pub fn all(repertoire: Repertoire) -> Vec<Self> {
+        let acts = [
+            Self::Fault(Fault::Drop),
+            Self::Fault(Fault::Stall),
+            Self::GoOffline,
+            Self::Fault(Fault::DuplicateId),
+            Self::Fault(Fault::ExpireHistory),
+            Self::Fault(Fault::ServerRestart),
+        ];
+        let fits = |act: &Self| repertoire.history || *act != Self::Fault(Fault::ExpireHistory);
+        acts.into_iter().filter(fits).collect()
+    }
+
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Fault(Fault::Drop) => "Drop",
+            Self::Fault(Fault::Stall) => "Stall",
+            Self::GoOffline => "Go offline",
+            Self::Fault(Fault::DuplicateId) => "Duplicate id",
+            Self::Fault(Fault::ExpireHistory) => "Expire history",
+            Self::Fault(Fault::ServerRestart) => "Server restart",
+        }
+    }
+
+    /// In `data-test` attributes.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Fault(fault) => fault.name(),
+            Self::GoOffline => "go_offline",
+        }
+    }
+
+    /// What should happen next, in a line.
+    pub fn explanation(self, transport: Transport) -> &'static str {
+        match (self, transport) {
+            (Self::Fault(Fault::Drop), _) => {
+                "The server resets the connection. The page waits a moment, connects again, and gets what it missed."
+            }
+            (Self::Fault(Fault::Stall), Transport::Sse) => {
+                "The server says nothing more, and closes nothing. After two and a half heartbeats the page gives the stream up."
+            }
+            (Self::Fault(Fault::Stall), Transport::WebSocket) => {
+                "The server says nothing more, and closes nothing. When a pong is 5 s overdue the page gives the socket up."
+            }
+            (Self::GoOffline, _) => {
+                "This page refuses to connect for 10 s, without wasting an attempt; then it goes on."
+            }
+            (Self::Fault(Fault::DuplicateId), Transport::Sse) => {
+                "The server sends its last event once more, under the same id. The page takes it once."
+            }
+            (Self::Fault(Fault::DuplicateId), Transport::WebSocket) => {
+                "The server sends its last message once more. The page shows it once."
+            }
+            (Self::Fault(Fault::ExpireHistory), _) => {
+                "The server drops the connection and has forgotten what came before: recovered: false, and the state anew."
+            }
+            (Self::Fault(Fault::ServerRestart), _) => {
+                "The server tells everybody when to come back, leaves, and starts again. Whatever is on disk is still there."
+            }
+        }
+    }
+}
+
+impl Trial {
+    pub fn begin(act: Act, status: &ConnectionStatus, now: f64) -> Self {
+        Self {
+            act,
+            began: now,
+            states: vec![status_name(status)],
+            back_after_ms: None,
+            recovery: None,
+            repeated: false,
+            refusal: None,
+        }
+    }
+
+    /// Takes what the connection saw; `log` has it already.
+    pub fn saw(&mut self, sight: &Sight, log: &Log, now: f64) {
+        match sight {
+            Sight::Status(status) => {
+                let state = status_name(status);
+                if self.states.last() != Some(&state) {
+                    self.states.push(state);
+                }
+                if *status == ConnectionStatus::Open && self.back_after_ms.is_none() {
+                    self.back_after_ms = Some(now - self.began);
+                }
+            }
+            Sight::Frame(frame) => {
+                self.repeated |= log.repeats();
+                // The first after the act: rooms are joined one after the other.
+                let recovery = recovery_of(frame, &kind_of(&frame.payload));
+                if self.states.len() > 1 && self.recovery.is_none() {
+                    self.recovery = recovery;
+                }
+            }
+            Sight::Skipped(_) => {}
+        }
+    }
+
+    /// What was to happen did.
+    pub fn is_done(&self) -> bool {
+        match self.act {
+            Act::Fault(Fault::DuplicateId) => self.repeated,
+            Act::Fault(Fault::ExpireHistory) => self.recovery.is_some_and(|it| !it.recovered),
+            Act::Fault(Fault::Drop | Fault::Stall | Fault::ServerRestart) | Act::GoOffline => {
+                self.back_after_ms.is_some()
+            }
+        }
+    }
+
+    /// What happened, in a sentence; empty before it did.
+    pub fn outcome(&self) -> String {
+        if !self.is_done() {
+            return String::new();
+        }
+        if self.act == Act::Fault(Fault::DuplicateId) {
+            return "It came twice and was taken once.".to_owned();
+        }
+        let back = self
+            .back_after_ms
+            .map(|ms| format!("Back after {:.1} s", ms / 1_000.0));
+        let recovery = self.recovery.map(|recovery| match recovery {
+            Recovery {
+                recovered: true,
+                replayed: 1,
+            } => "1 missed event replayed".to_owned(),
+            Recovery {
+                recovered: true,
+                replayed,
+            } => format!("{replayed} missed events replayed"),
+            Recovery {
+                recovered: false, ..
+            } => "recovered: false, the state came anew".to_owned(),
+        });
+        let parts: Vec<String> = [back, recovery].into_iter().flatten().collect();
+        format!("{}.", parts.join("; "))
+    }
+}
+
+/// A state in one word.
+pub fn status_name(status: &ConnectionStatus) -> &'static str {
+    match status {
+        ConnectionStatus::Closed => "Closed",
+        ConnectionStatus::Connecting { .. } => "Connecting",
+        ConnectionStatus::Open => "Open",
+        ConnectionStatus::Waiting { .. } => "Waiting",
+        ConnectionStatus::Offline => "Offline",
+        ConnectionStatus::Stopped { .. } => "Stopped",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::realtime::client::tap::{Direction, Frame, Payload};
+
+    fn status(status: ConnectionStatus) -> Sight {
+        Sight::Status(status)
+    }
+
+    fn waiting() -> Sight {
+        status(ConnectionStatus::Waiting {
+            attempt: 1,
+            retry_at: 0.0,
+            reason: "".into(),
+        })
+    }
+
+    fn event(name: &str, data: &str) -> Sight {
+        let (name, data) = (name.to_owned(), data.to_owned());
+        let payload = Payload::Event {
+            name,
+            data,
+            id: "e-1".into(),
+        };
+        Sight::Frame(Frame {
+            direction: Direction::In,
+            payload,
+        })
+    }
+
+    fn run(act: Act, sights: Vec<Sight>) -> Trial {
+        let (mut trial, mut log) = (
+            Trial::begin(act, &ConnectionStatus::Open, 0.0),
+            Log::default(),
+        );
+        for (number, sight) in sights.into_iter().enumerate() {
+            let now = (number as f64 + 1.0) * 500.0;
+            log.record(&sight, now);
+            trial.saw(&sight, &log, now);
+        }
+        trial
+    }
+
+    fn hello(recovered: bool) -> Sight {
+        event(
+            "hello",
+            &format!(r#"{{"recovered":{recovered},"replayed":3}}"#),
+        )
+    }
+
+    #[test]
+    fn a_drop_is_done_when_the_connection_stands_again() {
+        let drop = Act::Fault(Fault::Drop);
+        let connecting = || status(ConnectionStatus::Connecting { attempt: 1 });
+        let open = || status(ConnectionStatus::Open);
+        let under_way = run(drop, vec![waiting(), connecting()]);
+        assert!(!under_way.is_done());
+        assert_eq!(under_way.outcome(), "");
+        let done = run(drop, vec![waiting(), connecting(), hello(true), open()]);
+        assert!(done.is_done());
+        assert_eq!(done.states, ["Open", "Waiting", "Connecting", "Open"]);
+        assert_eq!(
+            done.outcome(),
+            "Back after 2.0 s; 3 missed events replayed."
+        );
+    }
+
+    #[test]
+    fn an_expired_history_is_done_only_by_a_resume_that_was_refused() {
+        let expire = Act::Fault(Fault::ExpireHistory);
+        let open = || status(ConnectionStatus::Open);
+        assert!(!run(expire, vec![waiting(), hello(true), open()]).is_done());
+        let done = run(expire, vec![waiting(), hello(false), open()]);
+        assert_eq!(
+            done.outcome(),
+            "Back after 1.5 s; recovered: false, the state came anew."
+        );
+    }
+
+    #[test]
+    fn a_duplicate_is_done_when_the_same_event_came_again() {
+        let duplicate = Act::Fault(Fault::DuplicateId);
+        let price = || event("price", "{}");
+        assert!(!run(duplicate, vec![price(), event("heartbeat", "{}")]).is_done());
+        assert!(run(duplicate, vec![price(), event("heartbeat", "{}"), price()]).is_done());
+    }
+
+    #[test]
+    fn what_has_no_history_offers_none_to_expire() {
+        let expire = Act::Fault(Fault::ExpireHistory);
+        assert!(Act::all(Repertoire { history: true }).contains(&expire));
+        assert!(!Act::all(Repertoire { history: false }).contains(&expire));
+    }
+}

@@ -1,0 +1,79 @@
+//! What a connection sees, for whoever watches it: the inspector, a log, a test page. Watching changes nothing.
+
+use leptos::prelude::*;
+use send_wrapper::SendWrapper;
+
+use crate::realtime::status::ConnectionStatus;
+
+/// Something that a connection saw, in the order in which it happened.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Sight {
+    /// A frame came in, or left.
+    Frame(Frame),
+    /// The frame that came in last was not handed to the page.
+    Skipped(Skipped),
+    /// The state machine has another state.
+    Status(ConnectionStatus),
+}
+
+/// A frame as script sees it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Frame {
+    pub direction: Direction,
+    pub payload: Payload,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    In,
+    Out,
+}
+
+/// What is in a frame. Of an event stream script gets the fields, never the bytes.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Payload {
+    Event {
+        name: String,
+        data: String,
+        /// The last event id (WHATWG HTML, section 9.2.6): that of an earlier event where this one has none of its own.
+        id: String,
+    },
+    Text(String),
+    Binary(Vec<u8>),
+}
+
+/// Why a frame was not handed to the page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Skipped {
+    /// A change at a position that the page holds already.
+    Duplicate,
+    /// It could not be decoded, or is of an unknown type: it is counted.
+    Undecoded,
+}
+
+type Watcher = Box<dyn Fn(Sight)>;
+
+/// Where a connection tells what it sees. All copies are one.
+#[derive(Clone, Copy)]
+pub(super) struct Tap(StoredValue<Option<SendWrapper<Watcher>>>);
+
+impl Tap {
+    pub(super) fn new() -> Self {
+        Self(StoredValue::new(None))
+    }
+
+    pub(super) fn watch(self, watcher: impl Fn(Sight) + 'static) {
+        let _ = self
+            .0
+            .try_set_value(Some(SendWrapper::new(Box::new(watcher))));
+    }
+
+    /// Calls `see` only where somebody watches: what nobody looks at is not copied.
+    pub(super) fn tell(self, see: impl FnOnce() -> Sight) {
+        self.0.try_with_value(|watcher| {
+            if let Some(watcher) = watcher {
+                watcher(see());
+            }
+        });
+    }
+}

@@ -1,0 +1,231 @@
+//! One open stream or socket by name: what its visitor may see of it, and do to it on purpose.
+//!
+//! A line costs its name and its handshake; it is gone when the connection is. Faults are asked of it by whoever it belongs
+//! to (see the feature that offers them); a server that offers none never calls those methods.
+
+use std::{
+    collections::{HashMap, HashSet},
+    convert::Infallible,
+    future::pending,
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use axum::{extract::FromRequestParts, http::request::Parts};
+use tokio::sync::Notify;
+
+use super::{connection_id, listen::ConnectionHandle};
+
+/// All open lines of a server. Cheap to clone; all clones are one.
+#[derive(Clone, Debug, Default)]
+pub struct Lines(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    /// A std mutex: it is held for one map operation.
+    open: Mutex<HashMap<String, Weak<Inner>>>,
+    /// Whose next resume of which route is refused.
+    expired: Mutex<HashSet<(String, String)>>,
+}
+
+/// A named connection. Cheap to clone; all clones are one.
+#[derive(Clone, Debug)]
+pub struct Line(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    id: String,
+    route: String,
+    /// Whom it belongs to, once that is known; nobody may touch the lines of others.
+    owner: OnceLock<String>,
+    connection: Option<ConnectionHandle>,
+    /// The handshake as the server received and answered it.
+    handshake: OnceLock<Handshake>,
+    stalled: AtomicBool,
+    repeat: Notify,
+    lines: Weak<Shared>,
+}
+
+/// How a connection began, as text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Handshake {
+    pub request: String,
+    pub response: String,
+}
+
+impl Lines {
+    /// Names a connection. It is known under that name until its last clone is dropped.
+    pub fn open(&self, route: &str, connection: Option<ConnectionHandle>) -> Line {
+        let line = Line(Arc::new(Inner {
+            id: connection_id(),
+            route: route.to_owned(),
+            owner: OnceLock::new(),
+            connection,
+            handshake: OnceLock::new(),
+            stalled: AtomicBool::new(false),
+            repeat: Notify::new(),
+            lines: Arc::downgrade(&self.0),
+        }));
+        lock(&self.0.open).insert(line.0.id.clone(), Arc::downgrade(&line.0));
+        line
+    }
+
+    /// The open line of this name.
+    pub fn find(&self, id: &str) -> Option<Line> {
+        lock(&self.0.open).get(id)?.upgrade().map(Line)
+    }
+
+    /// From here on the next resume of this line's route by its owner is answered as if the history were lost.
+    pub fn expire(&self, line: &Line) {
+        if let Some(key) = line.key() {
+            lock(&self.0.expired).insert(key);
+        }
+    }
+}
+
+impl Line {
+    /// A line that nobody else knows of: for connections outside a server's routes, as in tests.
+    pub fn unknown() -> Self {
+        Lines::default().open("", None)
+    }
+
+    /// The name, as in `hello` and `welcome`.
+    pub fn id(&self) -> &str {
+        &self.0.id
+    }
+
+    /// Says whom it belongs to; the first word counts.
+    pub fn belongs_to(&self, owner: impl ToString) {
+        let _ = self.0.owner.set(owner.to_string());
+    }
+
+    pub fn is_of(&self, owner: impl ToString) -> bool {
+        self.0.owner.get() == Some(&owner.to_string())
+    }
+
+    pub fn remember(&self, handshake: Handshake) {
+        let _ = self.0.handshake.set(handshake);
+    }
+
+    pub fn handshake(&self) -> Option<&Handshake> {
+        self.0.handshake.get()
+    }
+
+    /// Resets the connection: the peer sees an error at once.
+    pub fn reset(&self) {
+        if let Some(connection) = &self.0.connection {
+            connection.reset();
+        }
+    }
+
+    /// Sends nothing any more, without closing: as a server that hangs, or a path that swallows bytes.
+    pub fn stall(&self) {
+        self.0.stalled.store(true, Ordering::Relaxed);
+    }
+
+    /// Resolves at once, and never once the line is stalled.
+    pub async fn passes(&self) {
+        if self.0.stalled.load(Ordering::Relaxed) {
+            pending().await
+        }
+    }
+
+    /// Asks that the last event is sent once more.
+    pub fn repeat(&self) {
+        self.0.repeat.notify_one();
+    }
+
+    /// Resolves when the last event shall be sent once more.
+    pub async fn repeat_asked(&self) {
+        self.0.repeat.notified().await;
+    }
+
+    /// Whether the history is to be taken for lost at this very opening: true once after [`Lines::expire`].
+    pub fn has_expired(&self) -> bool {
+        let (Some(lines), Some(key)) = (self.0.lines.upgrade(), self.key()) else {
+            return false;
+        };
+        lock(&lines.expired).remove(&key)
+    }
+
+    fn key(&self) -> Option<(String, String)> {
+        let owner = self.0.owner.get()?.clone();
+        Some((owner, self.0.route.clone()))
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        if let Some(lines) = self.lines.upgrade() {
+            lock(&lines.open).remove(&self.id);
+        }
+    }
+}
+
+/// The line that was opened for this request; one that nobody knows where none was.
+impl<S: Send + Sync> FromRequestParts<S> for Line {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Infallible> {
+        let line = parts.extensions.get::<Self>().cloned();
+        Ok(line.unwrap_or_else(Self::unknown))
+    }
+}
+
+/// A panic while the lock was held can only have been within one map operation: the map is whole.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+
+    use super::*;
+
+    #[test]
+    fn a_line_is_known_until_its_connection_ends() {
+        let lines = Lines::default();
+        let line = lines.open("/events", None);
+        let (id, held) = (line.id().to_owned(), line.clone());
+        drop(line);
+        assert!(lines.find(&id).is_some(), "a clone is still open");
+        drop(held);
+        assert!(lines.find(&id).is_none());
+        assert!(lock(&lines.0.open).is_empty(), "nothing is kept of it");
+    }
+
+    #[test]
+    fn the_first_owner_stays() {
+        let line = Line::unknown();
+        assert!(!line.is_of("ada"), "nobody's yet");
+        line.belongs_to("ada");
+        line.belongs_to("eve");
+        assert!(line.is_of("ada") && !line.is_of("eve"));
+    }
+
+    #[test]
+    fn an_expired_history_is_lost_once_for_its_owner_on_its_route() {
+        let lines = Lines::default();
+        let open = |owner: &str, route: &str| {
+            let line = lines.open(route, None);
+            line.belongs_to(owner);
+            line
+        };
+        lines.expire(&open("ada", "/events"));
+        assert!(!open("eve", "/events").has_expired());
+        assert!(!open("ada", "/other").has_expired());
+        assert!(open("ada", "/events").has_expired());
+        assert!(!open("ada", "/events").has_expired(), "only once");
+    }
+
+    #[tokio::test]
+    async fn a_stalled_line_lets_nothing_pass() {
+        let line = Line::unknown();
+        assert!(line.passes().now_or_never().is_some());
+        line.stall();
+        assert!(line.passes().now_or_never().is_none());
+    }
+}
