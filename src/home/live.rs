@@ -78,6 +78,7 @@ pub fn LiveComparison() -> impl IntoView {
             {move || (starts.get() > 0).then(|| view! { <Measurement running/> })}
         </section>
     }
+    .into_any()
 }
 
 /// One measurement, with connections of its own.
@@ -150,6 +151,7 @@ fn Measurement(running: RwSignal<bool>) -> impl IntoView {
             "do not come back at once."
         </p>
     }
+    .into_any()
 }
 
 #[component]
@@ -187,6 +189,7 @@ fn LanePanel(
             </button>
         </article>
     }
+    .into_any()
 }
 
 /// How many messages took how long: each bar is for twice the time of the one before.

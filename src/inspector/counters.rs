@@ -52,6 +52,7 @@ pub(super) fn Counters(watched: Watched) -> impl IntoView {
             </div>
         </dl>
     }
+    .into_any()
 }
 
 /// Bytes as people read them; a KiB is 1,024.

@@ -50,6 +50,7 @@ pub(super) fn Faults(watched: Watched, acts: Vec<Act>) -> impl IntoView {
             }}
         </section>
     }
+    .into_any()
 }
 
 /// Does it, and follows what comes of it.

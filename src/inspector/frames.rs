@@ -111,6 +111,7 @@ pub(super) fn Frames(watched: Watched, describe: Option<fn(&[u8]) -> String>) ->
         </Show>
         {move || chosen.get().map(|entry| view! { <Whole entry describe chosen/> })}
     }
+    .into_any()
 }
 
 #[component]
@@ -151,6 +152,7 @@ fn Row(entry: Arc<Entry>, chosen: RwSignal<Option<Arc<Entry>>>) -> impl IntoView
             </button>
         </li>
     }
+    .into_any()
 }
 
 #[component]

@@ -78,4 +78,5 @@ pub(super) fn MachineView(connection: Connection) -> impl IntoView {
             <figcaption data-test="machine-words">{words}</figcaption>
         </figure>
     }
+    .into_any()
 }
