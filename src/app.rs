@@ -73,7 +73,8 @@ pub fn App() -> impl IntoView {
     view! {
         <Title formatter=with_the_sites_name/>
         <Router>
-            <a class="skip" href="#main">"Skip to the content"</a>
+            // The browser's own way, not the router's: it takes the focus along.
+            <a class="skip" href="#main" rel="external">"Skip to the content"</a>
             <header class="site">
                 <A href="/" attr:class="brand" exact=true>
                     <svg viewBox="0 0 32 32" aria-hidden="true">

@@ -5,7 +5,7 @@ const DARK = 'rgb(16, 19, 23)';
 const LIGHT = 'rgb(246, 247, 249)';
 
 function theme(page: Page, name: string) {
-  return page.getByRole('group', { name: 'Theme' }).getByRole('button', { name });
+  return page.getByRole('form', { name: 'Theme' }).getByRole('button', { name });
 }
 
 async function expectGround(page: Page, color: string): Promise<void> {

@@ -95,7 +95,7 @@ pub fn ThemeSwitch() -> impl IntoView {
         <Html attr:data-theme=move || theme.get().attribute()/>
         <Meta name="theme-color" attr:media="(prefers-color-scheme: light)" content=move || theme.get().bar(LIGHT_BAR)/>
         <Meta name="theme-color" attr:media="(prefers-color-scheme: dark)" content=move || theme.get().bar(DARK_BAR)/>
-        <form class="themes" method="post" action=THEME_ROUTE role="group" aria-label="Theme">
+        <form class="themes" method="post" action=THEME_ROUTE aria-label="Theme">
             {buttons.map(button).into_iter().collect_view()}
         </form>
     }
