@@ -26,6 +26,9 @@ use crate::{
     },
 };
 
+/// Not a literal in the markup: that would be taken for an attribute.
+const WITHOUT_SCRIPTS: &str =
+    "<p class=\"notice\">Measuring needs JavaScript; everything else on this page does not.</p>";
 /// Numbers that change faster cannot be read.
 const SHOWN_EVERY_MS: u32 = 200;
 
@@ -74,7 +77,7 @@ pub fn LiveComparison() -> impl IntoView {
                     {move || if running.get() { "Stop" } else { "Start" }}
                 </button>
             </p>
-            <noscript inner_html="<p class=\"notice\">Measuring needs JavaScript; everything else on this page does not.</p>"></noscript>
+            <noscript inner_html=WITHOUT_SCRIPTS></noscript>
             {move || (starts.get() > 0).then(|| view! { <Measurement running/> })}
         </section>
     }

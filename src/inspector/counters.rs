@@ -34,7 +34,8 @@ pub(super) fn Counters(watched: Watched) -> impl IntoView {
             {row("Reconnects", "count-reconnects", |counters| grouped(counters.reconnects))}
             {row("Recovered", "count-recovered", |counters| grouped(counters.recovered))}
             {row(beats, "count-heartbeats", |counters| grouped(counters.heartbeats))}
-            {row("Duplicates", "count-duplicates", |counters| grouped(counters.duplicates))}
+            // What comes twice over a socket, the page itself drops.
+            {(watched.transport == Transport::Sse).then(|| row("Duplicates", "count-duplicates", |counters| grouped(counters.duplicates)))}
             {row("Not understood", "count-undecoded", |counters| grouped(counters.undecoded))}
             <div>
                 <dt>"Round trip"</dt>
