@@ -41,7 +41,7 @@ pub(super) fn Counters(watched: Watched) -> impl IntoView {
                 <dt>"Round trip"</dt>
                 <dd data-test="count-round-trip">
                     {move || match watched.transport {
-                        Transport::Sse => "none: one way".to_owned(),
+                        Transport::Sse => "one way".to_owned(),
                         Transport::WebSocket => round_trip().unwrap_or_else(|| "–".to_owned()),
                     }}
                     <Show when=move || counters.with(|counters| counters.round_trips.len() > 1)>

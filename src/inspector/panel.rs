@@ -219,8 +219,8 @@ fn Unfolded(
                     <p class="quiet" data-test="inspector-follows">"This tab has no stream of its own: what is shown, and what the server breaks, is the leading tab's. Only going offline is this tab's own."</p>
                 </Show>
                 <MachineView connection=watched.connection/>
-                <Counters watched/>
                 {acts.map(|acts| view! { <Faults watched acts/> })}
+                <Counters watched/>
             </div>
         </div>
     }
