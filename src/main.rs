@@ -1,6 +1,6 @@
 //! The binary: settings, logging, a listener, and [`server::run`] until the process is told to leave.
 
-use std::{env, net::SocketAddr, os::unix::process::CommandExt, process::ExitCode};
+use std::{env, net::SocketAddr, os::unix::process::CommandExt, path::PathBuf, process::ExitCode};
 
 use clap::{Parser, error::Error};
 use tokio::{
@@ -67,9 +67,11 @@ async fn serve(settings: Settings) -> Result<(), String> {
 /// Puts a new process into the place of this one, with the same settings and on the same address; returns only the sentence
 /// that says why that cannot be done.
 fn start_again(addr: SocketAddr) -> String {
-    let program = match env::current_exe() {
-        Ok(program) => program,
-        Err(error) => return format!("Cannot start again: {error}."),
+    // A binary that was replaced meanwhile has another name in the process table; the new one stands where it was called.
+    let running = env::current_exe().ok().filter(|program| program.exists());
+    let called = || env::args_os().next().map(PathBuf::from);
+    let Some(program) = running.or_else(called) else {
+        return "Cannot start again: this process does not know its own program.".to_owned();
     };
     // The port may have been the system's choice; the last word on it counts.
     let error = std::process::Command::new(program)

@@ -148,7 +148,7 @@ impl AppState {
             assets: Assets::new(site_root),
             realtime: Realtime::new(settings.timing(), drain.clone()),
             limits: Limits::new(&settings),
-            lines: Lines::default(),
+            lines: Lines::new(settings.allow_faults),
             sessions,
             ticker: Ticker::new(feed, history),
             jobs: Jobs::new(
@@ -226,8 +226,9 @@ pub async fn run(
         max_connections,
         drain.clone(),
     ));
+    tokio::pin!(shutdown);
     let why = tokio::select! {
-        () = shutdown => Left::Shutdown,
+        () = &mut shutdown => Left::Shutdown,
         () = restart.cancelled() => Left::Restart,
     };
     tracing::info!(
@@ -235,26 +236,37 @@ pub async fn run(
         "leaving: no new connections, clients are told to come back"
     );
     drain.start();
-    let _ = serving.await;
-    match drain.finish(deadline).await {
-        0 => tracing::info!("left: every connection has ended"),
-        left => tracing::warn!(
-            connections = left,
-            "left: the deadline passed with connections still open"
-        ),
-    }
-    let last_writes = async {
-        chat.save_marks().await;
-        collab.save().await;
-        bus.close().await;
+    let leaving = async {
+        let _ = serving.await;
+        match drain.finish(deadline).await {
+            0 => tracing::info!("left: every connection has ended"),
+            left => tracing::warn!(
+                connections = left,
+                "left: the deadline passed with connections still open"
+            ),
+        }
+        let last_writes = async {
+            chat.save_marks().await;
+            collab.save().await;
+            bus.close().await;
+        };
+        if tokio::time::timeout(LAST_WRITES, last_writes)
+            .await
+            .is_err()
+        {
+            tracing::warn!("left: the storage did not take the last writes in time");
+        }
     };
-    if tokio::time::timeout(LAST_WRITES, last_writes)
-        .await
-        .is_err()
-    {
-        tracing::warn!("left: the storage did not take the last writes in time");
+    tokio::pin!(leaving);
+    // Whoever ends a server that is about to start again means to end it.
+    if why == Left::Restart {
+        tokio::select! {
+            () = &mut leaving => return Left::Restart,
+            () = &mut shutdown => {}
+        }
     }
-    why
+    leaving.await;
+    Left::Shutdown
 }
 
 /// All routes and their layers.

@@ -17,7 +17,8 @@ test('one goes offline, types three messages, comes back, and both see all in on
 
   await adaHas.setOffline(true);
   wire.cut();
-  await expect(status(ada)).toHaveAttribute('data-state', 'offline');
+  // The browser tells, or the watchdog finds out: a ping after 1 s, and 5 s for its pong.
+  await expect(status(ada)).toHaveAttribute('data-state', 'offline', { timeout: RECOVERS_WITHIN_MS });
   for (const text of ['One', 'Two', 'Three']) await say(ada, text);
   await expect(ada.getByTestId('sending-state')).toHaveText(Array(3).fill('Waiting to be sent'));
   await expect(ada.getByTestId('unsent')).toHaveText('3 unsent');

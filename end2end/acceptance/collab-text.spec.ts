@@ -89,7 +89,10 @@ test('what is deleted is saved too', async ({ page }) => {
 });
 
 test.describe('on a broken wire', () => {
-  test.use({ tolerated: BROKEN_CONNECTION });
+  test.use({ tolerated: BROKEN_CONNECTION, flags: { 'client-ping-ms': 1_000 } });
+
+  /** The browser tells that the wire was cut, or the watchdog finds out: a ping after 1 s, and 5 s for its pong. */
+  const NOTICED_WITHIN_MS = 10_000;
 
   test('what is written offline merges on return', async ({ visit, wire }) => {
     const { page: ada, context } = await visit('Ada', `${wire.url}/collab`);
@@ -102,7 +105,7 @@ test.describe('on a broken wire', () => {
 
     await context.setOffline(true);
     wire.cut();
-    await expect(ada.getByTestId('saved')).toHaveAttribute('data-state', 'offline');
+    await expect(ada.getByTestId('saved')).toHaveAttribute('data-state', 'offline', { timeout: NOTICED_WITHIN_MS });
     await expect(ada.getByTestId('saved-announced')).toHaveText(/^Offline\./);
     await typeAt(ada, 8, ' Ada');
     await expect(ada.getByTestId('saved')).toHaveText('Offline: kept here, 4 unsent');
@@ -124,7 +127,7 @@ test.describe('on a broken wire', () => {
     await editable(ada);
     await context.setOffline(true);
     wire.cut();
-    await expect(ada.getByTestId('saved')).toHaveAttribute('data-state', 'offline');
+    await expect(ada.getByTestId('saved')).toHaveAttribute('data-state', 'offline', { timeout: NOTICED_WITHIN_MS });
     await typeAt(ada, 0, 'Not sent.');
     // At once, by the router: no new document is loaded.
     await ada.locator('header').getByRole('link', { name: 'Wirewise' }).click();

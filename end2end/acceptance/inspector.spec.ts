@@ -44,7 +44,7 @@ test('what is copied is what is shown', async ({ page, context }) => {
   await page.getByTestId('frame-filter').selectOption('hello');
   await page.getByTestId('frame').first().click();
   await page.getByTestId('frame-copy').click();
-  await expect(page.getByTestId('frame-copy')).toHaveText('Copied');
+  await expect(page.getByTestId('frame-copied')).toHaveText('Copied');
   const copied = await page.evaluate(() => navigator.clipboard.readText());
   expect(copied).toMatch(/^(id: .*\n)?event: hello\ndata: \{"type":"hello"/);
 });

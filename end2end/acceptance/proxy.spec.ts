@@ -93,7 +93,7 @@ test('offline nothing is tried; back online it goes on at once', async ({ page, 
   await connected(page);
   await context.setOffline(true);
   wire.cut();
-  await expect(status(page)).toHaveAttribute('data-state', 'offline');
+  await expect(status(page)).toHaveAttribute('data-state', 'offline', { timeout: RECOVERS_WITHIN_MS });
   await expect(page.getByTestId('status-words')).toHaveText(/^Offline\./);
   await expect.poll(() => server.openConnections('ticker')).toBe(0);
   await context.setOffline(false);

@@ -1,5 +1,7 @@
 //! The chat's routes: the socket, and plain requests for rooms, history and search.
 
+use std::collections::HashSet;
+
 use axum::{
     Extension, Json, Router,
     extract::{
@@ -115,7 +117,7 @@ async fn socket(
         };
         let (queue, limits) = (OutQueue::default(), state.limits.clone());
         let mut visitor = Visitor::new(state.chat.clone(), user.clone(), queue.clone(), limits);
-        visitor.history_expired = line.has_expired();
+        visitor.expired = line.has_expired().then(HashSet::new);
         let connections = visitor.connections();
         queue.push_json(&welcome(
             &state,

@@ -4,7 +4,7 @@
 //! stored while the fate of the one before is open, and after a refusal that may be retried none overtakes it.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     sync::Arc,
     time::Duration,
 };
@@ -54,8 +54,8 @@ pub struct Visitor {
     /// Rooms in which a `send` was refused that may succeed later, and its id: until that one comes again, later ones
     /// are refused too, so that a writer's order holds.
     refused: HashMap<String, (Uuid, SocketError)>,
-    /// Every first join is answered as if the history were lost.
-    pub history_expired: bool,
+    /// The history is taken for lost: the first join of each room is answered so. Holds those that were.
+    pub expired: Option<HashSet<String>>,
 }
 
 impl Visitor {
@@ -70,7 +70,7 @@ impl Visitor {
             joined: HashMap::new(),
             behind: VecDeque::new(),
             refused: HashMap::new(),
-            history_expired: false,
+            expired: None,
         }
     }
 
@@ -81,7 +81,8 @@ impl Visitor {
             let message = format!("At most {ROOMS_A_SOCKET} rooms a socket. Leave one first.");
             return Err(SocketError::new(ErrorCode::TooManyRooms, message));
         }
-        let after = after.filter(|_| !(self.history_expired && first_time));
+        let lost = |rooms: &mut HashSet<String>| rooms.insert(name.clone());
+        let after = after.filter(|_| !self.expired.as_mut().is_some_and(lost));
         loop {
             let hall = self.chat.hall(&name).await.map_err(no_room)?;
             let start = hall.log().start(after.as_ref()).await.map_err(away)?;

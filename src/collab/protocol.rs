@@ -105,9 +105,10 @@ impl<'a> Message<'a> {
     }
 }
 
-/// Whether a frame begins with an update.
+/// Whether a frame begins with something that is put into the document.
 pub fn is_update(frame: &[u8]) -> bool {
-    matches!(decode(frame).next(), Some(Ok(Message::Update(_))))
+    let first = decode(frame).next();
+    matches!(first, Some(Ok(Message::Update(_) | Message::SyncStep2(_))))
 }
 
 /// The messages of a frame, one after another; an error is the last item.

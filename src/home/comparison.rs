@@ -249,4 +249,5 @@ pub fn Comparison() -> impl IntoView {
             </div>
         </section>
     }
+    .into_any()
 }

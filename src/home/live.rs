@@ -26,6 +26,9 @@ use crate::{
     },
 };
 
+/// Not a literal in the markup: that would be taken for an attribute.
+const WITHOUT_SCRIPTS: &str =
+    "<p class=\"notice\">Measuring needs JavaScript; everything else on this page does not.</p>";
 /// Numbers that change faster cannot be read.
 const SHOWN_EVERY_MS: u32 = 200;
 
@@ -74,10 +77,11 @@ pub fn LiveComparison() -> impl IntoView {
                     {move || if running.get() { "Stop" } else { "Start" }}
                 </button>
             </p>
-            <noscript inner_html="<p class=\"notice\">Measuring needs JavaScript; everything else on this page does not.</p>"></noscript>
+            <noscript inner_html=WITHOUT_SCRIPTS></noscript>
             {move || (starts.get() > 0).then(|| view! { <Measurement running/> })}
         </section>
     }
+    .into_any()
 }
 
 /// One measurement, with connections of its own.
@@ -150,6 +154,7 @@ fn Measurement(running: RwSignal<bool>) -> impl IntoView {
             "do not come back at once."
         </p>
     }
+    .into_any()
 }
 
 #[component]
@@ -187,6 +192,7 @@ fn LanePanel(
             </button>
         </article>
     }
+    .into_any()
 }
 
 /// How many messages took how long: each bar is for twice the time of the one before.

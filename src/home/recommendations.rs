@@ -141,4 +141,5 @@ pub fn Recommendations() -> impl IntoView {
             </div>
         </section>
     }
+    .into_any()
 }

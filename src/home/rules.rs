@@ -129,6 +129,7 @@ pub fn Rules() -> impl IntoView {
             <ol class="rules" data-test="rules">{RULES.iter().map(rule).collect_view()}</ol>
         </section>
     }
+    .into_any()
 }
 
 #[component]
@@ -147,6 +148,7 @@ pub fn Neither() -> impl IntoView {
             <dl class="alternatives" data-test="alternatives">{ALTERNATIVES.iter().map(alternative).collect_view()}</dl>
         </section>
     }
+    .into_any()
 }
 
 #[component]
@@ -168,4 +170,5 @@ pub fn WhyCrdt() -> impl IntoView {
             </p>
         </section>
     }
+    .into_any()
 }

@@ -197,6 +197,7 @@ pub fn DecisionTree() -> impl IntoView {
             </p>
         </section>
     }
+    .into_any()
 }
 
 /// A question that is reached by `path`, with everything below it.

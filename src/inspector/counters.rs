@@ -34,13 +34,14 @@ pub(super) fn Counters(watched: Watched) -> impl IntoView {
             {row("Reconnects", "count-reconnects", |counters| grouped(counters.reconnects))}
             {row("Recovered", "count-recovered", |counters| grouped(counters.recovered))}
             {row(beats, "count-heartbeats", |counters| grouped(counters.heartbeats))}
-            {row("Duplicates", "count-duplicates", |counters| grouped(counters.duplicates))}
+            // What comes twice over a socket, the page itself drops.
+            {(watched.transport == Transport::Sse).then(|| row("Duplicates", "count-duplicates", |counters| grouped(counters.duplicates)))}
             {row("Not understood", "count-undecoded", |counters| grouped(counters.undecoded))}
             <div>
                 <dt>"Round trip"</dt>
                 <dd data-test="count-round-trip">
                     {move || match watched.transport {
-                        Transport::Sse => "none: one way".to_owned(),
+                        Transport::Sse => "one way".to_owned(),
                         Transport::WebSocket => round_trip().unwrap_or_else(|| "–".to_owned()),
                     }}
                     <Show when=move || counters.with(|counters| counters.round_trips.len() > 1)>
@@ -52,6 +53,7 @@ pub(super) fn Counters(watched: Watched) -> impl IntoView {
             </div>
         </dl>
     }
+    .into_any()
 }
 
 /// Bytes as people read them; a KiB is 1,024.

@@ -26,17 +26,13 @@ pub(super) fn Faults(watched: Watched, acts: Vec<Act>) -> impl IntoView {
             (None, true) => "done",
             (None, false) => "under-way",
         };
-        let (steps, outcome) = (trial.states.join(" → "), trial.outcome());
+        let steps = trial.states.join(" → ");
+        let words = outcome_in_words(&trial);
         view! {
             <div class="trial" data-test="trial" data-act=trial.act.name() data-state=state>
                 <p class="trial-head"><strong>{trial.act.label()}</strong>" "{trial.act.explanation(watched.transport)}</p>
-                {match trial.refusal {
-                    Some(refusal) => view! { <p class="refusal" data-test="trial-refusal">{refusal}</p> }.into_any(),
-                    None => view! {
-                        <p class="trial-states" data-test="trial-states">{steps}</p>
-                        <p class="trial-outcome" role="status" data-test="trial-outcome">{if outcome.is_empty() { String::new() } else { format!("✓ {outcome}") }}</p>
-                    }.into_any(),
-                }}
+                <p class="trial-states" data-test="trial-states">{steps}</p>
+                <p class="trial-outcome" data-test="trial-outcome">{words}</p>
             </div>
         }
     };
@@ -44,11 +40,23 @@ pub(super) fn Faults(watched: Watched, acts: Vec<Act>) -> impl IntoView {
         <section class="faults" aria-labelledby="inspector-faults">
             <h3 id="inspector-faults">"Break it"</h3>
             <p class="fault-buttons">{buttons.collect_view()}</p>
+            // Always there: what is put into a live region later is heard.
+            <p class="visually-hidden" role="status">{move || trial.with(|trial| trial.as_ref().map(outcome_in_words))}</p>
             {move || match trial.get() {
                 Some(trial) => line(trial).into_any(),
-                None => view! { <p class="quiet">"Only this page's own connection is broken, and it mends itself. A restart is felt by everybody."</p> }.into_any(),
+                None => view! { <p class="quiet">"Only your own connection is broken, and it mends itself. A restart is felt by everybody."</p> }.into_any(),
             }}
         </section>
+    }
+    .into_any()
+}
+
+/// What happened, or why it could not be done; empty before.
+fn outcome_in_words(trial: &Trial) -> String {
+    match (&trial.refusal, trial.is_done()) {
+        (Some(refusal), _) => refusal.clone(),
+        (None, true) => format!("✓ {}", trial.outcome()),
+        (None, false) => String::new(),
     }
 }
 

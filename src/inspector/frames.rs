@@ -1,6 +1,6 @@
 //! The list of frames: newest first, filtered, paused, copied; and one of them whole.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use js_sys::Promise;
 use leptos::{prelude::*, task::spawn_local};
@@ -23,6 +23,8 @@ extern "C" {
 
 /// Rows of the list while frames come; paused, everything that is kept.
 const MOST_ROWS: usize = 100;
+/// How long it is said that something was copied.
+const SAID_FOR: Duration = Duration::from_secs(3);
 /// Characters of a frame in its row.
 const MOST_CHARACTERS: usize = 160;
 
@@ -54,7 +56,7 @@ pub(super) fn Frames(watched: Watched, describe: Option<fn(&[u8]) -> String>) ->
         watched.look_again();
     };
     let kinds = Memo::new(move |_| watched.read(|log| log.kinds()));
-    let copied = RwSignal::new(false);
+    let copied = RwSignal::new(None::<&'static str>);
     let copy = move |_| {
         let text = match chosen.get_untracked() {
             Some(entry) => entry.whole(),
@@ -65,14 +67,20 @@ pub(super) fn Frames(watched: Watched, describe: Option<fn(&[u8]) -> String>) ->
                 Ok(written) => JsFuture::from(written).await.is_ok(),
                 Err(_) => false,
             };
-            let _ = copied.try_set(written);
+            let words = if written {
+                "Copied"
+            } else {
+                "This page has no clipboard"
+            };
+            let _ = copied.try_set(Some(words));
+            set_timeout(
+                move || {
+                    let _ = copied.try_set(None);
+                },
+                SAID_FOR,
+            );
         });
     };
-    // What the button says is true until something else is chosen.
-    Effect::new(move |_| {
-        chosen.track();
-        copied.set(false);
-    });
     let encoding = match watched.transport {
         Transport::Sse => {
             "Encoded again from id, event and data: script sees no bytes of an event stream."
@@ -93,12 +101,9 @@ pub(super) fn Frames(watched: Watched, describe: Option<fn(&[u8]) -> String>) ->
             </button>
             <button type="button" class="small" on:click=clear data-test="frame-clear">"Clear"</button>
             <button type="button" class="small" on:click=copy data-test="frame-copy">
-                {move || match (copied.get(), chosen.read().is_some()) {
-                    (true, _) => "Copied",
-                    (false, true) => "Copy this frame",
-                    (false, false) => "Copy the list",
-                }}
+                {move || if chosen.read().is_some() { "Copy this frame" } else { "Copy the list" }}
             </button>
+            <span class="quiet" role="status" data-test="frame-copied">{copied}</span>
             <span class="quiet frame-note">{encoding}</span>
         </div>
         <ol class="frames" data-test="frames" aria-label="Frames, the newest first">
@@ -111,6 +116,7 @@ pub(super) fn Frames(watched: Watched, describe: Option<fn(&[u8]) -> String>) ->
         </Show>
         {move || chosen.get().map(|entry| view! { <Whole entry describe chosen/> })}
     }
+    .into_any()
 }
 
 #[component]
@@ -151,6 +157,7 @@ fn Row(entry: Arc<Entry>, chosen: RwSignal<Option<Arc<Entry>>>) -> impl IntoView
             </button>
         </li>
     }
+    .into_any()
 }
 
 #[component]
@@ -174,7 +181,7 @@ fn Whole(
                 <span class="quiet">{sizes}</span>
                 <button type="button" class="small" on:click=move |_| chosen.set(None)>"Close"</button>
             </p>
-            {described.map(|described| view! { <pre class="frame-described" data-test="frame-described">{described}</pre> })}
+            {described.map(|described| view! { <pre class="frame-described" tabindex="0" aria-label="The frame in words" data-test="frame-described">{described}</pre> })}
             <pre tabindex="0" aria-label="The whole frame">{entry.whole()}</pre>
         </div>
     }

@@ -118,12 +118,14 @@ impl Log {
         kinds.map(|(kind, count)| (kind.clone(), *count)).collect()
     }
 
-    /// Whether the newest frame came before, field by field.
+    /// Whether the newest frame came before, field by field; only of frames that are known by an id, or change a document.
     pub fn repeats(&self) -> bool {
         let mut newest_first = self.entries.iter().rev();
         newest_first.next().is_some_and(|newest| {
-            newest.direction == Direction::In
-                && newest_first.any(|entry| entry.payload == newest.payload)
+            let same = |entry: &&Arc<Entry>| {
+                entry.direction == Direction::In && entry.payload == newest.payload
+            };
+            newest.is_identified() && newest_first.find(same).is_some()
         })
     }
 
@@ -197,6 +199,22 @@ impl Log {
 }
 
 impl Entry {
+    /// Whether a second one like it can only be the same.
+    fn is_identified(&self) -> bool {
+        /// The outer type of sync messages in the y-websocket protocol.
+        const SYNC: u8 = 0;
+        if self.direction == Direction::Out {
+            return false;
+        }
+        match &self.payload {
+            Payload::Event { id, .. } => {
+                !id.is_empty() && !matches!(self.kind.as_str(), "hello" | "heartbeat" | "drain")
+            }
+            Payload::Text(_) => self.kind == "message",
+            Payload::Binary(bytes) => bytes.first() == Some(&SYNC),
+        }
+    }
+
     /// The payload on one line, as far as it is text.
     pub fn line(&self) -> Cow<'_, str> {
         match &self.payload {

@@ -104,6 +104,26 @@ fn a_repeated_frame_is_recognised() {
 }
 
 #[test]
+fn what_may_well_come_twice_is_no_repetition() {
+    let typing = || {
+        text(
+            Direction::In,
+            r#"{"type":"typing","room":"lobby","user_id":"7"}"#,
+        )
+    };
+    assert!(!log([typing(), typing()]).repeats());
+    let message = || {
+        text(
+            Direction::In,
+            r#"{"type":"message","room":"lobby","offset":7}"#,
+        )
+    };
+    assert!(log([message(), typing(), message()]).repeats());
+    let heartbeat = || event("heartbeat", "{}", "e-1");
+    assert!(!log([heartbeat(), heartbeat()]).repeats());
+}
+
+#[test]
 fn kinds_filter_and_text_without_a_tag_has_one_too() {
     let log = log([
         event("price", "{}", "e-1"),

@@ -22,7 +22,7 @@ const STATES: [(&str, u32, u32); 6] = [
 ];
 
 /// The ways, as SVG paths, each with what leads along it.
-const WAYS: [&str; 8] = [
+const WAYS: [&str; 10] = [
     // Closed, Connecting, Open: wanted, greeted.
     "M92 25H113",
     "M204 25H225",
@@ -35,7 +35,11 @@ const WAYS: [&str; 8] = [
     "M124 40L82 81",
     // Waiting and Offline: no network, and back to Connecting.
     "M204 99H225",
-    "M264 84L196 41",
+    "M256 84L188 41",
+    // Open to Offline: lost without a network.
+    "M284 40V81",
+    // Stopped to Connecting: tried once more by hand.
+    "M56 84L114 34",
 ];
 
 #[component]
@@ -78,4 +82,5 @@ pub(super) fn MachineView(connection: Connection) -> impl IntoView {
             <figcaption data-test="machine-words">{words}</figcaption>
         </figure>
     }
+    .into_any()
 }

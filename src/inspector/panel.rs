@@ -90,11 +90,12 @@ impl Watched {
             return;
         }
         self.trial.try_maybe_update(|trial| {
-            let before = trial.clone();
-            if let Some(trial) = trial {
-                self.log.try_with_value(|log| trial.saw(sight, log, now));
-            }
-            (*trial != before, ())
+            let changed = self.log.try_with_value(|log| {
+                trial
+                    .as_mut()
+                    .is_some_and(|trial| trial.saw(sight, log, now))
+            });
+            (changed == Some(true), ())
         });
     }
 
@@ -195,37 +196,31 @@ fn Unfolded(
     };
     let choice = move |of: Tab, label: &'static str, name: &'static str| {
         view! {
-            <button type="button" role="tab" id=format!("inspector-{name}") aria-controls="inspector-shown"
-                aria-selected=move || (tab.get() == of).to_string() on:click=move |_| tab.set(of) data-test=format!("inspector-{name}")>
+            <button type="button" aria-pressed=move || (tab.get() == of).to_string() on:click=move |_| tab.set(of) data-test=format!("inspector-{name}")>
                 {label}
             </button>
         }
-    };
-    let labelled_by = move || match tab.get() {
-        Tab::Frames => "inspector-frames",
-        Tab::Raw => "inspector-raw",
-        Tab::Handshakes => "inspector-handshakes",
     };
     let follows = move || watched.connection.role.get() == Role::Follower;
     view! {
         <div class="inspector-columns">
             <div class="inspector-main">
-                <div class="tabs" role="tablist" aria-label="What is shown">
+                <div class="tabs" role="group" aria-label="What is shown">
                     {choice(Tab::Frames, "Frames", "frames")}
                     {(watched.transport == Transport::Sse).then(|| choice(Tab::Raw, "Raw bytes", "raw"))}
                     {choice(Tab::Handshakes, "Handshakes", "handshakes")}
                 </div>
-                <div id="inspector-shown" class="inspector-shown" role="tabpanel" aria-labelledby=labelled_by>
+                <div class="inspector-shown">
                     {move || shown(tab.get())()}
                 </div>
             </div>
             <div class="inspector-side">
                 <Show when=follows>
-                    <p class="quiet" data-test="inspector-follows">"This tab has no stream of its own: what is shown, and what the buttons break, is the leading tab's."</p>
+                    <p class="quiet" data-test="inspector-follows">"This tab has no stream of its own: what is shown, and what the server breaks, is the leading tab's. Only going offline is this tab's own."</p>
                 </Show>
                 <MachineView connection=watched.connection/>
-                <Counters watched/>
                 {acts.map(|acts| view! { <Faults watched acts/> })}
+                <Counters watched/>
             </div>
         </div>
     }

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use axum::{
     Form, Json, Router,
     extract::{MatchedPath, Request, State, rejection::FormRejection},
-    http::{HeaderMap, HeaderName, HeaderValue, Version, header},
+    http::{HeaderMap, HeaderName, HeaderValue, Version},
     middleware::Next,
     response::Response,
     routing::{get, post},
@@ -42,11 +42,11 @@ pub async fn name_connections(
     next: Next,
 ) -> Response {
     let route = request.extensions().get::<MatchedPath>().cloned();
-    let Some(route) = route.filter(limits::is_stream) else {
+    if !route.is_some_and(|route| limits::is_stream(&route)) {
         return next.run(request).await;
-    };
+    }
     let connection = request.extensions().get::<ConnectionHandle>().cloned();
-    let line = state.lines.open(route.as_str(), connection);
+    let line = state.lines.open(request.uri().path(), connection);
     let asked = Asked {
         line: line.clone(),
         request: request_text(&request),
@@ -180,16 +180,41 @@ fn write_headers(text: &mut String, headers: &HeaderMap) {
     }
 }
 
+/// Only what is known to be harmless is shown: what a proxy adds for the server may stand for somebody, too.
 fn shown(name: &HeaderName, value: &HeaderValue) -> String {
-    const SECRET: [HeaderName; 4] = [
-        header::COOKIE,
-        header::SET_COOKIE,
-        header::AUTHORIZATION,
-        header::PROXY_AUTHORIZATION,
+    const HARMLESS: [&str; 26] = [
+        "accept",
+        "accept-encoding",
+        "accept-language",
+        "access-control-allow-credentials",
+        "access-control-allow-headers",
+        "access-control-allow-methods",
+        "access-control-allow-origin",
+        "access-control-max-age",
+        "cache-control",
+        "connection",
+        "content-type",
+        "cross-origin-opener-policy",
+        "dnt",
+        "host",
+        "last-event-id",
+        "origin",
+        "pragma",
+        "priority",
+        "referrer-policy",
+        "upgrade",
+        "user-agent",
+        "vary",
+        "x-accel-buffering",
+        "x-content-type-options",
+        "x-frame-options",
+        "referer",
     ];
-    match SECRET.contains(name) {
-        true => BLANKED.to_owned(),
-        false => String::from_utf8_lossy(value.as_bytes()).into_owned(),
+    // Handshake of a socket, and what a browser says of the request itself.
+    let harmless = HARMLESS.contains(&name.as_str()) || name.as_str().starts_with("sec-");
+    match harmless {
+        true => String::from_utf8_lossy(value.as_bytes()).into_owned(),
+        false => BLANKED.to_owned(),
     }
 }
 
@@ -204,13 +229,14 @@ mod tests {
         let request = Request::get("/api/ticker/events?symbols=ACME&ticket=abc&x")
             .header("cookie", "wirewise_session=secret")
             .header("authorization", "Bearer secret")
+            .header("x-amzn-oidc-data", "secret")
             .header("last-event-id", "k3j-7")
             .body(Body::empty())
             .unwrap();
         assert_eq!(
             request_text(&request),
             "GET /api/ticker/events?symbols=ACME&ticket=(blanked)&x HTTP/1.1\n\
-             cookie: (blanked)\nauthorization: (blanked)\nlast-event-id: k3j-7\n"
+             cookie: (blanked)\nauthorization: (blanked)\nx-amzn-oidc-data: (blanked)\nlast-event-id: k3j-7\n"
         );
     }
 

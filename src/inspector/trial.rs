@@ -119,9 +119,11 @@ impl Trial {
         }
     }
 
-    /// Takes what the connection saw; `log` has it already.
-    pub fn saw(&mut self, sight: &Sight, log: &Log, now: f64) {
+    /// Takes what the connection saw; `log` has it already. Says whether that changed anything.
+    pub fn saw(&mut self, sight: &Sight, log: &Log, now: f64) -> bool {
         match sight {
+            // What becomes of the connection later is another story.
+            Sight::Status(_) if self.is_done() => false,
             Sight::Status(status) => {
                 let state = status_name(status);
                 if self.states.last() != Some(&state) {
@@ -130,16 +132,19 @@ impl Trial {
                 if *status == ConnectionStatus::Open && self.back_after_ms.is_none() {
                     self.back_after_ms = Some(now - self.began);
                 }
+                true
             }
-            Sight::Frame(frame) => {
-                self.repeated |= log.repeats();
-                // The first after the act: rooms are joined one after the other.
-                let recovery = recovery_of(frame, &kind_of(&frame.payload));
-                if self.states.len() > 1 && self.recovery.is_none() {
-                    self.recovery = recovery;
-                }
+            Sight::Frame(_) if self.act == Act::Fault(Fault::DuplicateId) => {
+                let before = self.repeated;
+                self.repeated = before || log.repeats();
+                self.repeated != before
             }
-            Sight::Skipped(_) => {}
+            // The first after the act: rooms are joined one after the other.
+            Sight::Frame(frame) if self.states.len() > 1 && self.recovery.is_none() => {
+                self.recovery = recovery_of(frame, &kind_of(&frame.payload));
+                self.recovery.is_some()
+            }
+            Sight::Frame(_) | Sight::Skipped(_) => false,
         }
     }
 
@@ -280,6 +285,16 @@ mod tests {
         let price = || event("price", "{}");
         assert!(!run(duplicate, vec![price(), event("heartbeat", "{}")]).is_done());
         assert!(run(duplicate, vec![price(), event("heartbeat", "{}"), price()]).is_done());
+    }
+
+    #[test]
+    fn what_becomes_of_the_connection_later_changes_nothing() {
+        let open = || status(ConnectionStatus::Open);
+        let done = run(
+            Act::Fault(Fault::Drop),
+            vec![waiting(), open(), waiting(), open()],
+        );
+        assert_eq!(done.states, ["Open", "Waiting", "Open"]);
     }
 
     #[test]

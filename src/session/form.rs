@@ -68,6 +68,7 @@ pub fn NameForm() -> impl IntoView {
             <output id="name-refusal" class="refusal" data-test="name-refusal">{shown}</output>
         </form>
     }
+    .into_any()
 }
 
 async fn sign_in(name: &str) -> Result<User, String> {

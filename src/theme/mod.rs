@@ -99,6 +99,7 @@ pub fn ThemeSwitch() -> impl IntoView {
             {buttons.map(button).into_iter().collect_view()}
         </form>
     }
+    .into_any()
 }
 
 /// Writes the cookie. Where that is not possible the choice lasts as long as the page.

@@ -127,6 +127,7 @@ fn Ticker() -> impl IntoView {
         <Announcement selected prices/>
         <Inspector connection transport=Transport::Sse/>
     }
+    .into_any()
 }
 
 /// The choice, kept in the address: a link opens the same view.

@@ -89,6 +89,7 @@ pub fn Composer(chat: Chat) -> impl IntoView {
         <output id="chat-refusal" class="refusal" data-test="chat-refusal">{shown}</output>
         <noscript inner_html="<p class=\"notice\">Reading works without JavaScript; writing needs it, since it goes through a WebSocket.</p>"></noscript>
     }
+    .into_any()
 }
 
 fn draft_of(room: &str) -> String {

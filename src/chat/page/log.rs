@@ -68,6 +68,7 @@ pub fn Log(chat: Chat, socket: Socket<ChatSocket>) -> impl IntoView {
         <p class="visually-hidden" aria-live="polite" data-test="announcement">{chat.announcement}</p>
         <p class="typing quiet" data-test="typing">{typing}</p>
     }
+    .into_any()
 }
 
 #[component]
@@ -105,6 +106,7 @@ fn Message(chat: Chat, row: Row, receipts: Memo<BTreeMap<u64, usize>>) -> impl I
             {receipt}
         </article>
     }
+    .into_any()
 }
 
 /// A text with its addresses clickable. All of it is text to the browser.

@@ -128,4 +128,5 @@ fn ChatView(chat: Chat, socket: Socket<ChatSocket>) -> impl IntoView {
         </div>
         <Inspector connection=socket.connection transport=Transport::WebSocket/>
     }
+    .into_any()
 }

@@ -24,6 +24,7 @@ pub fn People(chat: Chat) -> impl IntoView {
             </ul>
         </aside>
     }
+    .into_any()
 }
 
 /// A person's colour and initial.

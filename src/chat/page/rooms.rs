@@ -29,6 +29,7 @@ pub fn Rooms(chat: Chat) -> impl IntoView {
             <NewRoom chat/>
         </nav>
     }
+    .into_any()
 }
 
 /// Alt with an arrow goes to the room above or below.

@@ -99,6 +99,7 @@ pub fn Search(chat: Chat) -> impl IntoView {
             })}
         </div>
     }
+    .into_any()
 }
 
 fn result(message: ChatMessage, go_to: impl Fn(u64) + 'static) -> impl IntoView {

@@ -141,4 +141,5 @@ fn Desk(document: String, readonly: bool) -> impl IntoView {
         <Inspector connection=socket.connection transport=Transport::WebSocket history=false describe=wire::describe/>
         <noscript inner_html="<p class=\"notice\">Reading works without JavaScript; writing needs it, since it goes through a WebSocket.</p>"></noscript>
     }
+    .into_any()
 }

@@ -78,6 +78,7 @@ pub fn StatusLine(
             <span class="status-more">{round_trip} {children.map(|children| children().into_any())}</span>
         </div>
     }
+    .into_any()
 }
 
 /// Whole seconds until the next attempt, counted down while one is waited for.

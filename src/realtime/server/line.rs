@@ -1,22 +1,26 @@
 //! One open stream or socket by name: what its visitor may see of it, and do to it on purpose.
 //!
 //! A line costs its name and its handshake; it is gone when the connection is. Faults are asked of it by whoever it belongs
-//! to (see the feature that offers them); a server that offers none never calls those methods.
+//! to (see the feature that offers them). Where a server offers none, nothing more is kept for them.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     convert::Infallible,
     future::pending,
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak,
         atomic::{AtomicBool, Ordering},
     },
+    time::{Duration, Instant},
 };
 
 use axum::{extract::FromRequestParts, http::request::Parts};
 use tokio::sync::Notify;
 
 use super::{connection_id, listen::ConnectionHandle};
+
+/// Whoever has not come back by then comes back for another reason.
+const EXPIRED_FOR: Duration = Duration::from_secs(60);
 
 /// All open lines of a server. Cheap to clone; all clones are one.
 #[derive(Clone, Debug, Default)]
@@ -26,8 +30,9 @@ pub struct Lines(Arc<Shared>);
 struct Shared {
     /// A std mutex: it is held for one map operation.
     open: Mutex<HashMap<String, Weak<Inner>>>,
-    /// Whose next resume of which route is refused.
-    expired: Mutex<HashSet<(String, String)>>,
+    /// Whose next resume of which path is refused, and since when.
+    expired: Mutex<HashMap<(String, String), Instant>>,
+    breakable: bool,
 }
 
 /// A named connection. Cheap to clone; all clones are one.
@@ -37,7 +42,7 @@ pub struct Line(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     id: String,
-    route: String,
+    path: String,
     /// Whom it belongs to, once that is known; nobody may touch the lines of others.
     owner: OnceLock<String>,
     connection: Option<ConnectionHandle>,
@@ -45,6 +50,7 @@ struct Inner {
     handshake: OnceLock<Handshake>,
     stalled: AtomicBool,
     repeat: Notify,
+    breakable: bool,
     lines: Weak<Shared>,
 }
 
@@ -56,16 +62,25 @@ pub struct Handshake {
 }
 
 impl Lines {
+    /// Whether its lines may be broken on purpose.
+    pub fn new(breakable: bool) -> Self {
+        Self(Arc::new(Shared {
+            breakable,
+            ..Shared::default()
+        }))
+    }
+
     /// Names a connection. It is known under that name until its last clone is dropped.
-    pub fn open(&self, route: &str, connection: Option<ConnectionHandle>) -> Line {
+    pub fn open(&self, path: &str, connection: Option<ConnectionHandle>) -> Line {
         let line = Line(Arc::new(Inner {
             id: connection_id(),
-            route: route.to_owned(),
+            path: path.to_owned(),
             owner: OnceLock::new(),
             connection,
             handshake: OnceLock::new(),
             stalled: AtomicBool::new(false),
             repeat: Notify::new(),
+            breakable: self.0.breakable,
             lines: Arc::downgrade(&self.0),
         }));
         lock(&self.0.open).insert(line.0.id.clone(), Arc::downgrade(&line.0));
@@ -77,10 +92,12 @@ impl Lines {
         lock(&self.0.open).get(id)?.upgrade().map(Line)
     }
 
-    /// From here on the next resume of this line's route by its owner is answered as if the history were lost.
+    /// For a minute the next resume of this line's path by its owner is answered as if the history were lost.
     pub fn expire(&self, line: &Line) {
+        let mut expired = lock(&self.0.expired);
+        expired.retain(|_, since| since.elapsed() < EXPIRED_FOR);
         if let Some(key) = line.key() {
-            lock(&self.0.expired).insert(key);
+            expired.insert(key, Instant::now());
         }
     }
 }
@@ -147,12 +164,18 @@ impl Line {
         let (Some(lines), Some(key)) = (self.0.lines.upgrade(), self.key()) else {
             return false;
         };
-        lock(&lines.expired).remove(&key)
+        let expired = lock(&lines.expired).remove(&key);
+        expired.is_some_and(|since| since.elapsed() < EXPIRED_FOR)
+    }
+
+    /// Whether somebody may ask for faults of this line at all.
+    pub fn may_break(&self) -> bool {
+        self.0.breakable
     }
 
     fn key(&self) -> Option<(String, String)> {
         let owner = self.0.owner.get()?.clone();
-        Some((owner, self.0.route.clone()))
+        Some((owner, self.0.path.clone()))
     }
 }
 
@@ -207,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn an_expired_history_is_lost_once_for_its_owner_on_its_route() {
+    fn an_expired_history_is_lost_once_for_its_owner_on_its_path() {
         let lines = Lines::default();
         let open = |owner: &str, route: &str| {
             let line = lines.open(route, None);

@@ -353,16 +353,24 @@ async fn write<Si: Sink<Message> + Unpin>(
         let batch = tokio::select! {
             batch = queue.take() => batch,
             _ = ping.tick() => Batch { messages: vec![Message::Ping(Bytes::new())], close: None },
-            () = line.repeat_asked() => Batch { messages: newest.clone().into_iter().collect(), close: None },
+            // Before the first message that can be repeated the wish is kept.
+            () = line.repeat_asked(), if newest.is_some() => Batch { messages: newest.clone().into_iter().collect(), close: None },
         };
-        let repeatable = batch
-            .messages
-            .iter()
-            .rfind(|message| is_repeatable(message));
-        newest = repeatable.cloned().or(newest);
+        if line.may_break() {
+            let mut newest_first = batch.messages.iter().rev();
+            let repeatable = newest_first.find(|message| is_repeatable(message));
+            newest = repeatable.cloned().or(newest);
+        }
+        let stalled = tokio::select! {
+            biased;
+            () = line.passes() => false,
+            _ = queue.closing() => true,
+        };
+        if stalled {
+            return Ended::Stuck;
+        }
         let last = batch.close.is_some();
         let sending = async {
-            line.passes().await;
             for message in batch.messages {
                 sink.feed(message).await?;
             }

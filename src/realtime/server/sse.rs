@@ -2,7 +2,7 @@
 //!
 //! The format is the WHATWG HTML standard, section 9.2.5 "Parsing an event stream".
 
-use std::{convert::Infallible, hash::Hash, sync::Arc, sync::atomic::AtomicUsize};
+use std::{convert::Infallible, hash::Hash, sync::Arc, sync::atomic::AtomicUsize, time::Duration};
 
 use axum::{
     body::Body,
@@ -13,7 +13,7 @@ use axum::{
 use bytes::{BufMut, Bytes, BytesMut};
 use futures::{FutureExt, stream};
 use serde::{Deserialize, Serialize};
-use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -29,6 +29,9 @@ use crate::realtime::{
 
 /// What clients that reconnect by themselves wait, in milliseconds. Our own kit owns its reconnects.
 const RETRY_MS: u64 = 2_000;
+
+/// A stalled stream is not written to, so that nobody would notice that its client is gone.
+const STALLED_AT_MOST: Duration = Duration::from_secs(300);
 
 /// Bytes handed to the connection at once: hyper's write buffer takes that much without growing.
 const WRITE_BYTES: usize = 16 * 1024;
@@ -136,9 +139,13 @@ impl<K: Clone + Eq + Hash + Send + Sync + 'static> EventStream<K> {
         let body = Body::from_stream(stream::unfold(live, async |mut live| {
             let bytes = live.next().await?;
             tokio::select! {
+                // First, or a server that leaves would sometimes swallow its own farewell.
+                biased;
                 () = live.line.passes() => Some((Ok::<_, Infallible>(bytes), live)),
-                // A stalled stream says nothing, but it must not hold the server back either.
+                // A stalled stream says nothing; but it ends with its session, with the server, and at last by itself.
+                () = live.session_ended.cancelled() => None,
                 () = live.realtime.drain().started() => None,
+                () = sleep(STALLED_AT_MOST) => None,
             }
         }));
         (stream_headers(), body).into_response()
@@ -161,11 +168,11 @@ impl<K: Clone + Eq + Hash + Send + Sync + 'static> EventStream<K> {
 }
 
 /// The last of several encoded events.
-fn last_event(events: &Bytes) -> Bytes {
+fn last_event(events: &[u8]) -> &[u8] {
     const END: &[u8] = b"\n\n";
     let before = &events[..events.len().saturating_sub(END.len())];
     let begin = before.windows(END.len()).rposition(|bytes| bytes == END);
-    events.slice(begin.map_or(0, |end| end + END.len())..)
+    &events[begin.map_or(0, |end| end + END.len())..]
 }
 
 /// Headers that keep proxies and caches from buffering, storing or compressing a stream.
@@ -195,7 +202,7 @@ struct Live<K> {
     connections: Arc<AtomicUsize>,
     session_ended: Arc<CancellationToken>,
     line: Line,
-    /// What was handed out last; its last event may be asked for once more.
+    /// The last event, where it may be asked for once more.
     newest: Option<Bytes>,
     finished: bool,
     /// Given back when the response's body is dropped, however it ends.
@@ -220,10 +227,11 @@ impl<K: Clone + Eq + Hash + Send + Sync + 'static> Live<K> {
             if self.heartbeat.tick().now_or_never().is_some() {
                 return Some(self.beat());
             }
-            if self.line.repeat_asked().now_or_never().is_some()
-                && let Some(newest) = &self.newest
+            // Before the first event the wish is kept.
+            if let Some(newest) = &self.newest
+                && self.line.repeat_asked().now_or_never().is_some()
             {
-                return Some(last_event(newest));
+                return Some(newest.clone());
             }
             let pending = self.reader.take(WRITE_BYTES);
             if drain.is_draining() {
@@ -232,7 +240,10 @@ impl<K: Clone + Eq + Hash + Send + Sync + 'static> Live<K> {
             }
             match pending {
                 Pending::Events(bytes) => {
-                    self.newest = Some(bytes.clone());
+                    if self.line.may_break() {
+                        // A copy: the batch it came in is much larger.
+                        self.newest = Some(Bytes::copy_from_slice(last_event(&bytes)));
+                    }
                     return Some(bytes);
                 }
                 Pending::Ended | Pending::Lagged => return None,
@@ -243,7 +254,7 @@ impl<K: Clone + Eq + Hash + Send + Sync + 'static> Live<K> {
                 () = self.session_ended.cancelled() => {}
                 _ = self.heartbeat.tick() => return Some(self.beat()),
                 () = self.reader.changed() => {}
-                () = self.line.repeat_asked() => self.line.repeat(),
+                () = self.line.repeat_asked(), if self.newest.is_some() => self.line.repeat(),
             }
         }
     }

@@ -1,0 +1,30 @@
+import { connected, expect, test } from '../fixtures/app';
+import { longest, tasksDuring } from '../fixtures/tasks';
+
+/** Of 24 symbols some eleven trade in a step: a step each 10 ms is a thousand frames a second and more. */
+test.use({ flags: { 'tick-ms': 10 } });
+
+const MEASURED_MS = 10_000;
+const LONGEST_TASK_MS = 50;
+
+test('unfolded at a thousand frames a second, the inspector takes no task of more than 50 ms', async ({ browser, page }) => {
+  test.setTimeout(180_000);
+  await page.goto('/ticker');
+  await connected(page);
+  await page.getByTestId('inspector-toggle').click();
+  const count = async () => Number((await page.getByTestId('count-in').textContent())!.replaceAll(',', ''));
+  // The page's own start is another budget.
+  await expect.poll(count).toBeGreaterThan(2_000);
+
+  let rate = 0;
+  const tasks = await tasksDuring(browser, page, async () => {
+    const [before, began] = [await count(), performance.now()];
+    await page.waitForTimeout(MEASURED_MS);
+    rate = ((await count()) - before) / ((performance.now() - began) / 1_000);
+  });
+  console.log(`${Math.round(rate)} frames a second, ${longest(tasks)}`);
+  expect(rate).toBeGreaterThan(1_000);
+  // A trace without tasks would prove nothing.
+  expect(tasks.length).toBeGreaterThan(500);
+  expect(tasks[0]).toBeLessThan(LONGEST_TASK_MS);
+});
