@@ -53,11 +53,11 @@ test('every page, in light, in dark, and on a phone', async ({ browser, baseURL,
     await picture('guide');
 
     await page.goto('/ticker');
-    await connected(page);
+    await counted(page);
     await picture('ticker');
 
     await page.goto(`/progress/${job}`);
-    await connected(page);
+    await counted(page);
     if (look === 'phone') await page.getByTestId('job').scrollIntoViewIfNeeded();
     await picture('progress');
 
@@ -67,7 +67,7 @@ test('every page, in light, in dark, and on a phone', async ({ browser, baseURL,
     await picture('race');
 
     await page.goto('/chat');
-    await connected(page);
+    await counted(page);
     await barbara.page.getByTestId('composer').pressSequentially('As soon as');
     await expect(page.getByTestId('typing')).toContainText('Barbara');
     await picture('chat');
@@ -75,6 +75,7 @@ test('every page, in light, in dark, and on a phone', async ({ browser, baseURL,
 
     await page.goto('/collab');
     await editable(page);
+    await counted(page);
     await point(graceWrites, 0.72, 0.42);
     await point(barbaraWrites, 0.45, 0.86);
     await expect(caret(page, 'Barbara')).toBeVisible();
@@ -83,6 +84,12 @@ test('every page, in light, in dark, and on a phone', async ({ browser, baseURL,
     await context.close();
   }
 });
+
+/** The page is live, and its inspector has noticed. */
+async function counted(page: Page): Promise<void> {
+  await connected(page);
+  await expect(page.getByTestId('inspector-summary')).not.toHaveText(/^0 in/);
+}
 
 async function converse(people: Record<(typeof TALK)[number][0], Visitor>): Promise<void> {
   for (const { page } of Object.values(people)) await connected(page);
