@@ -89,6 +89,6 @@ async fn sign_in(name: &str) -> Result<User, String> {
             .map(|signed_in| signed_in.user)
             .map_err(|error| error.to_string())
     } else {
-        Err(refusal(response).await)
+        Err(crate::api::refusal(response).await)
     }
 }
