@@ -69,6 +69,15 @@ impl ApiError {
     }
 }
 
+/// What a refused request says, for the person: the sentence of an [`ApiError`], or at least the status.
+pub async fn refusal(response: gloo_net::http::Response) -> String {
+    let refused = response.json::<ApiError>().await;
+    refused.map_or_else(
+        |_| format!("The server answers {}.", response.status()),
+        |refused| refused.error,
+    )
+}
+
 impl FromServerFnError for ApiError {
     type Encoder = JsonEncoding;
 

@@ -8,7 +8,7 @@ use super::{
     panel::Watched,
     trial::{Act, OFFLINE_MS, Trial},
 };
-use crate::{api::ApiError, realtime::contract::fill};
+use crate::{api::refusal, realtime::contract::fill};
 
 #[component]
 pub(super) fn Faults(watched: Watched, acts: Vec<Act>) -> impl IntoView {
@@ -106,9 +106,5 @@ pub async fn ask(fault: Fault, connection: &str) -> Result<(), String> {
     if response.ok() {
         return Ok(());
     }
-    let refused = response.json::<ApiError>().await;
-    Err(refused.map_or_else(
-        |_| format!("The server answers {}.", response.status()),
-        |refused| refused.error,
-    ))
+    Err(refusal(response).await)
 }

@@ -8,7 +8,7 @@ use super::{
     panel::{Transport, Watched},
 };
 use crate::{
-    api::ApiError,
+    api::refusal,
     home::message::{CompareEvents, CompareSocket},
     realtime::{
         client::{Connection, use_event_source, use_socket},
@@ -85,9 +85,5 @@ async fn ask(connection: &str) -> Result<HandshakeView, String> {
     if response.ok() {
         return response.json().await.map_err(|error| error.to_string());
     }
-    let refused = response.json::<ApiError>().await;
-    Err(refused.map_or_else(
-        |_| format!("The server answers {}.", response.status()),
-        |refused| refused.error,
-    ))
+    Err(refusal(response).await)
 }

@@ -89,10 +89,6 @@ async fn sign_in(name: &str) -> Result<User, String> {
             .map(|signed_in| signed_in.user)
             .map_err(|error| error.to_string())
     } else {
-        let refused = response.json::<ApiError>().await;
-        Err(refused.map_or_else(
-            |_| format!("The server answers {}.", response.status()),
-            |refused| refused.error,
-        ))
+        Err(crate::api::refusal(response).await)
     }
 }
