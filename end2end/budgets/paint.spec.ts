@@ -40,7 +40,6 @@ for (const [device, viewport] of Object.entries(VIEWPORTS)) {
         if (path !== '/' && path !== '/progress') await connected(page, 30_000);
         await page.waitForTimeout(WATCHED_MS);
         const { paint, shift, shifted } = await measured(page);
-        test.info().annotations.push({ type: 'measured', description: `first contentful paint ${paint.toFixed(0)} ms, layout shift ${shift.toFixed(4)}` });
         console.log(`${path} ${device}: ${paint.toFixed(0)} ms, ${shift.toFixed(4)}`);
         expect(paint).toBeLessThan(FIRST_PAINT_MS);
         expect(shift, shifted.join('\n')).toBeLessThanOrEqual(LAYOUT_SHIFT);
