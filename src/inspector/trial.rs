@@ -123,7 +123,7 @@ impl Trial {
     pub fn saw(&mut self, sight: &Sight, log: &Log, now: f64) -> bool {
         match sight {
             // What becomes of the connection later is another story.
-            Sight::Status(_) if self.is_done() => false,
+            Sight::Status(_) if self.is_over() => false,
             Sight::Status(status) => {
                 let state = status_name(status);
                 if self.states.last() != Some(&state) {
@@ -157,6 +157,12 @@ impl Trial {
                 self.back_after_ms.is_some()
             }
         }
+    }
+
+    /// Nothing more is waited for.
+    fn is_over(&self) -> bool {
+        let stands = self.act == Act::Fault(Fault::DuplicateId) || self.back_after_ms.is_some();
+        self.is_done() && stands
     }
 
     /// What happened, in a sentence; empty before it did.
