@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 use tokio::time::timeout;
 use uuid::Uuid;
+use wirewise::ticker::{feed::News, message::Quote};
 
 use super::{
     process::Process,
@@ -22,7 +23,23 @@ async fn watch(server: &Server, guest: &Guest, after: Option<&str>) -> (Events, 
     headers.extend(after.map(|after| ("last-event-id", after)));
     let mut events = server.stream(TICKER, &headers).await;
     let hello = events.expect("hello").await.data;
+    if hello["recovered"] == false {
+        events.expect("snapshot").await;
+    }
     (events, hello)
+}
+
+/// One price of the symbol that is watched.
+fn trade(server: &Server, price: f64) {
+    let quote = Quote {
+        symbol: "ACME".into(),
+        price,
+        change: 0.0,
+        change_percent: 0.0,
+        volume: 1.0,
+        at: 0,
+    };
+    server.state.ticker.publish(News::Prices(vec![quote]));
 }
 
 async fn ask(
@@ -114,7 +131,7 @@ async fn only_the_owner_may_break_a_connection_and_every_refusal_says_why() {
         403
     );
     // None of that has touched it.
-    server.step(1);
+    trade(&server, 101.0);
     events.expect("price").await;
 }
 
@@ -123,7 +140,7 @@ async fn a_drop_resets_a_stream_and_the_client_continues_where_it_was() {
     let server = server().await;
     let guest = server.guest().await;
     let (mut events, hello) = watch(&server, &guest, None).await;
-    server.step(1);
+    trade(&server, 101.0);
     let seen = events.expect("price").await;
     assert_eq!(
         ask(&server, Some(&guest), "drop", &hello["connection"])
@@ -134,7 +151,8 @@ async fn a_drop_resets_a_stream_and_the_client_continues_where_it_was() {
     // It ends in an error, and without a drain.
     let rest = events.rest().await;
     assert!(rest.iter().all(|event| event.name != "drain"));
-    server.step(3);
+    trade(&server, 102.0);
+    trade(&server, 103.0);
     let (_events, hello) = watch(&server, &guest, seen.id.as_deref()).await;
     assert_eq!(hello["recovered"], true);
     let (status, _) = ask(&server, Some(&guest), "drop", &json!("gone")).await;
@@ -177,7 +195,7 @@ async fn a_duplicate_is_the_last_event_again_under_the_same_id() {
     let server = server().await;
     let guest = server.guest().await;
     let (mut events, hello) = watch(&server, &guest, None).await;
-    server.step(1);
+    trade(&server, 101.0);
     let first = events.expect("price").await;
     assert_eq!(
         ask(&server, Some(&guest), "duplicate_id", &hello["connection"])
@@ -194,7 +212,7 @@ async fn an_expired_history_refuses_the_next_resume_and_only_that() {
     let server = server().await;
     let (ada, eve) = (server.guest().await, server.guest().await);
     let (mut events, hello) = watch(&server, &ada, None).await;
-    server.step(1);
+    trade(&server, 101.0);
     let seen = events.expect("price").await.id;
     assert_eq!(
         ask(&server, Some(&ada), "expire_history", &hello["connection"])
