@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import type { BrowserContext, BrowserContextOptions, Page } from '@playwright/test';
 import { connected, expect, test, type Visitor } from '../fixtures/app';
-import { say } from '../fixtures/chat';
+import { say, texts } from '../fixtures/chat';
 import { caret, editable, saved, select, text } from '../fixtures/collab';
 
 const FOLDER = join(__dirname, '../../docs/screenshots');
@@ -96,7 +96,7 @@ async function converse(people: Record<(typeof TALK)[number][0], Visitor>): Prom
   for (const [name, text] of TALK) {
     await say(people[name].page, text);
     // Everybody has it before the next one speaks.
-    for (const { page } of Object.values(people)) await expect(page.getByText(text.split('\n')[0])).toBeVisible();
+    for (const { page } of Object.values(people)) await expect(texts(page).last()).toHaveText(text);
   }
 }
 
