@@ -1,5 +1,5 @@
 import { connected, expect, test } from '../fixtures/app';
-import { longest, tasksDuring } from '../fixtures/tasks';
+import { longest, tasksAtRate } from '../fixtures/tasks';
 
 /** Of 24 symbols some eleven trade in a step: a step each 10 ms is a thousand frames a second and more. */
 test.use({ flags: { 'tick-ms': 10 } });
@@ -16,12 +16,7 @@ test('unfolded at a thousand frames a second, the inspector takes no task of mor
   // The page's own start is another budget.
   await expect.poll(count).toBeGreaterThan(2_000);
 
-  let rate = 0;
-  const tasks = await tasksDuring(browser, page, async () => {
-    const [before, began] = [await count(), performance.now()];
-    await page.waitForTimeout(MEASURED_MS);
-    rate = ((await count()) - before) / ((performance.now() - began) / 1_000);
-  });
+  const { tasks, rate } = await tasksAtRate(browser, page, MEASURED_MS, count);
   console.log(`${Math.round(rate)} frames a second, ${longest(tasks)}`);
   expect(rate).toBeGreaterThan(1_000);
   // A trace without tasks would prove nothing.

@@ -88,9 +88,6 @@ async fn socket(
 ) -> Result<Response, ApiError> {
     let upgrade = upgrade.map_err(crate::server::no_upgrade)?;
     let realtime = state.realtime.clone();
-    if let Ok(session) = &session {
-        line.belongs_to(session.user.id);
-    }
     let serve = async move |socket, _offer| {
         let session: Session = match session {
             Ok(session) => session,

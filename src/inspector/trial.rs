@@ -19,13 +19,6 @@ pub enum Act {
     GoOffline,
 }
 
-/// What an endpoint can show: not every one has a history, or events with an identity.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Repertoire {
-    /// Positions that a client comes back with.
-    pub history: bool,
-}
-
 /// One act and what came of it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Trial {
@@ -42,8 +35,8 @@ pub struct Trial {
 }
 
 impl Act {
-    /// All that make sense for an endpoint, in the order of the buttons.
-    pub fn all(repertoire: Repertoire) -> Vec<Self> {
+    /// All that make sense, in the order of the buttons; `history` where a client comes back with a position.
+    pub fn all(history: bool) -> Vec<Self> {
         let acts = [
             Self::Fault(Fault::Drop),
             Self::Fault(Fault::Stall),
@@ -52,7 +45,7 @@ impl Act {
             Self::Fault(Fault::ExpireHistory),
             Self::Fault(Fault::ServerRestart),
         ];
-        let fits = |act: &Self| repertoire.history || *act != Self::Fault(Fault::ExpireHistory);
+        let fits = |act: &Self| history || *act != Self::Fault(Fault::ExpireHistory);
         acts.into_iter().filter(fits).collect()
     }
 
@@ -306,7 +299,7 @@ mod tests {
     #[test]
     fn what_has_no_history_offers_none_to_expire() {
         let expire = Act::Fault(Fault::ExpireHistory);
-        assert!(Act::all(Repertoire { history: true }).contains(&expire));
-        assert!(!Act::all(Repertoire { history: false }).contains(&expire));
+        assert!(Act::all(true).contains(&expire));
+        assert!(!Act::all(false).contains(&expire));
     }
 }

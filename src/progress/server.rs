@@ -138,7 +138,6 @@ async fn events(
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
     let place = state.limits.place(caller.address)?;
-    line.belongs_to(session.user.id);
     let after = after.filter(|_| !line.has_expired());
     let session_ended = Some(state.sessions.end_of(&session));
     // Before the state, or a step between the two would be lost.

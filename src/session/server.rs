@@ -26,7 +26,7 @@ use crate::{
         answer::{back_to_form, wants_page},
         origin::Caller,
     },
-    realtime::server::now_ms,
+    realtime::server::{Line, now_ms},
     server::AppState,
 };
 
@@ -37,11 +37,17 @@ impl FromRequestParts<AppState> for Session {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
-        state
-            .sessions
-            .authenticate(&parts.headers, &parts.uri)
-            .map_err(|_| ApiError::unauthorized())
+        authenticate(parts, state).map_err(|_| ApiError::unauthorized())
     }
+}
+
+/// Who asks. On a connection with a name, it is theirs from here on.
+fn authenticate(parts: &Parts, state: &AppState) -> Result<Session, NoSession> {
+    let session = state.sessions.authenticate(&parts.headers, &parts.uri);
+    if let (Ok(session), Some(line)) = (&session, parts.extensions.get::<Line>()) {
+        line.belongs_to(session.user.id);
+    }
+    session
 }
 
 /// The state and the session behind a server function, or 401.
@@ -70,9 +76,7 @@ impl FromRequestParts<AppState> for SocketSession {
         parts: &mut Parts,
         state: &AppState,
     ) -> Result<Self, Self::Rejection> {
-        Ok(Self(
-            state.sessions.authenticate(&parts.headers, &parts.uri),
-        ))
+        Ok(Self(authenticate(parts, state)))
     }
 }
 

@@ -81,7 +81,7 @@ pub fn ThemeSwitch() -> impl IntoView {
         };
         let pressed = move || (theme.get() == wanted).to_string();
         view! {
-            <button type="submit" name="theme" value=wanted.word() title=label aria-pressed=pressed on:click=choose data-test="theme">
+            <button type="submit" class="bare" name="theme" value=wanted.word() title=label aria-pressed=pressed on:click=choose data-test="theme">
                 <Icon glyph/><span class="visually-hidden">{label}</span>
             </button>
         }

@@ -285,13 +285,13 @@ fn decode<T: DeserializeOwned>(data: &str) -> Result<T, String> {
 }
 
 /// Is told of every event after the page has it: its name, data, id, the position before it, and whether it was news.
-pub(super) type Tap = Rc<dyn Fn(&str, &str, &str, Option<Position>, bool)>;
+pub(super) type Relay = Rc<dyn Fn(&str, &str, &str, Option<Position>, bool)>;
 
 pub(super) struct EventSourceTransport {
     stream: Rc<Stream>,
     names: Vec<&'static str>,
     open: Option<Open>,
-    pub(super) tap: Option<Tap>,
+    pub(super) relay: Option<Relay>,
 }
 
 /// An `EventSource` with the closures it calls. One listener serves all names, so the order across names is kept.
@@ -312,7 +312,7 @@ impl EventSourceTransport {
                 .chain(C::EVENTS.iter().copied())
                 .collect(),
             open: None,
-            tap: None,
+            relay: None,
         }
     }
 }
@@ -322,13 +322,13 @@ impl Transport for EventSourceTransport {
         let Ok(source) = EventSource::new(&self.stream.url()) else {
             return driver.feed(Input::StreamError);
         };
-        let (stream, heard_by, tap) = (self.stream.clone(), driver.clone(), self.tap.clone());
+        let (stream, heard_by, relay) = (self.stream.clone(), driver.clone(), self.relay.clone());
         let on_event = Closure::new(move |event: MessageEvent| {
             let (name, data) = (event.type_(), event.data().as_string().unwrap_or_default());
             let (id, before) = (event.last_event_id(), stream.position());
             let news = stream.deliver(&heard_by, &name, &data, &id);
-            if let Some(tap) = &tap {
-                tap(&name, &data, &id, before, news);
+            if let Some(relay) = &relay {
+                relay(&name, &data, &id, before, news);
             }
         });
         for name in &self.names {

@@ -61,7 +61,7 @@ impl SharedTransport {
             lock: RefCell::default(),
         });
         let heard_by = Rc::downgrade(&shared);
-        shared.source.borrow_mut().tap = Some(Rc::new(move |name, data, id, before, news| {
+        shared.source.borrow_mut().relay = Some(Rc::new(move |name, data, id, before, news| {
             if let Some(shared) = heard_by.upgrade() {
                 shared.took(name, data, id, before, news);
             }

@@ -254,7 +254,7 @@ impl<K: Clone + Eq + Hash + Send + Sync + 'static> Live<K> {
                 () = self.session_ended.cancelled() => {}
                 _ = self.heartbeat.tick() => return Some(self.beat()),
                 () = self.reader.changed() => {}
-                () = self.line.repeat_asked(), if self.newest.is_some() => self.line.repeat(),
+                () = self.line.repeat_asked(), if self.newest.is_some() => return self.newest.clone(),
             }
         }
     }
