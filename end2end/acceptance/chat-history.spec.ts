@@ -88,6 +88,8 @@ test('whoever reads further up is not moved by what comes, is told how much, and
   const log = page.getByTestId('log');
   await expect(texts(page).last()).toHaveText('message 100');
   await expect(page.getByTestId('to-latest')).toHaveCount(0);
+  // All of it is read; whoever scrolls away sooner has not read it.
+  await expect(page.getByTestId('unread')).toHaveCount(0);
   await log.hover();
   await page.mouse.wheel(0, -400);
   await expect(page.getByTestId('to-latest')).toHaveText(/^To the latest/);
