@@ -12,7 +12,7 @@ use crate::{
     chat::page::ChatPage,
     collab::page::CollabPage,
     first_state::{PageStatus, first_state},
-    home::Home,
+    home::HomePage,
     icons::{Glyph, Icon},
     inspector::message::Allowed,
     progress::page::ProgressPage,
@@ -94,7 +94,7 @@ pub fn App() -> impl IntoView {
             </header>
             <main id="main" tabindex="-1">
                 <Routes fallback=NotFound>
-                    <Route path=path!("/") view=Home ssr=SsrMode::Async/>
+                    <Route path=path!("/") view={Lazy::<HomePage>::new()} ssr=SsrMode::Async/>
                     <Route path=path!("/ticker") view={Lazy::<TickerPage>::new()} ssr=SsrMode::Async/>
                     <Route path=path!("/progress/:job?") view={Lazy::<ProgressPage>::new()} ssr=SsrMode::Async/>
                     <Route path=path!("/chat/:room?") view={Lazy::<ChatPage>::new()} ssr=SsrMode::Async/>

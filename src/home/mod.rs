@@ -19,7 +19,7 @@ pub mod sources;
 pub mod tree;
 
 use leptos::prelude::*;
-use leptos_router::components::A;
+use leptos_router::{LazyRoute, components::A, lazy_route};
 
 use self::{
     comparison::Comparison,
@@ -30,8 +30,23 @@ use self::{
 };
 use crate::app::About;
 
+/// The route.
+pub struct HomePage;
+
+/// Lazy as all pages are: its texts are a third of what every other page would have to load as well.
+#[lazy_route]
+impl LazyRoute for HomePage {
+    fn data() -> Self {
+        Self
+    }
+
+    fn view(_this: Self) -> AnyView {
+        view! { <Home/> }.into_any()
+    }
+}
+
 #[component]
-pub fn Home() -> impl IntoView {
+fn Home() -> impl IntoView {
     view! {
         <About title="" description="Server-Sent Events and WebSocket side by side, each where it is right."/>
         <div class="guide">
