@@ -42,9 +42,10 @@ pub mod settings;
 pub mod theme;
 pub mod ticker;
 
-/// Takes over the page that the server rendered.
+/// Takes over the page that the server rendered. Should it panic, the browser's console says where and why.
 #[cfg(feature = "hydrate")]
 #[wasm_bindgen::prelude::wasm_bindgen]
 pub fn hydrate() {
+    std::panic::set_hook(Box::new(|panic| leptos::logging::error!("{panic}")));
     leptos::mount::hydrate_lazy(app::App);
 }

@@ -2,7 +2,8 @@ import type { BrowserContext, Page } from '@playwright/test';
 import { connected, expect, test } from '../fixtures/app';
 
 // Between two rounds of prices all tabs can be asked what they show.
-test.use({ flags: { 'tick-ms': 1_500, 'heartbeat-ms': 1_000 } });
+// Nothing is said here of motion, and ten tabs that paint flashes keep two processors busy.
+test.use({ flags: { 'tick-ms': 1_500, 'heartbeat-ms': 1_000 }, contextOptions: { reducedMotion: 'reduce' } });
 
 const TABS = 10;
 
