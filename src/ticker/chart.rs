@@ -36,7 +36,7 @@ pub fn Chart(#[prop(into)] listing: Signal<Option<Listing>>, prices: Prices) -> 
 #[component]
 fn ChartOf(shown: Shown, listing: Listing) -> impl IntoView {
     let decimals = usize::from(listing.decimals);
-    let Shown { row, trail } = shown;
+    let (row, trail) = (RwSignal::from(shown.row), RwSignal::from(shown.trail));
     let price = move || {
         let price = row.with(|row| row.quote.as_ref().map(|quote| quote.price));
         price.map(|price| print(price, decimals, false))

@@ -24,11 +24,11 @@ pub struct Row {
     pub flash: &'static str,
 }
 
-/// What a symbol shows.
-#[derive(Clone, Copy)]
+/// What a symbol shows. Counted references: whoever asks first may be gone first, as a chart that shows another symbol.
+#[derive(Clone, Default)]
 pub struct Shown {
-    pub row: RwSignal<Row>,
-    pub trail: RwSignal<Trail>,
+    pub row: ArcRwSignal<Row>,
+    pub trail: ArcRwSignal<Trail>,
 }
 
 /// All prices. Copied into components.
@@ -87,15 +87,12 @@ impl Prices {
 
     /// What a symbol shows, made when it is first asked for.
     pub fn of(self, symbol: &str) -> Shown {
-        if let Some(shown) = self.shown.with_value(|shown| shown.get(symbol).copied()) {
+        if let Some(shown) = self.shown.with_value(|shown| shown.get(symbol).cloned()) {
             return shown;
         }
-        let made = Shown {
-            row: RwSignal::new(Row::default()),
-            trail: RwSignal::new(Trail::default()),
-        };
+        let made = Shown::default();
         self.shown.update_value(|shown| {
-            shown.insert(symbol.to_owned(), made);
+            shown.insert(symbol.to_owned(), made.clone());
         });
         made
     }
@@ -202,5 +199,22 @@ impl Row {
             (std::cmp::Ordering::Equal, flash) => flash,
         };
         self.quote = Some(quote);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_symbol_outlives_whoever_asked_for_it_first() {
+        let page = Owner::new();
+        let prices = page.with(|| Prices::new(None));
+        let chart = page.with(Owner::new);
+        let first = chart.with(|| prices.of("ACME"));
+        first.row.update(|row| row.flash = "up");
+        chart.cleanup();
+        // The chart is gone, with all that it owned.
+        assert_eq!(prices.of("ACME").row.get_untracked().flash, "up");
     }
 }

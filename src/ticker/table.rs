@@ -140,7 +140,7 @@ fn PriceRow(
     choice: RwSignal<Choice>,
 ) -> impl IntoView {
     let decimals = usize::from(listing.decimals);
-    let Shown { row, trail } = shown;
+    let (row, trail) = (RwSignal::from(shown.row), RwSignal::from(shown.trail));
     let number = move |pick: fn(&Quote) -> f64, decimals: usize, signed: bool| {
         move || row.with(|row| quoted(row, |quote| print(pick(quote), decimals, signed)))
     };
