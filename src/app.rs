@@ -15,6 +15,7 @@ use crate::{
     home::HomePage,
     icons::{Glyph, Icon},
     inspector::message::Allowed,
+    lazy_page::{AwaitedPage, PagesAwaited},
     progress::page::ProgressPage,
     session::{User, form::NameForm},
     theme::ThemeSwitch,
@@ -70,6 +71,7 @@ pub fn App() -> impl IntoView {
     provide_meta_context();
     provide_context(Visitor(RwSignal::new(first_state::<(), User>(()))));
     provide_context(first_state::<(), Allowed>(()).unwrap_or_default());
+    provide_context(PagesAwaited::default());
     view! {
         <Title formatter=with_the_sites_name/>
         <Router>
@@ -101,6 +103,7 @@ pub fn App() -> impl IntoView {
                     <Route path=path!("/collab/:doc?") view={Lazy::<CollabPage>::new()} ssr=SsrMode::Async/>
                 </Routes>
             </main>
+            <AwaitedPage/>
         </Router>
     }
 }

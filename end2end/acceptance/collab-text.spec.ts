@@ -1,5 +1,5 @@
 import type { CDPSession, Page } from '@playwright/test';
-import { BROKEN_CONNECTION, connected, expect, status, test } from '../fixtures/app';
+import { BACK_WITHIN_MS, BROKEN_CONNECTION, connected, expect, status, test } from '../fixtures/app';
 import { editable, saved, select, selection, text, typeAt } from '../fixtures/collab';
 
 test('three people write one text, and each keeps their caret', async ({ visit }) => {
@@ -123,7 +123,9 @@ test.describe('on a broken wire', () => {
   });
 
   test('who leaves the page offline and comes back finds what was not sent', async ({ visit, wire }) => {
-    const { page: ada, context } = await visit('Ada', `${wire.url}/collab/left`);
+    // The guide was here before; a page that never was is another case (lazy-pages.spec.ts).
+    const { page: ada, context } = await visit('Ada', `${wire.url}/`);
+    await ada.getByRole('navigation', { name: 'Pages' }).getByRole('link', { name: 'Collab' }).click();
     await editable(ada);
     await context.setOffline(true);
     wire.cut();
@@ -173,7 +175,7 @@ test('a restart of the server loses nothing', async ({ page, server }) => {
   await typeAt(page, 0, 'Before.');
   await saved(page);
   await server.restart();
-  await connected(page);
+  await connected(page, BACK_WITHIN_MS);
   await typeAt(page, 7, ' After.');
   await saved(page);
   await page.reload();

@@ -1,11 +1,8 @@
 import type { Page } from '@playwright/test';
-import { BROKEN_CONNECTION, connected, expect, status, test } from '../fixtures/app';
+import { BACK_WITHIN_MS, BROKEN_CONNECTION, connected, expect, status, test } from '../fixtures/app';
 
 // The pages complain that the server is away, as they should.
 test.use({ tolerated: BROKEN_CONNECTION });
-
-/** From the server being ready to the page being connected. */
-const BACK_WITHIN_MS = 6_000;
 
 async function say(page: Page, text: string): Promise<void> {
   await page.getByTestId('composer').fill(text);

@@ -19,7 +19,7 @@ pub mod sources;
 pub mod tree;
 
 use leptos::prelude::*;
-use leptos_router::{LazyRoute, components::A, lazy_route};
+use leptos_router::components::A;
 
 use self::{
     comparison::Comparison,
@@ -28,22 +28,10 @@ use self::{
     rules::{Neither, Rules, WhyCrdt},
     tree::DecisionTree,
 };
-use crate::app::About;
+use crate::{app::About, lazy_page::lazy_page};
 
-/// The route.
-pub struct HomePage;
-
-/// Lazy as all pages are: its texts are a third of what every other page would have to load as well.
-#[lazy_route]
-impl LazyRoute for HomePage {
-    fn data() -> Self {
-        Self
-    }
-
-    fn view(_this: Self) -> AnyView {
-        view! { <Home/> }.into_any()
-    }
-}
+// Its texts are a third of what every other page would have to load as well.
+lazy_page!(HomePage, guide_page, Home);
 
 #[component]
 fn Home() -> impl IntoView {

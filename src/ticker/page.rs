@@ -5,9 +5,8 @@ use std::{cell::RefCell, collections::VecDeque, rc::Rc};
 use gloo_net::http::Request;
 use leptos::{prelude::*, task::spawn_local};
 use leptos_router::{
-    LazyRoute, NavigateOptions,
+    NavigateOptions,
     hooks::{use_navigate, use_query_map},
-    lazy_route,
 };
 
 use super::{
@@ -23,6 +22,7 @@ use crate::{
     app::{About, Visitor},
     first_state::first_state,
     inspector::{Inspector, Transport},
+    lazy_page::lazy_page,
     realtime::{
         client::{
             Connection, Sharing, StatusLine, StreamEvent, StreamOptions, tabs_can_share,
@@ -36,19 +36,7 @@ use crate::{
 /// A screen reader hears the selected price this often at most (milliseconds).
 const SPOKEN_EVERY_MS: f64 = 20_000.0;
 
-/// The route.
-pub struct TickerPage;
-
-#[lazy_route]
-impl LazyRoute for TickerPage {
-    fn data() -> Self {
-        Self
-    }
-
-    fn view(_this: Self) -> AnyView {
-        view! { <Ticker/> }.into_any()
-    }
-}
+lazy_page!(TickerPage, ticker_page, Ticker);
 
 /// What the stream says beside prices.
 #[derive(Clone, Copy)]

@@ -13,7 +13,7 @@ mod search;
 mod time;
 
 use leptos::prelude::*;
-use leptos_router::{LazyRoute, components::A, hooks::use_params_map, lazy_route};
+use leptos_router::{components::A, hooks::use_params_map};
 
 use self::{
     chat::Chat,
@@ -29,22 +29,11 @@ use crate::{
     app::About,
     first_state::PageStatus,
     inspector::{Inspector, Transport},
+    lazy_page::lazy_page,
     realtime::client::{Socket, StatusLine, outbox::Outbox},
 };
 
-/// The route.
-pub struct ChatPage;
-
-#[lazy_route]
-impl LazyRoute for ChatPage {
-    fn data() -> Self {
-        Self
-    }
-
-    fn view(_this: Self) -> AnyView {
-        view! { <ChatRoute/> }.into_any()
-    }
-}
+lazy_page!(ChatPage, chat_page, ChatRoute);
 
 #[component]
 fn ChatRoute() -> impl IntoView {

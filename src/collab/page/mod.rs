@@ -18,10 +18,8 @@ mod writers;
 
 use leptos::prelude::*;
 use leptos_router::{
-    LazyRoute,
     components::A,
     hooks::{use_params_map, use_query_map},
-    lazy_route,
 };
 
 use self::{
@@ -40,6 +38,7 @@ use crate::{
     app::{About, Visitor},
     first_state::{PageStatus, first_state},
     inspector::{Inspector, Transport},
+    lazy_page::lazy_page,
     realtime::{
         client::{SocketEvent, StatusLine, use_socket},
         status::ConnectionStatus,
@@ -47,19 +46,7 @@ use crate::{
     session::view::restart_with_a_new_name,
 };
 
-/// The route.
-pub struct CollabPage;
-
-#[lazy_route]
-impl LazyRoute for CollabPage {
-    fn data() -> Self {
-        Self
-    }
-
-    fn view(_this: Self) -> AnyView {
-        view! { <CollabRoute/> }.into_any()
-    }
-}
+lazy_page!(CollabPage, collab_page, CollabRoute);
 
 #[component]
 fn CollabRoute() -> impl IntoView {

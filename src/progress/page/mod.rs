@@ -8,7 +8,7 @@ mod start;
 mod upload;
 
 use leptos::prelude::*;
-use leptos_router::{LazyRoute, hooks::use_params_map, lazy_route};
+use leptos_router::hooks::use_params_map;
 use uuid::Uuid;
 
 use self::{
@@ -19,21 +19,10 @@ use self::{
 use crate::{
     app::About,
     icons::{Glyph, Icon},
+    lazy_page::lazy_page,
 };
 
-/// The route.
-pub struct ProgressPage;
-
-#[lazy_route]
-impl LazyRoute for ProgressPage {
-    fn data() -> Self {
-        Self
-    }
-
-    fn view(_this: Self) -> AnyView {
-        view! { <ProgressRoute/> }.into_any()
-    }
-}
+lazy_page!(ProgressPage, progress_page, ProgressRoute);
 
 #[component]
 fn ProgressRoute() -> impl IntoView {

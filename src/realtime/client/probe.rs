@@ -69,9 +69,34 @@ pub(super) fn drop_kept_connections() {
     Timeout::new(ANSWERS_WITHIN_MS, move || abort.abort()).forget();
 }
 
-/// Loads the page anew, unless that was done a moment ago. Says whether it does.
+/// Whether the server answers at all.
+pub async fn alive() -> bool {
+    Request::get(ALIVE_ROUTE)
+        .cache(RequestCache::NoStore)
+        .send()
+        .await
+        .is_ok_and(|response| response.ok())
+}
+
+/// Loads the page anew, unless a document was loaded so a moment ago. Says whether it does.
 pub(super) fn reload_once() -> bool {
-    /// A second reload within this many milliseconds would be a loop.
+    once_in_a_moment(|| window().location().reload())
+}
+
+/// Leaves for the document at `path` (with its query and fragment), unless a document was loaded so a moment ago. Says whether
+/// it does.
+pub fn load_document_once(path: &str) -> bool {
+    let location = window().location();
+    let here = || Ok::<_, JsValue>(location.pathname()? + &location.search()? + &location.hash()?);
+    once_in_a_moment(|| match here()? == path {
+        // Assigning the address that is there already would do nothing where it has a fragment.
+        true => location.reload(),
+        false => location.assign(path),
+    })
+}
+
+fn once_in_a_moment(load: impl FnOnce() -> Result<(), JsValue>) -> bool {
+    /// A second load within this many milliseconds would be a loop.
     const A_MOMENT: f64 = 60_000.0;
     let Ok(Some(storage)) = window().session_storage() else {
         return false;
@@ -82,12 +107,11 @@ pub(super) fn reload_once() -> bool {
         .flatten()
         .and_then(|at| at.parse::<f64>().ok());
     let now = js_sys::Date::now();
-    let again = last.is_some_and(|last| now - last < A_MOMENT);
-    let done: Result<(), JsValue> = match again {
-        true => Err(JsValue::NULL),
-        false => storage
-            .set_item(RELOADED, &now.to_string())
-            .and_then(|()| window().location().reload()),
-    };
-    done.is_ok()
+    if last.is_some_and(|last| now - last < A_MOMENT) {
+        return false;
+    }
+    storage
+        .set_item(RELOADED, &now.to_string())
+        .and_then(|()| load())
+        .is_ok()
 }
