@@ -11,7 +11,7 @@
 //! - [`session`]: who is there.
 //! - [`api`]: what plain requests get when they are refused, and how much anybody may do.
 //! - [`inspector`]: the panel that shows the wire, and breaks it on purpose.
-//! - [`home`], [`app`], [`lazy_page`]: the guide, the shell and the routes of the pages, loaded when they are opened.
+//! - [`home`], [`app`], [`mod@lazy_page`]: the guide, the shell and the routes of the pages, loaded when they are opened.
 //! - [`theme`], [`icons`]: light or dark, and what is drawn beside words.
 //! - [`numbers`]: numbers as people read them.
 //! - `settings`, `server`, `assets`: the binary's settings, its router and run loop, the files for the browser.
