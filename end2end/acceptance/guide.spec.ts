@@ -1,5 +1,5 @@
 import type { Locator, Page } from '@playwright/test';
-import { expect, test } from '../fixtures/app';
+import { expect, pageLink, test } from '../fixtures/app';
 
 type Transport = 'SSE' | 'WebSocket';
 
@@ -43,7 +43,7 @@ test.describe('the live comparison', () => {
     await expect(page.getByTestId('lane')).toHaveCount(2);
     await page.getByTestId('compare-toggle').click();
     await expect.poll(() => server.openConnections('compare')).toBe(2);
-    await page.getByRole('navigation', { name: 'Pages' }).getByRole('link', { name: 'Progress' }).click();
+    await pageLink(page, 'Progress').click();
     await expect(page).toHaveURL('/progress');
     await expect.poll(() => server.openConnections('compare')).toBe(0);
   });

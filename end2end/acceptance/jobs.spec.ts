@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import type { Page } from '@playwright/test';
-import { connected, expect, test } from '../fixtures/app';
+import { connected, expect, pageLink, test } from '../fixtures/app';
 
 const JOB_URL = /\/progress\/[0-9a-f-]{36}$/;
 
@@ -15,7 +15,7 @@ async function startCountdown(page: Page, steps: number, stepMs: number): Promis
 async function openHydrated(page: Page): Promise<void> {
   await page.goto('/ticker');
   await connected(page);
-  await page.getByRole('navigation', { name: 'Pages' }).getByRole('link', { name: 'Progress' }).click();
+  await pageLink(page, 'Progress').click();
   await expect(page.getByTestId('start')).toBeVisible();
 }
 

@@ -1,30 +1,16 @@
-import type { Page } from '@playwright/test';
-import { BROKEN_CONNECTION, connected, expect, test } from '../fixtures/app';
+import { BROKEN_CONNECTION, connected, expect, markDocument, pageLink, sameDocument, test } from '../fixtures/app';
 
 // The browser, and what loads a page's file, say that it could not be loaded.
 test.use({ tolerated: new RegExp(`${BROKEN_CONNECTION.source}|Failed to fetch|status of 404|Incorrect response MIME|HTTP status code is not ok`) });
 
 const FILE_OF_COLLAB = /\/pkg\/.*collab_page.*\.wasm/;
 
-function link(page: Page, name: string) {
-  return page.getByRole('navigation', { name: 'Pages' }).getByRole('link', { name });
-}
-
-/** Lost when the browser loads a new document. */
-async function markDocument(page: Page): Promise<void> {
-  await page.evaluate(() => Object.assign(window, { sameDocument: true }));
-}
-
-function sameDocument(page: Page): Promise<boolean> {
-  return page.evaluate(() => 'sameDocument' in window);
-}
-
 test('a page chosen while the wire is cut opens when it is back', async ({ page, context }) => {
   await page.goto('/ticker');
   await connected(page);
   await markDocument(page);
   await context.setOffline(true);
-  await link(page, 'Collab').click();
+  await pageLink(page, 'Collab').click();
   await expect(page.getByTestId('awaited-page')).toHaveText(/could not be loaded/);
   // The page in front stays.
   await expect(page).toHaveURL('/ticker');
@@ -41,12 +27,12 @@ test('who changes her mind meanwhile is not taken there', async ({ page, context
   await page.goto('/ticker');
   await connected(page);
   await context.setOffline(true);
-  await link(page, 'Collab').click();
+  await pageLink(page, 'Collab').click();
   await expect(page.getByTestId('awaited-page')).toHaveText(/could not be loaded/);
-  await link(page, 'Ticker').click();
+  await pageLink(page, 'Ticker').click();
   await expect(page.getByTestId('awaited-page')).toBeEmpty();
   await context.setOffline(false);
-  await link(page, 'Chat').click();
+  await pageLink(page, 'Chat').click();
   await expect(page).toHaveURL('/chat');
   await connected(page);
 });
@@ -61,7 +47,7 @@ test('a page of a build that the server has replaced is loaded as a new document
     replaced = false;
     return route.continue();
   });
-  await link(page, 'Collab').click();
+  await pageLink(page, 'Collab').click();
   await connected(page);
   await expect(page).toHaveURL('/collab');
   expect(replaced).toBe(false);

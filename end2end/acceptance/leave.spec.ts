@@ -1,5 +1,5 @@
 import type { Page } from '@playwright/test';
-import { connected, expect, test } from '../fixtures/app';
+import { connected, expect, markDocument, pageLink, sameDocument, test } from '../fixtures/app';
 import type { Endpoint } from '../fixtures/server';
 
 const pages: [Endpoint, (page: Page) => Promise<unknown>][] = [
@@ -22,8 +22,8 @@ for (const [endpoint, open] of pages) {
     await connected(page);
     expect(await server.openConnections(endpoint)).toBe(1);
 
-    // Lost if the browser loads a new document, which would close connections whatever the page does.
-    await page.evaluate(() => Object.assign(window, { sameDocument: true }));
+    // A new document would close connections whatever the page does.
+    await markDocument(page);
     await page.locator('header').getByRole('link', { name: 'Wirewise' }).click();
     await expect(page).toHaveURL('/');
     await expect.poll(() => server.openConnections(endpoint)).toBe(0);
@@ -31,7 +31,7 @@ for (const [endpoint, open] of pages) {
     await page.goBack();
     await connected(page);
     await expect.poll(() => server.openConnections(endpoint)).toBe(1);
-    expect(await page.evaluate(() => 'sameDocument' in window)).toBe(true);
+    expect(await sameDocument(page)).toBe(true);
   });
 
   test(`closing the window closes its connection: ${endpoint}`, async ({ page, server }) => {
@@ -48,7 +48,7 @@ test('from page to page there is one connection at a time', async ({ page, serve
   const counts = () => Promise.all(all.map((endpoint) => server.openConnections(endpoint)));
   await page.goto('/ticker');
   for (const [index, name] of ['Ticker', 'Chat', 'Collab', 'Ticker'].entries()) {
-    await page.getByRole('navigation', { name: 'Pages' }).getByRole('link', { name }).click();
+    await pageLink(page, name).click();
     await connected(page);
     await expect.poll(counts).toEqual(all.map((_, place) => (place === index % 3 ? 1 : 0)));
   }

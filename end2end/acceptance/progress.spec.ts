@@ -1,5 +1,5 @@
 import type { Page } from '@playwright/test';
-import { connected, expect, test } from '../fixtures/app';
+import { connected, expect, pageLink, test } from '../fixtures/app';
 
 async function startCountdown(page: Page, steps: number, stepMs: number): Promise<void> {
   await page.getByTestId('steps').fill(`${steps}`);
@@ -110,7 +110,7 @@ test.describe('refusals', () => {
     // By the router, so that the form is certainly hydrated.
     await page.goto('/ticker');
     await connected(page);
-    await page.getByRole('navigation', { name: 'Pages' }).getByRole('link', { name: 'Progress' }).click();
+    await pageLink(page, 'Progress').click();
     await page.getByTestId('steps').fill('1001');
     await page.getByTestId('start').click();
     await expect(page.getByTestId('start-refusal')).toHaveText(/steps.*1 to 1,?000/i);
@@ -124,7 +124,7 @@ test.describe('refusals', () => {
   test('a refusal is read out with the fields of its form', async ({ page }) => {
     await page.goto('/ticker');
     await connected(page);
-    await page.getByRole('navigation', { name: 'Pages' }).getByRole('link', { name: 'Progress' }).click();
+    await pageLink(page, 'Progress').click();
     await page.getByTestId('steps').fill('1001');
     await page.getByTestId('start').click();
     const description = (field: string) =>

@@ -1,5 +1,5 @@
 import type { BrowserContext, Page } from '@playwright/test';
-import { connected, expect, test } from '../fixtures/app';
+import { connected, expect, pageLink, test } from '../fixtures/app';
 
 // Between two rounds of prices all tabs can be asked what they show.
 // Nothing is said here of motion, and ten tabs that paint flashes keep two processors busy.
@@ -95,7 +95,7 @@ test('a tab that comes by the router gets its state and then shares the stream',
   const [leader] = await openTabs(context, 1);
   const guest = await context.newPage();
   await guest.goto('/');
-  await guest.getByRole('navigation', { name: 'Pages' }).getByRole('link', { name: 'Ticker' }).click();
+  await pageLink(guest, 'Ticker').click();
   await connected(guest);
   await expect(guest.getByTestId('price').filter({ hasText: /\d/ })).toHaveCount(24);
   await expect.poll(() => roles([leader, guest])).toEqual(['follower', 'leader']);

@@ -1,5 +1,5 @@
 import type { Page } from '@playwright/test';
-import { connected, expect, test } from '../fixtures/app';
+import { connected, expect, pageLink, test } from '../fixtures/app';
 
 // The count of watchers travels with the heartbeat.
 test.use({ flags: { 'heartbeat-ms': 500 } });
@@ -47,7 +47,7 @@ test('every price is a number, and its direction is the sign of its change', asy
 
 test('a visit by the router gets names and prices too', async ({ page }) => {
   await page.goto('/');
-  await page.getByRole('navigation', { name: 'Pages' }).getByRole('link', { name: 'Ticker' }).click();
+  await pageLink(page, 'Ticker').click();
   await connected(page);
   await expect(page.getByTestId('price-row')).toHaveCount(24);
   await expect(page.getByTestId('price').filter({ hasText: /\d/ })).toHaveCount(24);
@@ -85,7 +85,7 @@ test.describe('the view', () => {
     await expect(page.getByTestId('chart')).toHaveAttribute('data-symbol', 'INIT');
     await expect(page.getByTestId('filter')).toHaveValue('a');
     // The navigation's link has no choice in it.
-    await page.getByRole('navigation', { name: 'Pages' }).getByRole('link', { name: 'Ticker' }).click();
+    await pageLink(page, 'Ticker').click();
     await expect(page.getByTestId('price-row')).toHaveCount(24);
   });
 
