@@ -12,7 +12,7 @@ export default defineConfig({
   // A test that passes the second time has found something.
   retries: 0,
   forbidOnly: !!process.env.CI,
-  reporter: 'list',
+  reporter: [['list'], ['./fixtures/last-words.ts']],
   timeout: 60_000,
   use: {
     testIdAttribute: 'data-test',

@@ -58,29 +58,25 @@ pub(crate) use lazy_page;
 pub struct PagesAwaited(RwSignal<usize>);
 
 /// Counted until it is dropped, also by a visitor who changes her mind and goes elsewhere.
-struct Awaited(Option<PagesAwaited>);
+struct Awaited(PagesAwaited);
 
 impl Awaited {
-    fn count(pages: Option<PagesAwaited>) -> Self {
-        if let Some(PagesAwaited(count)) = pages {
-            count.update(|count| *count += 1);
-        }
+    fn count(pages: PagesAwaited) -> Self {
+        pages.0.update(|count| *count += 1);
         Self(pages)
     }
 }
 
 impl Drop for Awaited {
     fn drop(&mut self) {
-        if let Some(PagesAwaited(count)) = self.0 {
-            count.try_update(|count| *count -= 1);
-        }
+        self.0.0.try_update(|count| *count -= 1);
     }
 }
 
 /// Loads until it succeeds, with the kit's backoff. Where the server answers and yet the file does not come, it runs another
 /// build: its document of the page is loaded instead, at most once a minute.
 pub async fn until_loaded<T>(load: impl AsyncFn() -> Result<T, SplitLoaderError>) -> T {
-    let (target, pages) = (use_url(), use_context::<PagesAwaited>());
+    let (target, pages) = (use_url(), expect_context());
     let mut awaited = None;
     for attempt in 0.. {
         if let Ok(loaded) = load().await {

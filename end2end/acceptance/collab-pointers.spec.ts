@@ -156,6 +156,7 @@ test.describe('by touch', () => {
     await touch('touchEnd');
     await expect(pointer(grace, 'Ada')).toBeHidden();
     await text(ada).tap();
+    await expect(text(ada)).toBeFocused();
     await ada.keyboard.type('By touch');
     await expect(text(grace)).toHaveValue('By touch');
     await phone.close();

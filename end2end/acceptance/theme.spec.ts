@@ -37,6 +37,8 @@ test('a choice holds at once, after a reload, on other pages, and until it is ta
   await expectGround(page, LIGHT);
   await page.reload();
   await expectGround(page, LIGHT);
+  // A page that is left while its socket is being made is a warning to Chromium.
+  await connected(page);
 });
 
 test('a chosen theme is in the page that the server sends, so that none flashes', async ({ page, context, request, baseURL }) => {

@@ -83,16 +83,15 @@ pub(super) fn reload_once() -> bool {
     once_in_a_moment(|| window().location().reload())
 }
 
-/// Leaves for the document at `path` (with its query and fragment), unless a document was loaded so a moment ago. Says whether
-/// it does.
-pub fn load_document_once(path: &str) -> bool {
+/// Leaves for the document at `path` (with its query and fragment), unless a document was loaded so a moment ago.
+pub fn load_document_once(path: &str) {
     let location = window().location();
     let here = || Ok::<_, JsValue>(location.pathname()? + &location.search()? + &location.hash()?);
     once_in_a_moment(|| match here()? == path {
         // Assigning the address that is there already would do nothing where it has a fragment.
         true => location.reload(),
         false => location.assign(path),
-    })
+    });
 }
 
 fn once_in_a_moment(load: impl FnOnce() -> Result<(), JsValue>) -> bool {
