@@ -2,7 +2,7 @@ import AxeBuilder from '@axe-core/playwright';
 import type { Page } from '@playwright/test';
 import { caret, editable, select, text } from '../fixtures/collab';
 import { say, texts } from '../fixtures/chat';
-import { connected, expect, status, test, type Visitor } from '../fixtures/app';
+import { BROKEN_CONNECTION, connected, expect, pageLink, status, test, type Visitor } from '../fixtures/app';
 
 const VIEWPORTS = { desktop: { width: 1280, height: 800 }, phone: { width: 390, height: 844 } };
 const SCHEMES = ['light', 'dark'] as const;
@@ -79,10 +79,19 @@ for (const colorScheme of SCHEMES) {
       });
 
       test.describe('where nothing is', () => {
-        test.use({ tolerated: /status of 404/ });
+        test.use({ tolerated: new RegExp(`status of 404|Failed to fetch|${BROKEN_CONNECTION.source}`) });
 
         test('the page that says so', async ({ page }) => {
           await page.goto('/nothing-here');
+          await expectNothingFound(page);
+        });
+
+        test('the notice of a page that could not be loaded', async ({ page, context }) => {
+          await page.goto('/ticker');
+          await connected(page);
+          await context.setOffline(true);
+          await pageLink(page, 'Collab').click();
+          await expect(page.getByTestId('awaited-page')).toHaveText(/could not be loaded/);
           await expectNothingFound(page);
         });
       });
