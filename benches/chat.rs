@@ -1,7 +1,8 @@
 //! `make bench-chat`: acknowledged messages a second, with one fsync for each and with many to a commit.
 //!
 //! Both at the bus, on the same disk, with the same writes (message, index by id, words for the search): the only
-//! difference is how many writes a commit may take. Then through real sockets to a server process of its own.
+//! difference is how many writes a commit may take. Ids are in the order of time, as the chat page makes them; what random ones
+//! cost stands beside it. Then through real sockets to a server process of its own.
 
 #![allow(
     clippy::unwrap_used,
@@ -33,7 +34,7 @@ use uuid::Uuid;
 use wirewise::{
     bus::{
         SharedBus,
-        embedded::{Commits, Embedded},
+        embedded::{Commits, Embedded, GROUP},
     },
     chat::log::RoomLog,
     session::User,
@@ -58,14 +59,16 @@ async fn main() {
     let target = Path::new(env!("CARGO_TARGET_TMPDIR"));
     std::fs::create_dir_all(target).unwrap();
     println!("{:<44}{:>16}{:>18}", "", "messages/s", "messages/commit");
-    let single = at_the_bus(target, 1, 100).await;
+    let single = at_the_bus(target, 1, 100, Uuid::now_v7).await;
     print("bus, one fsync each, 100 senders", &single);
     let mut grouped = vec![];
     for senders in [1, 10, 100] {
-        let rate = at_the_bus(target, 1_024, senders).await;
+        let rate = at_the_bus(target, GROUP, senders, Uuid::now_v7).await;
         print(&format!("bus, {senders} senders"), &rate);
         grouped.push(rate);
     }
+    let random = at_the_bus(target, GROUP, 100, Uuid::new_v4).await;
+    print("bus, 100 senders, random ids", &random);
     for senders in [1, 10, 100] {
         let rate = through_sockets(target, senders).await;
         print(&format!("sockets, {senders} senders"), &rate);
@@ -82,7 +85,7 @@ fn print(what: &str, rate: &Rate) {
     println!("{what:<44}{:>16.0}{:>18.1}", rate.a_second, rate.a_commit);
 }
 
-async fn at_the_bus(target: &Path, group: usize, senders: usize) -> Rate {
+async fn at_the_bus(target: &Path, group: usize, senders: usize, id: fn() -> Uuid) -> Rate {
     let folder = tempfile::tempdir_in(target).unwrap();
     let embedded = Arc::new(Embedded::with_group(folder.path(), group).unwrap());
     let bus: SharedBus = embedded.clone();
@@ -93,7 +96,7 @@ async fn at_the_bus(target: &Path, group: usize, senders: usize) -> Rate {
             let user = User::new(Uuid::new_v4(), "Sender".into());
             tokio::spawn(async move {
                 loop {
-                    log.post(Uuid::new_v4(), &user, TEXT).await.unwrap();
+                    log.post(id(), &user, TEXT).await.unwrap();
                     acknowledged.fetch_add(1, Ordering::Relaxed);
                 }
             })
@@ -154,7 +157,7 @@ async fn send(addr: std::net::SocketAddr, room: String, acknowledged: Arc<Atomic
                 break;
             }
         }
-        say = json!({"type":"send","id":Uuid::new_v4(),"room":room,"text":TEXT});
+        say = json!({"type":"send","id":Uuid::now_v7(),"room":room,"text":TEXT});
     }
 }
 

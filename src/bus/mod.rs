@@ -15,7 +15,7 @@
 //! ```no_run
 //! # async fn example(bus: wirewise::bus::SharedBus) -> Result<(), wirewise::bus::BusError> {
 //! use wirewise::bus::{Follower, NewEvent};
-//! let stored = bus.append(NewEvent::new("chat/lobby", uuid::Uuid::new_v4(), "hello")).await?;
+//! let stored = bus.append(NewEvent::new("chat/lobby", uuid::Uuid::now_v7(), "hello")).await?;
 //! let mut follower = Follower::new(bus.clone(), "chat/lobby", stored.event.offset - 1);
 //! let events = follower.next(100).await?; // waits until there is one
 //! # Ok(()) }
@@ -119,7 +119,8 @@ pub enum BusError {
 #[derive(Clone, Debug)]
 pub struct NewEvent {
     pub log: String,
-    /// Made by whoever wants the event stored, and kept until it is: it makes a second try harmless.
+    /// Made by whoever wants the event stored, and kept until it is: it makes a second try harmless. Any id will do; those in
+    /// the order of time (`Uuid::now_v7`) are stored about twice as fast as random ones.
     pub id: Uuid,
     pub bytes: Bytes,
     /// Whose event it is, for [`Bus::count`].

@@ -167,7 +167,7 @@ impl Board {
             return false;
         };
         let updates: Vec<Bytes> = batch.into_iter().map(|change| change.update).collect();
-        let id = Uuid::new_v4();
+        let id = Uuid::now_v7();
         let head = loop {
             match self.store.append(id, &updates).await {
                 Ok(head) => break head,

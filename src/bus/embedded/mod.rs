@@ -34,7 +34,7 @@ use super::{
 use crate::realtime::position::Epoch;
 
 /// Most writes in one commit: a few milliseconds of work, so that none waits long behind the others.
-const GROUP: usize = 1_024;
+pub const GROUP: usize = 1_024;
 
 /// The bus of one process. A data folder has one at a time.
 pub struct Embedded {

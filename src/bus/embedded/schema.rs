@@ -14,10 +14,10 @@ use crate::realtime::position::Epoch;
 /// "WIRE" in the header of every database of ours, so that no other is taken for one.
 const APPLICATION_ID: i32 = i32::from_be_bytes(*b"WIRE");
 /// What each version added; the index is the version before it. Only ever appended to.
-const MIGRATIONS: &[&str] = &[VERSION_1];
+const MIGRATIONS: &[&str] = &[VERSION_1, VERSION_2];
 /// How long a lock of somebody else is waited for. Only programs of an operator hold one: ours has the folder to itself.
 const BUSY: Duration = Duration::from_millis(500);
-/// Pages of the write-ahead log (16 MiB) at which they go into the database. Ids are random, so that each write touches a page
+/// Pages of the write-ahead log (16 MiB) at which they go into the database. Where ids are random, each write touches a page
 /// of its own: SQLite's default of 1,000 pages writes the same ones again and again.
 const CHECKPOINT_PAGES: i64 = 4_000;
 /// The write-ahead log shrinks to this after a burst.
@@ -49,6 +49,13 @@ const VERSION_1: &str = "
     CREATE VIRTUAL TABLE words USING fts5(text, content='', contentless_delete=1, tokenize='unicode61 remove_diacritics 2');
     CREATE TABLE snapshots (log INTEGER PRIMARY KEY, upto INTEGER NOT NULL, bytes BLOB NOT NULL) STRICT;
     CREATE TABLE latest (key TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT, WITHOUT ROWID;
+";
+
+/// Events are counted by author within a range of places: in that order an event comes next to the one before, while by author
+/// a hundred writers' events were a hundred pages of a commit.
+const VERSION_2: &str = "
+    DROP INDEX event_authors;
+    CREATE INDEX event_authors ON events (place, author) WHERE author IS NOT NULL;
 ";
 
 /// Why a database cannot be used, in one sentence.
@@ -195,5 +202,41 @@ fn cannot_open(path: &Path, error: rusqlite::Error) -> OpenError {
             error: error.to_string(),
         },
         _ => OpenError::Sqlite { path, error },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn schema_of(connection: &Connection) -> Vec<(String, Option<String>)> {
+        let sql = "SELECT name, sql FROM sqlite_schema ORDER BY name";
+        let mut select = connection.prepare(sql).unwrap();
+        let rows = select.query_map([], |row| Ok((row.get(0)?, row.get(1)?)));
+        rows.unwrap().map(Result::unwrap).collect()
+    }
+
+    #[test]
+    fn every_older_version_becomes_what_a_new_database_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let (new, _) = open_to_write(&folder.path().join("new.db")).unwrap();
+        for version in 1..MIGRATIONS.len() {
+            let path = folder.path().join(format!("{version}.db"));
+            let old = Connection::open(&path).unwrap();
+            old.execute_batch(&MIGRATIONS[..version].concat()).unwrap();
+            old.pragma_update(None, "application_id", APPLICATION_ID)
+                .unwrap();
+            old.pragma_update(None, "user_version", version as i32)
+                .unwrap();
+            let event = "INSERT INTO events (place, id, at, author, bytes) VALUES (1, x'01', 1, x'02', x'03')";
+            old.execute(event, []).unwrap();
+            drop(old);
+            let (connection, _) = open_to_write(&path).unwrap();
+            assert_eq!(schema_of(&connection), schema_of(&new));
+            assert_eq!(version_of(&connection, &path).unwrap(), MIGRATIONS.len());
+            let count = "SELECT count(*) FROM events INDEXED BY event_authors WHERE author = x'02'";
+            let counted: i64 = connection.query_row(count, [], |row| row.get(0)).unwrap();
+            assert_eq!(counted, 1);
+        }
     }
 }
