@@ -74,6 +74,24 @@ test('a reload loses neither what is unsent nor what is half written', async ({ 
   await expect(ada.getByTestId('composer')).toHaveValue('');
 });
 
+test('a room is not left before what was written there has gone', async ({ visit, wire }) => {
+  const { page, context } = await visit('Ada', `${wire.url}/chat/den`);
+  await connected(page);
+  const leave = page.getByRole('button', { name: 'Leave den' });
+  await expect(leave).toBeEnabled();
+  await context.setOffline(true);
+  wire.cut();
+  await expect(status(page)).toHaveAttribute('data-state', 'offline', { timeout: RECOVERS_WITHIN_MS });
+  await say(page, 'Not gone yet');
+  await expect(leave).toBeDisabled();
+  await context.setOffline(false);
+  await connected(page, RECOVERS_WITHIN_MS);
+  await expect(texts(page)).toHaveText(['Not gone yet']);
+  await leave.click();
+  await expect(page).toHaveURL(/\/chat$/);
+  await expect(leave).toHaveCount(0);
+});
+
 test('what was sent before a crash of the page is sent once', async ({ visit }) => {
   const { page: ada } = await visit('Ada', '/chat');
   await connected(ada);

@@ -68,7 +68,8 @@ impl Chat {
     pub async fn hall(&self, name: &str) -> Result<Arc<Hall>, NoRoom> {
         let hall = {
             let mut halls = self.halls();
-            let full = halls.len() >= MOST_ROOMS;
+            // Those that everybody has are always open to everybody.
+            let full = halls.len() >= MOST_ROOMS && !ROOMS.contains(&name);
             match halls.entry(name.to_owned()) {
                 Entry::Occupied(hall) => hall.get().clone(),
                 Entry::Vacant(_) if full => return Err(NoRoom::TooMany),
@@ -174,5 +175,28 @@ impl Chat {
     /// A panic while the lock was held leaves the map whole.
     fn halls(&self) -> MutexGuard<'_, HashMap<String, Arc<Hall>>> {
         self.0.halls.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bus::embedded::Embedded;
+
+    #[tokio::test]
+    async fn the_rooms_that_everybody_has_are_open_however_many_others_are() {
+        let folder = tempfile::tempdir().unwrap();
+        let bus: SharedBus = Arc::new(Embedded::open(folder.path()).unwrap());
+        let chat = Chat::new(bus.clone());
+        for number in 0..MOST_ROOMS {
+            let name = format!("room-{number}");
+            let hall = Hall::new(&name, bus.clone());
+            chat.halls().insert(name, hall);
+        }
+        let refused = chat.hall("one-more").await;
+        assert!(matches!(refused, Err(NoRoom::TooMany)));
+        for name in ROOMS {
+            assert!(chat.hall(name).await.is_ok());
+        }
     }
 }

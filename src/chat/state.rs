@@ -73,7 +73,7 @@ impl ChatState {
         self.me = Some(me);
         for room in &mut self.rooms {
             room.entry = Entry::Outside;
-            room.history_asked = false;
+            room.history_asked = None;
         }
     }
 
@@ -95,7 +95,7 @@ impl ChatState {
             room.entry = Entry::Asked;
             ChatCommand::Join {
                 room: room.name.clone(),
-                after: room.log.position().cloned(),
+                after: room.log.position(),
             }
         })
         .collect()
@@ -127,8 +127,9 @@ impl ChatState {
                 user_id, offset, ..
             } => room.read(user_id, offset, me),
             ChatEvent::History { messages, more, .. } => {
-                room.history_asked = false;
-                if room.log.prepend(messages, more) {
+                // The first message may be another by now: the page would leave a hole before it.
+                let fits = room.history_asked.take() == room.log.first_offset();
+                if fits && room.log.prepend(messages, more) {
                     room.log.show_older();
                 }
             }
@@ -151,7 +152,7 @@ impl ChatState {
             }
             return true;
         }
-        room.history_asked = false;
+        room.history_asked = None;
         // A message has its own line to say so.
         if error.re.is_none() {
             room.refusal = Some(error.message.clone());
@@ -168,7 +169,7 @@ impl ChatState {
         if room.entry == Entry::Refused {
             room.entry = Entry::Outside;
         }
-        room.history_asked = false;
+        room.history_asked = None;
         if let Some(me) = me {
             room.marks.remove(&me);
         }

@@ -425,6 +425,44 @@ fn history_is_asked_for_once_at_a_time_and_joins_above() {
 }
 
 #[test]
+fn a_page_of_history_that_no_longer_touches_the_first_message_leaves_no_hole() {
+    let mut state = in_lobby(0);
+    state.take(ChatEvent::Joined(joined(4_000, false, 1)), 0.0);
+    state.take(message(2_000, 2), 0.0);
+    assert!(matches!(room(&mut state).seek(1), Sought::Ask(_)));
+    room(&mut state).to_latest();
+    // So much comes that the oldest are forgotten, the one before which the page was asked for among them.
+    (2_001..=4_001).for_each(|offset| state.take(message(offset, 2), 0.0));
+    let first = lobby(&state).log.first_offset().unwrap();
+    assert!(first > 2_000);
+    let messages = (1_800..2_000).rev().map(|offset| said(offset, 2)).collect();
+    let late = ChatEvent::History {
+        room: LOBBY.into(),
+        messages,
+        more: true,
+    };
+    state.take(late, 0.0);
+    assert_eq!(lobby(&state).log.first_offset(), Some(first));
+    assert_eq!(
+        lobby(&state).sought(),
+        None,
+        "who went to the end is not taken away from there"
+    );
+}
+
+#[test]
+fn a_room_that_was_announced_and_not_filled_is_asked_for_as_before() {
+    let mut state = in_lobby(0);
+    state.take(ChatEvent::Joined(joined(4_000, false, 50)), 0.0);
+    state.connected(me());
+    let rejoin = ChatCommand::Join {
+        room: LOBBY.into(),
+        after: None,
+    };
+    assert_eq!(state.joins_due(LOBBY)[0], rejoin, "not from the beginning");
+}
+
+#[test]
 fn a_message_further_up_is_looked_for_page_by_page() {
     let mut state = in_lobby(0);
     state.take(ChatEvent::Joined(joined(1_000, false, 1)), 0.0);

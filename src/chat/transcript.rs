@@ -26,8 +26,11 @@ const GROUP_MS: u64 = 5 * 60_000;
 /// One room's messages.
 #[derive(Clone, Debug, Default)]
 pub struct Transcript {
-    /// Moves with each message, and with nothing else.
-    position: Option<Position>,
+    /// The history that the messages are of; `None` before the room was entered.
+    epoch: Option<Epoch>,
+    /// Everything up to here is held, or was too long ago. Moves with each message; `None` before the first: what was only
+    /// announced is not held yet.
+    upto: Option<u64>,
     messages: Vec<Arc<ChatMessage>>,
     /// The first message's number. What is put before it counts downwards: a message keeps its number, and so its block.
     first_number: i64,
@@ -55,7 +58,8 @@ impl Transcript {
     pub fn rendered(first: FirstMessages) -> Self {
         let mut log = Self {
             older: first.position.offset > 0,
-            position: Some(first.position),
+            epoch: Some(first.position.epoch),
+            upto: Some(first.position.offset),
             messages: first.messages.into_iter().map(Arc::new).collect(),
             ..Self::default()
         };
@@ -64,14 +68,15 @@ impl Transcript {
     }
 
     /// Where to resume.
-    pub fn position(&self) -> Option<&Position> {
-        self.position.as_ref()
+    pub fn position(&self) -> Option<Position> {
+        Some(Position::new(self.epoch.clone()?, self.upto?))
     }
 
-    /// Another history, or too long ago to be caught up: everything goes, and the latest messages follow.
-    pub fn begin_anew(&mut self, epoch: Epoch, head: u64) {
+    /// Another history, or too long ago to be caught up: everything goes, and the latest messages follow, if there are any.
+    pub fn begin_anew(&mut self, epoch: Epoch, head: u64, follow: usize) {
         *self = Self {
-            position: Some(Position::new(epoch, 0)),
+            epoch: Some(epoch),
+            upto: (follow == 0).then_some(head),
             older: head > 0,
             ..Self::default()
         };
@@ -79,13 +84,10 @@ impl Transcript {
 
     /// Takes the next message. Says whether it was news: what lies at or before the position is held already.
     pub fn append(&mut self, message: Arc<ChatMessage>) -> bool {
-        let Some(position) = &mut self.position else {
-            return false;
-        };
-        if message.offset <= position.offset {
+        if self.epoch.is_none() || self.upto.is_some_and(|upto| message.offset <= upto) {
             return false;
         }
-        position.offset = message.offset;
+        self.upto = Some(message.offset);
         let showed_the_end = self.shows_the_end();
         self.messages.push(message);
         if !self.scrolled_up {

@@ -40,7 +40,7 @@ fn offsets(log: &Transcript) -> Vec<u64> {
 /// A log that holds `offsets` and says that there are older ones.
 fn log_of(offsets: impl IntoIterator<Item = u64>) -> Transcript {
     let mut log = Transcript::default();
-    log.begin_anew(epoch("a"), u64::MAX);
+    log.begin_anew(epoch("a"), u64::MAX, usize::MAX);
     for offset in offsets {
         assert!(log.append(message(offset)));
     }
@@ -59,8 +59,12 @@ fn page(offsets: Range<u64>) -> Vec<ChatMessage> {
 fn only_a_message_moves_the_position_and_each_counts_once() {
     let mut log = Transcript::default();
     assert!(!log.append(message(1)), "before it has joined");
-    log.begin_anew(epoch("a"), 90);
-    assert_eq!(log.position(), Some(&Position::new(epoch("a"), 0)));
+    log.begin_anew(epoch("a"), 90, 3);
+    assert_eq!(
+        log.position(),
+        None,
+        "what was only announced is not held: cut off here, it is asked for again"
+    );
     for (offset, news) in [
         (5, true),
         (9, true),
@@ -72,7 +76,7 @@ fn only_a_message_moves_the_position_and_each_counts_once() {
         assert_eq!(log.append(message(offset)), news, "{offset}");
     }
     assert_eq!(offsets(&log), [5, 9, 10]);
-    assert_eq!(log.position(), Some(&Position::new(epoch("a"), 10)));
+    assert_eq!(log.position(), Some(Position::new(epoch("a"), 10)));
     log.prepend(page(1..5), false);
     assert_eq!(log.position().map(|position| position.offset), Some(10));
 }
@@ -80,13 +84,18 @@ fn only_a_message_moves_the_position_and_each_counts_once() {
 #[test]
 fn another_epoch_empties_it_and_fills_it_again() {
     let mut log = log_of(1..=50);
-    log.begin_anew(epoch("b"), 2);
+    log.begin_anew(epoch("b"), 2, 2);
     assert!(log.is_empty() && log.rows(utc_day).is_empty());
     assert!(log.append(message(1)));
     assert!(log.append(message(2)));
     assert_eq!(offsets(&log), [1, 2]);
-    assert_eq!(log.position(), Some(&Position::new(epoch("b"), 2)));
-    log.begin_anew(epoch("c"), 0);
+    assert_eq!(log.position(), Some(Position::new(epoch("b"), 2)));
+    log.begin_anew(epoch("c"), 0, 0);
+    assert_eq!(
+        log.position(),
+        Some(Position::new(epoch("c"), 0)),
+        "all of nothing"
+    );
     assert!(!log.has_older(), "an empty room has nothing to ask for");
 }
 
@@ -241,7 +250,7 @@ fn a_message_is_shown_where_it_stands() {
 #[test]
 fn messages_of_one_author_within_minutes_stand_under_one_name() {
     let mut log = Transcript::default();
-    log.begin_anew(epoch("a"), 9);
+    log.begin_anew(epoch("a"), 9, 9);
     let minute = 60_000;
     for (offset, by, at) in [
         (1, 1, 0),
@@ -271,7 +280,7 @@ fn messages_of_one_author_within_minutes_stand_under_one_name() {
 #[test]
 fn a_day_begins_where_it_does_for_the_reader() {
     let mut log = Transcript::default();
-    log.begin_anew(epoch("a"), 9);
+    log.begin_anew(epoch("a"), 9, 9);
     log.append(said(1, 1, DAY_MS - 1_000));
     log.append(said(2, 1, DAY_MS + 1_000));
     let days = |hours: i64| {

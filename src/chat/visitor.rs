@@ -194,7 +194,12 @@ impl Visitor {
     }
 
     async fn obey(&mut self, command: ChatCommand) -> Result<(), SocketError> {
-        self.limits.message(self.user.id)?;
+        // Each leave was paid for by its join, and whoever leaves is not kept.
+        let leaves =
+            matches!(&command, ChatCommand::Leave { room } if self.joined.contains_key(room));
+        if !leaves {
+            self.limits.message(self.user.id)?;
+        }
         if !is_room_name(command.room()) {
             return Err(SocketError::new(ErrorCode::InvalidField, ROOM_RULE));
         }

@@ -320,6 +320,22 @@ async fn a_129th_room_is_one_too_many() {
 }
 
 #[tokio::test]
+async fn whoever_asked_too_much_may_still_leave() {
+    let server = Server::with(|settings| settings.messages_per_second = 1).await;
+    let (guest, other) = (server.guest().await, server.guest().await);
+    let (mut socket, mut witness) = (server.chat(&guest).await, server.chat(&other).await);
+    join(&mut witness, "den", None).await;
+    join(&mut socket, "den", None).await;
+    for number in 0..5 {
+        let join = json!({"type":"join","room":format!("room-{number}")});
+        socket.send(&join).await;
+    }
+    assert_eq!(socket.next_of("error").await["code"], "rate_limited");
+    socket.send(&json!({"type":"leave","room":"den"})).await;
+    assert_eq!(witness.next_of("user_left").await["user_id"], guest.id);
+}
+
+#[tokio::test]
 async fn beyond_the_rate_a_writer_is_told_to_wait_and_the_order_holds() {
     let server = Server::with(|settings| settings.messages_per_second = 5).await;
     let guest = server.guest().await;

@@ -21,7 +21,9 @@ use crate::{
     },
     first_state::first_state,
     realtime::{
-        client::{Armed, Socket, SocketEvent, SocketOptions, storage, use_socket_with},
+        client::{
+            Armed, Socket, SocketEvent, SocketOptions, outbox::Outbox, storage, use_socket_with,
+        },
         message::{ErrorCode, SocketError},
     },
     session::{User, view::restart_with_a_new_name},
@@ -152,6 +154,16 @@ impl Chat {
     /// Gives up a message that was refused for good.
     pub fn discard(self, id: Uuid) {
         self.acknowledge(id);
+    }
+
+    /// How many messages have not left for a room, or were refused and not given up yet.
+    pub fn unsent_in(self, room: &str) -> usize {
+        let of_room = |outbox: &Outbox<ChatCommand>| {
+            let entries = outbox.entries();
+            entries.filter(|entry| entry.lane == room).count()
+        };
+        self.socket()
+            .map_or(0, |socket| socket.outbox.with(of_room))
     }
 
     /// The person is typing.

@@ -72,14 +72,23 @@ fn Room(chat: Chat, name: String) -> impl IntoView {
         unread.map(|unread| view! { <span class="count" data-test="unread">{unread}<span class="visually-hidden">" unread"</span></span> })
     };
     let leave = (!ROOMS.contains(&name.as_str())).then(|| {
-        let (navigate, left) = (use_navigate(), name.clone());
+        let (navigate, left, here) = (use_navigate(), name.clone(), name.clone());
+        // They would wait out of sight, and leave with the next visit.
+        let unsent = Memo::new(move |_| chat.unsent_in(&here) > 0);
+        let title = move || {
+            if unsent.get() {
+                "What you wrote here has not been sent yet"
+            } else {
+                "Leave this room"
+            }
+        };
         let leave = move |_| {
             chat.leave(&left);
             if is_current.get_untracked() {
                 navigate("/chat", Default::default());
             }
         };
-        view! { <button type="button" class="leave" aria-label=format!("Leave {name}") title="Leave this room" on:click=leave data-test="leave">"×"</button> }
+        view! { <button type="button" class="leave" aria-label=format!("Leave {name}") title=title disabled=move || unsent.get() on:click=leave data-test="leave">"×"</button> }
     });
     view! {
         <li data-test="room" data-room=name.clone()>

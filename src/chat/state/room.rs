@@ -44,7 +44,8 @@ pub struct RoomState {
     pub(super) marks: BTreeMap<Uuid, u64>,
     pub(super) typing: BTreeMap<Uuid, f64>,
     typed_at: Option<f64>,
-    pub(super) history_asked: bool,
+    /// The offset before which a page is under way.
+    pub(super) history_asked: Option<u64>,
     seeking: Option<u64>,
     /// The newest message when the reader last stood at the end.
     seen_upto: u64,
@@ -101,7 +102,8 @@ impl RoomState {
         self.backlog = joined.replayed;
         self.typing.clear();
         if !joined.recovered {
-            self.log.begin_anew(joined.epoch, joined.head);
+            self.log
+                .begin_anew(joined.epoch, joined.head, joined.replayed);
             self.acknowledged.clear();
             self.marks.clear();
             self.news.clear();
@@ -185,6 +187,13 @@ impl RoomState {
             self.seen_upto = self.log.last_offset().unwrap_or(0);
         }
         self.log.scrolled_up(scrolled_up);
+    }
+
+    /// The reader goes to the end, whatever they were looking for.
+    pub fn to_latest(&mut self) {
+        self.seeking = None;
+        self.scrolled_up(false);
+        self.log.show_latest();
     }
 
     /// The page shows what is known now.
@@ -272,10 +281,10 @@ impl RoomState {
     }
 
     fn ask_history(&mut self, before: u64, limit: usize) -> Option<ChatCommand> {
-        if self.history_asked || self.entry != Entry::Inside {
+        if self.history_asked.is_some() || self.entry != Entry::Inside {
             return None;
         }
-        self.history_asked = true;
+        self.history_asked = Some(before);
         Some(ChatCommand::History {
             room: self.name.clone(),
             before,

@@ -98,8 +98,6 @@ impl OutQueue {
         state.bytes += cost(&message);
         if state.bytes - state.answer > self.0.limit {
             metrics::counter!("wirewise_slow_consumers").increment(1);
-            state.messages.clear();
-            state.volatile = None;
             self.set_close(state, CloseCode::TooSlow, "the client reads too slowly");
             return;
         }
@@ -152,7 +150,7 @@ impl OutQueue {
         self.0.ready.notify_one();
     }
 
-    /// Ends the queue: what is pending is still sent, then the close. The first close counts.
+    /// Ends the queue: what is pending is still sent, then the close; but for 4100, which drops it. The first close counts.
     pub fn close(&self, code: CloseCode, reason: &'static str) {
         let state = self.state();
         if state.close.is_none() {
@@ -217,7 +215,9 @@ impl OutQueue {
 
     fn set_close(&self, mut state: MutexGuard<'_, State>, code: CloseCode, reason: &'static str) {
         if code == CloseCode::TooSlow {
-            (state.bytes, state.answer) = (0, 0);
+            // The resume brings all of it again, in the order in which it stands.
+            state.messages.clear();
+            (state.bytes, state.answer, state.volatile) = (0, 0, None);
         }
         state.close = Some(CloseFrame {
             code: code.code(),
@@ -351,6 +351,18 @@ mod tests {
         let batch = queue.take().await;
         assert_eq!(batch.close.as_ref().unwrap().code, 1012);
         assert_eq!(texts(batch), ["last"]);
+    }
+
+    #[tokio::test]
+    async fn who_is_closed_as_too_slow_is_sent_nothing_more() {
+        let queue = OutQueue::default();
+        queue.push(text("of another room"));
+        queue.close(CloseCode::TooSlow, "it comes again");
+        assert_eq!(queue.pending_bytes(), 0);
+        let batch = queue.take().await;
+        assert!(batch.messages.is_empty());
+        assert_eq!(batch.close.unwrap().code, 4100);
+        assert_eq!(queue.pending_bytes(), 0);
     }
 
     #[tokio::test]

@@ -12,10 +12,7 @@ impl Chat {
     /// Goes to the newest message and stays with it.
     pub fn to_latest(self) {
         self.found.set(None);
-        self.change_room(|room| {
-            room.scrolled_up(false);
-            room.log.show_latest();
-        });
+        self.change_room(RoomState::to_latest);
         self.changed();
     }
 
