@@ -45,10 +45,11 @@ pub struct Frame {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Note {
-    /// From a follower: I hold this.
+    /// From a follower: I hold this. `now` when somebody asked for it, by opening the page or by "retry now".
     Join {
         tab: String,
         after: Option<Position>,
+        now: bool,
     },
     /// From the leader to one tab: this is what follows, and then you hold `at`.
     Joined {
@@ -88,6 +89,8 @@ pub enum Action {
     Lost,
     /// Tell the state machine to try now, if it waits.
     RetryNow,
+    /// Tell the state machine that another tab waits.
+    WaitedFor,
     /// Tell the state machine to begin anew.
     Restart,
 }
@@ -137,8 +140,8 @@ impl Tab {
         self.role
     }
 
-    /// The state machine opens a connection.
-    pub fn open(&mut self, held: Option<&Position>) -> Vec<Action> {
+    /// The state machine opens a connection; `now` when somebody asked for it.
+    pub fn open(&mut self, held: Option<&Position>, now: bool) -> Vec<Action> {
         if self.role == Role::Leader {
             return vec![Action::OpenStream];
         }
@@ -148,7 +151,7 @@ impl Tab {
         }
         self.role = Role::Follower;
         self.unanswered += 1;
-        self.ask(held)
+        self.ask(held, now)
     }
 
     /// The state machine lets go of a connection.
@@ -224,14 +227,16 @@ impl Tab {
         }
         self.hello = None;
         let mut actions = vec![Action::CloseStream];
-        actions.extend(self.ask(held));
+        actions.extend(self.ask(held, false));
         actions
     }
 
     /// Another tab said something; `held` is the position this tab holds.
     pub fn hear(&mut self, note: Note, held: Option<&Position>) -> Vec<Action> {
         match (note, self.role) {
-            (Note::Join { tab, after }, Role::Leader) => self.answer(tab, after.as_ref(), held),
+            (Note::Join { tab, after, now }, Role::Leader) => {
+                self.answer(tab, after.as_ref(), now, held)
+            }
             (
                 Note::Joined {
                     tab,
@@ -260,16 +265,25 @@ impl Tab {
             }
             (Note::Event { frame }, Role::Follower) if self.stage == Stage::Hearing => {
                 if !follows(&frame, held) {
-                    return self.ask(held);
+                    return self.ask(held, false);
                 }
                 self.keep(&frame);
                 vec![Action::Take(frame)]
             }
             (Note::Up, Role::Follower) => match self.stage {
                 Stage::Idle => vec![Action::RetryNow],
-                Stage::Asking | Stage::Hearing => self.ask(held),
+                Stage::Asking | Stage::Hearing => self.ask(held, false),
                 Stage::Loading => vec![],
             },
+            // The leader that did not answer lives after all.
+            (Note::Up | Note::Event { .. }, Role::Alone) => {
+                self.role = Role::Follower;
+                self.unanswered = 0;
+                self.hello = None;
+                let mut actions = vec![Action::CloseStream];
+                actions.extend(self.ask(held, false));
+                actions
+            }
             (Note::Down, Role::Follower) => {
                 self.unanswered = 0;
                 match self.stage {
@@ -285,12 +299,13 @@ impl Tab {
         self.stage == Stage::Asking && tab == self.id
     }
 
-    fn ask(&mut self, held: Option<&Position>) -> Vec<Action> {
+    fn ask(&mut self, held: Option<&Position>, now: bool) -> Vec<Action> {
         self.stage = Stage::Asking;
         let tab = self.id.clone();
         vec![Action::Tell(Note::Join {
             tab,
             after: held.cloned(),
+            now,
         })]
     }
 
@@ -298,11 +313,17 @@ impl Tab {
         &self,
         tab: String,
         after: Option<&Position>,
+        now: bool,
         held: Option<&Position>,
     ) -> Vec<Action> {
         let Some(hello) = self.hello.clone().filter(|_| !self.anew) else {
-            // Somebody waits, so a leader that waits too tries now: its own timers may be throttled in the background.
-            return vec![Action::Tell(Note::Down), Action::RetryNow];
+            // Backoff, and the delay that the server asked for, hold for all tabs together: they are the leader's.
+            let hurry = if now {
+                Action::RetryNow
+            } else {
+                Action::WaitedFor
+            };
+            return vec![Action::Tell(Note::Down), hurry];
         };
         let from_state = self.ring.front().is_some_and(|first| first.after.is_none());
         let oldest = self.ring.front().map_or(held, |first| first.after.as_ref());

@@ -90,7 +90,7 @@ impl Browser {
     fn attempt(&mut self, index: usize) {
         let tab = &mut self.tabs[index];
         tab.waiting = false;
-        let actions = tab.tab.open(tab.held.as_ref());
+        let actions = tab.tab.open(tab.held.as_ref(), false);
         self.run(index, actions);
     }
 
@@ -149,8 +149,8 @@ impl Browser {
                     }
                 }
                 Action::Lost => self.lose(index),
-                Action::RetryNow if tab.waiting => self.attempt(index),
-                Action::RetryNow => {}
+                Action::RetryNow | Action::WaitedFor if tab.waiting => self.attempt(index),
+                Action::RetryNow | Action::WaitedFor => {}
                 Action::Restart => {
                     let actions = tab.tab.abandon();
                     self.run(index, actions);
@@ -357,14 +357,51 @@ fn a_follower_that_nobody_answers_opens_a_stream_of_its_own() {
     let mut tab = Tab::new("b".into());
     for _ in 0..UNANSWERED {
         assert!(matches!(
-            tab.open(None)[..],
+            tab.open(None, false)[..],
             [Action::Tell(Note::Join { .. })]
         ));
         tab.abandon();
     }
-    assert_eq!(tab.open(None), [Action::OpenStream]);
+    assert_eq!(tab.open(None, false), [Action::OpenStream]);
     assert_eq!(tab.role(), Role::Alone);
     // The lock comes after all: it leads.
     assert_eq!(tab.granted(), [Action::Restart]);
     assert_eq!(tab.role(), Role::Leader);
+}
+
+#[test]
+fn a_tab_on_its_own_follows_again_when_the_leader_is_heard() {
+    let mut tab = Tab::new("b".into());
+    for _ in 0..UNANSWERED {
+        tab.open(None, false);
+        tab.abandon();
+    }
+    tab.open(None, false);
+    tab.greeted(hello(true));
+    let held = position(5);
+    let back = tab.hear(Note::Up, Some(&held));
+    let join = Note::Join {
+        tab: "b".into(),
+        after: Some(held),
+        now: false,
+    };
+    assert_eq!(back, [Action::CloseStream, Action::Tell(join)]);
+    assert_eq!(tab.role(), Role::Follower);
+}
+
+#[test]
+fn a_leader_without_a_stream_hurries_only_when_somebody_asked() {
+    let mut leader = Tab::new("a".into());
+    leader.granted();
+    let mut join = |now| {
+        let join = Note::Join {
+            tab: "b".into(),
+            after: None,
+            now,
+        };
+        leader.hear(join, None)
+    };
+    let down = || Action::Tell(Note::Down);
+    assert_eq!(join(false), [down(), Action::WaitedFor]);
+    assert_eq!(join(true), [down(), Action::RetryNow]);
 }

@@ -104,6 +104,8 @@ pub enum Input {
     Timer,
     /// The person pressed "retry now".
     RetryNow,
+    /// Another tab waits for this connection: wait no longer than if somebody looked at this one.
+    WaitedFor,
     /// The person cut the connection, to see what follows.
     Cut,
 }
@@ -169,6 +171,9 @@ pub struct Machine {
     ping_sent_at: Option<f64>,
     /// The server's floor for the next delay in milliseconds; used once.
     floor_ms: u64,
+    /// While it waits: when it would try if somebody looked at the page (Unix milliseconds).
+    retry_at_looked_at: f64,
+    /// A session was asked for, and nothing was waited for since.
     renewed: bool,
     online: bool,
     visible: bool,
@@ -188,6 +193,7 @@ impl Machine {
             last_ping_at: 0.0,
             ping_sent_at: None,
             floor_ms: 0,
+            retry_at_looked_at: 0.0,
             renewed: false,
             online: true,
             visible: true,
@@ -315,6 +321,13 @@ impl Machine {
                     self.abandon_and(|machine| machine.open(now))
                 }
             },
+            Input::WaitedFor => {
+                if let ConnectionStatus::Waiting { retry_at, .. } = &mut self.status {
+                    *retry_at = retry_at.min(self.retry_at_looked_at);
+                }
+                // Due, perhaps: in a tab that nobody looks at, timers come late.
+                self.timer(now, random)
+            }
             Input::Cut if self.phase == Phase::Idle => vec![],
             Input::Cut => self.lost(now, random, "cut on this side"),
         }
@@ -367,8 +380,9 @@ impl Machine {
     fn lost(&mut self, now: f64, random: f64, reason: impl Into<Cow<'static, str>>) -> Vec<Action> {
         if matches!(self.phase, Phase::Greeted { since } if now - since >= STABLE_MS) {
             self.failures = 0;
-            self.renewed = false;
         }
+        // Only at once it would be in vain: after a wait a session is asked for again.
+        self.renewed = false;
         if self
             .policy
             .max_attempts
@@ -386,15 +400,15 @@ impl Machine {
                 machine.status = ConnectionStatus::Offline;
                 return vec![];
             }
-            let delay = machine
-                .policy
-                .backoff
-                .delay_ms(machine.failures, machine.visible, random);
-            let delay = delay.max(std::mem::take(&mut machine.floor_ms));
+            let floor = std::mem::take(&mut machine.floor_ms);
+            let (backoff, failures) = (machine.policy.backoff, machine.failures);
+            let retry_at =
+                |visible| now + backoff.delay_ms(failures, visible, random).max(floor) as f64;
+            machine.retry_at_looked_at = retry_at(true);
             machine.failures += 1;
             machine.status = ConnectionStatus::Waiting {
                 attempt: machine.failures,
-                retry_at: now + delay as f64,
+                retry_at: retry_at(machine.visible),
                 reason: reason.into(),
             };
             vec![]

@@ -300,9 +300,42 @@ fn an_expired_session_is_renewed_once() {
 #[test]
 fn a_session_that_cannot_be_renewed_waits() {
     let mut run = Run::open(SOCKET);
-    run.feed(closed(4001, "expired"));
-    run.feed(Input::SessionRenewed(false));
-    assert!(run.waiting().is_some());
+    for _ in 0..3 {
+        assert!(
+            run.feed(closed(4001, "expired"))
+                .contains(&Action::RenewSession)
+        );
+        run.feed(Input::SessionRenewed(false));
+        assert!(run.waiting().is_some());
+        // And asks again the next time: the request may have been lost on the way.
+        assert_eq!(run.fire().1, [Action::Open]);
+    }
+}
+
+#[test]
+fn who_is_waited_for_waits_as_if_somebody_looked_and_no_shorter_than_the_server_asked() {
+    let mut run = Run::open(STREAM);
+    run.feed(Input::Visible(false));
+    for _ in 0..8 {
+        run.feed(Input::StreamError);
+        run.fire();
+        run.feed(Input::TransportOpen);
+    }
+    run.feed(Input::StreamError);
+    let (_, hidden) = run.waiting().unwrap();
+    assert_eq!(run.feed(Input::WaitedFor), []);
+    let (attempt, looked_at) = run.waiting().unwrap();
+    assert!(looked_at < hidden, "{looked_at} {hidden}");
+    assert!(attempt > 8, "it goes on counting");
+    // Its own timer is late, as in the background: the next one who waits wakes it.
+    run.after(looked_at);
+    assert_eq!(run.feed(Input::WaitedFor), [Action::Open]);
+
+    let mut run = Run::open(STREAM);
+    run.feed(Input::Drain { retry_ms: 4_000 });
+    run.feed(Input::StreamError);
+    assert_eq!(run.feed(Input::WaitedFor), []);
+    assert!(run.waiting().unwrap().1 >= 4_000.0);
 }
 
 #[test]

@@ -3,8 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use super::{
-    feed::decimals,
-    message::{FeedStatus, Listing, Quote},
+    message::{FeedStatus, Listing, Quote, decimals},
     trail::Trail,
 };
 

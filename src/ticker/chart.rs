@@ -35,16 +35,16 @@ pub fn Chart(#[prop(into)] listing: Signal<Option<Listing>>, prices: Prices) -> 
 
 #[component]
 fn ChartOf(shown: Shown, listing: Listing) -> impl IntoView {
-    let decimals = usize::from(listing.decimals);
     let (row, trail) = (RwSignal::from(shown.row), RwSignal::from(shown.trail));
+    let decimals = move || row.with(|row| row.decimals(listing.decimals));
     let price = move || {
         let price = row.with(|row| row.quote.as_ref().map(|quote| quote.price));
-        price.map(|price| print(price, decimals, false))
+        price.map(|price| print(price, decimals(), false))
     };
     let change = move || {
         row.with(|row| {
             row.quote.as_ref().map(|quote| {
-                let change = print(quote.change, decimals, true);
+                let change = print(quote.change, row.decimals(listing.decimals), true);
                 format!("{change} ({} %)", print(quote.change_percent, 2, true))
             })
         })
@@ -59,12 +59,12 @@ fn ChartOf(shown: Shown, listing: Listing) -> impl IntoView {
     let low = move || {
         trail
             .with(Trail::range)
-            .map(|(low, _)| print(low, decimals, false))
+            .map(|(low, _)| print(low, decimals(), false))
     };
     let high = move || {
         trail
             .with(Trail::range)
-            .map(|(_, high)| print(high, decimals, false))
+            .map(|(_, high)| print(high, decimals(), false))
     };
     let minutes = move || {
         let (from, to) = trail.with(Trail::span);

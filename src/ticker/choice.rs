@@ -182,11 +182,16 @@ pub struct Subscription {
     wanted: Option<BTreeSet<String>>,
     /// `None`: all, as the server renders them.
     held: Option<BTreeSet<String>>,
+    /// Missed prices that follow still. A snapshot on a resume is newer than the position until they are all there and
+    /// another price came; `None` where the position is the snapshot's.
+    replays: Option<usize>,
 }
 
 impl Subscription {
     /// The stream for these symbols. Those of which no price is held are named, so that they come at once.
     pub fn want(&mut self, wanted: Option<BTreeSet<String>>, listings: &[Listing]) -> TickerEvents {
+        // More than one request may name: all of them come, and the table shows the chosen ones.
+        let wanted = wanted.filter(|wanted| wanted.len() <= MOST_SYMBOLS);
         let added = match &self.held {
             None => vec![],
             Some(held) => {
@@ -209,20 +214,40 @@ impl Subscription {
         }
         self.wanted = wanted.clone();
         TickerEvents {
-            symbols: wanted.map(|wanted| wanted.into_iter().take(MOST_SYMBOLS).collect()),
+            symbols: wanted.map(|wanted| wanted.into_iter().collect()),
             added,
         }
     }
 
-    /// A snapshot came on the wanted stream: now every price is held.
+    /// The wanted stream stands; so many missed prices follow, or a snapshot where it could not be resumed.
+    pub fn greeted(&mut self, recovered: bool, replayed: usize) {
+        self.replays = recovered.then_some(replayed);
+    }
+
+    /// A snapshot came on the wanted stream.
     pub fn state_came(&mut self) {
-        self.held = self.wanted.clone();
+        if self.replays.is_none() {
+            self.held = self.wanted.clone();
+        }
+    }
+
+    /// A price came on the wanted stream.
+    pub fn price_came(&mut self) {
+        match self.replays.map(|left| left.checked_sub(1)) {
+            Some(Some(left)) => self.replays = Some(left),
+            Some(None) => {
+                self.replays = None;
+                self.held = self.wanted.clone();
+            }
+            None => {}
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::realtime::contract::StreamContract;
 
     fn set(symbols: &[&str]) -> Option<BTreeSet<String>> {
         Some(symbols.iter().map(|symbol| symbol.to_string()).collect())
@@ -313,6 +338,33 @@ mod tests {
     }
 
     #[test]
+    fn more_symbols_than_a_request_may_name_are_asked_for_as_all() {
+        let listings: Vec<Listing> = (0..=2 * MOST_SYMBOLS)
+            .map(|number| Listing {
+                symbol: format!("S{number:03}"),
+                name: String::new(),
+                decimals: 2,
+            })
+            .collect();
+        let first = |count: usize| {
+            let names = listings.iter().take(count);
+            Some(names.map(|listing| listing.symbol.clone()).collect())
+        };
+        let mut subscription = Subscription::default();
+        let most = subscription.want(first(MOST_SYMBOLS), &listings);
+        assert_eq!(
+            most.symbols.map(|symbols| symbols.len()),
+            Some(MOST_SYMBOLS)
+        );
+        let more = subscription.want(first(MOST_SYMBOLS + 1), &listings);
+        assert_eq!(more.symbols, None);
+        // So many new ones cannot be named either: the stream begins anew, with a state of all.
+        assert!(more.added.len() > MOST_SYMBOLS);
+        assert!(!more.continues(&TickerEvents::default()));
+        assert_eq!(more.url(), TickerEvents::ROUTE);
+    }
+
+    #[test]
     fn an_added_symbol_stays_added_until_its_price_came() {
         let mut subscription = Subscription::default();
         let listings = listings();
@@ -324,7 +376,15 @@ mod tests {
             subscription.want(set(&["A", "B", "C"]), &listings).added,
             ["B", "C"]
         );
+        // Nor is it held at the position while missed prices, older than the snapshot, are on their way.
+        subscription.greeted(true, 1);
         subscription.state_came();
+        subscription.price_came();
+        assert_eq!(
+            subscription.want(set(&["A", "B", "C"]), &listings).added,
+            ["B", "C"]
+        );
+        subscription.price_came();
         assert_eq!(
             subscription.want(set(&["A", "C"]), &listings).added,
             [""; 0]

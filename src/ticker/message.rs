@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::trail::Trail;
+use super::{MOST_SYMBOLS, trail::Trail};
 use crate::realtime::{contract::StreamContract, position::Position};
 
 /// The event stream of prices, all symbols or the named ones.
@@ -60,6 +60,18 @@ pub struct Listing {
     pub decimals: u8,
 }
 
+/// The wire knows at most so many digits after the point.
+pub const MOST_DECIMALS: u8 = 8;
+
+/// Digits after the point of a number as it prints, at most [`MOST_DECIMALS`].
+pub fn decimals(value: f64) -> u8 {
+    let printed = value.to_string();
+    let digits = printed
+        .split_once('.')
+        .map_or(0, |(_, digits)| digits.len());
+    digits.min(MOST_DECIMALS.into()) as u8
+}
+
 /// What the server renders first, and where the browser continues.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct FirstPrices {
@@ -88,9 +100,9 @@ impl StreamContract for TickerEvents {
         self.url_with(&[])
     }
 
-    /// All filters read one history.
+    /// All filters read one history. Where more was added than can be named, it begins with a state of everything.
     fn continues(&self, _previous: &Self) -> bool {
-        true
+        self.added.len() <= MOST_SYMBOLS
     }
 }
 
@@ -100,7 +112,9 @@ impl TickerEvents {
             .symbols
             .as_ref()
             .map(|symbols| format!("symbols={}", symbols.join(",")));
-        let added = (!added.is_empty()).then(|| format!("added={}", added.join(",")));
+        let added = (1..=MOST_SYMBOLS)
+            .contains(&added.len())
+            .then(|| format!("added={}", added.join(",")));
         let query: Vec<String> = symbols.into_iter().chain(added).collect();
         if query.is_empty() {
             Self::ROUTE.into()

@@ -212,6 +212,7 @@ fn stream(
         StreamEvent::Hello(hello) => {
             news.watching.set(Some(hello.connections));
             let again = greeted.replace(true);
+            came.borrow_mut().greeted(hello.recovered, hello.replayed);
             let missed = hello.recovered.then_some(hello.replayed);
             // Between the render of the page and its first connection nothing was broken.
             news.recovered
@@ -229,7 +230,10 @@ fn stream(
             came.borrow_mut().state_came();
             quotes.into_iter().for_each(|quote| prices.take(quote));
         }
-        StreamEvent::Event(TickerEvent::Price(quote)) => prices.event(quote),
+        StreamEvent::Event(TickerEvent::Price(quote)) => {
+            came.borrow_mut().price_came();
+            prices.event(quote);
+        }
         StreamEvent::Event(TickerEvent::Feed { status, since }) => {
             news.stale_since
                 .set((status == FeedStatus::Stale).then_some(since));

@@ -8,7 +8,7 @@ use std::{
 use leptos::prelude::*;
 
 use super::{
-    message::{FirstPrices, Quote},
+    message::{FirstPrices, Quote, decimals},
     trail::Trail,
 };
 use crate::realtime::client::Armed;
@@ -20,6 +20,8 @@ const DRAWN_EVERY_MS: f64 = 1_000.0;
 #[derive(Clone, Default, PartialEq)]
 pub struct Row {
     pub quote: Option<Quote>,
+    /// Digits after the point that its prices had so far, at most.
+    decimals: u8,
     /// A class that restarts its animation: two names for each direction, taken in turn.
     pub flash: &'static str,
 }
@@ -79,7 +81,7 @@ impl Prices {
         for quote in &first.quotes {
             this.of(&quote.symbol).row.set(Row {
                 quote: Some(quote.clone()),
-                flash: "",
+                ..Row::default()
             });
         }
         this
@@ -186,6 +188,11 @@ impl Prices {
 }
 
 impl Row {
+    /// Digits after the point to print its prices with: those that were `listed`, unless one had more since.
+    pub fn decimals(&self, listed: u8) -> usize {
+        self.decimals.max(listed).into()
+    }
+
     fn show(&mut self, quote: Quote) {
         let before = self
             .quote
@@ -198,6 +205,7 @@ impl Row {
             (std::cmp::Ordering::Less, _) => "down",
             (std::cmp::Ordering::Equal, flash) => flash,
         };
+        self.decimals = self.decimals.max(decimals(quote.price));
         self.quote = Some(quote);
     }
 }
@@ -205,6 +213,23 @@ impl Row {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_price_is_shown_with_all_its_digits_even_if_none_was_known_when_the_page_was_rendered() {
+        let quote = |price| Quote {
+            symbol: "SHIB-USD".into(),
+            price,
+            change: 0.0,
+            change_percent: 0.0,
+            volume: 0.0,
+            at: 0,
+        };
+        let mut row = Row::default();
+        assert_eq!(row.decimals(2), 2);
+        row.show(quote(0.000_012_34));
+        row.show(quote(0.1));
+        assert_eq!(row.decimals(2), 8);
+    }
 
     #[test]
     fn a_symbol_outlives_whoever_asked_for_it_first() {

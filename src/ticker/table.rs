@@ -139,10 +139,14 @@ fn PriceRow(
     selected: Signal<Option<String>>,
     choice: RwSignal<Choice>,
 ) -> impl IntoView {
-    let decimals = usize::from(listing.decimals);
     let (row, trail) = (RwSignal::from(shown.row), RwSignal::from(shown.trail));
-    let number = move |pick: fn(&Quote) -> f64, decimals: usize, signed: bool| {
-        move || row.with(|row| quoted(row, |quote| print(pick(quote), decimals, signed)))
+    let number = move |pick: fn(&Quote) -> f64, decimals: fn(&Row, u8) -> usize, signed: bool| {
+        move || {
+            row.with(|row| {
+                let decimals = decimals(row, listing.decimals);
+                quoted(row, |quote| print(pick(quote), decimals, signed))
+            })
+        }
     };
     let direction =
         move || row.with(|row| quoted(row, |quote| direction(quote.change)).unwrap_or_default());
@@ -159,10 +163,10 @@ fn PriceRow(
                 <button type="button" class="select" data-test="select" aria-pressed=pressed on:click=select>{listing.symbol.clone()}</button>
             </th>
             <td class="wide">{listing.name}</td>
-            <td class="number"><span class=move || row.with(|row| format!("price {}", row.flash)) data-test="price">{number(|quote| quote.price, decimals, false)}</span></td>
-            <td class="number change wide">{number(|quote| quote.change, decimals, true)}</td>
-            <td class="number change">{number(|quote| quote.change_percent, 2, true)}</td>
-            <td class="number wide">{number(|quote| quote.volume, 0, false)}</td>
+            <td class="number"><span class=move || row.with(|row| format!("price {}", row.flash)) data-test="price">{number(|quote| quote.price, Row::decimals, false)}</span></td>
+            <td class="number change wide">{number(|quote| quote.change, Row::decimals, true)}</td>
+            <td class="number change">{number(|quote| quote.change_percent, |_, _| 2, true)}</td>
+            <td class="number wide">{number(|quote| quote.volume, |_, _| 0, false)}</td>
             <td class="trail"><Sparkline trail/></td>
         </tr>
     }

@@ -3,7 +3,11 @@
 //! Not generic: an event stream and a socket differ by their `Transport` alone, and status line and inspector take any
 //! [`Connection`].
 
-use std::{cell::RefCell, collections::VecDeque, rc::Rc};
+use std::{
+    cell::{Cell, RefCell},
+    collections::{HashSet, VecDeque},
+    rc::Rc,
+};
 
 use gloo_timers::callback::Timeout;
 use leptos::{ev, prelude::*, task::spawn_local};
@@ -31,7 +35,7 @@ pub struct Connection {
     pub last_event_at: Signal<Option<f64>>,
     /// The newest round trip in milliseconds; sockets only.
     pub round_trip: Signal<Option<f64>>,
-    /// Events that could not be decoded, or whose name is unknown.
+    /// Events that could not be decoded, or (of a socket) whose type is unknown.
     pub undecoded: Signal<u64>,
     /// The position of the last event; event streams only.
     pub position: Signal<Option<Position>>,
@@ -71,6 +75,10 @@ struct Shared {
     listeners: RefCell<Vec<WindowListenerHandle>>,
     /// While it is set the browser counts as offline, whatever it says.
     unplugged: RefCell<Option<Timeout>>,
+    /// Types of events that could not be decoded.
+    complained: RefCell<HashSet<String>>,
+    /// Somebody asked for what is being done, rather than time or the network.
+    asked_for: Cell<bool>,
     signals: Signals,
 }
 
@@ -127,6 +135,8 @@ impl Signals {
             timer: RefCell::default(),
             listeners: RefCell::default(),
             unplugged: RefCell::default(),
+            complained: RefCell::default(),
+            asked_for: Cell::default(),
             signals: self,
         }));
         driver.listen_to_window();
@@ -214,6 +224,8 @@ impl Driver {
             let Some(input) = self.0.pending.borrow_mut().pop_front() else {
                 break;
             };
+            let asked_for = matches!(input, Input::Wanted | Input::RetryNow);
+            self.0.asked_for.set(asked_for);
             for action in machine.step(input, now(), js_sys::Math::random()) {
                 if let Some(more) = self.execute(action) {
                     machine.stop(more);
@@ -239,6 +251,11 @@ impl Driver {
             self.saw(|| Sight::Status(status.clone()));
             self.0.signals.status.set(status);
         }
+    }
+
+    /// Whether somebody asked for the connection that is being opened, rather than time or the network.
+    pub(super) fn is_asked_for(&self) -> bool {
+        self.0.asked_for.get()
     }
 
     /// The server has named this connection.
@@ -272,12 +289,10 @@ impl Driver {
 
     pub(super) fn could_not_decode(&self, name: &str, error: &str) {
         self.saw(|| Sight::Skipped(Skipped::Undecoded));
-        let count = self.0.signals.undecoded.try_update(|count| {
-            *count += 1;
-            *count
-        });
-        // Once is enough to find it; a log line an event would bury everything else.
-        if count == Some(1) {
+        let _ = self.0.signals.undecoded.try_update(|count| *count += 1);
+        // Once a type is enough to find it; a log line an event would bury everything else.
+        let mut complained = self.0.complained.borrow_mut();
+        if !complained.contains(name) && complained.insert(name.to_owned()) {
             leptos::logging::warn!("an event named {name:?} could not be decoded: {error}");
         }
     }

@@ -83,7 +83,10 @@ impl Transport for SharedTransport {
             driver.feed(Input::TransportOpen);
         }
         let held = shared.stream.position();
-        let actions = shared.tab.borrow_mut().open(held.as_ref());
+        let actions = shared
+            .tab
+            .borrow_mut()
+            .open(held.as_ref(), driver.is_asked_for());
         shared.execute(actions);
     }
 
@@ -215,6 +218,7 @@ impl Shared {
                 }
                 Action::Lost => driver.feed(Input::StreamError),
                 Action::RetryNow => driver.feed(Input::RetryNow),
+                Action::WaitedFor => driver.feed(Input::WaitedFor),
                 Action::Restart => driver.feed(Input::Wanted),
             }
         }

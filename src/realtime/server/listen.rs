@@ -146,6 +146,8 @@ async fn connection(
         .timer(TokioTimer::new())
         .keep_alive_interval(H2_PING)
         .keep_alive_timeout(H2_PONG)
+        // hyper's own bound, 400 KiB a stream, would be as much old news for a reader who is slow.
+        .max_send_buf_size(HTTP_BUFFER)
         .enable_connect_protocol();
     let serving = builder.serve_connection_with_upgrades(TokioIo::new(wire), service);
     // The builder finds out the protocol version without any timer: a peer that says nothing, or half an HTTP/2

@@ -20,7 +20,7 @@ use tokio_tungstenite::{
     tungstenite::{self, Message, protocol::WebSocketConfig},
 };
 
-use super::{Feed, News, quote};
+use super::{Feed, News, number, quote};
 use crate::{
     realtime::{backoff::Backoff, server::now_ms},
     ticker::message::{FeedStatus, Listing, Quote},
@@ -159,7 +159,6 @@ impl Coinbase {
     }
 
     fn quote(&mut self, ticker: &Ticker) -> Option<Quote> {
-        let number = |text: &str| text.parse().ok().filter(|number: &f64| number.is_finite());
         let price = number(&ticker.price).filter(|price| *price > 0.0)?;
         let open = number(&ticker.open_24h).filter(|open| *open > 0.0)?;
         let volume = number(&ticker.volume_24h)?;

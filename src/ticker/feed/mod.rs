@@ -9,7 +9,7 @@ use std::{path::PathBuf, str::FromStr, time::Duration};
 use futures::future::BoxFuture;
 
 use self::{coinbase::Coinbase, replay::Replay, simulated::Simulated};
-use super::message::{FeedStatus, Listing, Quote};
+use super::message::{FeedStatus, Listing, MOST_DECIMALS, Quote};
 use crate::settings::Settings;
 
 /// A source of prices.
@@ -110,14 +110,6 @@ pub fn symbol(text: &str) -> Result<String, String> {
     }
 }
 
-/// Digits after the point of a number as it prints, at most 8.
-pub fn decimals(value: f64) -> u8 {
-    let printed = value.to_string();
-    printed
-        .split_once('.')
-        .map_or(0, |(_, digits)| digits.len().min(8) as u8)
-}
-
 /// Rounds to so many digits after the point. No "-0": it prints as a loss that is none.
 pub fn round(value: f64, decimals: u8) -> f64 {
     let scale = 10_f64.powi(i32::from(decimals));
@@ -125,16 +117,24 @@ pub fn round(value: f64, decimals: u8) -> f64 {
     if rounded == 0.0 { 0.0 } else { rounded }
 }
 
-/// The wire knows at most so many digits after the point.
-const MOST_DECIMALS: u8 = 8;
+/// Beyond this a sum of volumes, or a percentage, is no number that a page could show.
+const LARGEST: f64 = 1e15;
+
+/// A number as sources print it; `None` for what is none, or is none that a page could show.
+pub fn number(text: &str) -> Option<f64> {
+    text.parse()
+        .ok()
+        .filter(|number: &f64| number.abs() <= LARGEST)
+}
 
 /// A quote from a price and the one it is compared with.
 pub fn quote(symbol: &str, price: f64, open: f64, volume: f64, at: u64) -> Quote {
+    let percent = (price / open - 1.0) * 100.0;
     Quote {
         symbol: symbol.into(),
         price: round(price, MOST_DECIMALS),
         change: round(price - open, MOST_DECIMALS),
-        change_percent: round((price / open - 1.0) * 100.0, 2),
+        change_percent: round(percent.clamp(-LARGEST, LARGEST), 2),
         volume: round(volume, MOST_DECIMALS),
         at,
     }
@@ -176,10 +176,20 @@ mod tests {
     }
 
     #[test]
+    fn whatever_a_source_says_is_a_number_on_the_wire() {
+        assert_eq!(number("1e301"), None);
+        let hostile = [
+            quote("A", 1e15, 1e-300, 1.0, 0),
+            quote("A", 1e-300, 1e15, 1e15, 0),
+        ];
+        for quote in hostile {
+            let json = serde_json::to_string(&quote).unwrap();
+            assert!(!json.contains("null"), "{json}");
+        }
+    }
+
+    #[test]
     fn small_prices_keep_their_digits() {
-        assert_eq!(decimals(182.4), 1);
-        assert_eq!(decimals(0.000_012_34), 8);
-        assert_eq!(decimals(3.0), 0);
         let quote = quote("X-Y", 0.000_012_34, 0.000_012, 0.1 + 0.2, 5);
         assert_eq!((quote.change, quote.volume), (0.000_000_34, 0.3));
         assert_eq!(

@@ -13,10 +13,10 @@ use futures::{FutureExt, future::BoxFuture};
 use jiff::{Timestamp, civil::DateTime, tz::TimeZone};
 use tokio::time::{Instant, sleep_until};
 
-use super::{Feed, News, decimals, quote, symbol};
+use super::{Feed, News, number, quote, symbol};
 use crate::{
     realtime::server::now_ms,
-    ticker::message::{Listing, Quote},
+    ticker::message::{Listing, Quote, decimals},
 };
 
 /// Between the last price of a round and the first of the next.
@@ -267,15 +267,6 @@ impl Columns {
         };
         Ok((at, symbol, price, volume))
     }
-}
-
-/// Beyond this a sum of volumes, or a percentage, is no number that a page could show.
-const LARGEST: f64 = 1e15;
-
-fn number(text: &str) -> Option<f64> {
-    text.parse()
-        .ok()
-        .filter(|number: &f64| number.abs() <= LARGEST)
 }
 
 /// Unix seconds or milliseconds, or a date and time of RFC 3339; without a zone it is UTC.
