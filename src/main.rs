@@ -5,6 +5,7 @@ use std::{env, net::SocketAddr, os::unix::process::CommandExt, path::PathBuf, pr
 use clap::{Parser, error::Error};
 use tokio::{
     net::TcpListener,
+    runtime::Runtime,
     signal::unix::{SignalKind, signal},
 };
 use tracing_subscriber::EnvFilter;
@@ -14,8 +15,21 @@ use wirewise::{
     settings::{Command, CommandLine, LogFormat, Settings},
 };
 
-#[tokio::main]
-async fn main() -> ExitCode {
+fn main() -> ExitCode {
+    let runtime = match Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("wirewise: Cannot start threads: {error}.");
+            return ExitCode::FAILURE;
+        }
+    };
+    let code = runtime.block_on(start());
+    // What the disk did not take within its time, it may never take: that holds no process back.
+    runtime.shutdown_background();
+    code
+}
+
+async fn start() -> ExitCode {
     let CommandLine { command, settings } = match CommandLine::try_parse() {
         Ok(line) => line,
         Err(error) if error.use_stderr() => {

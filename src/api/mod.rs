@@ -86,6 +86,9 @@ impl FromServerFnError for ApiError {
             ServerFnErrorErr::Args(message) | ServerFnErrorErr::MissingArg(message) => {
                 Self::new(422, format!("The form is incomplete: {message}."))
             }
+            ServerFnErrorErr::Deserialization(message) => {
+                Self::new(400, format!("What was sent cannot be read: {message}."))
+            }
             ServerFnErrorErr::Request(_) => Self::new(
                 503,
                 "The server cannot be reached. Nothing was changed; try again.",

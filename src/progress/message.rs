@@ -20,7 +20,8 @@ pub struct JobEvents {
     pub id: Uuid,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// In the order in which a job goes through them; it has one end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum JobStatus {
     Queued,
@@ -121,6 +122,13 @@ pub struct JobView {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Started {
     pub id: Uuid,
+}
+
+impl Progress {
+    /// Whether this is of an earlier time than `other`: a job only goes forwards.
+    pub fn is_before(&self, other: &Self) -> bool {
+        (self.status, self.done) < (other.status, other.done)
+    }
 }
 
 impl JobKind {

@@ -21,28 +21,60 @@
 //!
 //! The whole of it for a stream, on both sides:
 //!
-//! ```ignore
+//! ```no_run
+//! # use axum::response::Response;
+//! # use leptos::prelude::*;
+//! # use serde::{Deserialize, Serialize};
+//! # use wirewise::realtime::{
+//! #     client::{StatusLine, StreamEvent, use_event_source},
+//! #     contract::StreamContract,
+//! #     server::{Line, Realtime, caps::Place, sse::{EventStream, ResumeFrom}, topic::{Opening, Topic}},
+//! # };
 //! #[derive(Clone, PartialEq)]
 //! struct Weather;
+//!
+//! #[derive(Serialize, Deserialize)]
+//! #[serde(tag = "type", rename_all = "snake_case")]
+//! enum WeatherEvent {
+//!     Report { celsius: f64 },
+//! }
 //!
 //! impl StreamContract for Weather {
 //!     const ROUTE: &'static str = "/api/weather/events";
 //!     const EVENTS: &'static [&'static str] = &["report"];
 //!     const STATES: &'static [&'static str] = &[];
-//!     type Event = WeatherEvent; // #[serde(tag = "type", rename_all = "snake_case")] enum
-//!     fn url(&self) -> String { Self::ROUTE.into() }
+//!     type Event = WeatherEvent;
+//!     fn url(&self) -> String {
+//!         Self::ROUTE.into()
+//!     }
 //! }
 //!
-//! // server
-//! topic.publish((), &WeatherEvent::Report { celsius: 21.5 });
-//! async fn events(State(realtime): State<Realtime>, resume: ResumeFrom) -> Response {
-//!     let opening = topic.resume(resume.position(), |_| true);
-//!     realtime.stream(&topic, opening, vec![])
+//! // The server publishes,
+//! fn measured(weather: &Topic<()>, celsius: f64) {
+//!     weather.publish((), &WeatherEvent::Report { celsius });
 //! }
 //!
-//! // browser
-//! let connection = use_event_source(|| Some(Weather), None, move |event| match event { /* … */ });
-//! view! { <StatusLine connection/> }
+//! // and answers a stream; `place` is what the address's cap gave.
+//! fn events(weather: &Topic<()>, realtime: &Realtime, after: ResumeFrom, line: Line, place: Place) -> Response {
+//!     let (reader, recovered) = match weather.resume(after.0.as_ref(), |()| true) {
+//!         Opening::Recovered { reader, replayed } => (reader, Some(replayed)),
+//!         Opening::Fresh(filter) => (weather.read_from(weather.head().offset, filter), None),
+//!     };
+//!     let stream = EventStream { reader, recovered, state: vec![], session_ended: None, line };
+//!     stream.respond(weather, realtime, "weather", place)
+//! }
+//!
+//! // The browser takes each report once, in order.
+//! #[component]
+//! fn Thermometer() -> impl IntoView {
+//!     let celsius = RwSignal::new(None);
+//!     let connection = use_event_source(|| Some(Weather), None, move |event| {
+//!         if let StreamEvent::Event(WeatherEvent::Report { celsius: now }) = event {
+//!             celsius.set(Some(now));
+//!         }
+//!     });
+//!     view! { <StatusLine connection transport="SSE"/> <p>{move || celsius.get()}</p> }
+//! }
 //! ```
 //!
 //! Reading order: [`position`], [`contract`], [`message`], [`backoff`], [`status`], [`sharing`], [`close`]; then one half,

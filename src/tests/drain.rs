@@ -8,7 +8,8 @@ use super::support::{PATIENCE, Server};
 
 #[tokio::test]
 async fn a_hundred_streams_and_a_hundred_sockets_are_told_and_the_server_leaves_in_time() {
-    let mut server = Server::start().await;
+    // Long past the test's own patience: in time means that nobody was waited for.
+    let mut server = Server::with(|settings| settings.drain_ms = 60_000).await;
     let guest = server.guest().await;
     let (mut streams, mut sockets) = (vec![], vec![]);
     for _ in 0..100 {
@@ -44,14 +45,31 @@ async fn a_hundred_streams_and_a_hundred_sockets_are_told_and_the_server_leaves_
 async fn clients_that_do_not_react_hold_nobody_up_beyond_the_deadline() {
     let mut server = Server::with(|settings| settings.drain_ms = 500).await;
     let guest = server.guest().await;
-    // A socket whose client neither reads nor answers, a request that never ends, and a connection that says nothing.
+    // A socket whose client neither reads nor answers, an upload that never ends, and a connection that says nothing.
     let _deaf = server.chat(&guest).await;
-    let mut slow = TcpStream::connect(server.addr).await.unwrap();
-    slow.write_all(
-        b"POST /api/session/guest HTTP/1.1\r\nhost: x\r\ncontent-length: 1000\r\n\r\nhalf",
-    )
-    .await
-    .unwrap();
+    let mut upload = TcpStream::connect(server.addr).await.unwrap();
+    let head = format!(
+        "POST /api/jobs/upload HTTP/1.1\r\nhost: x\r\nauthorization: {}\r\ncontent-type: multipart/form-data; boundary=b\r\n\
+         content-length: 1000\r\n\r\n--b\r\ncontent-disposition: form-data; name=\"file\"; filename=\"f\"\r\n\r\nhalf",
+        guest.bearer()
+    );
+    upload.write_all(head.as_bytes()).await.unwrap();
+    let jobs = server
+        .get("/api/jobs")
+        .header("authorization", guest.bearer());
+    while jobs
+        .try_clone()
+        .unwrap()
+        .send()
+        .await
+        .unwrap()
+        .text()
+        .await
+        .unwrap()
+        == "[]"
+    {
+        tokio::task::yield_now().await;
+    }
     let _silent = TcpStream::connect(server.addr).await.unwrap();
     server.get("/healthz").send().await.unwrap();
     server.leave();

@@ -7,6 +7,8 @@ use std::{
     process::{Child, Command, ExitStatus, Stdio},
 };
 
+use rustix::process::{Pid, Signal, kill_process};
+
 /// The binary that `cargo` built beside this test, or another.
 pub fn binary() -> PathBuf {
     let built = env!("CARGO_BIN_EXE_wirewise");
@@ -55,15 +57,13 @@ impl Process {
 
     /// SIGTERM, and waits until it has left.
     pub fn terminate(mut self) -> ExitStatus {
-        let pid = self.id().to_string();
-        let sent = Command::new("kill").args(["-TERM", &pid]).status().unwrap();
-        assert!(sent.success());
+        kill_process(Pid::from_child(&self.child), Signal::TERM).unwrap();
         self.child.wait().unwrap()
     }
 
     /// Bytes of memory that are really there. Linux.
     pub fn resident(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.id())).unwrap();
         let mut lines = status.lines();
         let line = lines.find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
         let kilobytes = line.trim().strip_suffix(" kB").unwrap();

@@ -207,6 +207,7 @@ async fn bad_fields_are_422_with_name_and_range() {
             "kind",
             "countdown",
         ),
+        (vec![("steps", "3"), ("step_ms", "10")], "kind", "countdown"),
     ] {
         let response = server
             .post("/api/jobs/start", &form)
@@ -226,6 +227,21 @@ async fn bad_fields_are_422_with_name_and_range() {
             2,
             "nothing but error and field: {answer}"
         );
+    }
+}
+
+#[tokio::test]
+async fn a_form_that_cannot_be_read_is_the_senders_fault() {
+    let server = Server::start().await;
+    let guest = server.guest().await;
+    for body in [b"kind=\xff\xfe".to_vec(), vec![b'a'; 3 * 1_024 * 1_024]] {
+        let request = server.post("/api/jobs/start", &[]);
+        let request = request.header("authorization", guest.bearer()).body(body);
+        let response = request.send().await.unwrap();
+        assert_eq!(response.status(), 400);
+        let answer: Value = response.json().await.unwrap();
+        let error = answer["error"].as_str().unwrap();
+        assert!(error.contains("cannot be read"), "{error}");
     }
 }
 

@@ -77,7 +77,14 @@ impl JobState {
 
     fn take(self, event: JobEvent) {
         match event {
-            JobEvent::State(state) | JobEvent::Progress(state) => self.progress.set(Some(state)),
+            JobEvent::State(state) => self.progress.set(Some(state)),
+            // After a break the state comes first, and then the steps that led there.
+            JobEvent::Progress(step) => {
+                let known = self.progress.with_untracked(Option::clone);
+                if known.is_none_or(|known| !step.is_before(&known)) {
+                    self.progress.set(Some(step));
+                }
+            }
             JobEvent::Done { result } => {
                 self.result.set(Some(result));
                 self.end(JobStatus::Done);

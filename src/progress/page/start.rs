@@ -16,7 +16,7 @@ use crate::{api::ApiError, progress::message::Started};
 /// Starts a job; the fields come as text, so that an error can name its field and range.
 #[server(prefix = "/api", endpoint = "jobs/start")]
 pub async fn start_job(
-    kind: String,
+    #[server(default)] kind: String,
     #[server(default)] steps: String,
     #[server(default)] step_ms: String,
     #[server(default)] messages: FieldOr<10_000>,
