@@ -78,6 +78,42 @@ for (const colorScheme of SCHEMES) {
         await expectNothingFound(page);
       });
 
+      test.describe('with faults allowed', () => {
+        test.use({ flags: { 'allow-faults': 'true', 'heartbeat-ms': 1_000 } });
+
+        test('the inspector, in each of its tabs, and what came of a fault', async ({ page }) => {
+          await page.goto('/ticker');
+          await connected(page);
+          await page.getByTestId('inspector-toggle').click();
+          await page.getByTestId('frame').first().click();
+          await page.getByTestId('fault-duplicate_id').click();
+          await expect(page.getByTestId('trial')).toHaveAttribute('data-state', 'done');
+          await expectNothingFound(page);
+          for (const tab of ['raw', 'handshakes', 'frames']) {
+            await page.getByTestId(`inspector-${tab}`).click();
+            await expectNothingFound(page);
+          }
+        });
+
+        test('an inspector whose raw tab has nothing to show', async ({ visit }) => {
+          const visitor = await visit('Ada', '/progress');
+          const { page } = visitor;
+          await page.goto(`/progress/${await startJob(visitor, 1)}`);
+          await expect(page.getByTestId('job')).toHaveAttribute('data-status', 'Done');
+          await page.getByTestId('inspector-toggle').click();
+          await page.getByTestId('inspector-raw').click();
+          await expect(page.getByTestId('raw-ended')).toBeVisible();
+          await expectNothingFound(page);
+        });
+      });
+
+      test('the comparison, while it runs', async ({ page }) => {
+        await page.goto('/');
+        await page.getByTestId('compare-toggle').click();
+        await expect(page.getByTestId('lane-p50').first()).toHaveText(/\d/);
+        await expectNothingFound(page);
+      });
+
       test.describe('where nothing is', () => {
         test.use({ tolerated: new RegExp(`status of 404|Failed to fetch|${BROKEN_CONNECTION.source}`) });
 
@@ -144,6 +180,24 @@ test('the keyboard reaches everything in the header, in the order in which it st
   await expect(page.locator('html')).toHaveAttribute('data-theme', 'dark');
   await step();
   await expect(page.locator('main').locator(':focus')).toHaveCount(1);
+});
+
+test('what has the focus is not behind the inspector', async ({ page }) => {
+  await page.goto('/ticker');
+  await connected(page);
+  await page.getByTestId('filter').focus();
+  // More than the window has room for.
+  for (let step = 0; step < 40; step++) {
+    await page.keyboard.press('Tab');
+    const covered = await page.evaluate(() => {
+      const focused = document.activeElement!;
+      const { left, top, width, height } = focused.getBoundingClientRect();
+      const [x, middle] = [left + width / 2, top + height / 2];
+      const inPanel = focused.closest('.inspector');
+      return inPanel ? [] : [top + 2, middle, top + height - 2].filter((y) => !focused.contains(document.elementFromPoint(x, y)));
+    });
+    expect(covered, await page.evaluate(() => document.activeElement!.outerHTML.slice(0, 100))).toEqual([]);
+  }
 });
 
 test('the first key leads past the header', async ({ page }) => {

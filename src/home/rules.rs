@@ -56,7 +56,7 @@ pub static RULES: [Rule; 7] = [
     },
     Rule {
         name: "No WebSocket for simple notifications.",
-        text: "For a message an hour you would build heartbeat, reconnect and resume, which EventSource brings along, and hold a socket for each reader that has nothing to say.",
+        text: "For a message an hour you would build the reconnect and the position to resume from, which EventSource brings along, and take on pings, close codes and a bounded queue for readers who have nothing to say.",
         warns: true,
         shown_by: &[source(
             "end2end/fixtures/native-event-source.html",

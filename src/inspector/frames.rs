@@ -181,8 +181,8 @@ fn Whole(
                 <span class="quiet">{sizes}</span>
                 <button type="button" class="small" on:click=move |_| chosen.set(None)>"Close"</button>
             </p>
-            {described.map(|described| view! { <pre class="frame-described" tabindex="0" aria-label="The frame in words" data-test="frame-described">{described}</pre> })}
-            <pre tabindex="0" aria-label="The whole frame">{entry.whole()}</pre>
+            {described.map(|described| view! { <pre class="frame-described" role="group" tabindex="0" aria-label="The frame in words" data-test="frame-described">{described}</pre> })}
+            <pre role="group" tabindex="0" aria-label="The whole frame">{entry.whole()}</pre>
         </div>
     }
 }

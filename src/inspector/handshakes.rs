@@ -46,8 +46,8 @@ fn Handshake(title: String, known: Known, test: &'static str) -> impl IntoView {
                 None => view! { <p class="empty">"Not there yet."</p> }.into_any(),
                 Some(Err(why)) => view! { <p class="refusal">{why}</p> }.into_any(),
                 Some(Ok(handshake)) => view! {
-                    <pre tabindex="0" aria-label="Request">{handshake.request}</pre>
-                    <pre tabindex="0" aria-label="Answer">{handshake.response}</pre>
+                    <pre role="group" tabindex="0" aria-label="Request">{handshake.request}</pre>
+                    <pre role="group" tabindex="0" aria-label="Answer">{handshake.response}</pre>
                 }.into_any(),
             }}
         </section>

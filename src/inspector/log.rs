@@ -74,6 +74,9 @@ pub struct Log {
     bytes: usize,
     newest: u64,
     kinds: BTreeMap<String, u64>,
+    /// The newest of each kind that is known by an id or changes a document; clearing leaves it.
+    identified: BTreeMap<String, Arc<Entry>>,
+    repeats: bool,
     pub counters: Counters,
     has_stood: bool,
 }
@@ -118,15 +121,10 @@ impl Log {
         kinds.map(|(kind, count)| (kind.clone(), *count)).collect()
     }
 
-    /// Whether the newest frame came before, field by field; only of frames that are known by an id, or change a document.
+    /// Whether the newest frame is the one of its kind before it, field by field; only of frames that are known by an id, or
+    /// change a document.
     pub fn repeats(&self) -> bool {
-        let mut newest_first = self.entries.iter().rev();
-        newest_first.next().is_some_and(|newest| {
-            let same = |entry: &&Arc<Entry>| {
-                entry.direction == Direction::In && entry.payload == newest.payload
-            };
-            newest.is_identified() && newest_first.find(same).is_some()
-        })
+        self.repeats
     }
 
     /// Forgets the frames; the sums stay.
@@ -142,7 +140,7 @@ impl Log {
         self.count(frame, &kind, size, overhead, at);
         *self.kinds.entry(kind.clone()).or_default() += 1;
         self.bytes += size;
-        self.entries.push_back(Arc::new(Entry {
+        let entry = Arc::new(Entry {
             number: self.newest,
             at,
             direction: frame.direction,
@@ -151,7 +149,12 @@ impl Log {
             size,
             overhead,
             skipped: None,
-        }));
+        });
+        self.repeats = entry.is_identified() && {
+            let before = self.identified.insert(entry.kind.clone(), entry.clone());
+            before.is_some_and(|before| before.payload == entry.payload)
+        };
+        self.entries.push_back(entry);
         while self.entries.len() > MOST_ENTRIES
             || (self.bytes > MOST_BYTES && self.entries.len() > 1)
         {

@@ -22,7 +22,7 @@ const STATES: [(&str, u32, u32); 6] = [
 ];
 
 /// The ways, as SVG paths, each with what leads along it.
-const WAYS: [&str; 10] = [
+const WAYS: [&str; 12] = [
     // Closed, Connecting, Open: wanted, greeted.
     "M92 25H113",
     "M204 25H225",
@@ -40,6 +40,10 @@ const WAYS: [&str; 10] = [
     "M284 40V81",
     // Stopped to Connecting: tried once more by hand.
     "M56 84L114 34",
+    // Open to Closed: a stream that has an end is there.
+    "M272 10V-4H48V7",
+    // Open to Stopped: closed for good.
+    "M232 40L95 90",
 ];
 
 #[component]
@@ -70,7 +74,7 @@ pub(super) fn MachineView(connection: Connection) -> impl IntoView {
     let ways = WAYS.map(|way| view! { <path d=way marker-end="url(#inspector-arrow)"/> });
     view! {
         <figure class="machine" data-test="machine" data-state=now>
-            <svg viewBox="0 0 320 124" role="img" aria-label=move || format!("State machine: {}", now.get())>
+            <svg viewBox="0 -8 320 132" role="img" aria-label=move || format!("State machine: {}", now.get())>
                 <defs>
                     <marker id="inspector-arrow" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="6" markerHeight="6" orient="auto-start-reverse">
                         <path d="M0 0L8 4L0 8z"/>

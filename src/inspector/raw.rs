@@ -72,7 +72,7 @@ pub(super) fn RawBytes(connection: Connection) -> impl IntoView {
     });
     view! {
         <p class="quiet">"A second stream, read by fetch(): the bytes as the server wrote them."</p>
-        <pre class="raw" tabindex="0" aria-label="Bytes of the stream" data-test="raw">{text}</pre>
+        <pre class="raw" role="group" tabindex="0" aria-label="Bytes of the stream" data-test="raw">{text}</pre>
         {move || ended.get().map(|why| view! { <p class="empty" data-test="raw-ended">{why}</p> })}
     }
 }

@@ -5,7 +5,10 @@ use super::{
     message::Fault,
     panel::Transport,
 };
-use crate::realtime::{client::tap::Sight, status::ConnectionStatus};
+use crate::realtime::{
+    client::tap::{Sight, Skipped},
+    status::ConnectionStatus,
+};
 
 /// For how long this page refuses to connect, in milliseconds.
 pub const OFFLINE_MS: u32 = 10_000;
@@ -30,6 +33,8 @@ pub struct Trial {
     back_after_ms: Option<f64>,
     recovery: Option<Recovery>,
     repeated: bool,
+    /// The repeated event was not handed on.
+    skipped: bool,
     /// Why it could not be done.
     pub refusal: Option<String>,
 }
@@ -108,6 +113,7 @@ impl Trial {
             back_after_ms: None,
             recovery: None,
             repeated: false,
+            skipped: false,
             refusal: None,
         }
     }
@@ -131,6 +137,11 @@ impl Trial {
                 let before = self.repeated;
                 self.repeated = before || log.repeats();
                 self.repeated != before
+            }
+            // The kit says so itself of an event that it did not hand on.
+            Sight::Skipped(Skipped::Duplicate) if self.repeated && !self.skipped => {
+                self.skipped = true;
+                true
             }
             // The first after the act: rooms are joined one after the other.
             Sight::Frame(frame) if self.states.len() > 1 && self.recovery.is_none() => {
@@ -164,7 +175,12 @@ impl Trial {
             return String::new();
         }
         if self.act == Act::Fault(Fault::DuplicateId) {
-            return "It came twice and was taken once.".to_owned();
+            let outcome = if self.skipped {
+                "It came twice and was taken once."
+            } else {
+                "It came twice. What the page shows of it is there once."
+            };
+            return outcome.to_owned();
         }
         let back = self
             .back_after_ms
@@ -283,7 +299,24 @@ mod tests {
         let duplicate = Act::Fault(Fault::DuplicateId);
         let price = || event("price", "{}");
         assert!(!run(duplicate, vec![price(), event("heartbeat", "{}")]).is_done());
-        assert!(run(duplicate, vec![price(), event("heartbeat", "{}"), price()]).is_done());
+        let twice = vec![price(), event("heartbeat", "{}"), price()];
+        let handed_on = run(duplicate, twice.clone());
+        assert!(handed_on.is_done());
+        assert!(!handed_on.outcome().contains("taken once"));
+        let skipped = run(
+            duplicate,
+            [twice, vec![Sight::Skipped(Skipped::Duplicate)]].concat(),
+        );
+        assert!(skipped.outcome().contains("taken once"));
+    }
+
+    #[test]
+    fn a_duplicate_of_what_was_cleared_is_one_too() {
+        let (price, mut log) = (event("price", "{}"), Log::default());
+        log.record(&price, 0.0);
+        log.clear();
+        log.record(&price, 1.0);
+        assert!(log.repeats());
     }
 
     #[test]
