@@ -95,11 +95,7 @@ impl RoomLog {
         let known = after.filter(|after| head.continues(&epoch, after));
         let offset = match known {
             Some(known) => known.offset,
-            None => {
-                let latest = self.bus.read_before(&self.name, head.head + 1, LATEST);
-                let latest = latest.await?.events;
-                latest.last().map_or(head.head, |oldest| oldest.offset - 1)
-            }
+            None => self.before_the_latest(head.head).await?,
         };
         Ok(Start {
             recovered: known.is_some(),
@@ -108,6 +104,19 @@ impl RoomLog {
             replayed: self.bus.count(&self.name, offset, head.head, None).await?,
             head: Position::new(epoch, head.head),
         })
+    }
+
+    /// The offset after which the latest [`LATEST`] messages begin. Long ones take more than one page.
+    async fn before_the_latest(&self, head: u64) -> Result<u64, BusError> {
+        let (mut before, mut missing) = (head + 1, LATEST);
+        loop {
+            let page = self.bus.read_before(&self.name, before, missing).await?;
+            before = page.events.last().map_or(before, |oldest| oldest.offset);
+            missing -= page.events.len();
+            if missing == 0 || !page.more {
+                return Ok(before - 1);
+            }
+        }
     }
 
     /// Messages after an offset, oldest first.

@@ -108,7 +108,7 @@ impl Chat {
     /// Rooms by name.
     pub async fn summaries(&self) -> Result<Vec<RoomSummary>, BusError> {
         let stored = self.0.bus.logs(PREFIX, LISTED).await?;
-        let heads: HashMap<&str, u64> = stored
+        let mut heads: HashMap<&str, u64> = stored
             .iter()
             .filter_map(|summary| Some((summary.log.strip_prefix(PREFIX)?, summary.head)))
             .collect();
@@ -118,6 +118,14 @@ impl Chat {
         names.extend(open.take(LISTED));
         names.sort_unstable();
         names.dedup();
+        if stored.len() == LISTED {
+            // Those that are open, or always there, and were not written to lately.
+            for name in &names {
+                if !heads.contains_key(name) {
+                    heads.insert(name, self.log(name).head().await?);
+                }
+            }
+        }
         let summary = |room: &str| RoomSummary {
             room: room.to_owned(),
             members: halls.get(room).map_or(0, |hall| hall.headcount()),

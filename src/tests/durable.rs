@@ -13,7 +13,7 @@ use wirewise::{chat::log::RoomLog, session::User};
 use super::{
     chat::{join, say},
     process::{Process, binary},
-    support::{Guest, PATIENCE, Remote, Server, Socket},
+    support::{Guest, PATIENCE, Remote, Server, Socket, small_socket},
 };
 
 fn send(id: Uuid, text: &str) -> Value {
@@ -188,7 +188,9 @@ async fn a_reader_50_000_messages_behind_catches_up_on_a_slow_line() {
 async fn a_reader_who_stops_is_closed_with_4100_and_the_resume_brings_what_was_missed() {
     let server = Server::start().await;
     let guest = server.guest().await;
-    let mut stopped = server.chat(&guest).await;
+    let mut stopped = server
+        .chat_over(small_socket(server.addr).await, &guest)
+        .await;
     let epoch = join(&mut stopped, "lobby", None).await["epoch"].clone();
     // Far more than its queue and all buffers on the way.
     fill(&server, 500, &"x".repeat(4_000)).await;

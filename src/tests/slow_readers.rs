@@ -9,7 +9,7 @@ use hyper::{Request, client::conn::http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpSocket, TcpStream},
+    net::TcpStream,
     runtime::{Builder, Runtime},
     time::timeout,
 };
@@ -17,19 +17,12 @@ use wirewise::ticker::message::Quote;
 
 use super::{
     process::Process,
-    support::{PATIENCE, Remote, Server, parse},
+    support::{PATIENCE, Remote, Server, parse, small_socket},
 };
 
 const EVENTS: &str = "/api/ticker/events";
 /// A minute of a thousand prices a second.
 const MINUTE: u64 = 60_000;
-
-/// A connection whose own receive buffer is small: else the kernel would read for whoever does not.
-async fn small_socket(addr: std::net::SocketAddr) -> TcpStream {
-    let socket = TcpSocket::new_v4().unwrap();
-    socket.set_recv_buffer_size(8 * 1024).unwrap();
-    socket.connect(addr).await.unwrap()
-}
 
 /// A stream whose client asks and then does not read.
 async fn stalled(addr: std::net::SocketAddr, path: &str) -> TcpStream {

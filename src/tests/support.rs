@@ -10,16 +10,17 @@ use reqwest::{
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::{
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpSocket, TcpStream},
     sync::oneshot,
     task::JoinHandle,
     time::timeout,
 };
 use tokio_tungstenite::{
-    MaybeTlsStream, WebSocketStream, connect_async,
+    MaybeTlsStream, WebSocketStream, client_async,
     tungstenite::{Message, client::IntoClientRequest},
 };
 use wirewise::{
+    realtime::server::now_ms,
     server::{self, AppState},
     settings::Settings,
     ticker::{feed::News, market::Market},
@@ -41,8 +42,8 @@ pub struct Server {
     shutdown: Option<oneshot::Sender<()>>,
     pub ended: JoinHandle<server::Left>,
     pub folder: TempDir,
-    /// Moves only when a test says so.
-    market: Mutex<Market>,
+    /// Moves only when a test says so; each step is a millisecond of its own.
+    market: Mutex<(Market, u64)>,
 }
 
 impl Server {
@@ -79,15 +80,17 @@ impl Server {
             shutdown: Some(shutdown),
             ended,
             folder,
-            market: Mutex::new(Market::new(1)),
+            market: Mutex::new((Market::new(1), now_ms())),
         }
     }
 
     /// Moves the market so many times and publishes what changed.
     pub fn step(&self, times: u64) {
         let mut market = self.market.lock().unwrap();
-        for at in 0..times {
-            self.state.ticker.publish(News::Prices(market.step(at)));
+        let (market, now) = &mut *market;
+        for _ in 0..times {
+            *now += 1;
+            self.state.ticker.publish(News::Prices(market.step(*now)));
         }
     }
 
@@ -191,6 +194,11 @@ impl Remote {
 
     /// A socket; the upgrade must be accepted.
     pub async fn socket(&self, path: &str, headers: &[(&str, &str)]) -> Socket {
+        let tcp = TcpStream::connect(self.addr).await.unwrap();
+        self.socket_over(tcp, path, headers).await
+    }
+
+    async fn socket_over(&self, tcp: TcpStream, path: &str, headers: &[(&str, &str)]) -> Socket {
         let mut request = format!("ws://{}{path}", self.addr)
             .into_client_request()
             .unwrap();
@@ -205,17 +213,30 @@ impl Remote {
                 })
                 .collect::<HeaderMap>(),
         );
-        Socket(connect_async(request).await.unwrap().0)
+        let upgraded = client_async(request, MaybeTlsStream::Plain(tcp)).await;
+        Socket(upgraded.unwrap().0)
     }
 
     /// The chat, welcomed.
     pub async fn chat(&self, guest: &Guest) -> Socket {
-        let mut socket = self
-            .socket("/api/chat/socket", &[("authorization", &guest.bearer())])
-            .await;
+        let tcp = TcpStream::connect(self.addr).await.unwrap();
+        self.chat_over(tcp, guest).await
+    }
+
+    /// The chat over a connection of one's own, welcomed.
+    pub async fn chat_over(&self, tcp: TcpStream, guest: &Guest) -> Socket {
+        let headers = [("authorization", &*guest.bearer())];
+        let mut socket = self.socket_over(tcp, "/api/chat/socket", &headers).await;
         assert_eq!(socket.next_json().await["type"], "welcome");
         socket
     }
+}
+
+/// A connection whose own receive buffer is small: else the kernel would read, megabytes, for whoever does not.
+pub async fn small_socket(addr: SocketAddr) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(8 * 1_024).unwrap();
+    socket.connect(addr).await.unwrap()
 }
 
 pub struct Guest {

@@ -12,6 +12,14 @@ use std::{
 use proptest::{prelude::*, test_runner::TestCaseError};
 use serde_json::Value;
 
+use wirewise::{
+    realtime::contract::StreamContract,
+    ticker::{
+        choice::Subscription,
+        message::{Listing, Quote, TickerEvents},
+    },
+};
+
 use super::support::{Event, Events, Server};
 
 const SYMBOLS: [&str; 6] = ["ACME", "BOLT", "INIT", "NULL", "TIDE", "ROAD"];
@@ -42,67 +50,52 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 struct Client<'a> {
     server: &'a Server,
     events: Events,
+    /// As the page keeps it.
+    subscription: Subscription,
+    listings: Vec<Listing>,
+    /// `None`: all.
     wanted: Option<BTreeSet<String>>,
-    /// Symbols of which it has a price that is good at its position.
-    held: BTreeSet<String>,
-    prices: HashMap<String, f64>,
+    /// The newest price of each wanted symbol, and its time.
+    prices: HashMap<String, (f64, u64)>,
     id: String,
     offset: u64,
 }
 
 impl<'a> Client<'a> {
-    async fn new(server: &'a Server) -> Self {
-        let events = server.stream("/api/ticker/events", &[]).await;
+    async fn new(server: &'a Server) -> Result<Self, TestCaseError> {
         let mut client = Self {
             server,
-            events,
+            events: server.stream(TickerEvents::ROUTE, &[]).await,
+            subscription: Subscription::default(),
+            listings: server.state.ticker.first_prices().listings,
             wanted: None,
-            held: BTreeSet::new(),
             prices: HashMap::new(),
             id: String::new(),
             offset: 0,
         };
-        client.opened(0).await.unwrap();
-        client
+        client.opened(0).await?;
+        Ok(client)
     }
 
     /// Connects again at its position, with what it lacks as `added`.
     async fn connect(&mut self) -> Result<(), TestCaseError> {
-        let all = || {
-            self.server
-                .state
-                .ticker
-                .first_prices()
-                .listings
-                .into_iter()
-                .map(|listing| listing.symbol)
-                .collect()
-        };
-        let wanted: BTreeSet<String> = self.wanted.clone().unwrap_or_else(all);
-        self.held.retain(|symbol| wanted.contains(symbol));
-        self.prices.retain(|symbol, _| wanted.contains(symbol));
-        let added: Vec<&str> = wanted.difference(&self.held).map(String::as_str).collect();
-        let symbols = match &self.wanted {
-            Some(wanted) => format!(
-                "&symbols={}",
-                wanted.iter().cloned().collect::<Vec<_>>().join(",")
-            ),
-            None => String::new(),
-        };
-        let path = format!(
-            "/api/ticker/events?added={}{symbols}&last_event_id={}",
-            added.join(","),
-            self.id
-        );
-        let lacking = added.len();
+        let request = self.subscription.want(self.wanted.clone(), &self.listings);
+        if let Some(wanted) = &self.wanted {
+            self.prices.retain(|symbol, _| wanted.contains(symbol));
+        }
+        let url = request.url();
+        let mark = if url.contains('?') { '&' } else { '?' };
+        let path = format!("{url}{mark}last_event_id={}", self.id);
         self.events = self.server.stream(&path, &[]).await;
-        self.opened(lacking).await
+        self.opened(request.added.len()).await
     }
 
-    /// Takes what a stream begins with: the greeting, the state, and as many events as were announced.
+    /// Takes what a stream begins with: the greeting and, where it is due, the state.
     async fn opened(&mut self, lacking: usize) -> Result<(), TestCaseError> {
         let hello = self.events.expect("hello").await;
         let recovered = hello.data["recovered"] == true;
+        let replayed = hello.data["replayed"].as_u64().unwrap();
+        self.subscription.greeted(recovered, replayed as usize);
         if recovered {
             prop_assert_eq!(hello.id.as_deref(), Some(self.id.as_str()));
         }
@@ -113,19 +106,14 @@ impl<'a> Client<'a> {
                 prop_assert_eq!(quotes.len(), lacking);
             } else {
                 self.prices.clear();
-                self.held.clear();
             }
+            self.subscription.state_came();
             for quote in quotes {
-                let (symbol, price) = quoted(quote);
-                self.held.insert(symbol.clone());
-                self.prices.insert(symbol, price);
+                let (before, at) = self.hold(quote)?;
+                prop_assert!(before <= at, "a state of {at} after {before}");
             }
             self.offset = snapshot.offset();
             self.id = snapshot.id.unwrap();
-        }
-        for _ in 0..hello.data["replayed"].as_u64().unwrap() {
-            let event = self.events.expect("price").await;
-            self.take(event)?;
         }
         Ok(())
     }
@@ -141,23 +129,39 @@ impl<'a> Client<'a> {
         self.offset = event.offset();
         self.id = event.id.clone().unwrap();
         if event.name == "price" {
-            let (symbol, price) = quoted(&event.data);
-            prop_assert!(self.held.contains(&symbol), "{symbol} was not asked for");
-            self.prices.insert(symbol, price);
+            self.subscription.price_came();
+            let (before, at) = self.hold(&event.data)?;
+            prop_assert!(before < at, "a price of {at} after {before}");
         }
         Ok(())
+    }
+
+    /// Holds a price, which is of a symbol that was asked for. Says of when the one before it was, and this one.
+    fn hold(&mut self, quote: &Value) -> Result<(u64, u64), TestCaseError> {
+        let symbol = quote["symbol"].as_str().unwrap().to_owned();
+        let price = quote["price"].as_f64().unwrap();
+        let at = quote["at"].as_u64().unwrap();
+        let wanted = &self.wanted;
+        prop_assert!(
+            wanted
+                .as_ref()
+                .is_none_or(|wanted| wanted.contains(&symbol))
+        );
+        let before = self.prices.insert(symbol, (price, at));
+        Ok((before.map_or(0, |(_, before)| before), at))
     }
 
     /// Whether everything that is published by now, and wanted, was taken.
     fn is_up_to_date(&self) -> bool {
         let first = self.server.state.ticker.first_prices();
-        let newest = first
-            .quotes
-            .into_iter()
-            .filter(|quote| self.held.contains(&quote.symbol));
+        let wanted = |quote: &Quote| {
+            let wanted = self.wanted.as_ref();
+            wanted.is_none_or(|wanted| wanted.contains(&quote.symbol))
+        };
+        let newest = first.quotes.into_iter().filter(wanted);
         newest
             .map(|quote| (quote.symbol, quote.price))
-            .all(|(symbol, price)| self.prices.get(&symbol) == Some(&price))
+            .all(|(symbol, price)| self.prices.get(&symbol).map(|held| held.0) == Some(price))
     }
 
     async fn run(&mut self, step: Step) -> Result<(), TestCaseError> {
@@ -194,13 +198,6 @@ impl<'a> Client<'a> {
     }
 }
 
-fn quoted(quote: &Value) -> (String, f64) {
-    (
-        quote["symbol"].as_str().unwrap().to_owned(),
-        quote["price"].as_f64().unwrap(),
-    )
-}
-
 proptest! {
     #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
 
@@ -219,18 +216,18 @@ proptest! {
                     }
                 }
             });
-            let mut client = Client::new(&server).await;
-            let mut run = Ok(());
-            for step in steps {
-                run = client.run(step).await;
-                if run.is_err() {
-                    break;
+            let run = async {
+                let mut client = Client::new(&server).await?;
+                for step in steps {
+                    client.run(step).await?;
                 }
-            }
+                Ok::<_, TestCaseError>(client)
+            };
+            let run = run.await;
             // Always, or the publisher would go on for ever.
             enough.store(true, Ordering::Relaxed);
             publisher.await.unwrap();
-            run?;
+            let mut client = run?;
             while !client.is_up_to_date() {
                 let event = client.events.next().await.expect("the stream goes on");
                 client.take(event)?;
