@@ -7,6 +7,8 @@
 
 use std::collections::{HashMap, VecDeque};
 
+use serde::de::IgnoredAny;
+
 use super::{
     message::PeerId,
     protocol::{ClientState, GONE},
@@ -16,6 +18,11 @@ use super::{
 const IDS: usize = 8;
 /// The longest state in bytes.
 const STATE_BYTES: usize = 4 * 1024;
+/// Clocks up to here are taken from a client that is new here. A real one counts moves: this is years of them.
+const FIRST_CLOCK: u64 = 1 << 32;
+/// So far a socket may move the clock of a client that is not its own: whoever comes back on a new socket has moved meanwhile.
+/// Any jump would let a stranger push somebody's clock to the end of numbers, where their own next word is an error.
+const FOREIGN_JUMP: u64 = 1 << 20;
 /// Removed ids that are remembered; an echo comes within a round trip.
 const REMEMBERED: usize = 256;
 
@@ -43,9 +50,12 @@ struct Removed {
 
 /// Why a state was not taken; those before it were.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum TooMuch {
+pub enum Unfit {
     #[error("an awareness state has at most {STATE_BYTES} bytes")]
-    State,
+    TooLong,
+    /// Other clients parse it, and trip over what is none.
+    #[error("an awareness state is JSON")]
+    NotJson,
     #[error("a connection speaks for at most {IDS} clients")]
     Ids,
 }
@@ -58,13 +68,13 @@ impl Awareness {
         from: PeerId,
         newest_peer: PeerId,
         states: Vec<ClientState>,
-    ) -> (Vec<ClientState>, Result<(), TooMuch>) {
+    ) -> (Vec<ClientState>, Result<(), Unfit>) {
         let mut changed = vec![];
         for state in states {
             match self.take_one(from, newest_peer, &state) {
                 Ok(true) => changed.push(state),
                 Ok(false) => {}
-                Err(too_much) => return (changed, Err(too_much)),
+                Err(unfit) => return (changed, Err(unfit)),
             }
         }
         (changed, Ok(()))
@@ -90,12 +100,20 @@ impl Awareness {
         from: PeerId,
         newest_peer: PeerId,
         state: &ClientState,
-    ) -> Result<bool, TooMuch> {
+    ) -> Result<bool, Unfit> {
         let known = self.clients.get(&state.client);
         let (clock, owner) = match known {
             Some(known) => (Some(known.state.clock), Some(known.owner)),
             None => (self.removed_clock(state.client, from), None),
         };
+        let most = match (clock, owner == Some(from)) {
+            (_, true) => u64::MAX,
+            (Some(clock), false) => clock.saturating_add(FOREIGN_JUMP),
+            (None, false) => FIRST_CLOCK,
+        };
+        if state.clock > most {
+            return Ok(false);
+        }
         let advances = clock.is_none_or(|clock| state.clock > clock);
         if state.state == GONE {
             // At the same clock only who owns the state may take it back.
@@ -110,11 +128,14 @@ impl Awareness {
             return Ok(false);
         }
         if state.state.len() > STATE_BYTES {
-            return Err(TooMuch::State);
+            return Err(Unfit::TooLong);
+        }
+        if serde_json::from_str::<IgnoredAny>(&state.state).is_err() {
+            return Err(Unfit::NotJson);
         }
         let owned = |known: &&Client| known.owner == from;
         if owner != Some(from) && self.clients.values().filter(owned).count() >= IDS {
-            return Err(TooMuch::Ids);
+            return Err(Unfit::Ids);
         }
         let client = Client {
             state: state.clone(),
@@ -186,6 +207,30 @@ mod tests {
     }
 
     #[test]
+    fn nobody_pushes_the_clock_of_another_to_the_end_of_numbers() {
+        let mut awareness = Awareness::default();
+        let mine = [state(7, 3, "{}")];
+        take(&mut awareness, ANA, &mine);
+        for far in [FOREIGN_JUMP + 4, (1 << 53) - 1] {
+            assert_eq!(take(&mut awareness, BEN, &[state(7, far, "{}")]), []);
+            assert_eq!(take(&mut awareness, BEN, &[state(7, far, GONE)]), []);
+        }
+        assert_eq!(take(&mut awareness, BEN, &[state(8, 1 << 53, "{}")]), []);
+        // A new socket of the same page has moved on.
+        let back = [state(7, 40, "{}")];
+        assert_eq!(take(&mut awareness, LATER, &back), back);
+    }
+
+    #[test]
+    fn what_is_no_json_is_refused() {
+        let mut awareness = Awareness::default();
+        for text in ["", "x", "{", "{}{}"] {
+            let (changed, taken) = awareness.take(ANA, ANA, vec![state(7, 1, text)]);
+            assert_eq!((changed, taken), (vec![], Err(Unfit::NotJson)));
+        }
+    }
+
+    #[test]
     fn an_echo_takes_no_id_and_brings_nobody_back() {
         let mut awareness = Awareness::default();
         let ana = [state(7, 3, "{}")];
@@ -224,12 +269,12 @@ mod tests {
         let mut awareness = Awareness::default();
         let many: Vec<_> = (0..9).map(|client| state(client, 1, "{}")).collect();
         let (changed, taken) = awareness.take(ANA, BEN, many);
-        assert_eq!((changed.len(), taken), (8, Err(TooMuch::Ids)));
+        assert_eq!((changed.len(), taken), (8, Err(Unfit::Ids)));
         // What it has it may go on changing, and one that goes makes room for another.
         take(&mut awareness, ANA, &[state(3, 2, "{}"), state(4, 1, GONE)]);
         take(&mut awareness, ANA, &[state(8, 1, "{}")]);
         let long = state(3, 3, &"x".repeat(STATE_BYTES + 1));
-        assert_eq!(awareness.take(ANA, BEN, vec![long]).1, Err(TooMuch::State));
+        assert_eq!(awareness.take(ANA, BEN, vec![long]).1, Err(Unfit::TooLong));
     }
 
     #[test]

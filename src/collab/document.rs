@@ -10,6 +10,7 @@
 use std::{
     mem::ManuallyDrop,
     panic::{AssertUnwindSafe, catch_unwind},
+    time::{Duration, Instant},
 };
 
 use yrs::{
@@ -26,9 +27,17 @@ use super::{
 /// How large a document may grow, in bytes of the updates that it is made of.
 pub const DOCUMENT_BYTES: usize = 8 * 1024 * 1024;
 
+/// Clients whose edits one document may hold; each page that writes is one. All of them are in the state vector, which every
+/// newcomer is told, twice: so many are some 750 KB, where a socket's queue takes 1 MiB.
+pub const CLIENTS: usize = 32 * 1024;
+/// A full document is measured this often at most: that takes as long as encoding it.
+const MEASURE_EVERY: Duration = Duration::from_secs(1);
+
 /// A shared text.
 pub struct Document {
     doc: Doc,
+    /// When it was last measured because it was full.
+    measured: Option<Instant>,
     /// About what the whole would be when encoded: exact after [`Document::snapshot`], an upper bound in between.
     bytes: usize,
     nested_types: usize,
@@ -55,6 +64,8 @@ pub enum Refusal {
     Full,
     #[error("a document holds at most {NESTED_TYPES} nested types")]
     Nested,
+    #[error("a document holds the edits of at most {CLIENTS} clients; go on in a new one")]
+    Clients,
     /// The document is broken and must be made anew: to touch it once more would wait for ever.
     #[error("the update would harm the document")]
     Harmful,
@@ -73,6 +84,7 @@ impl Default for Document {
         doc.get_or_insert_text(ROOT);
         Self {
             doc,
+            measured: None,
             bytes: 0,
             nested_types: 0,
         }
@@ -82,10 +94,14 @@ impl Default for Document {
 impl Document {
     /// Takes an update of anybody's.
     pub fn take(&mut self, update: &[u8]) -> Result<Taken, Refusal> {
-        let found = self.scan(update)?;
+        let (found, clients) = self.scan(update)?;
         let update = found.without_gaps.as_deref().unwrap_or(update);
-        if self.bytes + update.len() > DOCUMENT_BYTES {
+        // What only deletes makes room, sooner or later.
+        if found.inserts && !self.has_room(update.len())? {
             return Err(Refusal::Full);
+        }
+        if found.new_clients > 0 && clients + found.new_clients > CLIENTS {
+            return Err(Refusal::Clients);
         }
         if self.nested_types + found.nested_types > NESTED_TYPES {
             return Err(Refusal::Nested);
@@ -102,15 +118,29 @@ impl Document {
     /// Takes back what was stored. It came out of [`Document::take`] once, so that no bound applies, but it is guarded alike:
     /// a disk is not to be trusted either.
     pub fn restore(&mut self, update: &[u8]) -> Result<(), Refusal> {
-        let found = self.scan(update)?;
+        let (found, _) = self.scan(update)?;
         self.bytes += update.len();
         self.nested_types += found.nested_types;
         self.apply(decode(update)?).map(drop)
     }
 
-    fn scan(&self, update: &[u8]) -> Result<Scanned, ScanError> {
+    /// What is in an update, and how many clients are in the document.
+    fn scan(&self, update: &[u8]) -> Result<(Scanned, usize), ScanError> {
         let known = self.doc.transact().state_vector();
-        scan(update, |client| known.get(&ClientID::new(client)))
+        let found = scan(update, |client| known.get(&ClientID::new(client)))?;
+        Ok((found, known.len()))
+    }
+
+    /// Whether so many bytes fit in. What was counted is an upper bound, far from it where much was deleted.
+    fn has_room(&mut self, bytes: usize) -> Result<bool, Refusal> {
+        let fits = |document: &Self| document.bytes + bytes <= DOCUMENT_BYTES;
+        let lately = |at: Instant| at.elapsed() < MEASURE_EVERY;
+        if fits(self) || self.measured.is_some_and(lately) {
+            return Ok(fits(self));
+        }
+        self.measured = Some(Instant::now());
+        self.snapshot()?;
+        Ok(fits(self))
     }
 
     /// The one place where an update is applied. `None` from [`caught`] leaves the transaction open for ever, and the

@@ -2,7 +2,7 @@ use proptest::prelude::*;
 use yrs::{Any, Array, Text};
 
 use super::*;
-use crate::collab::typist::Client;
+use crate::collab::{fuzzing, protocol::write_number, typist::Client};
 
 /// Makes `apply_update` of yrs 0.28.1 panic, and the transaction's destructor once more, which would end the process.
 const REPRODUCER: &str = "0104fcfeb288b8f2800b00010107636f6e74656e749bffffffff0f84fcfeb288b8f2800b03066f2061626364c4fcfeb288b8f2800b03fcfeb288b8f2800b040a68656c6c6f2061626364c4fcfeb288b8f2800b03fcfeb288b8f2800b0a0a68656c6c6f206162636401fcfeb288b8f2800b010004";
@@ -144,9 +144,54 @@ fn a_full_document_refuses_and_goes_on() {
     let ben = Client::new(2);
     ben.apply(&document.snapshot().unwrap());
     document.take(&ben.remove(0, 3 * 1024 * 1024)).unwrap();
-    // What was removed takes no room once the whole is encoded anew.
-    assert!(document.snapshot().unwrap().len() < 5 * 1024 * 1024);
-    document.take(&ben.insert(0, &megabyte)).unwrap();
+    // What was removed takes no room, as is found when more is wanted: not at once again, that would be work without end.
+    let more = ben.insert(0, &megabyte);
+    assert_eq!(document.take(&more), Err(Refusal::Full));
+    document.measured = None;
+    document.take(&more).unwrap();
+    assert!(document.bytes() < 6 * 1024 * 1024);
+}
+
+#[test]
+fn what_is_full_to_the_last_byte_can_be_emptied() {
+    let ana = Client::new(1);
+    let mut document = Document::default();
+    document.take(&ana.insert(0, &"x".repeat(1_000))).unwrap();
+    document.bytes = DOCUMENT_BYTES;
+    document.measured = Some(Instant::now());
+    let one = ana.insert(0, "x");
+    assert_eq!(document.take(&one), Err(Refusal::Full));
+    let ben = Client::new(2);
+    ben.apply(&document.snapshot().unwrap());
+    document.bytes = DOCUMENT_BYTES;
+    document.take(&ben.remove(0, 1_000)).unwrap();
+    assert_eq!(document.text(), "");
+}
+
+#[test]
+fn the_clients_of_a_document_are_bounded() {
+    // Blocks of one character each (GC, of length 1), as many clients as asked for, and nothing deleted.
+    let of_clients = |clients: std::ops::Range<u64>| {
+        let mut update = vec![];
+        write_number(&mut update, clients.end - clients.start);
+        for client in clients {
+            for number in [1, client, 0, 0, 1] {
+                write_number(&mut update, number);
+            }
+        }
+        update.push(0);
+        update
+    };
+    let mut document = Document::default();
+    document.take(&of_clients(0..CLIENTS as u64)).unwrap();
+    // A newcomer is told it as it is and in base64.
+    assert!(document.state_vector().len() * 7 / 3 < 1024 * 1024);
+    let one_more = of_clients(CLIENTS as u64..CLIENTS as u64 + 1);
+    assert_eq!(document.take(&one_more), Err(Refusal::Clients));
+    // Whoever is in it goes on.
+    let mut known = of_clients(5..6);
+    known[3] = 1;
+    assert!(document.take(&known).unwrap().change.is_some());
 }
 
 #[test]
@@ -315,20 +360,12 @@ fn characters(document: &Document) -> Vec<char> {
     characters
 }
 
-/// `make fuzz` asks for more of them.
-fn cases() -> u32 {
-    let asked = std::env::var("WIREWISE_FUZZ_CASES").ok();
-    asked
-        .and_then(|cases| cases.parse().ok())
-        .unwrap_or(100_000)
-}
-
 #[test]
 fn mutated_updates_harm_nothing() {
     let history = history();
     // Panics are expected and caught; a hundred thousand reports of them would hide a real one.
     let config = ProptestConfig {
-        cases: cases(),
+        cases: fuzzing::cases(),
         failure_persistence: None,
         ..ProptestConfig::default()
     };

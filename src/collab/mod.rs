@@ -23,6 +23,8 @@ mod convergence;
 pub mod cursors;
 #[cfg(feature = "ssr")]
 pub mod document;
+#[cfg(test)]
+mod fuzzing;
 #[cfg(feature = "ssr")]
 mod harm;
 pub mod message;

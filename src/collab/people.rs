@@ -8,7 +8,7 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 use bytes::Bytes;
 
 use super::{
-    awareness::{Awareness, TooMuch},
+    awareness::{Awareness, Unfit},
     cursors::Cursors,
     message::{BoardEvent, Peer, PeerId},
     protocol::{ClientState, Message, encode_awareness},
@@ -126,7 +126,7 @@ impl People {
         from: PeerId,
         newest_peer: PeerId,
         states: Vec<ClientState>,
-    ) -> Result<(), TooMuch> {
+    ) -> Result<(), Unfit> {
         let (changed, taken) = self.awareness.take(from, newest_peer, states);
         self.tell_awareness(&changed, from);
         taken

@@ -236,9 +236,10 @@ fn write_bytes(bytes: &mut Vec<u8>, what: &[u8]) {
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
+    use proptest::{prelude::*, sample::Index, test_runner::TestCaseError};
 
     use super::*;
+    use crate::collab::fuzzing;
 
     fn messages(frame: &[u8]) -> Result<Vec<Message<'_>>, ProtocolError> {
         decode(frame).collect()
@@ -329,17 +330,76 @@ mod tests {
         }
     }
 
+    /// What was read, written again, is what it was read from, up to longer forms of the same numbers.
+    fn is_read_to_its_end_or_refused(frame: &[u8]) -> Result<(), TestCaseError> {
+        let Ok(all) = messages(frame) else {
+            return Ok(());
+        };
+        let again = all.iter().flat_map(Message::encode).collect::<Vec<_>>();
+        prop_assert!(again.len() <= frame.len());
+        for message in &all {
+            if let Message::Awareness(states) = message
+                && let Ok(read) = decode_awareness(states)
+            {
+                prop_assert_eq!(decode_awareness(&encode_awareness(read.iter())), Ok(read));
+            }
+        }
+        prop_assert_eq!(messages(&again), Ok(all));
+        Ok(())
+    }
+
+    /// One of each kind, and all of them in one frame.
+    fn real_frames() -> Vec<Vec<u8>> {
+        let state = |client, clock, state: &str| ClientState {
+            client,
+            clock,
+            state: state.to_owned(),
+        };
+        let states = [
+            state(1 << 31, 300, r#"{"user":{"name":"Ada"}}"#),
+            state(7, 1, GONE),
+        ];
+        let awareness = encode_awareness(states.iter());
+        let mut frames: Vec<Vec<u8>> = [
+            Message::SyncStep1(&[1, 7, 200, 1]),
+            Message::SyncStep2(&[9; 200]),
+            Message::Update(&[0, 0]),
+            Message::Awareness(&awareness),
+            Message::QueryAwareness,
+            Message::Denied("ä"),
+        ]
+        .iter()
+        .map(Message::encode)
+        .collect();
+        frames.push(frames.concat());
+        frames
+    }
+
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(100_000))]
+        #![proptest_config(ProptestConfig::with_cases(fuzzing::cases()))]
+
         #[test]
         fn any_bytes_are_read_to_their_end_or_refused(frame in prop::collection::vec(any::<u8>(), 0..64)) {
-            // What was read, written again, is what it was read from, up to longer forms of the same numbers.
-            if let Ok(all) = messages(&frame) {
-                let again = all.iter().flat_map(Message::encode).collect::<Vec<_>>();
-                prop_assert!(again.len() <= frame.len());
-                prop_assert_eq!(messages(&again), Ok(all));
-            }
+            is_read_to_its_end_or_refused(&frame)?;
             let _ = decode_awareness(&frame);
+        }
+
+        #[test]
+        fn mutated_frames_are_read_to_their_end_or_refused(
+            which in any::<Index>(),
+            changes in prop::collection::vec((any::<Index>(), any::<u8>()), 1..5),
+            cut in prop::option::of(any::<Index>()),
+        ) {
+            let frames = real_frames();
+            let mut frame = frames[which.index(frames.len())].clone();
+            for (place, byte) in changes {
+                let place = place.index(frame.len());
+                frame[place] = byte;
+            }
+            if let Some(cut) = cut {
+                frame.truncate(cut.index(frame.len() + 1));
+            }
+            is_read_to_its_end_or_refused(&frame)?;
         }
     }
 }

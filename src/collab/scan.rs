@@ -18,6 +18,10 @@ const NESTED_VALUES: usize = 32;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Scanned {
     pub nested_types: usize,
+    /// Clients of whom the document has nothing yet.
+    pub new_clients: usize,
+    /// It brings blocks; else it only deletes.
+    pub inserts: bool,
     /// The update without what lies behind gaps, where it has any.
     pub without_gaps: Option<Vec<u8>>,
 }
@@ -61,6 +65,8 @@ pub fn scan(update: &[u8], known: impl Fn(u64) -> u32) -> Result<Scanned, ScanEr
     for _ in 0..count(&mut input)? {
         let (run, all) = client(&mut input, &known, &mut found)?;
         has_gap |= !all;
+        found.inserts |= run.blocks > 0;
+        found.new_clients += usize::from(run.blocks > 0 && known(run.client) == 0);
         runs.push(run);
     }
     let deletions = input.0;

@@ -116,7 +116,7 @@ impl Visitor {
                 };
                 let newest = self.seat.visit.newest_peer();
                 let taken = self.people(|people| people.aware(self.seat.id, newest, states));
-                taken.map_err(|too_much| invalid(format!("Refused: {too_much}.")))
+                taken.map_err(|unfit| invalid(format!("Refused: {unfit}.")))
             }
             Message::QueryAwareness => {
                 self.people(|people| people.answer_awareness(self.seat.id));
@@ -162,7 +162,7 @@ impl Visitor {
 
     fn refuse(&self, refusal: Refusal) -> Result<(), SocketError> {
         match refusal {
-            Refusal::Full | Refusal::Nested => {
+            Refusal::Full | Refusal::Nested | Refusal::Clients => {
                 self.deny(invalid(format!("The update was not taken: {refusal}.")))
             }
             Refusal::Malformed(_) | Refusal::Undecodable | Refusal::Harmful => {
@@ -233,7 +233,11 @@ impl SocketHandler for Visitor {
     /// Waits where the user sends too many bytes: a refused update would be lost to the document, a late one is not.
     async fn binary(&mut self, frame: Bytes) -> Result<(), SocketError> {
         self.limits.binary(self.user.id, frame.len()).await;
-        for message in protocol::decode(&frame) {
+        for (place, message) in protocol::decode(&frame).enumerate() {
+            if place > 0 {
+                // Many small ones in a frame are as much work as each in its own.
+                self.limits.binary(self.user.id, 0).await;
+            }
             match message {
                 Ok(message) => self.message(&frame, message).await?,
                 Err(error) => return self.breaks_protocol(&error),
