@@ -4,14 +4,18 @@ use std::{net::IpAddr, num::NonZeroU32, sync::Arc, time::Duration};
 
 use axum::{
     extract::{MatchedPath, Request, State},
-    http::header,
+    http::{Method, header},
     middleware::Next,
     response::{IntoResponse, Response},
 };
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter, clock::Clock};
 use uuid::Uuid;
 
-use super::{ApiError, origin::Caller};
+use super::{
+    ApiError,
+    answer::{back_to_form, wants_page},
+    origin::Caller,
+};
 use crate::{
     chat::message::ChatSocket,
     collab::message::BoardSocket,
@@ -172,7 +176,12 @@ pub async fn limit_requests(
         let wait = not_until.wait_time_from(state.limits.requests.clock().now());
         let most = state.settings.requests_per_second;
         let error = format!("At most {most} requests a second from one address.");
-        return ApiError::too_many(error, wait.as_secs() + 1).into_response();
+        let refused = ApiError::too_many(error, wait.as_secs() + 1);
+        let headers = request.headers();
+        return match request.method() == Method::POST && wants_page(headers) {
+            true => back_to_form(headers, request.uri().path(), Some(refused)),
+            false => refused.into_response(),
+        };
     }
     next.run(request).await
 }

@@ -87,7 +87,7 @@ impl FromServerFnError for ApiError {
                 Self::new(422, format!("The form is incomplete: {message}."))
             }
             ServerFnErrorErr::Deserialization(message) => {
-                Self::new(400, format!("What was sent cannot be read: {message}."))
+                Self::new(400, format!("What came cannot be read: {message}."))
             }
             ServerFnErrorErr::Request(_) => Self::new(
                 503,

@@ -285,6 +285,26 @@ async fn requests_beyond_the_rate_are_429_and_streams_are_not_counted() {
 }
 
 #[tokio::test]
+async fn a_form_beyond_the_rate_leads_back_to_its_page_with_the_reason() {
+    let server = Server::with(|settings| settings.requests_per_second = 5).await;
+    let refused = async {
+        loop {
+            let form = server.post("/api/session/sign_in", &[("name", "Ada")]);
+            let form = form.header("accept", "text/html,*/*;q=0.8");
+            let form = form.header("referer", server.url("/ticker?chart=BOLT"));
+            let response = form.send().await.unwrap();
+            assert!(response.status().is_redirection(), "{response:?}");
+            let location = response.headers()["location"].to_str().unwrap().to_owned();
+            if location.contains("__err=") {
+                return location;
+            }
+        }
+    };
+    let location = timeout(PATIENCE, refused).await.unwrap();
+    assert!(location.starts_with("/ticker?chart=BOLT&"), "{location}");
+}
+
+#[tokio::test]
 async fn no_header_frees_a_request_from_the_rate() {
     let server = Server::with(|settings| settings.requests_per_second = 5).await;
     for (name, value) in [("accept", "text/event-stream"), ("upgrade", "websocket")] {

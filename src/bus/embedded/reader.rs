@@ -137,8 +137,17 @@ pub fn count(
     let Some(author) = except else {
         return Ok(upto - after);
     };
-    let sql = "SELECT count(*) FROM events INDEXED BY event_authors WHERE author = ?1 AND place > ?2 AND place <= ?3";
-    let range = params![author.as_bytes(), place(id, after), place(id, upto)];
+    let sql = "SELECT newest FROM authors WHERE log = ?1 AND author = ?2";
+    let newest: Option<i64> = connection
+        .prepare_cached(sql)?
+        .query_row(params![id, author.as_bytes()], |row| row.get(0))
+        .optional()?;
+    let (first, last) = (place(id, after), place(id, upto));
+    let Some(newest) = newest.filter(|newest| *newest > first) else {
+        return Ok(upto - after);
+    };
+    let sql = "SELECT count(*) FROM events WHERE place > ?1 AND place <= ?2 AND author = ?3";
+    let range = params![first, last.min(newest), author.as_bytes()];
     let own: i64 = connection
         .prepare_cached(sql)?
         .query_row(range, |row| row.get(0))?;

@@ -98,6 +98,13 @@ impl Tables {
             let event = self.stored(log.id, event)?;
             return Ok(Ok(Appended { event, new: false }));
         }
+        if let Some(author) = author {
+            let sql = "INSERT INTO authors (log, author, newest) VALUES (?1, ?2, ?3)
+                 ON CONFLICT (log, author) DO UPDATE SET newest = excluded.newest";
+            self.connection
+                .prepare_cached(sql)?
+                .execute(params![log.id, author, row])?;
+        }
         if let Some(words) = &event.words {
             let sql = "INSERT INTO words (rowid, text) VALUES (?1, ?2)";
             self.connection
