@@ -87,8 +87,10 @@ pub enum Action {
     MoveTo(Position),
     /// Tell the state machine that the connection broke.
     Lost,
-    /// Tell the state machine to try now, if it waits.
+    /// Tell the state machine to try now, if it waits: somebody asked for it.
     RetryNow,
+    /// Tell the state machine to try now, if it waits: the leader's stream can be had.
+    TryNow,
     /// Tell the state machine that another tab waits.
     WaitedFor,
     /// Tell the state machine to begin anew.
@@ -271,15 +273,18 @@ impl Tab {
                 vec![Action::Take(frame)]
             }
             (Note::Up, Role::Follower) => match self.stage {
-                Stage::Idle => vec![Action::RetryNow],
+                Stage::Idle => vec![Action::TryNow],
                 Stage::Asking | Stage::Hearing => self.ask(held, false),
                 Stage::Loading => vec![],
             },
             // The leader that did not answer lives after all.
             (Note::Up | Note::Event { .. }, Role::Alone) => {
-                self.role = Role::Follower;
                 self.unanswered = 0;
-                self.hello = None;
+                if self.hello.take().is_none() {
+                    // It follows with its next attempt; one that is under way stands first.
+                    return vec![Action::TryNow];
+                }
+                self.role = Role::Follower;
                 let mut actions = vec![Action::CloseStream];
                 actions.extend(self.ask(held, false));
                 actions

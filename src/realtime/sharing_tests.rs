@@ -149,8 +149,11 @@ impl Browser {
                     }
                 }
                 Action::Lost => self.lose(index),
-                Action::RetryNow | Action::WaitedFor if tab.waiting => self.attempt(index),
-                Action::RetryNow | Action::WaitedFor => {}
+                Action::RetryNow | Action::TryNow | Action::WaitedFor => {
+                    if tab.waiting {
+                        self.attempt(index);
+                    }
+                }
                 Action::Restart => {
                     let actions = tab.tab.abandon();
                     self.run(index, actions);
@@ -386,6 +389,23 @@ fn a_tab_on_its_own_follows_again_when_the_leader_is_heard() {
         now: false,
     };
     assert_eq!(back, [Action::CloseStream, Action::Tell(join)]);
+    assert_eq!(tab.role(), Role::Follower);
+}
+
+#[test]
+fn a_tab_on_its_own_that_waits_follows_with_its_next_attempt() {
+    let mut tab = Tab::new("b".into());
+    for _ in 0..UNANSWERED {
+        tab.open(None, false);
+        tab.abandon();
+    }
+    tab.open(None, false);
+    tab.abandon();
+    assert_eq!(tab.hear(Note::Up, None), [Action::TryNow]);
+    assert!(matches!(
+        tab.open(None, false)[..],
+        [Action::Tell(Note::Join { now: false, .. })]
+    ));
     assert_eq!(tab.role(), Role::Follower);
 }
 

@@ -104,6 +104,8 @@ pub enum Input {
     Timer,
     /// The person pressed "retry now".
     RetryNow,
+    /// What the connection leads to can be had (again): try now, if it waits.
+    Reachable,
     /// Another tab waits for this connection: wait no longer than if somebody looked at this one.
     WaitedFor,
     /// The person cut the connection, to see what follows.
@@ -312,7 +314,7 @@ impl Machine {
                 actions
             }
             Input::PageShown if self.suspended => self.open(now),
-            Input::PageShown => self.look_again(now, random),
+            Input::PageShown | Input::Reachable => self.look_again(now, random),
             Input::Timer => self.timer(now, random),
             Input::RetryNow => match self.status {
                 ConnectionStatus::Open | ConnectionStatus::Connecting { .. } => vec![],

@@ -331,6 +331,14 @@ fn who_is_waited_for_waits_as_if_somebody_looked_and_no_shorter_than_the_server_
     run.after(looked_at);
     assert_eq!(run.feed(Input::WaitedFor), [Action::Open]);
 
+    // What can be had is tried at once, and what fails then waits longer than before.
+    run.feed(Input::TransportOpen);
+    run.feed(Input::StreamError);
+    assert_eq!(run.feed(Input::Reachable), [Action::Open]);
+    run.feed(Input::TransportOpen);
+    run.feed(Input::StreamError);
+    assert!(run.waiting().unwrap().0 > attempt);
+
     let mut run = Run::open(STREAM);
     run.feed(Input::Drain { retry_ms: 4_000 });
     run.feed(Input::StreamError);

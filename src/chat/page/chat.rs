@@ -172,8 +172,14 @@ impl Chat {
         self.send(due.flatten());
     }
 
-    /// Takes a room off the list.
+    /// Takes a room off the list. What was written in one that lets nobody in goes with it.
     pub fn leave(self, name: &str) {
+        let unsent = self.socket().map(|socket| {
+            let entries = socket.outbox.read_untracked();
+            let of_room = entries.entries().filter(|entry| entry.lane == name);
+            of_room.map(|entry| entry.id).collect::<Vec<_>>()
+        });
+        unsent.into_iter().flatten().for_each(|id| self.discard(id));
         let leave = self.state.try_update(|state| state.leave(name));
         self.send(leave);
         self.not_ready(name);

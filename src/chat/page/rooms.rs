@@ -73,8 +73,12 @@ fn Room(chat: Chat, name: String) -> impl IntoView {
     };
     let leave = (!ROOMS.contains(&name.as_str())).then(|| {
         let (navigate, left, here) = (use_navigate(), name.clone(), name.clone());
-        // They would wait out of sight, and leave with the next visit.
-        let unsent = Memo::new(move |_| chat.unsent_in(&here) > 0);
+        // They would wait out of sight, and leave with the next visit. A room that lets nobody in can be given up.
+        let unsent = Memo::new(move |_| {
+            let refused =
+                chat.in_all(|state| state.room(&here).is_some_and(|room| room.refusal.is_some()));
+            !refused && chat.unsent_in(&here) > 0
+        });
         let title = move || {
             if unsent.get() {
                 "What you wrote here has not been sent yet"

@@ -218,6 +218,7 @@ impl Shared {
                 }
                 Action::Lost => driver.feed(Input::StreamError),
                 Action::RetryNow => driver.feed(Input::RetryNow),
+                Action::TryNow => driver.feed(Input::Reachable),
                 Action::WaitedFor => driver.feed(Input::WaitedFor),
                 Action::Restart => driver.feed(Input::Wanted),
             }
