@@ -1,6 +1,6 @@
 import type { CDPSession, Page } from '@playwright/test';
 import { BACK_WITHIN_MS, BROKEN_CONNECTION, connected, expect, pageLink, status, test } from '../fixtures/app';
-import { editable, saved, select, selection, text, typeAt } from '../fixtures/collab';
+import { caret, editable, saved, select, selection, text, typeAt } from '../fixtures/collab';
 
 test('three people write one text, and each keeps their caret', async ({ visit }) => {
   const pages: Page[] = [];
@@ -120,6 +120,38 @@ test.describe('on a broken wire', () => {
     // The caret stood behind the own word.
     await ada.keyboard.type('!');
     await expect(text(grace)).toHaveValue('Grace: The end. Ada!');
+  });
+
+  test('of three, all see pointers and carets, one merges what she wrote offline, and undo is one’s own', async ({ visit, wire }) => {
+    const { page: ada, context } = await visit('Ada', `${wire.url}/collab`);
+    const { page: grace } = await visit('Grace', '/collab');
+    const { page: linus } = await visit('Linus', '/collab');
+    const all = [ada, grace, linus];
+    for (const page of all) await editable(page);
+    await ada.getByTestId('board').hover({ position: { x: 20, y: 10 } });
+    for (const page of [grace, linus]) await expect(page.locator('[data-test=pointer][data-name=Ada]')).toBeVisible();
+    await typeAt(ada, 0, 'One. ');
+    for (const page of [grace, linus]) {
+      await expect(text(page)).toHaveValue('One. ');
+      await expect(caret(page, 'Ada')).toBeVisible();
+    }
+    await saved(ada);
+
+    await context.setOffline(true);
+    wire.cut();
+    await expect(ada.getByTestId('saved')).toHaveAttribute('data-state', 'offline', { timeout: NOTICED_WITHIN_MS });
+    await typeAt(ada, 5, 'Two. ');
+    await typeAt(grace, 0, 'Zero. ');
+    await expect(text(linus)).toHaveValue('Zero. One. ');
+    await context.setOffline(false);
+    await connected(ada);
+    for (const page of all) await expect(text(page)).toHaveValue('Zero. One. Two. ');
+
+    await text(grace).press('Control+z');
+    for (const page of all) await expect(text(page)).toHaveValue('One. Two. ');
+    await linus.reload();
+    await editable(linus);
+    await expect(text(linus)).toHaveValue('One. Two. ');
   });
 
   test('who leaves the page offline and comes back finds what was not sent', async ({ visit, wire }) => {
