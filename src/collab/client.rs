@@ -11,7 +11,7 @@ use super::{
     presence::{Presence, State},
     protocol::{Message, decode, decode_awareness},
     saving::Saving,
-    text::{HeldSelection, Selection, SharedText, TooLong, Undone},
+    text::{HeldSelection, STEP_BYTES, Selection, SharedText, TooLong, Undone},
 };
 
 /// What may be unsaved at once, in bytes: after a cut it leaves in one message, and the server takes messages of 4 MiB.
@@ -180,11 +180,16 @@ impl Client {
     }
 
     pub fn can_undo(&self) -> bool {
-        self.is_editable() && self.text.can_undo()
+        self.may_step() && self.text.can_undo()
     }
 
     pub fn can_redo(&self) -> bool {
-        self.is_editable() && self.text.can_redo()
+        self.may_step() && self.text.can_redo()
+    }
+
+    /// A step back may bring as much as the largest edit, and is not to be refused either.
+    fn may_step(&self) -> bool {
+        self.is_editable() && self.saving.unsaved_bytes() + STEP_BYTES <= UNSAVED_BYTES
     }
 
     /// Undoes the last step that was made here; `None` when there is none that changes anything.
@@ -303,6 +308,9 @@ impl Client {
     }
 
     fn step(&mut self, now: f64, step: fn(&mut SharedText, f64) -> Option<Undone>) -> Option<Step> {
+        if !self.may_step() {
+            return None;
+        }
         let (made, caret) = step(&mut self.text, now)?;
         Some(Step {
             frames: self.send(made),

@@ -29,6 +29,9 @@ use super::{
 
 /// Longer insertions leave in several updates: none holds up what comes after it for long.
 pub const UPDATE_BYTES: usize = 512 * 1024;
+/// An edit that puts in or takes out more than this, in bytes, cannot be undone: what a step brings back leaves as one message,
+/// and the server takes 4 MiB.
+pub const STEP_BYTES: usize = 2 * 1024 * 1024;
 /// What a document's text may be long in bytes: the server takes documents of 8 MiB, and a history needs room beside the text.
 pub const TEXT_BYTES: usize = 6 * 1024 * 1024;
 
@@ -157,6 +160,8 @@ impl SharedText {
         if value.len() > TEXT_BYTES && value.len() > self.shown.text().len() {
             return Err(TooLong);
         }
+        let taken_out = self.shown.text().len() + splice.inserted.len() - value.len();
+        let weight = splice.inserted.len().max(taken_out);
         self.set_time(now);
         // Never beyond the end: yrs panics there.
         let length = self.text.len(&self.doc.transact());
@@ -180,6 +185,9 @@ impl SharedText {
             let mut transaction = self.doc.transact_mut_with(LOCAL);
             self.text.insert(&mut transaction, place, piece);
             place += units(piece);
+        }
+        if weight > STEP_BYTES {
+            self.undo.clear_all();
         }
         self.refresh();
         Ok(self.take_made())

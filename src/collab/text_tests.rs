@@ -200,6 +200,20 @@ fn a_long_paste_leaves_in_pieces_and_is_one_step() {
 }
 
 #[test]
+fn what_is_too_large_for_one_message_cannot_be_undone() {
+    let [mut one, mut two] = copies();
+    let long = "x".repeat(STEP_BYTES + 1);
+    tell(&type_at(&mut one, 0, &long, 0.0), &mut two);
+    assert!(!one.can_undo());
+    one.end_step();
+    tell(&type_at(&mut one, 0, "typed ", 1.0), &mut two);
+    tell(&one.undo(2.0).unwrap().0, &mut two);
+    tell(&one.edit("", 0, 9_999.0).unwrap(), &mut two);
+    assert_eq!((one.can_undo(), one.can_redo()), (false, false));
+    assert_eq!(two.shown(), "");
+}
+
+#[test]
 fn what_would_be_too_long_is_refused_and_changes_nothing() {
     let [mut one] = copies();
     type_at(&mut one, 0, "kept", 0.0);
