@@ -116,7 +116,7 @@ test('progress: dropped, stalled, duplicated, expired and offline, a job is watc
 
 test('progress: a restart ends the job, and the page says so', async ({ page }) => {
   await startJob(page);
-  await suffer(page, 'server_restart');
+  await page.getByTestId('fault-server_restart').click();
   await expect(page.getByTestId('job')).toHaveAttribute('data-status', 'Failed', { timeout: BACK_WITHIN_MS });
   await expect(page.getByTestId('job-outcome')).toContainText('restart');
 });

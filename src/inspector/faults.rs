@@ -38,7 +38,7 @@ pub(super) fn Faults(watched: Watched, acts: Vec<Act>) -> impl IntoView {
     };
     view! {
         <section class="faults" aria-labelledby="inspector-faults">
-            <h3 id="inspector-faults">"Break it"</h3>
+            <h2 id="inspector-faults">"Break it"</h2>
             <p class="fault-buttons">{buttons.collect_view()}</p>
             // Always there: what is put into a live region later is heard.
             <p class="visually-hidden" role="status">{move || trial.with(|trial| trial.as_ref().map(outcome_in_words))}</p>

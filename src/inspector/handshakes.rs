@@ -41,7 +41,7 @@ pub(super) fn Handshakes(watched: Watched) -> impl IntoView {
 fn Handshake(title: String, known: Known, test: &'static str) -> impl IntoView {
     view! {
         <section class="handshake" data-test=test>
-            <h3>{title}</h3>
+            <h2>{title}</h2>
             {move || match known.get() {
                 None => view! { <p class="empty">"Not there yet."</p> }.into_any(),
                 Some(Err(why)) => view! { <p class="refusal">{why}</p> }.into_any(),
