@@ -122,12 +122,18 @@ fn PageLink(
 /// The title of a page, and what search engines and previews of links say about it.
 #[component]
 pub fn About(#[prop(into)] title: TextProp, description: &'static str) -> impl IntoView {
+    // Counted, and read once here: on the server the head is written where no page's signals can be read any more.
+    let shown = ArcRwSignal::new(untrack(|| title.get()));
+    Effect::new({
+        let shown = shown.clone();
+        move |_| shown.set(title.get())
+    });
     let preview = {
-        let title = title.clone();
-        move || with_the_sites_name(title.get().into_owned())
+        let shown = shown.clone();
+        move || with_the_sites_name(shown.get().into_owned())
     };
     view! {
-        <Title text=title/>
+        <Title text=move || shown.get()/>
         <Meta name="description" content=description/>
         <Meta property="og:title" content=preview/>
         <Meta property="og:description" content=description/>
