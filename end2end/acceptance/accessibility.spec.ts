@@ -2,7 +2,7 @@ import AxeBuilder from '@axe-core/playwright';
 import type { Page } from '@playwright/test';
 import { caret, editable, select, text } from '../fixtures/collab';
 import { say, texts } from '../fixtures/chat';
-import { BROKEN_CONNECTION, connected, expect, pageLink, status, test, type Visitor } from '../fixtures/app';
+import { BROKEN_CONNECTION, chooseUnreachable, connected, expect, status, test, type Visitor } from '../fixtures/app';
 
 const VIEWPORTS = { desktop: { width: 1280, height: 800 }, phone: { width: 390, height: 844 } };
 const SCHEMES = ['light', 'dark'] as const;
@@ -122,12 +122,10 @@ for (const colorScheme of SCHEMES) {
           await expectNothingFound(page);
         });
 
-        test('the notice of a page that could not be loaded', async ({ page, context }) => {
+        test('the notice of a page that could not be loaded', async ({ page }) => {
           await page.goto('/ticker');
           await connected(page);
-          await context.setOffline(true);
-          await pageLink(page, 'Collab').click();
-          await expect(page.getByTestId('awaited-page')).toHaveText(/could not be loaded/);
+          await chooseUnreachable(page, 'Collab');
           await expectNothingFound(page);
         });
       });

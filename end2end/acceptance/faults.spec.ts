@@ -1,7 +1,8 @@
 import type { Page } from '@playwright/test';
-import { BROKEN_CONNECTION, connected, expect, test } from '../fixtures/app';
+import { BROKEN_CONNECTION, connected, expect, status, test } from '../fixtures/app';
 import { say, texts } from '../fixtures/chat';
 import { editable, saved, text, typeAt } from '../fixtures/collab';
+import { barValues, startCountdown } from '../fixtures/jobs';
 
 // Short beats, so that a stall is noticed soon. A restart refuses connections, and says so on the console.
 test.use({ tolerated: BROKEN_CONNECTION, flags: { 'allow-faults': 'true', 'heartbeat-ms': 1_000, 'client-ping-ms': 1_000 } });
@@ -28,31 +29,19 @@ async function unfold(page: Page): Promise<void> {
 /** Starts a job of a minute, whose page is then open. */
 async function startJob(page: Page): Promise<void> {
   await page.goto('/progress');
-  await page.getByTestId('steps').fill('300');
-  await page.getByTestId('step-ms').fill('200');
-  await page.getByTestId('start').click();
+  await startCountdown(page, 300, 200);
   await unfold(page);
 }
 
-/** Every number that is shown as done from now on. */
-function doneSoFar(page: Page) {
-  return page.getByTestId('bar').evaluateHandle((element) => {
-    const bar = element as HTMLProgressElement;
-    const values = [bar.value];
-    new MutationObserver(() => values.push(bar.value)).observe(bar, { attributeFilter: ['value'] });
-    return values;
-  });
-}
-
-/** Presses a fault, and waits for the tick. Gives back what is said beside it. */
-async function suffer(page: Page, fault: string, meanwhile = async () => {}): Promise<string> {
+/** Presses a fault, and waits for the tick and for the page to be as after it. Gives back what is said beside it. */
+async function suffer(page: Page, fault: string, meanwhile = async () => {}, after = connected): Promise<string> {
   await page.getByTestId(`fault-${fault}`).click();
   const trial = page.locator(`[data-test=trial][data-act=${fault}]`);
   await expect(trial).toBeVisible();
   await meanwhile();
   await expect(trial).toHaveAttribute('data-state', 'done', { timeout: BACK_WITHIN_MS });
   await expect(trial.getByTestId('trial-states')).toHaveText(STATES[fault]);
-  await connected(page);
+  await after(page);
   return (await trial.getByTestId('trial-outcome').textContent())!;
 }
 
@@ -93,7 +82,7 @@ test('progress: dropped, stalled, duplicated, expired and offline, a job is watc
   test.setTimeout(120_000);
   await startJob(page);
   await expect(page.getByTestId('job-numbers')).toContainText(/^[1-9]\d* of 300/);
-  const seen = await doneSoFar(page);
+  const seen = await barValues(page);
   const outcomes: Record<string, RegExp> = {
     duplicate_id: /twice and was taken once/,
     drop: MISSED_CAME,
@@ -116,7 +105,7 @@ test('progress: dropped, stalled, duplicated, expired and offline, a job is watc
 
 test('progress: a restart ends the job, and the page says so', async ({ page }) => {
   await startJob(page);
-  await page.getByTestId('fault-server_restart').click();
+  await suffer(page, 'server_restart', undefined, (page) => expect(status(page)).toHaveAttribute('data-state', 'closed'));
   await expect(page.getByTestId('job')).toHaveAttribute('data-status', 'Failed', { timeout: BACK_WITHIN_MS });
   await expect(page.getByTestId('job-outcome')).toContainText('restart');
 });

@@ -1,4 +1,4 @@
-import { BROKEN_CONNECTION, connected, expect, markDocument, pageLink, sameDocument, test } from '../fixtures/app';
+import { BROKEN_CONNECTION, chooseUnreachable, connected, expect, markDocument, pageLink, sameDocument, test } from '../fixtures/app';
 
 // The browser, and what loads a page's file, say that it could not be loaded.
 test.use({ tolerated: new RegExp(`${BROKEN_CONNECTION.source}|Failed to fetch|status of 404|Incorrect response MIME|HTTP status code is not ok`) });
@@ -9,9 +9,7 @@ test('a page chosen while the wire is cut opens when it is back', async ({ page,
   await page.goto('/ticker');
   await connected(page);
   await markDocument(page);
-  await context.setOffline(true);
-  await pageLink(page, 'Collab').click();
-  await expect(page.getByTestId('awaited-page')).toHaveText(/could not be loaded/);
+  await chooseUnreachable(page, 'Collab');
   // The page in front stays.
   await expect(page).toHaveURL('/ticker');
   await expect(page.getByTestId('price-row')).toHaveCount(24);
@@ -26,9 +24,7 @@ test('a page chosen while the wire is cut opens when it is back', async ({ page,
 test('who changes her mind meanwhile is not taken there', async ({ page, context }) => {
   await page.goto('/ticker');
   await connected(page);
-  await context.setOffline(true);
-  await pageLink(page, 'Collab').click();
-  await expect(page.getByTestId('awaited-page')).toHaveText(/could not be loaded/);
+  await chooseUnreachable(page, 'Collab');
   await pageLink(page, 'Ticker').click();
   await expect(page.getByTestId('awaited-page')).toBeEmpty();
   await context.setOffline(false);

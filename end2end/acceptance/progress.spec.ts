@@ -1,22 +1,5 @@
-import type { Page } from '@playwright/test';
 import { connected, expect, pageLink, test } from '../fixtures/app';
-
-async function startCountdown(page: Page, steps: number, stepMs: number): Promise<void> {
-  await page.getByTestId('steps').fill(`${steps}`);
-  await page.getByTestId('step-ms').fill(`${stepMs}`);
-  await page.getByTestId('start').click();
-  await expect(page).toHaveURL(/\/progress\/[0-9a-f-]{36}$/);
-}
-
-/** Every value that the bar takes from now on, in order. */
-function barValues(page: Page) {
-  return page.getByTestId('bar').evaluateHandle((element) => {
-    const bar = element as HTMLProgressElement;
-    const values = [bar.value];
-    new MutationObserver(() => values.push(bar.value)).observe(bar, { attributeFilter: ['value'] });
-    return values;
-  });
-}
+import { barValues, startCountdown } from '../fixtures/jobs';
 
 test('a countdown runs to its end in the window that started it and in another', async ({ visit, server }) => {
   const { page } = await visit('Ada', '/progress');

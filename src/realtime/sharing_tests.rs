@@ -372,14 +372,20 @@ fn a_follower_that_nobody_answers_opens_a_stream_of_its_own() {
     assert_eq!(tab.role(), Role::Leader);
 }
 
-#[test]
-fn a_tab_on_its_own_follows_again_when_the_leader_is_heard() {
+/// A tab that nobody answered, with a stream of its own under way.
+fn alone() -> Tab {
     let mut tab = Tab::new("b".into());
     for _ in 0..UNANSWERED {
         tab.open(None, false);
         tab.abandon();
     }
     tab.open(None, false);
+    tab
+}
+
+#[test]
+fn a_tab_on_its_own_follows_again_when_the_leader_is_heard() {
+    let mut tab = alone();
     tab.greeted(hello(true));
     let held = position(5);
     let back = tab.hear(Note::Up, Some(&held));
@@ -394,12 +400,7 @@ fn a_tab_on_its_own_follows_again_when_the_leader_is_heard() {
 
 #[test]
 fn a_tab_on_its_own_that_waits_follows_with_its_next_attempt() {
-    let mut tab = Tab::new("b".into());
-    for _ in 0..UNANSWERED {
-        tab.open(None, false);
-        tab.abandon();
-    }
-    tab.open(None, false);
+    let mut tab = alone();
     tab.abandon();
     assert_eq!(tab.hear(Note::Up, None), [Action::TryNow]);
     assert!(matches!(

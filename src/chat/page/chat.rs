@@ -156,14 +156,14 @@ impl Chat {
         self.acknowledge(id);
     }
 
-    /// How many messages have not left for a room, or were refused and not given up yet.
-    pub fn unsent_in(self, room: &str) -> usize {
+    /// The messages that have not left for a room, or were refused and not given up yet.
+    pub fn unsent_in(self, room: &str) -> Vec<Uuid> {
         let of_room = |outbox: &Outbox<ChatCommand>| {
-            let entries = outbox.entries();
-            entries.filter(|entry| entry.lane == room).count()
+            let entries = outbox.entries().filter(|entry| entry.lane == room);
+            entries.map(|entry| entry.id).collect()
         };
-        self.socket()
-            .map_or(0, |socket| socket.outbox.with(of_room))
+        let socket = self.socket();
+        socket.map_or(vec![], |socket| socket.outbox.with(of_room))
     }
 
     /// The person is typing.
@@ -174,12 +174,8 @@ impl Chat {
 
     /// Takes a room off the list. What was written in one that lets nobody in goes with it.
     pub fn leave(self, name: &str) {
-        let unsent = self.socket().map(|socket| {
-            let entries = socket.outbox.read_untracked();
-            let of_room = entries.entries().filter(|entry| entry.lane == name);
-            of_room.map(|entry| entry.id).collect::<Vec<_>>()
-        });
-        unsent.into_iter().flatten().for_each(|id| self.discard(id));
+        let unsent = untrack(|| self.unsent_in(name));
+        unsent.into_iter().for_each(|id| self.discard(id));
         let leave = self.state.try_update(|state| state.leave(name));
         self.send(leave);
         self.not_ready(name);

@@ -77,7 +77,7 @@ fn Room(chat: Chat, name: String) -> impl IntoView {
         let unsent = Memo::new(move |_| {
             let refused =
                 chat.in_all(|state| state.room(&here).is_some_and(|room| room.refusal.is_some()));
-            !refused && chat.unsent_in(&here) > 0
+            !refused && !chat.unsent_in(&here).is_empty()
         });
         let title = move || {
             if unsent.get() {
