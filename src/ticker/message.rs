@@ -123,3 +123,15 @@ impl TickerEvents {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn digits_after_the_point_are_counted_as_they_print() {
+        assert_eq!(decimals(182.4), 1);
+        assert_eq!(decimals(0.000_012_34), 8);
+        assert_eq!(decimals(3.0), 0);
+    }
+}

@@ -292,7 +292,7 @@ impl Driver {
         let _ = self.0.signals.undecoded.try_update(|count| *count += 1);
         // Once a type is enough to find it; a log line an event would bury everything else.
         let mut complained = self.0.complained.borrow_mut();
-        if !complained.contains(name) && complained.insert(name.to_owned()) {
+        if complained.insert(name.to_owned()) {
             leptos::logging::warn!("an event named {name:?} could not be decoded: {error}");
         }
     }
