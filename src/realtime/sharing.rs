@@ -48,18 +48,21 @@ pub enum Note {
     /// From a follower: I hold this. `now` when somebody asked for it, by opening the page or by "retry now".
     Join {
         tab: String,
+        /// Counts up in a tab. The answer carries it, too.
+        question: u32,
         after: Option<Position>,
         now: bool,
     },
     /// From the leader to one tab: this is what follows, and then you hold `at`.
     Joined {
         tab: String,
+        question: u32,
         hello: Hello,
         frames: Vec<Frame>,
         at: Option<Position>,
     },
     /// From the leader to one tab: what you hold is too old for me. Load the state.
-    Reload { tab: String },
+    Reload { tab: String, question: u32 },
     /// From the leader: an event.
     Event { frame: Frame },
     /// From the leader: my stream stands (again); join.
@@ -123,6 +126,8 @@ pub struct Tab {
     anew: bool,
     ring: VecDeque<Frame>,
     unanswered: u32,
+    /// The number of its last question. An answer to an earlier one follows from a position that may be forgotten since.
+    question: u32,
 }
 
 impl Tab {
@@ -135,6 +140,7 @@ impl Tab {
             anew: false,
             ring: VecDeque::new(),
             unanswered: 0,
+            question: 0,
         }
     }
 
@@ -182,6 +188,7 @@ impl Tab {
     pub fn resign(&mut self) {
         *self = Self {
             ring: std::mem::take(&mut self.ring),
+            question: self.question,
             ..Self::new(std::mem::take(&mut self.id))
         };
     }
@@ -236,31 +243,42 @@ impl Tab {
     /// Another tab said something; `held` is the position this tab holds.
     pub fn hear(&mut self, note: Note, held: Option<&Position>) -> Vec<Action> {
         match (note, self.role) {
-            (Note::Join { tab, after, now }, Role::Leader) => {
-                self.answer(tab, after.as_ref(), now, held)
-            }
+            (
+                Note::Join {
+                    tab,
+                    question,
+                    after,
+                    now,
+                },
+                Role::Leader,
+            ) => self.answer(tab, question, after.as_ref(), now, held),
             (
                 Note::Joined {
                     tab,
+                    question,
                     hello,
                     frames,
                     at,
                 },
                 Role::Follower,
-            ) if self.awaits(&tab) => {
+            ) if self.awaits(&tab, question) => {
                 self.unanswered = 0;
                 self.stage = Stage::Hearing;
                 // From a state on: what was kept before it does not lead there.
                 if frames.first().is_some_and(|frame| frame.after.is_none()) {
                     self.ring.clear();
                 }
-                frames.iter().for_each(|frame| self.keep(frame));
+                let mut held = held;
+                for frame in &frames {
+                    self.keep_new(frame, held);
+                    held = frame.at.as_ref().or(held);
+                }
                 let mut actions = vec![Action::Greet(hello)];
                 actions.extend(frames.into_iter().map(Action::Take));
                 actions.extend(at.map(Action::MoveTo));
                 actions
             }
-            (Note::Reload { tab }, Role::Follower) if self.awaits(&tab) => {
+            (Note::Reload { tab, question }, Role::Follower) if self.awaits(&tab, question) => {
                 self.unanswered = 0;
                 self.stage = Stage::Loading;
                 vec![Action::ForgetPosition, Action::OpenStream]
@@ -269,7 +287,7 @@ impl Tab {
                 if !follows(&frame, held) {
                     return self.ask(held, false);
                 }
-                self.keep(&frame);
+                self.keep_new(&frame, held);
                 vec![Action::Take(frame)]
             }
             (Note::Up, Role::Follower) => match self.stage {
@@ -300,15 +318,16 @@ impl Tab {
         }
     }
 
-    fn awaits(&self, tab: &str) -> bool {
-        self.stage == Stage::Asking && tab == self.id
+    fn awaits(&self, tab: &str, question: u32) -> bool {
+        self.stage == Stage::Asking && tab == self.id && question == self.question
     }
 
     fn ask(&mut self, held: Option<&Position>, now: bool) -> Vec<Action> {
         self.stage = Stage::Asking;
-        let tab = self.id.clone();
+        self.question = self.question.wrapping_add(1);
         vec![Action::Tell(Note::Join {
-            tab,
+            tab: self.id.clone(),
+            question: self.question,
             after: held.cloned(),
             now,
         })]
@@ -317,6 +336,7 @@ impl Tab {
     fn answer(
         &self,
         tab: String,
+        question: u32,
         after: Option<&Position>,
         now: bool,
         held: Option<&Position>,
@@ -347,7 +367,7 @@ impl Tab {
                 self.ring.iter().filter(newer).cloned().collect()
             }
             (false, true) => self.ring.iter().cloned().collect(),
-            (false, false) => return vec![Action::Tell(Note::Reload { tab })],
+            (false, false) => return vec![Action::Tell(Note::Reload { tab, question })],
         };
         let from = if reaches {
             after
@@ -364,10 +384,19 @@ impl Tab {
         let at = held.cloned();
         vec![Action::Tell(Note::Joined {
             tab,
+            question,
             hello,
             frames,
             at,
         })]
+    }
+
+    /// Keeps what the leader told unless the page held it before: a leader whose stream is behind tells it all the same, and
+    /// what lies between it and the position held this tab never hears. The ring would have a hole there.
+    fn keep_new(&mut self, frame: &Frame, held: Option<&Position>) {
+        if frame.after.is_none() || frame.at.as_ref() > held {
+            self.keep(frame);
+        }
     }
 
     /// Heartbeats are not kept: they say nothing that a later one does not say.

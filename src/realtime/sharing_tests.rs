@@ -301,7 +301,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 1_000, ..ProptestConfig::default() })]
 
     #[test]
     fn no_tab_misses_an_event_and_all_end_with_one_stream(steps in steps(), history in 0..40_u64) {
@@ -356,6 +356,49 @@ fn the_next_tab_leads_from_where_it_is_and_asks_nobody() {
 }
 
 #[test]
+fn a_tab_that_was_ahead_of_its_leader_leads_without_a_hole() {
+    let mut browser = Browser::new(100);
+    browser.open_tab(false);
+    browser.settle();
+    (0..2).for_each(|_| browser.publish());
+    // Rendered at 2 while the leader is at 0: it hears of 1, which it holds, and never of 2.
+    browser.open_tab(true);
+    browser.note(0);
+    browser.note(1);
+    browser.stream_event(0);
+    browser.open_tab(false);
+    browser.note(0);
+    while browser.note(1) {}
+    // The last one is at 1 and asks the one ahead for the rest.
+    browser.close_tab(0);
+    browser.settle();
+    assert_eq!(browser.tabs[2].held, Some(position(2)));
+}
+
+#[test]
+fn an_answer_to_an_earlier_question_is_none() {
+    let mut leader = Tab::new("a".into());
+    leader.granted();
+    leader.greeted(hello(true));
+    let mut follower = Tab::new("b".into());
+    let held = position(2);
+    let told = |actions: Vec<Action>| match actions.into_iter().next() {
+        Some(Action::Tell(note)) => note,
+        other => panic!("nothing told but {other:?}"),
+    };
+    let mut answer = |question| told(leader.hear(question, Some(&held)));
+    let first = answer(told(follower.open(Some(&held), false)));
+    // What it held is forgotten before the answer comes.
+    follower.abandon();
+    let second = answer(told(follower.open(None, false)));
+    assert_eq!(follower.hear(first, None), []);
+    assert_eq!(
+        follower.hear(second, None),
+        [Action::ForgetPosition, Action::OpenStream]
+    );
+}
+
+#[test]
 fn a_follower_that_nobody_answers_opens_a_stream_of_its_own() {
     let mut tab = Tab::new("b".into());
     for _ in 0..UNANSWERED {
@@ -391,6 +434,7 @@ fn a_tab_on_its_own_follows_again_when_the_leader_is_heard() {
     let back = tab.hear(Note::Up, Some(&held));
     let join = Note::Join {
         tab: "b".into(),
+        question: UNANSWERED + 1,
         after: Some(held),
         now: false,
     };
@@ -417,6 +461,7 @@ fn a_leader_without_a_stream_hurries_only_when_somebody_asked() {
     let mut join = |now| {
         let join = Note::Join {
             tab: "b".into(),
+            question: 1,
             after: None,
             now,
         };
