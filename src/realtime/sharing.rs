@@ -270,7 +270,7 @@ impl Tab {
                 }
                 let mut held = held;
                 for frame in &frames {
-                    self.keep_new(frame, held);
+                    self.keep_told(frame, held);
                     held = frame.at.as_ref().or(held);
                 }
                 let mut actions = vec![Action::Greet(hello)];
@@ -287,7 +287,7 @@ impl Tab {
                 if !follows(&frame, held) {
                     return self.ask(held, false);
                 }
-                self.keep_new(&frame, held);
+                self.keep_told(&frame, held);
                 vec![Action::Take(frame)]
             }
             (Note::Up, Role::Follower) => match self.stage {
@@ -391,10 +391,15 @@ impl Tab {
         })]
     }
 
-    /// Keeps what the leader told unless the page held it before: a leader whose stream is behind tells it all the same, and
-    /// what lies between it and the position held this tab never hears. The ring would have a hole there.
-    fn keep_new(&mut self, frame: &Frame, held: Option<&Position>) {
-        if frame.after.is_none() || frame.at.as_ref() > held {
+    /// Keeps what the leader told unless the page held it: a leader whose stream is behind tells it all the same, and what
+    /// follows up to the position held this tab never hears. The ring would have a hole there.
+    fn keep_told(&mut self, frame: &Frame, held: Option<&Position>) {
+        let news = frame.after.is_none() || frame.at.as_ref() > held;
+        // Of two states that a stream begins with, the second has the position of the first.
+        let beside = frame.at == frame.after && frame.at.as_ref() == held;
+        // The server may send its last event once more.
+        let again = |last: &Frame| (&last.name, &last.at) == (&frame.name, &frame.at);
+        if (news || beside) && !self.ring.back().is_some_and(again) {
             self.keep(frame);
         }
     }

@@ -9,20 +9,31 @@ use super::*;
 use crate::realtime::position::Epoch;
 
 fn position(offset: u64) -> Position {
-    Position::new(Epoch::new("e").unwrap(), offset)
+    position_of(0, offset)
+}
+
+fn position_of(server: u32, offset: u64) -> Position {
+    Position::new(Epoch::new(&format!("e{server}")).unwrap(), offset)
 }
 
 /// What a server sends on a stream.
 #[derive(Clone, Debug)]
 enum Sent {
-    Hello { recovered: bool },
-    State(u64),
-    Event(u64),
-    Heartbeat(u64),
+    Hello {
+        recovered: bool,
+    },
+    /// A state that a stream begins with, and another one beside it, at the same position.
+    States(Position),
+    Event(Position),
+    Heartbeat(Position),
+    /// The server is gone.
+    End,
 }
 
 #[derive(Debug)]
 struct Browser {
+    /// Counts the servers; each one has an epoch of its own.
+    server: u32,
     /// Offsets are dense, so that a hole shows.
     head: u64,
     /// The server replays so many events.
@@ -37,6 +48,10 @@ struct Simulated {
     tab: Tab,
     open: bool,
     held: Option<Position>,
+    /// What the page shows: up to here it has everything.
+    shown: Option<Position>,
+    /// Whether it has the other state, too.
+    complete: bool,
     waiting: bool,
     loading_done: bool,
     stream: Option<VecDeque<Sent>>,
@@ -46,11 +61,16 @@ struct Simulated {
 impl Browser {
     fn new(history: u64) -> Self {
         Self {
+            server: 0,
             head: 0,
             history,
             tabs: vec![],
             lock: VecDeque::new(),
         }
+    }
+
+    fn head(&self) -> Position {
+        position_of(self.server, self.head)
     }
 
     /// A tab whose page was rendered at the head, or which came by the router and holds nothing.
@@ -59,7 +79,9 @@ impl Browser {
         self.tabs.push(Simulated {
             tab: Tab::new(index.to_string()),
             open: true,
-            held: rendered.then(|| position(self.head)),
+            held: rendered.then(|| self.head()),
+            shown: rendered.then(|| self.head()),
+            complete: rendered,
             waiting: false,
             loading_done: false,
             stream: None,
@@ -102,16 +124,25 @@ impl Browser {
 
     fn publish(&mut self) {
         self.head += 1;
-        for tab in &mut self.tabs {
-            if let Some(stream) = &mut tab.stream {
-                stream.push_back(Sent::Event(self.head));
-            }
+        for index in 0..self.tabs.len() {
+            self.send(index, Sent::Event(self.head()));
         }
     }
 
-    fn heartbeat(&mut self, index: usize) {
-        if let Some(stream) = &mut self.tabs[index].stream {
-            stream.push_back(Sent::Heartbeat(self.head));
+    /// The server ends, and another one begins a history of its own.
+    fn restart(&mut self) {
+        for index in 0..self.tabs.len() {
+            self.send(index, Sent::End);
+        }
+        self.server += 1;
+        self.head = 0;
+    }
+
+    /// Nothing follows the end.
+    fn send(&mut self, index: usize, sent: Sent) {
+        let stream = self.tabs[index].stream.as_mut();
+        if let Some(stream) = stream.filter(|stream| !matches!(stream.back(), Some(Sent::End))) {
+            stream.push_back(sent);
         }
     }
 
@@ -127,14 +158,21 @@ impl Browser {
                     }
                 }
                 Action::OpenStream => {
-                    let resumed = tab.held.as_ref().map(|held| held.offset);
+                    let at = |offset| position_of(self.server, offset);
+                    let head = at(self.head);
+                    let resumed = tab.held.as_ref().filter(|held| **held <= head);
+                    let resumed = resumed.map(|held| held.offset);
                     let resumed = resumed.filter(|held| held + self.history >= self.head);
                     let mut sent = VecDeque::from([Sent::Hello {
                         recovered: resumed.is_some(),
                     }]);
                     match resumed {
-                        Some(held) => sent.extend((held + 1..=self.head).map(Sent::Event)),
-                        None => sent.push_back(Sent::State(self.head)),
+                        Some(held) => {
+                            sent.extend(
+                                (held + 1..=self.head).map(|offset| Sent::Event(at(offset))),
+                            );
+                        }
+                        None => sent.push_back(Sent::States(head)),
                     }
                     tab.stream = Some(sent);
                 }
@@ -142,9 +180,9 @@ impl Browser {
                 Action::FinishLoading => tab.loading_done = true,
                 Action::ForgetPosition => tab.held = None,
                 Action::Greet(_) => {}
-                Action::Take(frame) => tab.take(&frame),
+                Action::Take(frame) => drop(tab.take(&frame)),
                 Action::MoveTo(at) => {
-                    if tab.held.as_ref() < Some(&at) {
+                    if tab.held.as_ref().is_none_or(|held| *held < at) {
                         panic!("a move from {:?} to {at} skips events", tab.held);
                     }
                 }
@@ -169,13 +207,24 @@ impl Browser {
         let Some(sent) = tab.stream.as_mut().and_then(VecDeque::pop_front) else {
             return false;
         };
-        let actions = match sent {
-            Sent::Hello { recovered } => tab.tab.greeted(hello(recovered)),
-            Sent::State(at) => tab.event("state", at),
-            Sent::Event(at) => tab.event("event", at),
-            Sent::Heartbeat(at) => tab.event("heartbeat", at),
+        let sent = match sent {
+            Sent::Hello { recovered } => {
+                let actions = tab.tab.greeted(hello(recovered));
+                self.run(index, actions);
+                return true;
+            }
+            Sent::End => {
+                self.lose(index);
+                return true;
+            }
+            Sent::States(at) => vec![("state", at.clone()), ("other state", at)],
+            Sent::Event(at) => vec![("event", at)],
+            Sent::Heartbeat(at) => vec![("heartbeat", at)],
         };
-        self.run(index, actions);
+        for (name, at) in sent {
+            let actions = self.tabs[index].event(name, at);
+            self.run(index, actions);
+        }
         true
     }
 
@@ -224,45 +273,53 @@ impl Browser {
 }
 
 impl Simulated {
-    fn event(&mut self, name: &str, at: u64) -> Vec<Action> {
+    /// An event of its own stream.
+    fn event(&mut self, name: &str, at: Position) -> Vec<Action> {
         let frame = Frame {
             name: name.into(),
             data: String::new(),
-            at: Some(position(at)),
+            at: Some(at),
             after: self.held.clone(),
         };
-        if name != "state" && frame.at <= self.held {
-            return vec![];
+        match self.take(&frame) {
+            true => self.tab.took(frame, self.held.as_ref()),
+            false => self.tab.took_again(frame),
         }
-        self.take(&frame);
-        self.tab.took(frame, self.held.as_ref())
     }
 
-    /// The page's side: everything must follow from what it has.
-    fn take(&mut self, frame: &Frame) {
+    /// The page's side: everything must follow from what it has. Says whether it was news.
+    fn take(&mut self, frame: &Frame) -> bool {
         let at = frame.at.clone().unwrap();
-        let held = self.held.as_ref().map(|held| held.offset);
+        let held = self.held.as_ref().is_some_and(|held| at <= *held);
         match frame.name.as_str() {
-            "state" => self.held = Some(at),
-            // What a tab holds already it drops.
-            _ if held >= Some(at.offset) => {}
-            "event" => {
-                assert_eq!(
-                    held.map(|held| held + 1),
-                    Some(at.offset),
-                    "a hole in {self:?}"
-                );
-                self.held = Some(at);
+            "state" => {
+                self.shown = Some(at.clone());
+                self.complete = false;
             }
-            _ => panic!("a heartbeat skips events: {frame:?} in {self:?}"),
+            "other state" => self.complete = true,
+            // What a tab holds already it drops.
+            "event" if held => return false,
+            "event" => {
+                let before = Position {
+                    offset: at.offset - 1,
+                    ..at.clone()
+                };
+                assert_eq!(self.shown, Some(before), "a hole in {self:?}");
+                self.shown = Some(at.clone());
+            }
+            _ => assert!(held, "a heartbeat skips events: {frame:?} in {self:?}"),
         }
+        if !held {
+            self.held = Some(at);
+        }
+        true
     }
 }
 
 fn hello(recovered: bool) -> Hello {
     Hello {
         connection: "c".into(),
-        epoch: Epoch::new("e").unwrap(),
+        epoch: position(0).epoch,
         offset: 0,
         recovered,
         replayed: 0,
@@ -274,13 +331,18 @@ fn hello(recovered: bool) -> Hello {
 #[derive(Clone, Debug)]
 enum Step {
     Publish,
+    /// The last event once more, to one tab.
+    Again(prop::sample::Index),
+    Restart,
     Heartbeat(prop::sample::Index),
     StreamEvent(prop::sample::Index),
     Note(prop::sample::Index),
     FinishLoading(prop::sample::Index),
     Retry(prop::sample::Index),
     Cut(prop::sample::Index),
-    OpenTab { rendered: bool },
+    OpenTab {
+        rendered: bool,
+    },
     CloseTab(prop::sample::Index),
 }
 
@@ -288,6 +350,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let index = any::<prop::sample::Index>;
     let step = prop_oneof![
         6 => Just(Step::Publish),
+        1 => index().prop_map(Step::Again),
+        1 => Just(Step::Restart),
         1 => index().prop_map(Step::Heartbeat),
         8 => index().prop_map(Step::StreamEvent),
         10 => index().prop_map(Step::Note),
@@ -311,7 +375,12 @@ proptest! {
             let count = browser.tabs.len();
             match step {
                 Step::Publish => browser.publish(),
-                Step::Heartbeat(tab) => browser.heartbeat(tab.index(count)),
+                Step::Again(tab) if browser.head > 0 => {
+                    browser.send(tab.index(count), Sent::Event(browser.head()));
+                }
+                Step::Again(_) => {}
+                Step::Restart => browser.restart(),
+                Step::Heartbeat(tab) => browser.send(tab.index(count), Sent::Heartbeat(browser.head())),
                 Step::StreamEvent(tab) => drop(browser.stream_event(tab.index(count))),
                 Step::Note(tab) => drop(browser.note(tab.index(count))),
                 Step::FinishLoading(tab) => drop(browser.finish_loading(tab.index(count))),
@@ -331,7 +400,14 @@ proptest! {
         browser.publish();
         browser.settle();
         for tab in browser.tabs.iter().filter(|tab| tab.open) {
-            prop_assert_eq!(&tab.held, &Some(position(browser.head)));
+            prop_assert_eq!(&tab.held, &Some(browser.head()));
+            prop_assert_eq!(&tab.shown, &tab.held);
+            prop_assert!(tab.complete, "a state is missing in {:?}", tab);
+            // With a ring like this it can lead.
+            let pairs = tab.tab.ring.iter().zip(tab.tab.ring.iter().skip(1));
+            for (frame, next) in pairs {
+                prop_assert_eq!(&next.after, &frame.at, "a ring with a hole in {:?}", tab);
+            }
         }
         let streams = browser.tabs.iter().filter(|tab| tab.stream.is_some()).count();
         prop_assert_eq!(streams, 1);
