@@ -31,6 +31,9 @@ const RUNBOOK = `Runbook: moving a node
 What clients see: a countdown, then everything they missed, once and in order.
 `;
 
+// For the picture of the inspector, which shows a fault.
+test.use({ flags: { 'allow-faults': 'true' } });
+
 test('every page, in light, in dark, and on a phone', async ({ browser, baseURL, visit }) => {
   const ada = await visit('Ada', '/chat');
   const grace = await visit('Grace', '/chat');
@@ -55,6 +58,10 @@ test('every page, in light, in dark, and on a phone', async ({ browser, baseURL,
     await page.goto('/ticker');
     await counted(page);
     await picture('ticker');
+    await page.getByTestId('inspector-toggle').click();
+    await page.getByTestId('fault-drop').click();
+    await expect(page.getByTestId('trial')).toHaveAttribute('data-state', 'done');
+    await picture('inspector');
 
     await page.goto(`/progress/${job}`);
     await counted(page);

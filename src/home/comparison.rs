@@ -221,14 +221,17 @@ pub static ROWS: [Row; 17] = [
     },
 ];
 
+const EVENTS: &str = "Server-Sent Events";
+const SOCKET: &str = "WebSocket";
+
 #[component]
 pub fn Comparison() -> impl IntoView {
     let row = |row: &'static Row| {
         view! {
             <tr>
                 <th scope="row">{row.property}</th>
-                <td>{row.events}</td>
-                <td>{row.socket}</td>
+                <td data-label=EVENTS>{row.events}</td>
+                <td data-label=SOCKET>{row.socket}</td>
                 <td class="sources"><Sources places=row.shown_by/></td>
             </tr>
         }
@@ -236,10 +239,10 @@ pub fn Comparison() -> impl IntoView {
     view! {
         <section aria-labelledby="comparison">
             <h2 id="comparison">"Property by property"</h2>
-            <div class="table-wrap" role="region" aria-label="Table of properties" tabindex="0">
+            <div class="table-wrap">
                 <table class="guide-table" data-test="comparison">
                     <thead>
-                        <tr><th scope="col">"Property"</th><th scope="col">"Server-Sent Events"</th><th scope="col">"WebSocket"</th><th scope="col">"Shown by"</th></tr>
+                        <tr><th scope="col">"Property"</th><th scope="col">{EVENTS}</th><th scope="col">{SOCKET}</th><th scope="col">"Shown by"</th></tr>
                     </thead>
                     <tbody>{ROWS.iter().map(row).collect_view()}</tbody>
                 </table>

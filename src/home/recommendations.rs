@@ -115,6 +115,9 @@ pub static RECOMMENDATIONS: [Recommendation; 7] = [
     },
 ];
 
+const REASON: &str = "Reason";
+const LOST: &str = "A lost message costs";
+
 #[component]
 pub fn Recommendations() -> impl IntoView {
     let row = |row: &'static Recommendation| {
@@ -122,8 +125,8 @@ pub fn Recommendations() -> impl IntoView {
             <tr>
                 <th scope="row">{row.case}</th>
                 <td><span class="badge" data-transport=row.transport>{row.transport}</span></td>
-                <td>{row.reason}</td>
-                <td>{row.lost}</td>
+                <td data-label=REASON>{row.reason}</td>
+                <td data-label=LOST>{row.lost}</td>
                 <td class="sources"><A href=row.page>{row.page}</A> <Sources places=row.shown_by/></td>
             </tr>
         }
@@ -131,10 +134,10 @@ pub fn Recommendations() -> impl IntoView {
     view! {
         <section aria-labelledby="recommendations">
             <h2 id="recommendations">"What to take for what"</h2>
-            <div class="table-wrap" role="region" aria-label="Table of cases" tabindex="0">
+            <div class="table-wrap">
                 <table class="guide-table" data-test="recommendations">
                     <thead>
-                        <tr><th scope="col">"Case"</th><th scope="col">"Transport"</th><th scope="col">"Reason"</th><th scope="col">"A lost message costs"</th><th scope="col">"Shown by"</th></tr>
+                        <tr><th scope="col">"Case"</th><th scope="col">"Transport"</th><th scope="col">{REASON}</th><th scope="col">{LOST}</th><th scope="col">"Shown by"</th></tr>
                     </thead>
                     <tbody>{RECOMMENDATIONS.iter().map(row).collect_view()}</tbody>
                 </table>
