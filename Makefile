@@ -20,7 +20,7 @@ browser: tools ## ... what the browser tests drive: a Chromium
 	@sh tools/browser.sh
 
 build: tools ## build the release: target/release/wirewise and target/site
-	cargo leptos build --release --split --precompress
+	LEPTOS_HASH_FILES=true cargo leptos build --release --split --precompress
 
 run: build ## build, serve, print the address; more flags with ARGS="..."
 	target/release/wirewise --allow-faults $(ARGS)

@@ -146,7 +146,10 @@ fn Pointer(row: PeerRow) -> impl IntoView {
             display=display class:stale=move || stale.get() data-test="pointer" data-name=name>
             <svg x=move || percent(behind.get().0) y=move || percent(behind.get().1) overflow="visible">
                 <path d="M0 0v18l5-4 3 7 3-1-3-7h6z" fill=color stroke="white"></path>
-                <text x="14" y="30" fill="white" stroke=color>{name}</text>
+                // `color` is an attribute here; a style would need the CSP's leave.
+                <foreignObject x="13" y="17" width="160" height="24" color=color>
+                    <div class="name"><span>{name}</span></div>
+                </foreignObject>
             </svg>
         </svg>
     }
