@@ -73,7 +73,6 @@ pub fn App() -> impl IntoView {
     provide_context(first_state::<(), Allowed>(()).unwrap_or_default());
     provide_context(PagesAwaited::default());
     view! {
-        <Title formatter=with_the_sites_name/>
         <Router>
             // The browser's own way, not the router's: it takes the focus along.
             <a class="skip" href="#main" rel="external">"Skip to the content"</a>
@@ -128,14 +127,12 @@ pub fn About(#[prop(into)] title: TextProp, description: &'static str) -> impl I
         let shown = shown.clone();
         move |_| shown.set(title.get())
     });
-    let preview = {
-        let shown = shown.clone();
-        move || with_the_sites_name(shown.get().into_owned())
-    };
+    let title = move || with_the_sites_name(shown.get().into_owned());
     view! {
-        <Title text=move || shown.get()/>
+        // Whole, and nowhere else: one further up would blank the title until this page's code has come.
+        <Title text=title.clone()/>
         <Meta name="description" content=description/>
-        <Meta property="og:title" content=preview/>
+        <Meta property="og:title" content=title/>
         <Meta property="og:description" content=description/>
     }
     // Of one plain type: in every page it would be a large part of the page's own.

@@ -5,6 +5,25 @@ test.use({ tolerated: new RegExp(`${BROKEN_CONNECTION.source}|Failed to fetch|st
 
 const FILE_OF_COLLAB = /\/pkg\/.*collab_page.*\.wasm/;
 
+test('the title stays while the code of a page is on its way', async ({ page }) => {
+  await page.addInitScript(() => {
+    const seen = ((window as any).titles = new Set<string>());
+    const look = () => {
+      seen.add(document.title);
+      requestAnimationFrame(look);
+    };
+    addEventListener('DOMContentLoaded', look);
+  });
+  // A slow line.
+  await page.route(/\/pkg\/.*ticker_page.*\.wasm/, async (route) => {
+    await new Promise((resolve) => setTimeout(resolve, 1_000));
+    await route.continue();
+  });
+  await page.goto('/ticker');
+  await connected(page);
+  expect(await page.evaluate(() => [...(window as any).titles])).toEqual(['Ticker · Wirewise']);
+});
+
 test('a page chosen while the wire is cut opens when it is back', async ({ page, context }) => {
   await page.goto('/ticker');
   await connected(page);
