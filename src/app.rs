@@ -18,7 +18,7 @@ use crate::{
     lazy_page::{AwaitedPage, PagesAwaited},
     progress::page::ProgressPage,
     session::{User, form::NameForm},
-    theme::ThemeSwitch,
+    theme::{ThemeSwitch, bars},
     ticker::page::TickerPage,
 };
 
@@ -42,6 +42,7 @@ pub fn shell(options: LeptosOptions) -> impl IntoView {
                 {open_graph("og:image", format!("{site}/og.png"))}
                 {open_graph("og:image:alt", "Wirewise: Server-Sent Events and WebSocket side by side".into())}
                 <meta name="twitter:card" content="summary_large_image"/>
+                {bars()}
                 <HashedStylesheet options=options.clone() id="leptos"/>
                 <AutoReload options=options.clone()/>
                 <HydrationScripts options/>

@@ -13,10 +13,15 @@ use serde::{Serialize, de::DeserializeOwned};
 #[derive(Clone)]
 pub struct FirstState<Q, T>(Arc<dyn Fn(Q) -> T + Send + Sync>);
 
-impl<Q: 'static, T: 'static> FirstState<Q, T> {
+impl<Q: Clone + 'static, T: Clone + 'static> FirstState<Q, T> {
     /// Puts the function into the context of a render.
     pub fn provide(find: impl Fn(Q) -> T + Send + Sync + 'static) {
         provide_context(Self(Arc::new(find)));
+    }
+
+    /// What it finds, on the server alone: for the document around the app, which the browser does not hydrate.
+    pub fn find(query: Q) -> Option<T> {
+        use_context::<Self>().map(|state| (state.0)(query))
     }
 }
 
@@ -27,7 +32,7 @@ where
     T: Clone + Serialize + DeserializeOwned + Send + Sync + 'static,
 {
     // In a tuple, as `[…]`: where `T` is itself an option, JSON's `null` could not tell its `None` from ours.
-    let find = move || use_context::<FirstState<Q, T>>().map(|state| ((state.0)(query),));
+    let find = move || FirstState::find(query).map(|state| (state,));
     SharedValue::new(find).into_inner().map(|(state,)| state)
 }
 

@@ -98,9 +98,12 @@ for (const colorScheme of SCHEMES) {
         test('an inspector whose raw tab has nothing to show', async ({ visit }) => {
           const visitor = await visit('Ada', '/progress');
           const { page } = visitor;
-          await page.goto(`/progress/${await startJob(visitor, 1)}`);
-          await expect(page.getByTestId('job')).toHaveAttribute('data-status', 'Done');
+          // Ended by hand: one that had ended before the page came would have neither stream nor inspector.
+          await page.goto(`/progress/${await startJob(visitor, 1_000)}`);
+          await connected(page);
           await page.getByTestId('inspector-toggle').click();
+          await page.getByTestId('cancel').click();
+          await expect(page.getByTestId('job')).toHaveAttribute('data-status', 'Cancelled');
           await page.getByTestId('inspector-raw').click();
           await expect(page.getByTestId('raw-ended')).toBeVisible();
           await expectNothingFound(page);

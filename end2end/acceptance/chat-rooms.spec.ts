@@ -88,6 +88,8 @@ async function messageWaitsForFrame(page: Page, socket: WebSocket, text: string)
 
 /** The page's own socket, with all its frames: the page is loaded again. */
 async function reconnect(page: Page): Promise<WebSocket> {
+  // Else the next socket might be that of the page before.
+  await connected(page);
   const [socket] = await Promise.all([page.waitForEvent('websocket'), page.reload()]);
   await connected(page);
   return socket;

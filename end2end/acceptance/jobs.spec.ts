@@ -1,15 +1,7 @@
 import { createHash } from 'node:crypto';
 import type { Page } from '@playwright/test';
 import { connected, expect, pageLink, test } from '../fixtures/app';
-
-const JOB_URL = /\/progress\/[0-9a-f-]{36}$/;
-
-async function startCountdown(page: Page, steps: number, stepMs: number): Promise<void> {
-  await page.getByTestId('steps').fill(`${steps}`);
-  await page.getByTestId('step-ms').fill(`${stepMs}`);
-  await page.getByTestId('start').click();
-  await expect(page).toHaveURL(JOB_URL);
-}
+import { JOB_URL, startCountdown } from '../fixtures/jobs';
 
 /** By the router, so that the page is certainly hydrated. */
 async function openHydrated(page: Page): Promise<void> {

@@ -104,6 +104,8 @@ test('the status line counts down in words, and "retry now" does not wait', asyn
 
 test('sessions survive a restart: a name, a person', async ({ visit, server }) => {
   const { page, context, user } = await visit('Ada', '/ticker');
+  // Its code is on its way no more.
+  await connected(page);
   await server.restart();
   await page.goto('/ticker');
   await expect(page.getByTestId('name')).toHaveValue('Ada');

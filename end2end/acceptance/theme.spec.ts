@@ -47,6 +47,8 @@ test('a chosen theme is in the page that the server sends, so that none flashes'
   await context.addCookies([{ name: 'wirewise_theme', value: 'dark', url: baseURL! }]);
   const html = await (await context.request.get('/')).text();
   expect(html).toMatch(/<html[^>]* data-theme="dark"/);
+  const bars = html.matchAll(/name="theme-color"[^>]*content="(\S+)"/g);
+  expect([...bars].map((bar) => bar[1])).toEqual(['#181c21', '#181c21']);
   expect(await (await request.get('/')).text()).not.toContain('data-theme');
   for (const value of ['neon', '"><script>alert(1)</script>', '']) {
     const html = await (await request.get('/', { headers: { cookie: `wirewise_theme=${value}` } })).text();

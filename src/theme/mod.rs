@@ -5,12 +5,12 @@
 pub mod server;
 
 use leptos::{ev::MouseEvent, prelude::*};
-use leptos_meta::{Html, Meta};
+use leptos_meta::Html;
 use serde::{Deserialize, Serialize};
 use wasm_bindgen::JsCast;
 
 use crate::{
-    first_state::first_state,
+    first_state::{FirstState, first_state},
     icons::{Glyph, Icon},
 };
 
@@ -20,9 +20,8 @@ pub const COOKIE: &str = "wirewise_theme";
 pub const THEME_RULE: &str = "A theme is \"system\", \"light\" or \"dark\".";
 
 const A_YEAR_IN_SECONDS: u32 = 365 * 24 * 60 * 60;
-/// Of the browser's own bars: the header's, `--raised` in tokens.css.
-const LIGHT_BAR: &str = "#ffffff";
-const DARK_BAR: &str = "#181c21";
+/// What a system may prefer.
+const PREFERENCES: [Theme; 2] = [Theme::Light, Theme::Dark];
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Theme {
@@ -59,12 +58,41 @@ impl Theme {
         (self != Self::System).then(|| self.word())
     }
 
-    /// The colour of the browser's bars, where the system has `system`.
-    fn bar(self, system: &'static str) -> &'static str {
-        match self {
-            Self::System => system,
-            Self::Light => LIGHT_BAR,
-            Self::Dark => DARK_BAR,
+    /// The colour of the browser's own bars where the system prefers `preferred`: the header's, `--raised` in tokens.css.
+    fn bar(self, preferred: Self) -> &'static str {
+        match (self, preferred) {
+            (Self::Dark, _) | (Self::System, Self::Dark) => "#181c21",
+            _ => "#ffffff",
+        }
+    }
+
+    /// The media query of a system that prefers this theme.
+    fn preferred(self) -> String {
+        format!("(prefers-color-scheme: {})", self.word())
+    }
+}
+
+/// What colours the browser's own bars, for the document's head. Plain elements: [`leptos_meta::Meta`] has no `media`, and
+/// what is spread onto it is lost in builds that erase the types of components, as `cargo leptos watch` makes them.
+pub fn bars() -> impl IntoView {
+    let theme = FirstState::<(), Theme>::find(()).unwrap_or_default();
+    PREFERENCES.map(|preferred| {
+        leptos::html::meta()
+            .name("theme-color")
+            .attr("media", preferred.preferred())
+            .content(theme.bar(preferred))
+    })
+}
+
+/// Colours them after the theme of now.
+fn colour_bars(theme: Theme) {
+    for preferred in PREFERENCES {
+        let bar = format!(
+            "meta[name=theme-color][media=\"{}\"]",
+            preferred.preferred()
+        );
+        if let Ok(Some(bar)) = document().query_selector(&bar) {
+            let _ = bar.set_attribute("content", theme.bar(preferred));
         }
     }
 }
@@ -73,6 +101,7 @@ impl Theme {
 #[component]
 pub fn ThemeSwitch() -> impl IntoView {
     let theme = RwSignal::new(first_state::<(), Theme>(()).unwrap_or_default());
+    Effect::new(move |_| colour_bars(theme.get()));
     let button = move |(wanted, glyph, label): (Theme, Glyph, &'static str)| {
         let choose = move |event: MouseEvent| {
             event.prevent_default();
@@ -93,8 +122,6 @@ pub fn ThemeSwitch() -> impl IntoView {
     ];
     view! {
         <Html attr:data-theme=move || theme.get().attribute()/>
-        <Meta name="theme-color" attr:media="(prefers-color-scheme: light)" content=move || theme.get().bar(LIGHT_BAR)/>
-        <Meta name="theme-color" attr:media="(prefers-color-scheme: dark)" content=move || theme.get().bar(DARK_BAR)/>
         <form class="themes" method="post" action=THEME_ROUTE aria-label="Theme">
             {buttons.map(button).into_iter().collect_view()}
         </form>
