@@ -1,5 +1,5 @@
 import type { CDPSession, Page } from '@playwright/test';
-import { BACK_WITHIN_MS, BROKEN_CONNECTION, connected, expect, pageLink, status, test } from '../fixtures/app';
+import { BACK_WITHIN_MS, BROKEN_CONNECTION, connected, expect, guideLives, pageLink, status, test } from '../fixtures/app';
 import { caret, editable, saved, select, selection, text, typeAt } from '../fixtures/collab';
 
 test('three people write one text, and each keeps their caret', async ({ visit }) => {
@@ -157,6 +157,7 @@ test.describe('on a broken wire', () => {
   test('who leaves the page offline and comes back finds what was not sent', async ({ visit, wire }) => {
     // The guide was here before; a page that never was is another case (lazy-pages.spec.ts).
     const { page: ada, context } = await visit('Ada', `${wire.url}/`);
+    await guideLives(ada);
     await pageLink(ada, 'Collab').click();
     await editable(ada);
     await context.setOffline(true);

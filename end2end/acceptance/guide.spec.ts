@@ -1,5 +1,5 @@
 import type { Locator, Page } from '@playwright/test';
-import { expect, pageLink, test } from '../fixtures/app';
+import { expect, openGuide, pageLink, test } from '../fixtures/app';
 
 type Transport = 'SSE' | 'WebSocket';
 
@@ -15,9 +15,8 @@ async function counts(lane: Locator, atLeast: number): Promise<void> {
   await expect.poll(() => count(lane, 'messages')).toBeGreaterThanOrEqual(atLeast);
 }
 
-/** The button is dead until the page is hydrated, so a click that arrives is heard. */
 async function start(page: Page): Promise<void> {
-  await page.goto('/');
+  await openGuide(page);
   await page.getByTestId('compare-toggle').click();
   await Promise.all((['SSE', 'WebSocket'] as const).map((transport) => counts(lane(page, transport), 20)));
 }
@@ -33,8 +32,7 @@ async function drop(one: Locator): Promise<void> {
 
 test.describe('the live comparison', () => {
   test('the guide opens no connection until somebody asks for it, and closes both when they stop or leave', async ({ page, server }) => {
-    await page.goto('/');
-    await expect(page.getByTestId('compare-toggle')).toBeEnabled();
+    await openGuide(page);
     expect(await server.openConnections('compare')).toBe(0);
     await page.getByTestId('compare-toggle').click();
     await expect.poll(() => server.openConnections('compare')).toBe(2);
@@ -104,8 +102,7 @@ test.describe('the decision tree', () => {
 
   for (const [name, keys] of ways) {
     test(`leads to an outcome by keyboard: ${name}`, async ({ page }) => {
-      await page.goto('/');
-      await expect(page.getByTestId('compare-toggle')).toBeEnabled();
+      await openGuide(page);
       const tree = page.getByTestId('tree');
       await tree.getByRole('radio').first().focus();
       for (const key of keys) await page.keyboard.press(key);
@@ -123,8 +120,7 @@ test.describe('the decision tree', () => {
   }
 
   test('an answer deep in the tree gives those that lead to it', async ({ page }) => {
-    await page.goto('/');
-    await expect(page.getByTestId('compare-toggle')).toBeEnabled();
+    await openGuide(page);
     await page.getByRole('radio', { name: 'Each one counts' }).check();
     for (const name of ['Yes, while it listens', 'Many times a second']) await expect(page.getByRole('radio', { name })).toBeChecked();
     await expect(page.getByTestId('tree-words')).toHaveText('Collaboration: WebSocket.');
@@ -145,8 +141,7 @@ test('every link to the source shows a file that holds what the link is about', 
 });
 
 test('a link to the source leaves the app for the file', async ({ page }) => {
-  await page.goto('/');
-  await expect(page.getByTestId('compare-toggle')).toBeEnabled();
+  await openGuide(page);
   await page.getByTestId('comparison').getByTestId('source').first().click();
   await expect(page.locator('body')).toContainText('pub trait StreamContract');
 });
@@ -172,8 +167,7 @@ test('a phone shows every cell of the tables without scrolling sideways, with it
 });
 
 test.describe('without JavaScript', () => {
-  // What is preloaded for scripts is not used without them, and the browser says so.
-  test.use({ javaScriptEnabled: false, tolerated: /was preloaded using link preload but not used/ });
+  test.use({ javaScriptEnabled: false });
 
   test('tables, rules and the whole tree can be read', async ({ page }) => {
     await page.goto('/');

@@ -128,7 +128,7 @@ test('a running job shows its rate and when it will be done', async ({ page }) =
 });
 
 test.describe('without JavaScript', () => {
-  test.use({ javaScriptEnabled: false, tolerated: /was preloaded using link preload but not used/ });
+  test.use({ javaScriptEnabled: false });
 
   test('a file is sent by the browser itself', async ({ page }) => {
     const bytes = file(100_000);

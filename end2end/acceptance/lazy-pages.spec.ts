@@ -5,6 +5,28 @@ test.use({ tolerated: new RegExp(`${BROKEN_CONNECTION.source}|Failed to fetch|st
 
 const FILE_OF_COLLAB = /\/pkg\/.*collab_page.*\.wasm/;
 
+for (const path of ['/', '/ticker', '/progress', '/chat', '/collab']) {
+  test(`what a page preloads it uses, and no file is asked for twice: ${path}`, async ({ page }) => {
+    const requested: string[] = [];
+    page.on('request', (request) => requested.push(request.url()));
+    await page.addInitScript(() => {
+      const { fetch } = window;
+      const fetched = ((window as any).fetched = [] as string[]);
+      window.fetch = (input, init) => {
+        const { href } = new URL(input instanceof Request ? input.url : input, document.baseURI);
+        if (href.endsWith('.wasm')) fetched.push(href);
+        return fetch(input, init);
+      };
+    });
+    await page.goto(path);
+    const preloaded = await page.locator('link[rel=preload]').evaluateAll((links) => links.map((link) => (link as HTMLLinkElement).href));
+    // The app's own, and at least one of the page.
+    expect(preloaded.length).toBeGreaterThan(1);
+    await expect.poll(() => page.evaluate(() => ((window as any).fetched as string[]).toSorted())).toEqual(preloaded.toSorted());
+    for (const file of preloaded) expect(requested.filter((url) => url === file)).toHaveLength(1);
+  });
+}
+
 test('the title stays while the code of a page is on its way', async ({ page }) => {
   await page.addInitScript(() => {
     const seen = ((window as any).titles = new Set<string>());

@@ -1,8 +1,7 @@
 import { connected, expect, test } from '../fixtures/app';
 import { JOB_URL } from '../fixtures/jobs';
 
-// What is preloaded for scripts is not used without them, and the browser says so.
-test.use({ javaScriptEnabled: false, tolerated: /was preloaded using link preload but not used/ });
+test.use({ javaScriptEnabled: false });
 
 test('the guide leads to the four pages', async ({ page }) => {
   await page.goto('/');

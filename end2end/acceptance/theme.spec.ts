@@ -1,5 +1,5 @@
 import type { Page } from '@playwright/test';
-import { connected, expect, test } from '../fixtures/app';
+import { connected, expect, openGuide, test } from '../fixtures/app';
 
 const DARK = 'rgb(16, 19, 23)';
 const LIGHT = 'rgb(246, 247, 249)';
@@ -57,7 +57,7 @@ test('a chosen theme is in the page that the server sends, so that none flashes'
 });
 
 test('the bars of the browser have the colour of the header', async ({ page }) => {
-  await page.goto('/');
+  await openGuide(page);
   const bars = page.locator('meta[name=theme-color]');
   await expect(bars).toHaveCount(2);
   await expect(page.locator('meta[name=theme-color][media*=dark]')).toHaveAttribute('content', '#181c21');
@@ -74,7 +74,7 @@ test('a theme that there is not is refused in words', async ({ request }) => {
 });
 
 test.describe('without JavaScript', () => {
-  test.use({ javaScriptEnabled: false, tolerated: /was preloaded using link preload but not used/ });
+  test.use({ javaScriptEnabled: false });
 
   test('the switch leads back to the page, in the chosen theme', async ({ page }) => {
     await page.goto('/ticker?chart=BOLT');

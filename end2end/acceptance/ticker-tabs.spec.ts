@@ -1,5 +1,5 @@
 import type { BrowserContext, Page } from '@playwright/test';
-import { connected, expect, pageLink, test } from '../fixtures/app';
+import { connected, expect, openGuide, pageLink, test } from '../fixtures/app';
 
 // Between two rounds of prices all tabs can be asked what they show.
 // Nothing is said here of motion, and ten tabs that paint flashes keep two processors busy.
@@ -94,7 +94,7 @@ test('a tab filters the shared stream by itself, and an added symbol has its pri
 test('a tab that comes by the router gets its state and then shares the stream', async ({ context, server }) => {
   const [leader] = await openTabs(context, 1);
   const guest = await context.newPage();
-  await guest.goto('/');
+  await openGuide(guest);
   await pageLink(guest, 'Ticker').click();
   await connected(guest);
   await expect(guest.getByTestId('price').filter({ hasText: /\d/ })).toHaveCount(24);

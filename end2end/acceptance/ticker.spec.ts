@@ -1,5 +1,5 @@
 import type { Page } from '@playwright/test';
-import { connected, expect, pageLink, test } from '../fixtures/app';
+import { connected, expect, openGuide, pageLink, test } from '../fixtures/app';
 
 // The count of watchers travels with the heartbeat.
 test.use({ flags: { 'heartbeat-ms': 500 } });
@@ -46,7 +46,7 @@ test('every price is a number, and its direction is the sign of its change', asy
 });
 
 test('a visit by the router gets names and prices too', async ({ page }) => {
-  await page.goto('/');
+  await openGuide(page);
   await pageLink(page, 'Ticker').click();
   await connected(page);
   await expect(page.getByTestId('price-row')).toHaveCount(24);
