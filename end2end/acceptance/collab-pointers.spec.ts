@@ -155,8 +155,11 @@ test.describe('by touch', () => {
     expect(await ada.evaluate(() => scrollY)).toBe(0);
     await touch('touchEnd');
     await expect(pointer(grace, 'Ada')).toBeHidden();
-    await text(ada).tap();
-    await expect(text(ada)).toBeFocused();
+    // A tap within some milliseconds of a drag is now and then taken as a part of it by the browser, and focuses nothing.
+    await expect(async () => {
+      await text(ada).tap();
+      await expect(text(ada)).toBeFocused({ timeout: 1_000 });
+    }).toPass();
     await ada.keyboard.type('By touch');
     await expect(text(grace)).toHaveValue('By touch');
     await phone.close();

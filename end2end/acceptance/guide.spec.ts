@@ -1,5 +1,5 @@
 import type { Locator, Page } from '@playwright/test';
-import { expect, openGuide, pageLink, test } from '../fixtures/app';
+import { expect, openGuide, pageLink, states, test } from '../fixtures/app';
 
 type Transport = 'SSE' | 'WebSocket';
 
@@ -24,8 +24,9 @@ async function start(page: Page): Promise<void> {
 /** Drops a connection and waits until messages come again over another. */
 async function drop(one: Locator): Promise<void> {
   const before = await count(one, 'messages');
+  const seen = await states(one.getByTestId('status'));
   await one.getByTestId('drop').click();
-  await expect(one.getByTestId('status')).toHaveAttribute('data-state', 'waiting');
+  await expect.poll(seen).toContain('waiting');
   await expect(one.getByTestId('lane-back')).toHaveText(/^\d+ ms$/);
   await counts(one, before + 10);
 }
