@@ -346,7 +346,7 @@ async fn render_page(State(state): State<AppState>, request: Request) -> Respons
     handler(request).await.into_response()
 }
 
-/// The kit's part of `welcome` with the feature's.
+/// The `welcome` of a feature's socket, with what this server takes.
 pub fn welcome<W: Serialize>(
     state: &AppState,
     line: &Line,
@@ -354,17 +354,12 @@ pub fn welcome<W: Serialize>(
     binary_bytes: usize,
     feature: W,
 ) -> SocketControl<W> {
-    SocketControl::Welcome {
-        connection: line.id().to_owned(),
-        heartbeat_ms: state.settings.client_ping_ms,
-        connections,
-        limits: SocketLimits {
-            text_bytes: TEXT_BYTES,
-            binary_bytes,
-            messages_per_second: state.limits.messages_per_second(),
-        },
-        feature,
-    }
+    let limits = SocketLimits {
+        text_bytes: TEXT_BYTES,
+        binary_bytes,
+        messages_per_second: state.limits.messages_per_second(),
+    };
+    state.realtime.welcome(line, connections, limits, feature)
 }
 
 /// A plain request to a socket's route.

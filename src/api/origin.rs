@@ -3,7 +3,7 @@
 //! The browser sends the session cookie with requests that another site caused; the `Origin` header (RFC 6454, Fetch
 //! standard) says which. CORS follows the Fetch standard, section 3.2.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use axum::{
     extract::{Request, State},
@@ -155,13 +155,20 @@ fn caller(request: &Request, trust_proxy: bool) -> Caller {
     Caller {
         address: forwarded("x-forwarded-for")
             .and_then(|address| parse_address(&address))
-            .unwrap_or(peer)
-            .to_canonical(),
+            .map_or_else(|| limited_as(peer), limited_as),
         secure: forwarded("x-forwarded-proto").is_some_and(|scheme| scheme == "https"),
         host: forwarded("x-forwarded-host")
             .or(host)
             .unwrap_or_default()
             .to_ascii_lowercase(),
+    }
+}
+
+/// The address that limits count: of IPv6 the first 64 bits, for whoever has one address has all of its subnet (RFC 6177).
+fn limited_as(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64)).into(),
+        address => address,
     }
 }
 
@@ -254,6 +261,14 @@ mod tests {
             (IpAddr::from([127, 0, 0, 1]), false)
         );
         assert_eq!(direct.host, "inner");
+    }
+
+    #[test]
+    fn limits_count_a_subscriber_not_each_of_their_addresses() {
+        let limited = |address: &str| limited_as(address.parse().unwrap()).to_string();
+        assert_eq!(limited("2001:db8:1:2:3:4:5:6"), "2001:db8:1:2::");
+        assert_eq!(limited("10.0.0.7"), "10.0.0.7");
+        assert_eq!(limited("::ffff:10.0.0.7"), "10.0.0.7");
     }
 
     #[test]

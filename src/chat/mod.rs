@@ -41,6 +41,18 @@ pub fn is_room_name(name: &str) -> bool {
     (1..=32).contains(&name.len()) && name.bytes().all(plain)
 }
 
+/// What may be searched for, in characters and in words: each word costs the index a look at everything that begins with it.
+pub const SEARCH_CHARACTERS: usize = 200;
+const SEARCH_WORDS: usize = 16;
+/// The sentence for a search that cannot be made.
+pub const SEARCH_RULE: &str = "q holds 1 to 16 words to search for, in at most 200 characters.";
+
+/// Whether this can be searched for.
+pub fn is_search(words: &str) -> bool {
+    words.chars().count() <= SEARCH_CHARACTERS
+        && (1..=SEARCH_WORDS).contains(&words.split_whitespace().count())
+}
+
 /// Whether a text can be sent.
 pub fn is_sendable(text: &str) -> bool {
     (1..=TEXT_LENGTH).contains(&text.chars().count()) && !text.trim().is_empty()

@@ -15,7 +15,7 @@ use axum::{
 use serde::Deserialize;
 
 use super::{
-    HISTORY_LIMIT, ROOM_RULE, ROOMS, is_room_name,
+    HISTORY_LIMIT, ROOM_RULE, ROOMS, SEARCH_RULE, is_room_name, is_search,
     log::{LATEST, Messages, RoomLog},
     message::{
         ChatSocket, ChatWelcome, HistoryPage, MESSAGES_ROUTE, ROOMS_ROUTE, RoomSummary,
@@ -37,9 +37,8 @@ use crate::{
         contract::SocketContract,
         server::{
             Line,
-            listen::ConnectionHandle,
             queue::OutQueue,
-            socket::{self, Ended, SocketHandler},
+            socket::{self, SocketHandler},
             upgrade,
         },
     },
@@ -81,7 +80,6 @@ async fn socket(
     State(state): State<AppState>,
     SocketSession(session): SocketSession,
     Extension(caller): Extension<Caller>,
-    connection: Option<Extension<ConnectionHandle>>,
     line: Line,
     headers: HeaderMap,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
@@ -93,7 +91,7 @@ async fn socket(
             Ok(session) => session,
             Err(why) => {
                 socket::refuse(socket, CloseCode::Session, why.close_reason()).await;
-                return Ended::Cleanly;
+                return;
             }
         };
         let user = session.user.clone();
@@ -109,7 +107,7 @@ async fn socket(
             Ok(places) => places,
             Err(reason) => {
                 socket::refuse(socket, CloseCode::RateLimitIgnored, reason).await;
-                return Ended::Cleanly;
+                return;
             }
         };
         let (queue, limits) = (OutQueue::default(), state.limits.clone());
@@ -124,14 +122,13 @@ async fn socket(
             ChatWelcome { user },
         ));
         let ended = session.ended(state.sessions.end_of(&session));
-        socket::run(socket, queue, visitor, &state.realtime, &line, ended).await
+        socket::run(socket, queue, visitor, &state.realtime, &line, ended).await;
     };
     Ok(upgrade::accept::<ChatSocket, _>(
         upgrade,
         &headers,
         0,
         realtime.drain(),
-        connection.map(|handle| handle.0),
         serve,
     ))
 }
@@ -177,8 +174,8 @@ async fn search(
     Path(room): Path<String>,
     Query(search): Query<Search>,
 ) -> Result<Json<HistoryPage>, ApiError> {
-    if search.q.trim().is_empty() {
-        return Err(ApiError::field("q", "q holds the words to search for."));
+    if !is_search(&search.q) {
+        return Err(ApiError::field("q", SEARCH_RULE));
     }
     let log = log_of(&state, &room)?;
     let found = log.search(&search.q, HISTORY_LIMIT).await;

@@ -5,7 +5,7 @@
 //! does. y-websocket sends every state that it hears of back again: such echoes advance nothing, so they take nobody's id, and
 //! what was removed is remembered for a while, so that they do not bring it back.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use serde::de::IgnoredAny;
 
@@ -18,6 +18,8 @@ use super::{
 const IDS: usize = 8;
 /// The longest state in bytes.
 const STATE_BYTES: usize = 4 * 1024;
+/// All states of a document together, in bytes: a newcomer gets them in one message, which has to fit into its queue.
+const TOTAL_BYTES: usize = 512 * 1024;
 /// Clocks up to here are taken from a client that is new here. A real one counts moves: this is years of them.
 const FIRST_CLOCK: u64 = 1 << 32;
 /// So far a socket may move the clock of a client that is not its own: whoever comes back on a new socket has moved meanwhile.
@@ -30,6 +32,8 @@ const REMEMBERED: usize = 256;
 #[derive(Debug, Default)]
 pub struct Awareness {
     clients: HashMap<u64, Client>,
+    /// What the states of all clients come to.
+    bytes: usize,
     /// What was removed lately, oldest first.
     removed: VecDeque<Removed>,
 }
@@ -58,26 +62,31 @@ pub enum Unfit {
     NotJson,
     #[error("a connection speaks for at most {IDS} clients")]
     Ids,
+    #[error("the awareness states of a document have at most {TOTAL_BYTES} bytes together")]
+    Crowded,
 }
 
 impl Awareness {
-    /// Takes states from a socket. Returns those that changed anything, for the others; `newest_peer` is the highest id that
-    /// any socket has so far.
+    /// Takes states from a socket. Returns those that changed anything, for the others, the last of each client;
+    /// `newest_peer` is the highest id that any socket has so far.
     pub fn take(
         &mut self,
         from: PeerId,
         newest_peer: PeerId,
         states: Vec<ClientState>,
     ) -> (Vec<ClientState>, Result<(), Unfit>) {
-        let mut changed = vec![];
+        let (mut changed, mut taken) = (BTreeMap::new(), Ok(()));
         for state in states {
             match self.take_one(from, newest_peer, &state) {
-                Ok(true) => changed.push(state),
+                Ok(true) => drop(changed.insert(state.client, state)),
                 Ok(false) => {}
-                Err(unfit) => return (changed, Err(unfit)),
+                Err(unfit) => {
+                    taken = Err(unfit);
+                    break;
+                }
             }
         }
-        (changed, Ok(()))
+        (changed.into_values().collect(), taken)
     }
 
     /// Removes what a socket spoke for. Returns what tells the others so.
@@ -137,6 +146,12 @@ impl Awareness {
         if owner != Some(from) && self.clients.values().filter(owned).count() >= IDS {
             return Err(Unfit::Ids);
         }
+        let before = known.map_or(0, |known| known.state.state.len());
+        let bytes = self.bytes - before + state.state.len();
+        if bytes > TOTAL_BYTES {
+            return Err(Unfit::Crowded);
+        }
+        self.bytes = bytes;
         let client = Client {
             state: state.clone(),
             owner: from,
@@ -153,7 +168,8 @@ impl Awareness {
     }
 
     fn remove(&mut self, client: u64, newest_peer: PeerId) -> Option<ClientState> {
-        let clock = self.clients.remove(&client)?.state.clock;
+        let ClientState { clock, state, .. } = self.clients.remove(&client)?.state;
+        self.bytes -= state.len();
         if self.removed.len() == REMEMBERED {
             self.removed.pop_front();
         }
@@ -275,6 +291,32 @@ mod tests {
         take(&mut awareness, ANA, &[state(8, 1, "{}")]);
         let long = state(3, 3, &"x".repeat(STATE_BYTES + 1));
         assert_eq!(awareness.take(ANA, BEN, vec![long]).1, Err(Unfit::TooLong));
+    }
+
+    #[test]
+    fn all_states_of_a_document_fit_into_a_newcomers_queue() {
+        let mut awareness = Awareness::default();
+        let text = format!("\"{}\"", "x".repeat(STATE_BYTES - 2));
+        let most = (TOTAL_BYTES / STATE_BYTES) as u64;
+        for client in 0..most {
+            take(&mut awareness, client + 1, &[state(client, 1, &text)]);
+        }
+        let one_more = vec![state(most, 1, "{}")];
+        let refused = awareness.take(most + 1, most + 1, one_more.clone());
+        assert_eq!(refused, (vec![], Err(Unfit::Crowded)));
+        // A shorter state and one that goes make room.
+        take(&mut awareness, 1, &[state(0, 2, "{}")]);
+        take(&mut awareness, most + 1, &one_more);
+        awareness.leave(2, most + 1);
+        take(&mut awareness, 3, &[state(2, 2, &text)]);
+        take(&mut awareness, most + 2, &[state(most + 1, 1, &text)]);
+    }
+
+    #[test]
+    fn the_others_are_told_of_a_client_once_however_often_it_changed() {
+        let mut awareness = Awareness::default();
+        let steps: Vec<_> = (1..=1_000).map(|clock| state(7, clock, "{}")).collect();
+        assert_eq!(take(&mut awareness, ANA, &steps), [state(7, 1_000, "{}")]);
     }
 
     #[test]

@@ -32,7 +32,7 @@ const WRITE_BYTES: usize = 256 * 1024;
 /// Between two tries while the storage is away.
 const RETRY: Duration = Duration::from_secs(1);
 /// Work on more bytes than this is done on a thread of its own, so that it holds nobody else up.
-const QUICK_BYTES: usize = 32 * 1024;
+pub(super) const QUICK_BYTES: usize = 32 * 1024;
 
 /// A board.
 pub struct Board {
@@ -116,7 +116,13 @@ impl Board {
 
     /// Takes an update of a socket's, tells the others, and sees to it that it is written down. All of that happens once it
     /// has begun, also when nobody waits for the answer any more.
-    pub async fn take(self: &Arc<Self>, from: PeerId, update: Bytes) -> Result<Taken, TakeError> {
+    /// `whole`: it is all that the socket has and the document lacks, or lacked a moment ago.
+    pub async fn take(
+        self: &Arc<Self>,
+        from: PeerId,
+        update: Bytes,
+        whole: bool,
+    ) -> Result<Taken, TakeError> {
         let text = self.loaded().await?;
         let (board, bytes) = (self.clone(), update.len());
         let take = move |text: &mut Text| {
@@ -130,7 +136,7 @@ impl Board {
                 people.tell_update(change, from);
             }
             // Before the writer can have written it: it needs the text's lock.
-            people.took(from, text.sequence);
+            people.took(from, text.sequence, whole && !taken.incomplete);
             board.changed.notify_one();
             Ok(taken)
         };
@@ -185,10 +191,8 @@ impl Board {
         }
         self.progress
             .send_modify(|(_, saved)| *saved = last.sequence);
-        self.people().saved(Durable {
-            sequence: last.sequence,
-            state_vector: last.state_vector,
-        });
+        self.people()
+            .saved(Durable::new(last.sequence, &last.state_vector));
         drop(text);
         self.compact_if_large(head).await;
         true
@@ -224,11 +228,8 @@ impl Board {
         }
         let mut loaded = self.store.load().await?;
         if text.sequence == 0 {
-            let state_vector = loaded.document.state_vector().into();
-            self.people().saved(Durable {
-                sequence: 0,
-                state_vector,
-            });
+            let state_vector = loaded.document.state_vector();
+            self.people().saved(Durable::new(0, &state_vector));
         }
         for change in &text.unsaved {
             let again = loaded.document.restore(&change.update);
@@ -308,14 +309,14 @@ mod tests {
         let board = Arc::new(Board::new(bus.clone(), "notes"));
         let ana = Client::new(1);
         board
-            .take(1, ana.insert(0, "on disk").into())
+            .take(1, ana.insert(0, "on disk").into(), false)
             .await
             .unwrap();
         while board.write_some().await {}
         assert!(board.is_written());
         // Nobody writes this down: there is no writer here.
         board
-            .take(1, ana.insert(7, " and not").into())
+            .take(1, ana.insert(7, " and not").into(), false)
             .await
             .unwrap();
         let broken = board
@@ -325,7 +326,10 @@ mod tests {
             .ask(|_| Err::<(), _>(Refusal::Harmful));
         assert!(matches!(broken, Err(TakeError::Refused(Refusal::Harmful))));
         assert_eq!(board.read().await.unwrap(), "on disk and not");
-        board.take(1, ana.insert(0, "all ").into()).await.unwrap();
+        board
+            .take(1, ana.insert(0, "all ").into(), false)
+            .await
+            .unwrap();
         while board.write_some().await {}
         assert!(board.is_written());
         let again = Arc::new(Board::new(bus, "notes"));

@@ -10,6 +10,7 @@ use crate::session::User;
 pub struct Cursors {
     peers: BTreeMap<PeerId, Peer>,
     moved: BTreeSet<PeerId>,
+    hidden: BTreeSet<PeerId>,
 }
 
 impl Cursors {
@@ -40,6 +41,7 @@ impl Cursors {
     pub fn leave(&mut self, id: PeerId) {
         self.peers.remove(&id);
         self.moved.remove(&id);
+        self.hidden.remove(&id);
     }
 
     /// Moves a pointer. Says whether it is the first since the last tick.
@@ -54,15 +56,24 @@ impl Cursors {
         (peer.x, peer.y) = place;
         let first = self.moved.is_empty();
         self.moved.insert(id);
+        self.hidden.remove(&id);
         first
     }
 
     /// Hides a pointer. Says whether it was shown.
     pub fn hide(&mut self, id: PeerId) -> bool {
         self.moved.remove(&id);
-        self.peers
-            .get_mut(&id)
-            .is_some_and(|peer| (peer.x.take(), peer.y.take()) != (None, None))
+        let peer = self.peers.get_mut(&id);
+        let shown = peer.is_some_and(|peer| (peer.x.take(), peer.y.take()) != (None, None));
+        if shown {
+            self.hidden.insert(id);
+        }
+        shown
+    }
+
+    /// The pointers that were hidden since the last call, and are still.
+    pub fn take_hidden(&mut self) -> BTreeSet<PeerId> {
+        std::mem::take(&mut self.hidden)
     }
 
     /// The newest places of the pointers that moved since the last call.
@@ -131,6 +142,11 @@ mod tests {
         assert!(!cursors.hide(1));
         cursors.leave(2);
         assert_eq!(cursors.take_moves(), []);
+        assert_eq!(cursors.take_hidden(), [1].into());
+        cursors.move_to(1, 0.2, 0.5);
+        cursors.hide(1);
+        cursors.move_to(1, 0.3, 0.5);
+        assert_eq!(cursors.take_hidden(), [].into(), "it is shown again");
         assert_eq!(cursors.peers(3).len(), 1);
     }
 }

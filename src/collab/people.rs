@@ -5,7 +5,6 @@ use std::collections::{HashMap, VecDeque};
 
 use axum::extract::ws::Message as Frame;
 use base64::{Engine, prelude::BASE64_STANDARD};
-use bytes::Bytes;
 
 use super::{
     awareness::{Awareness, Unfit},
@@ -17,6 +16,9 @@ use crate::{
     realtime::server::queue::{OutQueue, encode},
     session::User,
 };
+
+/// Those whom a newcomer is told of: more would not fit into its queue, nor be seen on a board.
+const MOST_PEERS: usize = 2_000;
 
 /// The people of one board.
 #[derive(Default)]
@@ -31,14 +33,26 @@ pub struct People {
 #[derive(Clone, Debug, Default)]
 pub struct Durable {
     /// The newest change that is; changes are counted since the board was opened.
-    pub sequence: u64,
-    pub state_vector: Bytes,
+    sequence: u64,
+    /// In base64, once for all who are told.
+    state_vector: String,
+}
+
+impl Durable {
+    pub fn new(sequence: u64, state_vector: &[u8]) -> Self {
+        Self {
+            sequence,
+            state_vector: BASE64_STANDARD.encode(state_vector),
+        }
+    }
 }
 
 struct Listener {
     queue: OutQueue,
     /// Speaks our subprotocol; the others are Yjs clients and get binary messages only.
     ours: bool,
+    /// Updates that came from here, taken or refused.
+    came: u64,
     /// The changes that came from here and are not on disk yet.
     unsaved: VecDeque<u64>,
     /// How many are.
@@ -52,12 +66,21 @@ impl People {
         self.cursors.peers(0)
     }
 
-    /// Somebody of ours. Returns the others.
-    pub fn enter(&mut self, id: PeerId, user: User, queue: OutQueue) -> Vec<Peer> {
+    /// Somebody of ours, who is greeted with the others.
+    pub fn enter(
+        &mut self,
+        id: PeerId,
+        user: User,
+        queue: OutQueue,
+        welcome: impl FnOnce(Vec<Peer>) -> Frame,
+    ) {
         let peer = self.cursors.enter(id, user);
         self.tell(&BoardEvent::Joined { peer });
+        let mut others = self.cursors.peers(id);
+        others.truncate(MOST_PEERS);
+        // Before anybody else has the queue: what they tell comes after it, or is in it.
+        queue.push(welcome(others));
         self.listen(id, queue, true);
-        self.cursors.peers(id)
     }
 
     /// A Yjs client: no pointer, but perhaps a caret.
@@ -92,14 +115,16 @@ impl People {
         self.cursors.move_to(id, x, y)
     }
 
-    pub fn hide(&mut self, id: PeerId) {
-        if self.cursors.hide(id) {
-            self.tell(&BoardEvent::Hidden { id });
-        }
+    /// Hides a pointer. Says whether it was shown.
+    pub fn hide(&mut self, id: PeerId) -> bool {
+        self.cursors.hide(id)
     }
 
-    /// Tells everybody who moved since the last tick, in one message.
+    /// Tells everybody who hid since the last tick, and who moved, the latter in one message.
     pub fn tick(&mut self) {
+        for id in self.cursors.take_hidden() {
+            self.tell(&BoardEvent::Hidden { id });
+        }
         let moves = self.cursors.take_moves();
         if moves.is_empty() {
             return;
@@ -146,13 +171,26 @@ impl People {
         others.for_each(|(_, listener)| listener.queue.push(frame.clone()));
     }
 
-    /// A socket's message is in the document; it is saved with the change `sequence`.
-    pub fn took(&mut self, from: PeerId, sequence: u64) {
+    /// A socket sent an update.
+    pub fn came(&mut self, from: PeerId) {
+        if let Some(listener) = self.listeners.get_mut(&from) {
+            listener.came += 1;
+        }
+    }
+
+    /// A socket's message is in the document; it is saved with the change `sequence`. `whole`: with everything that the
+    /// socket has, also what was refused or could not be taken before.
+    pub fn took(&mut self, from: PeerId, sequence: u64, whole: bool) {
         let durable = self.durable.sequence;
         let Some(listener) = self.listeners.get_mut(&from) else {
             return;
         };
         listener.unsaved.push_back(sequence);
+        let counted = listener.saved + listener.unsaved.len() as u64;
+        if whole {
+            let refused = listener.came.saturating_sub(counted);
+            listener.unsaved.extend((0..refused).map(|_| sequence));
+        }
         // All of it was known: nothing has to be written, so nobody would tell later.
         if sequence <= durable {
             self.tell_saved(from);
@@ -187,7 +225,7 @@ impl People {
             listener.saved += 1;
         }
         listener.ours.then(|| BoardEvent::Saved {
-            state_vector: BASE64_STANDARD.encode(&durable.state_vector),
+            state_vector: durable.state_vector.clone(),
             updates: listener.saved,
         })
     }
@@ -196,6 +234,7 @@ impl People {
         let listener = Listener {
             queue,
             ours,
+            came: 0,
             unsaved: VecDeque::new(),
             saved: 0,
         };
@@ -231,4 +270,82 @@ impl People {
 fn encode_states<'a>(states: impl ExactSizeIterator<Item = &'a ClientState>) -> Frame {
     let states = encode_awareness(states);
     Frame::Binary(Message::Awareness(&states).encode().into())
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    /// Somebody of ours on the board.
+    fn enter(people: &mut People, id: PeerId) -> OutQueue {
+        let (queue, user) = (OutQueue::default(), User::new(Uuid::new_v4(), "Ana".into()));
+        let welcome = |others: Vec<Peer>| {
+            let others: Vec<PeerId> = others.iter().map(|peer| peer.id).collect();
+            Frame::Text(format!("welcome {others:?}").into())
+        };
+        people.enter(id, user, queue.clone(), welcome);
+        queue
+    }
+
+    /// What waits in a queue, as far as it is text.
+    async fn told(queue: &OutQueue) -> Vec<String> {
+        let messages = queue.take().await.messages;
+        let texts = messages.into_iter().filter_map(|message| match message {
+            Frame::Text(text) => Some(text.as_str().to_owned()),
+            _ => None,
+        });
+        texts.collect()
+    }
+
+    #[tokio::test]
+    async fn the_welcome_is_first_and_what_is_told_meanwhile_comes_after_it() {
+        let mut people = People::default();
+        let ana = enter(&mut people, 1);
+        let ben = enter(&mut people, 2);
+        people.leave(1, 2);
+        let ana = told(&ana).await;
+        assert_eq!(ana[0], "welcome []");
+        assert!(ana[1].starts_with(r#"{"type":"joined""#), "{ana:?}");
+        assert_eq!(
+            told(&ben).await,
+            ["welcome [1]", r#"{"type":"left","id":1}"#]
+        );
+    }
+
+    #[tokio::test]
+    async fn a_pointer_that_comes_and_goes_is_told_once_a_tick() {
+        let mut people = People::default();
+        let ana = enter(&mut people, 1);
+        enter(&mut people, 2);
+        told(&ana).await;
+        for step in 0..1_000 {
+            people.move_to(2, step as f32 / 1_000.0, 0.5);
+            people.hide(2);
+        }
+        people.tick();
+        people.tick();
+        assert_eq!(told(&ana).await, [r#"{"type":"hidden","id":2}"#]);
+    }
+
+    #[tokio::test]
+    async fn an_answer_with_all_that_a_socket_has_counts_for_what_was_refused_before() {
+        let mut people = People::default();
+        let ana = enter(&mut people, 1);
+        told(&ana).await;
+        // The second of three is refused.
+        for _ in 0..3 {
+            people.came(1);
+        }
+        people.took(1, 1, false);
+        people.took(1, 2, false);
+        people.saved(Durable::new(2, &[0]));
+        assert!(told(&ana).await[0].ends_with(r#""updates":2}"#));
+        // What lacks it is no such answer; one that has everything is.
+        people.came(1);
+        people.took(1, 3, true);
+        people.saved(Durable::new(3, &[0]));
+        assert!(told(&ana).await[0].ends_with(r#""updates":4}"#));
+    }
 }

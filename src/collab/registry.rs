@@ -29,6 +29,8 @@ use crate::{
 pub const TICK: Duration = Duration::from_millis(33);
 /// How long a board is kept when everybody has gone: a reload, or a lost connection, finds it still there.
 const KEPT: Duration = Duration::from_secs(30);
+/// Boards that are open at once: names cost nothing, a board does.
+const MOST_BOARDS: usize = 10_000;
 /// Between two looks for boards that may go.
 const SWEEP: Duration = Duration::from_secs(5);
 
@@ -110,9 +112,9 @@ impl Collab {
         }
     }
 
-    /// A board, loaded.
+    /// A board, loaded. Refused when so many others are open that this one cannot be.
     pub async fn visit(&self, name: &str) -> Result<Visit, LoadError> {
-        let visit = self.enter(name);
+        let visit = self.enter(name).ok_or(LoadError::Crowded)?;
         visit.board.load().await?;
         Ok(visit)
     }
@@ -137,8 +139,11 @@ impl Collab {
         self.0.harm.clone()
     }
 
-    fn enter(&self, name: &str) -> Visit {
+    fn enter(&self, name: &str) -> Option<Visit> {
         let mut boards = self.boards();
+        if boards.len() >= MOST_BOARDS && !boards.contains_key(name) {
+            return None;
+        }
         let open = boards.entry(name.to_owned()).or_insert_with(|| {
             let board = Arc::new(Board::new(self.0.bus.clone(), name));
             let writer = tokio::spawn(board.clone().write()).abort_handle();
@@ -150,11 +155,11 @@ impl Collab {
             }
         });
         open.visits += 1;
-        Visit {
+        Some(Visit {
             name: name.to_owned(),
             board: open.board.clone(),
             collab: self.clone(),
-        }
+        })
     }
 
     /// Lets go of boards that nobody was on for a while. What is not written yet keeps its board.
@@ -208,6 +213,18 @@ impl Drop for Visit {
 mod tests {
     use super::*;
     use crate::bus::embedded::Embedded;
+
+    #[tokio::test]
+    async fn names_are_many_and_open_boards_are_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let collab = Collab::new(Arc::new(Embedded::open(folder.path()).unwrap()));
+        let open = |number: usize| collab.enter(&format!("board-{number}"));
+        let visits: Vec<Visit> = (0..MOST_BOARDS).map_while(open).collect();
+        assert_eq!(visits.len(), MOST_BOARDS);
+        let refused = collab.visit("one-more").await;
+        assert!(matches!(refused, Err(LoadError::Crowded)));
+        assert!(collab.visit("board-0").await.is_ok());
+    }
 
     #[tokio::test]
     async fn a_board_is_kept_while_somebody_is_there_and_a_while_longer() {

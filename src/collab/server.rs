@@ -30,9 +30,8 @@ use crate::{
         contract::SocketContract,
         server::{
             Line,
-            listen::ConnectionHandle,
-            queue::OutQueue,
-            socket::{self, Ended},
+            queue::{OutQueue, encode},
+            socket,
             upgrade::{self, Offer},
         },
     },
@@ -84,7 +83,6 @@ async fn socket(
     Path(document): Path<String>,
     SocketSession(session): SocketSession,
     Extension(caller): Extension<Caller>,
-    connection: Option<Extension<ConnectionHandle>>,
     line: Line,
     Query(asked): Query<Asked>,
     headers: HeaderMap,
@@ -101,7 +99,7 @@ async fn socket(
                 CloseCode::YjsNotFound
             };
             socket::refuse(socket, code, DOCUMENT_RULE).await;
-            return Ended::Cleanly;
+            return;
         }
         let session: Session = match session {
             Ok(session) => session,
@@ -109,13 +107,13 @@ async fn socket(
             Err(_) if !ours => state.sessions.guest(),
             Err(why) => {
                 socket::refuse(socket, CloseCode::Session, why.close_reason()).await;
-                return Ended::Cleanly;
+                return;
             }
         };
         let Ok(_place) = state.limits.place(caller.address) else {
             let why = "too many open sockets from this address";
             socket::refuse(socket, CloseCode::RateLimitIgnored, why).await;
-            return Ended::Cleanly;
+            return;
         };
         let visit = match state.collab.visit(&document).await {
             Ok(visit) => visit,
@@ -123,7 +121,7 @@ async fn socket(
                 tracing::error!(%error, document, "a document cannot be had");
                 let why = "the document cannot be had now";
                 socket::refuse(socket, CloseCode::ServerError, why).await;
-                return Ended::Cleanly;
+                return;
             }
         };
         let queue = if ours {
@@ -134,21 +132,16 @@ async fn socket(
         let user = session.user.clone();
         let counted = state.collab.count_socket();
         let seat = if ours {
-            let (seat, peers) = Seat::take(visit, user.clone(), queue.clone());
-            let feature = BoardWelcome {
-                user: user.clone(),
-                you: seat.id(),
-                peers,
-                tick_ms: TICK.as_millis() as u64,
-            };
-            queue.push_json(&welcome(
-                &state,
-                &line,
-                counted.count(),
-                BINARY_BYTES,
-                feature,
-            ));
-            seat
+            Seat::take(visit, user.clone(), queue.clone(), |you, peers| {
+                let feature = BoardWelcome {
+                    user: user.clone(),
+                    you,
+                    peers,
+                    tick_ms: TICK.as_millis() as u64,
+                };
+                let count = counted.count();
+                encode(&welcome(&state, &line, count, BINARY_BYTES, feature))
+            })
         } else {
             Seat::take_for_yjs(visit, queue.clone())
         };
@@ -169,15 +162,13 @@ async fn socket(
             queue.close(CloseCode::ServerError, "the document cannot be had now");
         }
         let ended = session.ended(state.sessions.end_of(&session));
-        socket::run(socket, queue, visitor, &state.realtime, &line, ended).await
+        socket::run(socket, queue, visitor, &state.realtime, &line, ended).await;
     };
-    let connection = connection.map(|handle| handle.0);
     Ok(upgrade::accept::<BoardSocket, _>(
         upgrade,
         &headers,
         BINARY_BYTES,
         realtime.drain(),
-        connection,
         serve,
     ))
 }

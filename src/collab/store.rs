@@ -8,10 +8,11 @@ use bytes::Bytes;
 use uuid::Uuid;
 
 use super::{
+    board::QUICK_BYTES,
     document::{Document, Refusal},
     protocol::{self, Message},
 };
-use crate::bus::{BusError, NewEvent, SharedBus};
+use crate::bus::{BusError, Event, NewEvent, SharedBus};
 
 /// What the names of all documents' logs begin with.
 const PREFIX: &str = "collab/";
@@ -32,6 +33,8 @@ pub enum LoadError {
     Bus(#[from] BusError),
     #[error("what is stored cannot be read: {0}")]
     Damaged(String),
+    #[error("too many documents are open")]
+    Crowded,
 }
 
 /// A document as it is stored.
@@ -60,6 +63,26 @@ impl Growth {
     }
 }
 
+impl Loaded {
+    fn make(snapshot: Option<&[u8]>, events: &[Event]) -> Result<Self, LoadError> {
+        let (mut document, mut growth) = (Document::default(), Growth::default());
+        if let Some(snapshot) = snapshot {
+            restore(&mut document, snapshot)?;
+        }
+        for event in events {
+            for message in protocol::decode(&event.bytes) {
+                let Ok(Message::Update(update)) = message else {
+                    let words = format!("event {} is no update", event.offset);
+                    return Err(LoadError::Damaged(words));
+                };
+                restore(&mut document, update)?;
+                growth.add(update.len());
+            }
+        }
+        Ok(Self { document, growth })
+    }
+}
+
 impl Store {
     pub fn new(bus: SharedBus, document: &str) -> Self {
         let log = format!("{PREFIX}{document}").into();
@@ -73,28 +96,26 @@ impl Store {
 
     /// Makes the document from its snapshot and what came after it.
     pub async fn load(&self) -> Result<Loaded, LoadError> {
-        let (mut document, mut growth) = (Document::default(), Growth::default());
-        let mut after = 0;
-        if let Some(snapshot) = self.bus.snapshot(&self.log).await? {
-            restore(&mut document, &snapshot.bytes)?;
-            after = snapshot.offset;
-        }
+        let snapshot = self.bus.snapshot(&self.log).await?;
+        let mut after = snapshot.as_ref().map_or(0, |snapshot| snapshot.offset);
+        let mut events = vec![];
         loop {
             let page = self.bus.read(&self.log, after, PAGE).await?;
-            for event in &page.events {
-                after = event.offset;
-                for message in protocol::decode(&event.bytes) {
-                    let Ok(Message::Update(update)) = message else {
-                        return Err(LoadError::Damaged(format!("event {after} is no update")));
-                    };
-                    restore(&mut document, update)?;
-                    growth.add(update.len());
-                }
-            }
+            events.extend(page.events);
+            after = events.last().map_or(after, |event| event.offset);
             if !page.more {
-                return Ok(Loaded { document, growth });
+                break;
             }
         }
+        let snapshot = snapshot.map(|snapshot| snapshot.bytes);
+        let bytes = events.iter().map(|event| event.bytes.len()).sum::<usize>()
+            + snapshot.as_ref().map_or(0, |snapshot| snapshot.len());
+        let make = move || Loaded::make(snapshot.as_deref(), &events);
+        if bytes <= QUICK_BYTES {
+            return make();
+        }
+        let made = tokio::task::spawn_blocking(make).await;
+        made.unwrap_or_else(|error| Err(LoadError::Damaged(error.to_string())))
     }
 
     /// Appends updates as one event. The answer means: on disk. With the same id a second try is harmless.

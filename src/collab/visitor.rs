@@ -51,11 +51,17 @@ pub struct Seat {
 }
 
 impl Seat {
-    /// A place for somebody of ours. Returns the others, too.
-    pub fn take(visit: Visit, user: User, queue: OutQueue) -> (Self, Vec<Peer>) {
+    /// A place for somebody of ours, whose id and the others go into the `welcome`.
+    pub fn take(
+        visit: Visit,
+        user: User,
+        queue: OutQueue,
+        welcome: impl FnOnce(PeerId, Vec<Peer>) -> ws::Message,
+    ) -> Self {
         let id = visit.next_peer();
-        let others = visit.board().people().enter(id, user, queue);
-        (Self { id, visit }, others)
+        let welcome = |others| welcome(id, others);
+        visit.board().people().enter(id, user, queue, welcome);
+        Self { id, visit }
     }
 
     /// A place for a Yjs client.
@@ -63,10 +69,6 @@ impl Seat {
         let id = visit.next_peer();
         visit.board().people().enter_yjs(id, queue);
         Self { id, visit }
-    }
-
-    pub fn id(&self) -> PeerId {
-        self.id
     }
 
     fn board(&self) -> &Arc<Board> {
@@ -106,9 +108,9 @@ impl Visitor {
                 self.asked = Some(frame.slice_ref(state_vector));
                 Ok(())
             }
-            Message::SyncStep2(update) | Message::Update(update) => {
-                self.update(frame.slice_ref(update)).await
-            }
+            // An answer to a sync step 1 is all that its sender has and the server lacks.
+            Message::SyncStep2(update) => self.update(frame.slice_ref(update), true).await,
+            Message::Update(update) => self.update(frame.slice_ref(update), false).await,
             Message::Awareness(states) => {
                 let states = match protocol::decode_awareness(states) {
                     Ok(states) => states,
@@ -127,10 +129,11 @@ impl Visitor {
         }
     }
 
-    async fn update(&mut self, update: Bytes) -> Result<(), SocketError> {
+    async fn update(&mut self, update: Bytes, whole: bool) -> Result<(), SocketError> {
+        self.people(|people| people.came(self.seat.id));
         // Everybody answers a sync step 1, also whoever has nothing to say.
         if update[..] == EMPTY_UPDATE {
-            self.people(|people| people.took(self.seat.id, 0));
+            self.people(|people| people.took(self.seat.id, 0, whole));
             return Ok(());
         }
         if self.readonly {
@@ -146,7 +149,7 @@ impl Visitor {
             );
             return Ok(());
         }
-        match self.seat.board().take(self.seat.id, update).await {
+        match self.seat.board().take(self.seat.id, update, whole).await {
             Ok(taken) => {
                 if taken.incomplete {
                     let state_vector = self.seat.board().state_vector().await;
@@ -221,7 +224,11 @@ impl SocketHandler for Visitor {
                     self.seat.visit.wake_the_tick();
                 }
             }
-            BoardCommand::Hide => self.people(|people| people.hide(self.seat.id)),
+            BoardCommand::Hide => {
+                if self.people(|people| people.hide(self.seat.id)) {
+                    self.seat.visit.wake_the_tick();
+                }
+            }
         }
         Ok(())
     }

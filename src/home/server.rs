@@ -26,9 +26,8 @@ use crate::{
         message::SocketError,
         server::{
             Line,
-            listen::ConnectionHandle,
             queue::OutQueue,
-            socket::{self, Ended, SocketHandler},
+            socket::{self, SocketHandler},
             sse::{EventStream, ResumeFrom},
             topic::Opening,
             upgrade,
@@ -77,7 +76,6 @@ async fn events(
 async fn compare_socket(
     State(state): State<AppState>,
     Extension(caller): Extension<Caller>,
-    connection: Option<Extension<ConnectionHandle>>,
     _session: SocketSession,
     line: Line,
     headers: HeaderMap,
@@ -89,7 +87,7 @@ async fn compare_socket(
         let Ok(_place) = state.limits.place(caller.address) else {
             let reason = "too many open sockets from this address";
             socket::refuse(socket, CloseCode::RateLimitIgnored, reason).await;
-            return Ended::Cleanly;
+            return;
         };
         let queue = OutQueue::default();
         let greet = |count| welcome(&state, &line, count, 0, CompareWelcome {});
@@ -106,15 +104,10 @@ async fn compare_socket(
             &line,
             std::future::pending(),
         )
-        .await
+        .await;
     };
     Ok(upgrade::accept::<CompareSocket, _>(
-        upgrade,
-        &headers,
-        0,
-        &drain,
-        connection.map(|handle| handle.0),
-        serve,
+        upgrade, &headers, 0, &drain, serve,
     ))
 }
 

@@ -1,5 +1,5 @@
 //! Long tasks: a form starts a job, `runner.rs` runs it, `job.rs` keeps its state and publishes each step in a topic of
-//! its own, an event stream carries them to `page.rs`, which moves the bar.
+//! its own, an event stream carries them to `page/`, which moves the bar.
 //!
 //! A finite, ordered log: whoever watches gets the state, every step missed, exactly one terminal event, and the end.
 

@@ -143,7 +143,10 @@ impl Jobs {
         }
         if jobs.len() >= REMEMBERED {
             let finished = jobs.values().filter(|job| job.ended_at().is_some());
-            if let Some(oldest) = finished.min_by_key(|job| job.ended_at()).map(Job::id) {
+            // One's own first: who starts many pays for them, and others keep theirs.
+            let oldest =
+                finished.min_by_key(|known| (known.owner() != job.owner(), known.ended_at()));
+            if let Some(oldest) = oldest.map(Job::id) {
                 jobs.remove(&oldest);
                 let store = self.0.store.clone();
                 tokio::spawn(async move { store.forget(oldest).await });
@@ -270,6 +273,24 @@ mod tests {
             reader.changed().await;
         }
         job.view().progress.status
+    }
+
+    #[tokio::test]
+    async fn who_starts_very_many_jobs_pushes_out_their_own() {
+        let (store, _folder) = store();
+        let jobs = jobs(&store).await;
+        let remember = |owner| {
+            let job = jobs.remember(Job::new(new(owner), 10)).unwrap();
+            job.end(Outcome::Cancelled);
+            job.id()
+        };
+        let (ada, ben) = (Uuid::new_v4(), Uuid::new_v4());
+        let of_ada = remember(ada);
+        for _ in 0..REMEMBERED {
+            remember(ben);
+        }
+        assert!(jobs.get(of_ada).is_some());
+        assert_eq!(jobs.of(ben).len(), REMEMBERED - 1);
     }
 
     #[tokio::test]

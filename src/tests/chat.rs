@@ -232,15 +232,20 @@ async fn history_and_search_answer_in_pages_newest_first() {
         .find(|room| room["room"] == "lobby")
         .unwrap();
     assert_eq!((&lobby["members"], &lobby["head"]), (&2.into(), &5.into()));
+    let search = |words: String| format!("/api/chat/rooms/lobby/search?q={words}");
     for (path, status) in [
         ("/api/chat/rooms/lobby/messages?limit=201", 422),
         ("/api/chat/rooms/lobby/messages?limit=x", 400),
         ("/api/chat/rooms/Not%20a%20room/messages", 404),
         ("/api/chat/rooms/lobby/search?q=", 422),
+        (&*search(" a".repeat(16)), 200),
+        (&*search(" a".repeat(17)), 422),
+        (&*search("ä".repeat(200)), 200),
+        (&*search("ä".repeat(201)), 422),
     ] {
         let (answered, answer) = get(path).await;
         assert_eq!(answered, status, "{path}");
-        assert!(answer["error"].is_string());
+        assert_eq!(answer["error"].is_string(), status != 200);
     }
 }
 

@@ -1,5 +1,7 @@
 //! What somebody typed into a search field, as a query that FTS5 always understands.
 
+use std::collections::BTreeSet;
+
 /// Each word of the text as a quoted prefix; all must occur. `None` when nothing in it can be searched for.
 ///
 /// Quoted, so that no word is an operator (`OR`, `NEAR`, `*`, `-`, a colon): inside quotes only the quote itself has a
@@ -7,11 +9,12 @@
 pub fn query(text: &str) -> Option<String> {
     // The index knows letters and digits only; a NUL would end the query.
     let words = text.split(|character: char| character.is_whitespace() || character.is_control());
-    let quoted: Vec<String> = words
+    // Each once: the index looks for all that begins with a word anew for every time that it is named.
+    let quoted: BTreeSet<String> = words
         .filter(|word| word.chars().any(char::is_alphanumeric))
         .map(|word| format!("\"{}\"*", word.replace('"', "\"\"")))
         .collect();
-    (!quoted.is_empty()).then(|| quoted.join(" "))
+    (!quoted.is_empty()).then(|| Vec::from_iter(quoted).join(" "))
 }
 
 #[cfg(test)]

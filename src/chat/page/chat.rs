@@ -95,6 +95,7 @@ impl Chat {
         };
         let options = SocketOptions {
             keep_outbox_as: Some(OUTBOX),
+            ..SocketOptions::default()
         };
         let wanted = move || room.with(|room| room.is_some().then_some(ChatSocket));
         let socket = use_socket_with(options, wanted, move |event| chat.hear(event, visitor));

@@ -11,7 +11,10 @@ use leptos::{
 use super::{chat::Chat, time::Clock};
 use crate::{
     api::ApiError,
-    chat::message::{ChatMessage, HistoryPage, SEARCH_ROUTE},
+    chat::{
+        SEARCH_CHARACTERS,
+        message::{ChatMessage, HistoryPage, SEARCH_ROUTE},
+    },
     realtime::contract::fill,
     session::view::Avatar,
 };
@@ -82,7 +85,7 @@ pub fn Search(chat: Chat) -> impl IntoView {
         <div class="search" role="search" on:keydown=on_escape>
             <form on:submit=submit>
                 <label class="visually-hidden" for="search">"Search in this room"</label>
-                <input id="search" type="search" node_ref=field placeholder="Search in this room" autocomplete="off" enterkeyhint="search" data-test="search"/>
+                <input id="search" type="search" node_ref=field placeholder="Search in this room" maxlength=SEARCH_CHARACTERS autocomplete="off" enterkeyhint="search" data-test="search"/>
                 <button type="submit" class="small" data-test="find">"Find"</button>
             </form>
             {move || results.get().map(|results| view! {

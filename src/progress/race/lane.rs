@@ -29,7 +29,6 @@ use crate::{
         message::SocketError,
         server::{
             Counted, Line,
-            listen::ConnectionHandle,
             queue::OutQueue,
             socket::{self, SocketHandler},
             sse::EventStream,
@@ -153,7 +152,6 @@ async fn events(
 async fn race_socket(
     State(state): State<AppState>,
     Extension(caller): Extension<Caller>,
-    connection: Option<Extension<ConnectionHandle>>,
     line: Line,
     Path(lane): Path<Uuid>,
     headers: HeaderMap,
@@ -162,7 +160,6 @@ async fn race_socket(
     let upgrade = upgrade.map_err(no_upgrade)?;
     let place = state.limits.place(caller.address)?;
     let end = state.lanes.take(lane, Transport::WebSocket)?;
-    let connection = connection.map(|Extension(connection)| connection);
     let drain = state.realtime.drain().clone();
     let serve = async move |socket, _offer| {
         let _place = place;
@@ -181,10 +178,10 @@ async fn race_socket(
             &line,
             std::future::pending(),
         )
-        .await
+        .await;
     };
     Ok(upgrade::accept::<RaceSocket, _>(
-        upgrade, &headers, 0, &drain, connection, serve,
+        upgrade, &headers, 0, &drain, serve,
     ))
 }
 

@@ -118,14 +118,17 @@ impl Line {
         let _ = self.0.owner.set(owner.to_string());
     }
 
+    /// Whether this is whom it belongs to.
     pub fn is_of(&self, owner: impl ToString) -> bool {
         self.0.owner.get() == Some(&owner.to_string())
     }
 
+    /// Keeps how it began; the first word counts.
     pub fn remember(&self, handshake: Handshake) {
         let _ = self.0.handshake.set(handshake);
     }
 
+    /// How it began, once that is known.
     pub fn handshake(&self) -> Option<&Handshake> {
         self.0.handshake.get()
     }

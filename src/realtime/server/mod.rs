@@ -18,8 +18,12 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use serde::Serialize;
+
 pub use drain::Drain;
 pub use line::{Line, Lines};
+
+use super::message::{Limits, SocketControl};
 
 /// What every stream and socket of a server shares: its intervals and its drain.
 #[derive(Clone, Debug)]
@@ -56,6 +60,24 @@ impl Realtime {
     pub fn drain(&self) -> &Drain {
         &self.drain
     }
+
+    /// What every socket begins with: put it into the queue before [`socket::run`]. A browser counts as connected from it
+    /// on, and tries again where none comes. `connections` are the open sockets of this endpoint on this node.
+    pub fn welcome<W: Serialize>(
+        &self,
+        line: &Line,
+        connections: usize,
+        limits: Limits,
+        feature: W,
+    ) -> SocketControl<W> {
+        SocketControl::Welcome {
+            connection: line.id().to_owned(),
+            heartbeat_ms: self.timing.client_ping.as_millis() as u64,
+            connections,
+            limits,
+            feature,
+        }
+    }
 }
 
 /// Counts a connection for as long as it lives, in a counter of its endpoint and in the gauge `wirewise_connections`.
@@ -66,6 +88,7 @@ pub struct Counted {
 }
 
 impl Counted {
+    /// `transport` and `endpoint` are the labels of the gauge: `sse` or `ws`, and the feature's name.
     pub fn new(counter: Arc<AtomicUsize>, transport: &'static str, endpoint: &'static str) -> Self {
         counter.fetch_add(1, Ordering::Relaxed);
         let gauge = metrics::gauge!("wirewise_connections", "transport" => transport, "endpoint" => endpoint);

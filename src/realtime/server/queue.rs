@@ -1,7 +1,7 @@
 //! The out-queue of one socket, bounded in bytes. (tungstenite's own `max_write_buffer_size` never fires behind a `Sink`.)
 //!
 //! Four kinds of things go in. *Messages* in order: when they overrun the bound, the socket is closed with 4100 and the
-//! client resumes. *Answers* that may be larger than the bound, each asked for by the client and put in when there is room.
+//! client resumes; a single one may be larger than the bound where little waits before it. *Answers* that may be larger than the bound, each asked for by the client and put in when there is room.
 //! At most one *volatile* message, which a newer one replaces. And one *close*, which ends the queue.
 
 use std::{
@@ -17,8 +17,10 @@ use crate::realtime::close::CloseCode;
 
 /// Pending bytes of one socket at which its client counts as too slow.
 pub const QUEUE_BYTES: usize = 1024 * 1024;
+/// This part of the bound is little.
+const LOW_WATER_PART: usize = 8;
 /// Below this many bytes a backlog that is read from a log puts its next page in.
-const LOW_WATER: usize = QUEUE_BYTES / 8;
+const LOW_WATER: usize = QUEUE_BYTES / LOW_WATER_PART;
 /// What a queued message costs beyond its text.
 const MESSAGE_OVERHEAD: usize = 64;
 /// What one write takes out.
@@ -44,7 +46,7 @@ struct Inner {
 struct State {
     messages: VecDeque<Message>,
     bytes: usize,
-    /// How many of the bytes are an answer, which does not count towards the bound.
+    /// How many of the bytes are an answer, or a single large message, which do not count towards the bound.
     answer: usize,
     /// A place in `messages`, counted from the first message ever queued, where the volatile message stands.
     volatile: Option<u64>,
@@ -95,8 +97,12 @@ impl OutQueue {
         if self.drops(&state, &message) {
             return;
         }
-        state.bytes += cost(&message);
-        if state.bytes - state.answer > self.0.limit {
+        let (waiting, cost) = (state.bytes, cost(&message));
+        state.bytes += cost;
+        if cost > self.0.limit && waiting <= self.0.limit / LOW_WATER_PART {
+            // However large it is, it says nothing of how fast the client reads.
+            state.answer = state.bytes;
+        } else if state.bytes - state.answer > self.0.limit {
             metrics::counter!("wirewise_slow_consumers").increment(1);
             self.set_close(state, CloseCode::TooSlow, "the client reads too slowly");
             return;
@@ -326,8 +332,29 @@ mod tests {
         let queue = OutQueue::new(1_000);
         queue.push_answer(text(&"x".repeat(5_000)));
         assert_eq!(queue.take().await.messages.len(), 1);
-        queue.push(text(&"x".repeat(1_000)));
+        queue.push(text(&"x".repeat(900)));
+        assert!(!queue.is_closing());
+        queue.push(text(&"x".repeat(900)));
         assert!(queue.is_closing());
+    }
+
+    #[tokio::test]
+    async fn a_single_message_may_be_larger_than_the_bound_where_little_waits() {
+        let large = || text(&"x".repeat(5_000));
+        let queue = OutQueue::new(1_000);
+        queue.push(text("little"));
+        queue.push(large());
+        queue.push(text("behind it"));
+        assert_eq!(queue.take().await.messages.len(), 3);
+        // Whoever takes that as well reads fast enough.
+        queue.push(large());
+        assert!(!queue.is_closing());
+        queue.push(large());
+        assert_eq!(queue.closing().await, 4100);
+        let queue = OutQueue::new(1_000);
+        queue.push(text(&"x".repeat(500)));
+        queue.push(large());
+        assert_eq!(queue.closing().await, 4100);
     }
 
     #[tokio::test]

@@ -99,7 +99,8 @@ pub enum Ended {
     Stuck,
 }
 
-/// Runs a socket to its end. `line` is its name; `session_ended` resolves with the reason when the session behind it ends.
+/// Runs a socket to its end. The first message in `queue` is a [`welcome`](Realtime::welcome). `line` is its name;
+/// `session_ended` resolves with the reason when the session behind it ends.
 pub async fn run<S, E, H>(
     socket: S,
     queue: OutQueue,
@@ -119,7 +120,7 @@ where
     tokio::pin!(reading, writing);
     // Whichever ends first: a reader that ended has seen the peer leave, or input that cannot be read on; a writer that
     // ended has sent the close (or found the peer gone), and the reader goes on to the peer's close, or a little while.
-    tokio::select! {
+    let ended = tokio::select! {
         () = &mut reading => match queue.is_closing() {
             true => writing.await,
             false => Ended::Cleanly,
@@ -130,7 +131,12 @@ where
             }
             ended
         }
+    };
+    if ended == Ended::Stuck {
+        // While the socket is there: how its connection ends is settled when it is dropped.
+        line.reset();
     }
+    ended
 }
 
 /// Accepts a socket only to say why it cannot stay: a browser cannot see the status of a refused upgrade.

@@ -143,7 +143,7 @@ impl<K: Clone + Eq + Hash + Send + Sync + 'static> Topic<K> {
             .then(|| Position::new(self.0.epoch.clone(), history.head))
     }
 
-    /// The counter of open connections, which outlives a reader in no case.
+    /// The counter of open connections; it lives as long as any reader.
     pub fn connections(&self) -> &Arc<AtomicUsize> {
         &self.0.connections
     }

@@ -10,8 +10,7 @@ use axum::{
 
 use super::{
     drain::Drain,
-    listen::ConnectionHandle,
-    socket::{self, Ended, TEXT_READ_BYTES},
+    socket::{self, TEXT_READ_BYTES},
 };
 use crate::realtime::{close::CloseCode, contract::SocketContract};
 
@@ -37,12 +36,11 @@ pub fn accept<C, F>(
     headers: &HeaderMap,
     largest: usize,
     drain: &Drain,
-    connection: Option<ConnectionHandle>,
     serve: impl FnOnce(WebSocket, Offer) -> F + Send + 'static,
 ) -> Response
 where
     C: SocketContract,
-    F: Future<Output = Ended> + Send,
+    F: Future<Output = ()> + Send,
 {
     let (offer, echo) = negotiate(headers, C::SUBPROTOCOL);
     let largest = largest.max(TEXT_READ_BYTES);
@@ -64,10 +62,8 @@ where
                 "this subprotocol is not spoken here",
             )
             .await;
-        } else if serve(socket, offer).await == Ended::Stuck
-            && let Some(connection) = connection
-        {
-            connection.reset();
+        } else {
+            serve(socket, offer).await;
         }
     })
 }
