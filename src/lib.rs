@@ -6,12 +6,13 @@
 //! - [`ticker`]: prices over an event stream; the latest value wins.
 //! - [`progress`]: long tasks over an event stream; a finite, ordered log.
 //! - [`chat`]: rooms over a socket; an ordered log that acknowledges.
-//! - [`collab`]: pointers over a socket; volatile, the newest place only.
+//! - [`collab`]: over one socket pointers, volatile, the newest place only; and a text that all write, a mergeable CRDT.
 //! - `bus`: what is durable, and who is told of it.
 //! - [`session`]: who is there.
 //! - [`api`]: what plain requests get when they are refused, and how much anybody may do.
 //! - [`inspector`]: the panel that shows the wire, and breaks it on purpose.
-//! - [`home`], [`app`], [`mod@lazy_page`]: the guide, the shell and the routes of the pages, loaded when they are opened.
+//! - [`home`], [`app`], [`mod@lazy_page`], [`first_state`]: the guide, the shell and the routes of the pages, loaded when they
+//!   are opened, and what a page begins with.
 //! - [`theme`], [`icons`]: light or dark, and what is drawn beside words.
 //! - [`numbers`]: numbers as people read them.
 //! - `settings`, `server`, `assets`: the binary's settings, its router and run loop, the files for the browser.

@@ -25,7 +25,7 @@ pub enum CloseCode {
     UnknownProtocol = 4010,
     /// The out-queue overran: the client reads too slowly. It comes back and resumes.
     TooSlow = 4100,
-    /// Went on sending after being told to wait.
+    /// Went on sending after being told to wait, or holds too many sockets.
     RateLimitIgnored = 4101,
     /// Nothing was heard for too long.
     HeartbeatMissed = 4102,
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn standard_codes_follow_the_wire_document() {
+    fn standard_codes_say_what_a_client_does() {
         assert_eq!(after_close(1000, ""), AfterClose::Stay);
         for code in [1001, 1006, 1011, 1012] {
             assert_eq!(after_close(code, ""), AfterClose::Retry, "{code}");

@@ -21,6 +21,7 @@ pub trait StreamContract: Clone + PartialEq + Send + Sync + 'static {
     /// that the client already holds; a change that does is a duplicate, and the client drops it.
     const STATES: &'static [&'static str];
 
+    /// Server to client.
     type Event: Serialize + DeserializeOwned + 'static;
 
     /// The address of this very stream; it matches [`StreamContract::ROUTE`].

@@ -26,6 +26,7 @@ pub struct ParsedEvent {
 }
 
 impl EventParser {
+    /// Takes the next bytes, split anywhere; [`EventParser::next_event`] gives what became whole.
     pub fn feed(&mut self, bytes: &[u8]) {
         // What was read goes before the buffer would grow.
         if self.at > 0 && self.bytes.len() + bytes.len() > self.bytes.capacity() {

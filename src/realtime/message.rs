@@ -30,7 +30,7 @@ pub struct Hello {
     /// Where this connection continues: the position the client came with when `recovered`, else that of the snapshot
     /// or state that follows.
     pub offset: u64,
-    /// Everything the client missed follows. When false, a snapshot or state follows instead.
+    /// Everything the client missed follows. When false, a snapshot or state follows instead, where the stream has one.
     pub recovered: bool,
     /// How many missed events follow.
     pub replayed: usize,
@@ -116,13 +116,19 @@ pub struct SocketError {
 pub enum ErrorCode {
     /// Not JSON, or not an object with a `type`.
     Malformed,
+    /// No command of this socket has this `type`.
     UnknownType,
+    /// A field is missing, of another type, or outside its range; the message names it.
     InvalidField,
+    /// The room is none that this socket has joined.
     NotJoined,
+    /// More messages a second than the welcome's limits: wait for `retry_after_ms`.
     RateLimited,
+    /// This socket has joined as many rooms as it may.
     TooManyRooms,
-    /// Storage or broker is away: keep the command and send it again.
+    /// The storage is away: keep the command and send it again.
     Unavailable,
+    /// This socket may only read.
     ReadOnly,
 }
 

@@ -19,16 +19,31 @@
 //!   └────────────┘          └─────────┘ socket.rs  └─────────────────────┘
 //! ```
 //!
-//! The whole of it for a stream, on both sides:
+//! # What it needs
+//!
+//! - To be mounted as `crate::realtime`, in a crate whose feature `ssr` stands for the server half, with the dependencies that
+//!   its files name, in the versions and with the features of this crate's `Cargo.toml`. `tokio-tungstenite` is of the version
+//!   that axum has, or a socket that cannot be read on is closed without a code.
+//! - [`server::listen::serve`] as the accept loop, and a layer that opens a [`server::Line`] for each stream and socket, with the
+//!   connection that the loop put into the request's extensions (here that of the inspector): a peer that does not read is reset
+//!   by its line.
+//! - A [`server::Timing`]. This server's: a heartbeat every 15 s, a client's ping every 30 s, a Ping frame every 25 s, closed
+//!   after 60 s without a word.
+//! - The two addresses in `contract.rs`. Metrics, the first comment of a stream and a key of the tab's storage begin with
+//!   `wirewise`.
+//! - Styles for [`client::StatusLine`]: the classes `status`, `status-…` and `lost` (here `style/frame.css`).
+//!
+//! # A stream, on both sides
 //!
 //! ```no_run
+//! # use std::sync::{Mutex, PoisonError};
 //! # use axum::response::Response;
 //! # use leptos::prelude::*;
 //! # use serde::{Deserialize, Serialize};
 //! # use wirewise::realtime::{
 //! #     client::{StatusLine, StreamEvent, use_event_source},
 //! #     contract::StreamContract,
-//! #     server::{Line, Realtime, caps::Place, sse::{EventStream, ResumeFrom}, topic::{Opening, Topic}},
+//! #     server::{Line, Realtime, caps::Place, sse::{EventStream, ResumeFrom, frame}, topic::{Opening, Topic}},
 //! # };
 //! #[derive(Clone, PartialEq)]
 //! struct Weather;
@@ -36,44 +51,167 @@
 //! #[derive(Serialize, Deserialize)]
 //! #[serde(tag = "type", rename_all = "snake_case")]
 //! enum WeatherEvent {
-//!     Report { celsius: f64 },
+//!     /// What a client begins with that cannot be told what it missed.
+//!     Now { celsius: f64 },
+//!     Change { celsius: f64 },
 //! }
 //!
 //! impl StreamContract for Weather {
 //!     const ROUTE: &'static str = "/api/weather/events";
-//!     const EVENTS: &'static [&'static str] = &["report"];
-//!     const STATES: &'static [&'static str] = &[];
+//!     const EVENTS: &'static [&'static str] = &["now", "change"];
+//!     const STATES: &'static [&'static str] = &["now"];
 //!     type Event = WeatherEvent;
 //!     fn url(&self) -> String {
 //!         Self::ROUTE.into()
 //!     }
 //! }
 //!
-//! // The server publishes,
-//! fn measured(weather: &Topic<()>, celsius: f64) {
-//!     weather.publish((), &WeatherEvent::Report { celsius });
+//! struct Station {
+//!     topic: Topic<()>,
+//!     // Held while a change is published, so that a state and its position belong together.
+//!     celsius: Mutex<f64>,
 //! }
 //!
-//! // and answers a stream; `place` is what the address's cap gave.
-//! fn events(weather: &Topic<()>, realtime: &Realtime, after: ResumeFrom, line: Line, place: Place) -> Response {
-//!     let (reader, recovered) = match weather.resume(after.0.as_ref(), |()| true) {
-//!         Opening::Recovered { reader, replayed } => (reader, Some(replayed)),
-//!         Opening::Fresh(filter) => (weather.read_from(weather.head().offset, filter), None),
-//!     };
-//!     let stream = EventStream { reader, recovered, state: vec![], session_ended: None, line };
-//!     stream.respond(weather, realtime, "weather", place)
+//! impl Station {
+//!     // The server publishes,
+//!     fn measured(&self, celsius: f64) {
+//!         let mut now = self.celsius.lock().unwrap_or_else(PoisonError::into_inner);
+//!         *now = celsius;
+//!         self.topic.publish((), &WeatherEvent::Change { celsius });
+//!     }
+//!
+//!     // and answers a stream; `place` is what the address's cap gave.
+//!     fn events(&self, realtime: &Realtime, after: ResumeFrom, line: Line, place: Place) -> Response {
+//!         let now = self.celsius.lock().unwrap_or_else(PoisonError::into_inner);
+//!         let (reader, recovered, state) = match self.topic.resume(after.0.as_ref(), |()| true) {
+//!             Opening::Recovered { reader, replayed } => (reader, Some(replayed), vec![]),
+//!             Opening::Fresh(filter) => {
+//!                 let head = self.topic.head();
+//!                 let state = frame(Some(&head), &WeatherEvent::Now { celsius: *now });
+//!                 (self.topic.read_from(head.offset, filter), None, vec![state])
+//!             }
+//!         };
+//!         let stream = EventStream { reader, recovered, state, session_ended: None, line };
+//!         stream.respond(&self.topic, realtime, "weather", place)
+//!     }
 //! }
 //!
-//! // The browser takes each report once, in order.
+//! // The browser takes each event once, in order.
 //! #[component]
 //! fn Thermometer() -> impl IntoView {
-//!     let celsius = RwSignal::new(None);
+//!     let shown = RwSignal::new(None);
 //!     let connection = use_event_source(|| Some(Weather), None, move |event| {
-//!         if let StreamEvent::Event(WeatherEvent::Report { celsius: now }) = event {
-//!             celsius.set(Some(now));
+//!         if let StreamEvent::Event(WeatherEvent::Now { celsius } | WeatherEvent::Change { celsius }) = event {
+//!             shown.set(Some(celsius));
 //!         }
 //!     });
-//!     view! { <StatusLine connection transport="SSE"/> <p>{move || celsius.get()}</p> }
+//!     view! { <StatusLine connection transport="SSE"/> <p>{move || shown.get()}</p> }
+//! }
+//! ```
+//!
+//! # A socket, on both sides
+//!
+//! ```no_run
+//! # use axum::{extract::ws::WebSocketUpgrade, http::HeaderMap, response::Response};
+//! # use leptos::prelude::*;
+//! # use serde::{Deserialize, Serialize};
+//! # use wirewise::realtime::{
+//! #     client::{SocketEvent, StatusLine, use_socket},
+//! #     contract::SocketContract,
+//! #     message::{Limits, SocketError},
+//! #     server::{
+//! #         Line, Realtime, queue::OutQueue, socket::{self, SocketHandler, TEXT_BYTES}, upgrade,
+//! #     },
+//! # };
+//! #[derive(Clone, PartialEq)]
+//! struct Echo;
+//!
+//! #[derive(Clone, Serialize, Deserialize)]
+//! #[serde(tag = "type", rename_all = "snake_case")]
+//! enum EchoCommand {
+//!     Say { text: String },
+//! }
+//!
+//! #[derive(Serialize, Deserialize)]
+//! #[serde(tag = "type", rename_all = "snake_case")]
+//! enum EchoEvent {
+//!     Said { text: String },
+//! }
+//!
+//! #[derive(Serialize, Deserialize)]
+//! struct EchoWelcome {}
+//!
+//! impl SocketContract for Echo {
+//!     const ROUTE: &'static str = "/api/echo/socket";
+//!     const SUBPROTOCOL: &'static str = "echo.v1";
+//!     const COMMANDS: &'static [&'static str] = &["say"];
+//!     const EVENTS: &'static [&'static str] = &["said"];
+//!     type Welcome = EchoWelcome;
+//!     type Command = EchoCommand;
+//!     type Event = EchoEvent;
+//!     fn url(&self) -> String {
+//!         Self::ROUTE.into()
+//!     }
+//! }
+//!
+//! struct Parrot {
+//!     queue: OutQueue,
+//! }
+//!
+//! impl SocketHandler for Parrot {
+//!     type Contract = Echo;
+//!
+//!     async fn command(&mut self, command: EchoCommand) -> Result<(), SocketError> {
+//!         let EchoCommand::Say { text } = command;
+//!         self.queue.push_json(&EchoEvent::Said { text });
+//!         Ok(())
+//!     }
+//!
+//!     // Where messages are limited, this one counts too.
+//!     fn admit(&mut self) -> Result<(), SocketError> {
+//!         Ok(())
+//!     }
+//!
+//!     fn connections(&self) -> usize {
+//!         1
+//!     }
+//! }
+//!
+//! // The server greets, then hands over to the handler.
+//! fn echo(
+//!     upgrade: WebSocketUpgrade,
+//!     headers: HeaderMap,
+//!     realtime: Realtime,
+//!     line: Line,
+//! ) -> Response {
+//!     let drain = realtime.drain().clone();
+//!     let serve = async move |stream, _offer| {
+//!         let queue = OutQueue::default();
+//!         let limits = Limits { text_bytes: TEXT_BYTES, binary_bytes: 0, messages_per_second: 10 };
+//!         queue.push_json(&realtime.welcome(&line, 1, limits, EchoWelcome {}));
+//!         let parrot = Parrot { queue: queue.clone() };
+//!         socket::run(stream, queue, parrot, &realtime, &line, std::future::pending()).await;
+//!     };
+//!     upgrade::accept::<Echo, _>(upgrade, &headers, 0, &drain, serve)
+//! }
+//!
+//! // The browser says, and hears. What must arrive goes with `send_reliably` instead, which keeps it until it is acknowledged.
+//! #[component]
+//! fn Echoes() -> impl IntoView {
+//!     let heard = RwSignal::new(String::new());
+//!     let socket = use_socket(|| Some(Echo), move |event| {
+//!         if let SocketEvent::Event(EchoEvent::Said { text }) = event {
+//!             heard.set(text);
+//!         }
+//!     });
+//!     let say = move |_| {
+//!         socket.send(&EchoCommand::Say { text: "Hello".into() });
+//!     };
+//!     view! {
+//!         <StatusLine connection=socket.connection transport="WebSocket"/>
+//!         <button on:click=say>"Say hello"</button>
+//!         <p>{heard}</p>
+//!     }
 //! }
 //! ```
 //!

@@ -52,10 +52,10 @@ impl Epoch {
         }
     }
 
-    /// An epoch nobody has seen: the first 48 bits of a random UUID. Short, because every event carries it.
+    /// An epoch nobody has seen: the first 48 bits of a random UUID, which are random all. Short, because every event
+    /// carries it.
     pub fn random() -> Self {
-        let (high, ..) = uuid::Uuid::new_v4().as_fields();
-        let (_, middle, ..) = uuid::Uuid::new_v4().as_fields();
+        let (high, middle, ..) = uuid::Uuid::new_v4().as_fields();
         Self(format!("{high:08x}{middle:04x}").into())
     }
 

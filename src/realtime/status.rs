@@ -4,12 +4,18 @@
 //! (`client/connection.rs`) executes the actions, and keeps one timer set to [`Machine::deadline`].
 //!
 //! ```text
-//!            Wanted                Greeted                 lost, silent, refused
-//!  Closed ───────────▶ Connecting ─────────▶ Open ─────────────────────────┐
-//!    ▲                     ▲  │                                            ▼
-//!    │ Unwanted            │  │ refused for good          the delay    Waiting ◀──▶ Offline
-//!    └── from anywhere     │  └────────────▶ Stopped      is over        │
-//!                          └───────────────────────────────────────────── ┘
+//! Closed      wanted                           ▶ Connecting
+//! Connecting  greeted                          ▶ Open
+//!             failed                           ▶ Waiting, or Offline without a network
+//!             refused for good                 ▶ Stopped
+//! Open        lost, or silent for too long     ▶ Waiting, or Offline without a network
+//!             closed for good                  ▶ Stopped
+//!             the end of a stream that has one ▶ Closed
+//! Waiting     the delay is over, "retry now"   ▶ Connecting
+//!             the network goes                 ▶ Offline
+//! Offline     the network is back              ▶ Connecting
+//! Stopped     "try again"                      ▶ Connecting
+//! any         not wanted any more              ▶ Closed
 //! ```
 
 use std::borrow::Cow;

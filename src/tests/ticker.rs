@@ -28,7 +28,7 @@ async fn opened(events: &mut super::support::Events) -> (Event, u64) {
 }
 
 #[tokio::test]
-async fn a_stream_opens_as_the_wire_document_says() {
+async fn a_stream_opens_with_hello_and_a_snapshot() {
     let server = Server::start().await;
     server.step(1);
     let mut events = server.stream(EVENTS, &[]).await;

@@ -206,6 +206,7 @@ fn stream(
     let options = StreamOptions {
         after: first.map(|first| first.position),
         shared,
+        ..StreamOptions::default()
     };
     let greeted = RefCell::new(false);
     use_event_source(wanted, options, move |event| match event {

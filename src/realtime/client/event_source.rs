@@ -44,6 +44,9 @@ pub struct StreamOptions {
     pub after: Option<Position>,
     /// One stream for all tabs of the browser (see [`crate::realtime::sharing`]); `None`: one for this tab.
     pub shared: Option<Sharing>,
+    pub backoff: Backoff,
+    /// `Some(n)`: after n failed attempts in a row it stops and says so. `None`: it never gives up.
+    pub max_attempts: Option<u32>,
 }
 
 /// Which tabs share a stream: those with the same route, the same user and the same build.
@@ -59,7 +62,7 @@ impl From<Option<Position>> for StreamOptions {
     fn from(after: Option<Position>) -> Self {
         Self {
             after,
-            shared: None,
+            ..Self::default()
         }
     }
 }
@@ -74,7 +77,17 @@ pub fn use_event_source<C: StreamContract>(
     options: impl Into<StreamOptions>,
     handler: impl FnMut(StreamEvent<C::Event>) + 'static,
 ) -> Connection {
-    let StreamOptions { after, shared } = options.into();
+    let StreamOptions {
+        after,
+        shared,
+        backoff,
+        max_attempts,
+    } = options.into();
+    let policy = Policy {
+        backoff,
+        liveness: Liveness::Heartbeat,
+        max_attempts,
+    };
     let signals = Signals::new();
     signals.end_on_cleanup();
     let stream = Rc::new(Stream {
@@ -104,7 +117,7 @@ pub fn use_event_source<C: StreamContract>(
                 )),
                 None => Box::new(source),
             };
-            signals.start(POLICY, transport)
+            signals.start(policy, transport)
         });
         match &wanted {
             Some(contract) => {
@@ -121,12 +134,6 @@ pub fn use_event_source<C: StreamContract>(
     });
     signals.connection()
 }
-
-const POLICY: Policy = Policy {
-    backoff: Backoff::DEFAULT,
-    liveness: Liveness::Heartbeat,
-    max_attempts: None,
-};
 
 /// What a decoded event means to the state machine.
 pub(super) enum Heard {

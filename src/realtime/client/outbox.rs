@@ -28,14 +28,18 @@ pub struct Outbox<C> {
     pace_ms: Option<f64>,
 }
 
+/// A command that is kept until it is acknowledged.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Entry<C> {
+    /// Also the command's own, by which the server knows it again.
     pub id: Uuid,
+    /// Commands of one lane leave in order; a room, for instance.
     pub lane: String,
     pub command: C,
     pub state: EntryState,
 }
 
+/// Where a command is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum EntryState {
     /// Leaves as soon as it can.

@@ -176,6 +176,9 @@ where
 pub struct SocketOptions {
     /// The name under which the outbox is kept in the tab's storage, so that it survives a reload. Without one it does not.
     pub keep_outbox_as: Option<&'static str>,
+    pub backoff: Backoff,
+    /// `Some(n)`: after n failed attempts in a row it stops and says so. `None`: it never gives up.
+    pub max_attempts: Option<u32>,
 }
 
 /// Connects while `contract` returns one, and calls `handler` with everything that comes in, once, in order.
@@ -198,6 +201,11 @@ pub fn use_socket_with<C: SocketContract>(
 where
     C::Command: Send + Sync,
 {
+    let policy = Policy {
+        backoff: options.backoff,
+        liveness: Liveness::Ping,
+        max_attempts: options.max_attempts,
+    };
     let signals = Signals::new();
     signals.end_on_cleanup();
     let socket = Socket::<C> {
@@ -220,7 +228,7 @@ where
         let driver = driver.get_or_insert_with(|| {
             let take: Box<Take> = match handler.borrow_mut().take() {
                 Some(handler) => Box::new(decoder(socket, handler)),
-                None => Box::new(|_, _| Ok(Some(Input::Frame))),
+                None => Box::new(|_, _| Ok(Input::Frame)),
             };
             let wire = Rc::new(Wire {
                 path: RefCell::default(),
@@ -234,7 +242,7 @@ where
                 protocol: C::SUBPROTOCOL,
                 listeners: None,
             });
-            signals.start(POLICY, transport)
+            signals.start(policy, transport)
         });
         match &wanted {
             Some(contract) => {
@@ -285,14 +293,8 @@ where
     });
 }
 
-const POLICY: Policy = Policy {
-    backoff: Backoff::DEFAULT,
-    liveness: Liveness::Ping,
-    max_attempts: None,
-};
-
 /// Takes one message: text or bytes. `Err` is what could not be decoded: name and reason.
-type Take = dyn FnMut(&Driver, Inbound) -> Result<Option<Input>, (String, String)>;
+type Take = dyn FnMut(&Driver, Inbound) -> Result<Input, (String, String)>;
 
 enum Inbound {
     Text(String),
@@ -312,7 +314,7 @@ impl Inbound {
 fn decoder<C: SocketContract>(
     socket: Socket<C>,
     mut handler: impl FnMut(SocketEvent<C::Welcome, C::Event>) + 'static,
-) -> impl FnMut(&Driver, Inbound) -> Result<Option<Input>, (String, String)> + 'static
+) -> impl FnMut(&Driver, Inbound) -> Result<Input, (String, String)> + 'static
 where
     C::Command: Send + Sync,
 {
@@ -326,7 +328,7 @@ where
             Inbound::Text(text) => text,
             Inbound::Binary(bytes) => {
                 handler(SocketEvent::Binary(bytes));
-                return Ok(Some(Input::Frame));
+                return Ok(Input::Frame);
             }
         };
         let name = serde_json::from_str::<Tag>(&text).map(|tag| tag.r#type.into_owned());
@@ -336,9 +338,9 @@ where
             handler(SocketEvent::Event(
                 serde_json::from_str(&text).map_err(undecoded)?,
             ));
-            return Ok(Some(Input::Frame));
+            return Ok(Input::Frame);
         }
-        Ok(Some(
+        Ok(
             match serde_json::from_str::<SocketControl<C::Welcome>>(&text).map_err(undecoded)? {
                 SocketControl::Welcome {
                     connection,
@@ -370,7 +372,7 @@ where
                 }
                 SocketControl::Drain { retry_ms } => Input::Drain { retry_ms },
             },
-        ))
+        )
     }
 }
 
@@ -472,8 +474,7 @@ impl Transport for SocketTransport {
                 })
             });
             match (wire.take.borrow_mut())(&heard_by, inbound) {
-                Ok(Some(input)) => heard_by.feed(input),
-                Ok(None) => {}
+                Ok(input) => heard_by.feed(input),
                 Err((name, error)) => {
                     heard_by.could_not_decode(&name, &error);
                     heard_by.feed(Input::Frame);
