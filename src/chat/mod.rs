@@ -45,7 +45,7 @@ pub fn is_room_name(name: &str) -> bool {
 pub const SEARCH_CHARACTERS: usize = 200;
 const SEARCH_WORDS: usize = 16;
 /// The sentence for a search that cannot be made.
-pub const SEARCH_RULE: &str = "q holds 1 to 16 words to search for, in at most 200 characters.";
+pub const SEARCH_RULE: &str = "Search for 1 to 16 words, in at most 200 characters.";
 
 /// Whether this can be searched for.
 pub fn is_search(words: &str) -> bool {

@@ -172,6 +172,8 @@ pub struct Machine {
     phase: Phase,
     /// Failed attempts since a connection last stood for [`STABLE_MS`].
     failures: u32,
+    /// When it was stepped last (Unix milliseconds).
+    stepped_at: f64,
     heartbeat_ms: f64,
     last_frame_at: f64,
     last_ping_at: f64,
@@ -196,6 +198,7 @@ impl Machine {
             status: ConnectionStatus::Closed,
             phase: Phase::Idle,
             failures: 0,
+            stepped_at: 0.0,
             heartbeat_ms: ATTEMPT_MS,
             last_frame_at: 0.0,
             last_ping_at: 0.0,
@@ -234,6 +237,7 @@ impl Machine {
 
     /// Takes one input at the time `now` (Unix milliseconds) with a random number in 0.0 to 1.0.
     pub fn step(&mut self, input: Input, now: f64, random: f64) -> Vec<Action> {
+        self.follow_clock(now);
         match input {
             Input::Wanted => {
                 self.failures = 0;
@@ -504,6 +508,27 @@ impl Machine {
             }
             _ => vec![],
         }
+    }
+
+    /// A clock that was set back: all that is measured from moves along, or each wait would last longer by as much.
+    fn follow_clock(&mut self, now: f64) {
+        let back = self.stepped_at - now;
+        self.stepped_at = now;
+        if back <= 0.0 {
+            return;
+        }
+        if let ConnectionStatus::Waiting { retry_at, .. } = &mut self.status {
+            *retry_at -= back;
+        }
+        if let Phase::Attempt { since, .. } | Phase::Greeted { since } | Phase::Asking { since } =
+            &mut self.phase
+        {
+            *since -= back;
+        }
+        self.last_frame_at -= back;
+        self.last_ping_at -= back;
+        self.retry_at_looked_at -= back;
+        self.ping_sent_at = self.ping_sent_at.map(|sent| sent - back);
     }
 
     fn ping(&mut self, now: f64) -> Vec<Action> {

@@ -525,6 +525,23 @@ fn a_cut_is_a_loss_like_any_other() {
 }
 
 #[test]
+fn a_clock_that_is_set_back_makes_no_wait_longer() {
+    const HOUR: f64 = 3_600_000.0;
+    let mut run = Run::open(SOCKET);
+    run.feed(closed(1006, ""));
+    let delay = run.waiting().unwrap().1;
+    assert_eq!(run.after(delay - HOUR).feed(Input::Timer), []);
+    assert_eq!(run.waiting().unwrap().1, delay);
+    assert_eq!(run.fire(), (delay, vec![Action::Open]));
+    for policy in [STREAM, SOCKET] {
+        let mut run = Run::open(policy);
+        let silence = run.machine.deadline().unwrap() - run.now;
+        run.after(-HOUR).feed(Input::Timer);
+        assert_eq!(run.machine.deadline().unwrap() - run.now, silence);
+    }
+}
+
+#[test]
 fn a_bounded_number_of_attempts_ends_in_words() {
     let mut run = Run::new(Policy {
         max_attempts: Some(2),
