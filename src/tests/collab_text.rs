@@ -1,10 +1,12 @@
 //! The shared text over real sockets: Yjs clients (binary only) and ours beside them.
 
+use std::time::Duration;
+
 use base64::{Engine, prelude::BASE64_STANDARD};
 use futures::{SinkExt, StreamExt};
 use serde_json::{Value, json};
-use tokio::time::timeout;
-use tokio_tungstenite::tungstenite::Message as Frame;
+use tokio::time::{sleep, timeout};
+use tokio_tungstenite::{MaybeTlsStream, tungstenite::Message as Frame};
 use wirewise::collab::protocol::{
     self, ClientState, GONE, Message, decode_awareness, encode_awareness,
 };
@@ -16,7 +18,7 @@ use yrs::{
 
 use super::{
     process::Process,
-    support::{PATIENCE, Remote, Server, Socket},
+    support::{PATIENCE, Remote, Server, Socket, small_socket},
 };
 
 const OURS: (&str, &str) = ("sec-websocket-protocol", "wirewise.collab.v1");
@@ -496,6 +498,34 @@ async fn a_document_that_is_full_says_so_and_goes_on() {
     let mut ben = Typist::connect(&server, "large", 2).await;
     ben.until("step 2").await;
     assert_eq!(ben.string().len(), 2 * megabytes.len());
+}
+
+#[tokio::test]
+async fn who_never_reads_again_is_reset() {
+    let server = Server::start().await;
+    let tcp = small_socket(server.addr).await;
+    let deaf = server.socket_over(tcp, "/api/collab/notes", &[]).await;
+    let mut ana = Typist::ours(&server, "notes", 1).await;
+    ana.until("step 1").await;
+    // The deaf one's queue is overrun: no update waits for a reader.
+    for _ in 0..24 {
+        ana.insert(0, &"x".repeat(256 * 1024)).await;
+    }
+    // A reset takes back what the kernels hold, and is seen at once; after a plain close all of it would come first.
+    let MaybeTlsStream::Plain(tcp) = deaf.0.get_ref() else {
+        panic!("no TLS on loopback");
+    };
+    let reset = async {
+        while tcp.take_error().unwrap().is_none() {
+            sleep(Duration::from_millis(50)).await;
+        }
+    };
+    // Ana reads on, or her own queue would overrun.
+    let reading = async { while ana.next().await != Some("never") {} };
+    tokio::select! {
+        reset = timeout(PATIENCE, reset) => reset.unwrap(),
+        () = reading => unreachable!(),
+    }
 }
 
 #[tokio::test]

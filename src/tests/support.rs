@@ -198,7 +198,13 @@ impl Remote {
         self.socket_over(tcp, path, headers).await
     }
 
-    async fn socket_over(&self, tcp: TcpStream, path: &str, headers: &[(&str, &str)]) -> Socket {
+    /// A socket over a connection of one's own.
+    pub async fn socket_over(
+        &self,
+        tcp: TcpStream,
+        path: &str,
+        headers: &[(&str, &str)],
+    ) -> Socket {
         let mut request = format!("ws://{}{path}", self.addr)
             .into_client_request()
             .unwrap();
