@@ -5,7 +5,7 @@ import { defineConfig } from '@playwright/test';
 // No `webServer`: each test starts a server of its own, with the flags it needs (fixtures/server.ts).
 export default defineConfig({
   testDir: '.',
-  testMatch: 'acceptance/**/*.spec.ts',
+  testMatch: ['acceptance/**/*.spec.ts', 'bugs/**/*.spec.ts'],
   outputDir: 'test-results',
   fullyParallel: true,
   workers: 2,

@@ -49,8 +49,10 @@ pub const SEARCH_RULE: &str = "Search for 1 to 16 words, in at most 200 characte
 
 /// Whether this can be searched for.
 pub fn is_search(words: &str) -> bool {
-    words.chars().count() <= SEARCH_CHARACTERS
-        && (1..=SEARCH_WORDS).contains(&words.split_whitespace().count())
+    // The index is asked for what stands between these (bus/embedded/words.rs).
+    let between = |character: char| character.is_whitespace() || character.is_control();
+    let count = words.split(between).filter(|word| !word.is_empty()).count();
+    words.chars().count() <= SEARCH_CHARACTERS && (1..=SEARCH_WORDS).contains(&count)
 }
 
 /// Whether a text can be sent.

@@ -240,6 +240,7 @@ async fn history_and_search_answer_in_pages_newest_first() {
         ("/api/chat/rooms/lobby/search?q=", 422),
         (&*search(" a".repeat(16)), 200),
         (&*search(" a".repeat(17)), 422),
+        (&*search("%01a".repeat(17)), 422),
         (&*search("ä".repeat(200)), 200),
         (&*search("ä".repeat(201)), 422),
     ] {

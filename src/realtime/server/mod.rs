@@ -88,7 +88,7 @@ pub struct Counted {
 }
 
 impl Counted {
-    /// `transport` and `endpoint` are the labels of the gauge: `sse` or `ws`, and the feature's name.
+    /// `transport` and `endpoint` are the labels of the gauge: `sse` or `websocket`, and the feature's name.
     pub fn new(counter: Arc<AtomicUsize>, transport: &'static str, endpoint: &'static str) -> Self {
         counter.fetch_add(1, Ordering::Relaxed);
         let gauge = metrics::gauge!("wirewise_connections", "transport" => transport, "endpoint" => endpoint);
