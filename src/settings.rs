@@ -1,6 +1,11 @@
 //! Every setting: its flag, its environment variable, its default. A bad value ends the start with one sentence.
 
-use std::{net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
+use std::{
+    net::{SocketAddr, ToSocketAddrs},
+    path::PathBuf,
+    str::FromStr,
+    time::Duration,
+};
 
 use clap::{Args, Parser, Subcommand};
 
@@ -37,13 +42,8 @@ pub enum Command {
 /// The settings of a server.
 #[derive(Args, Clone, Debug)]
 pub struct Settings {
-    /// Where to listen.
-    #[arg(
-        long,
-        env = "LEPTOS_SITE_ADDR",
-        default_value = "127.0.0.1:3000",
-        value_name = "ADDRESS:PORT"
-    )]
+    /// Where to listen. Of a host with several addresses it is the first of IPv4, else the first.
+    #[arg(long, env = "LEPTOS_SITE_ADDR", default_value = "127.0.0.1:3000", value_name = "HOST:PORT", value_parser = address)]
     pub addr: SocketAddr,
 
     /// The folder that `cargo leptos build` filled for the browser.
@@ -220,6 +220,28 @@ impl Settings {
     }
 }
 
+/// An address and a port, or a host, which is looked up, and a port.
+fn address(text: &str) -> Result<SocketAddr, String> {
+    let words =
+        "an address is a host and a port, as in 127.0.0.1:3000, [::1]:3000 or localhost:3000";
+    if let Ok(address) = text.parse() {
+        return Ok(address);
+    }
+    let host_and_port = text.rsplit_once(':');
+    let host_and_port =
+        host_and_port.filter(|(host, _)| !host.is_empty() && !host.contains(['/', ':', '@']));
+    let (host, port) = host_and_port.ok_or(words)?;
+    let port: u16 = port.parse().map_err(|_| words)?;
+    let found = (host, port).to_socket_addrs();
+    let found =
+        found.map_err(|error| format!("the host {host} is not found ({error}); {words}"))?;
+    let mut found: Vec<SocketAddr> = found.collect();
+    // Whoever names a host and then asks 127.0.0.1 shall find somebody there. The sort is stable.
+    found.sort_by_key(SocketAddr::is_ipv6);
+    let none = || format!("the host {host} has no address; {words}");
+    found.first().copied().ok_or_else(none)
+}
+
 /// No interval is longer than a day, so that none overflows where it is added to a clock.
 fn milliseconds(least: u64) -> clap::builder::RangedU64ValueParser {
     clap::value_parser!(u64).range(least..=86_400_000)
@@ -358,7 +380,20 @@ mod tests {
     #[test]
     fn a_bad_value_is_refused_with_the_setting_and_what_it_takes() {
         for (arguments, needles) in [
-            (["--addr", "here"], ["--addr", "here"]),
+            (["--addr", "here"], ["--addr", "localhost:3000"]),
+            (["--addr", "3000"], ["--addr", "localhost:3000"]),
+            (["--addr", ":3000"], ["--addr", "localhost:3000"]),
+            (["--addr", "localhost:http"], ["--addr", "localhost:3000"]),
+            (["--addr", "localhost:70000"], ["--addr", "localhost:3000"]),
+            (["--addr", "::1:3000"], ["--addr", "[::1]:3000"]),
+            (
+                ["--addr", "http://localhost:3000"],
+                ["--addr", "localhost:3000"],
+            ),
+            (
+                ["--addr", "nowhere.invalid:3000"],
+                ["--addr", "nowhere.invalid is not found"],
+            ),
             (["--tick-ms", "0"], ["--tick-ms", "1..=86400000"]),
             (["--heartbeat-ms", "soon"], ["--heartbeat-ms", "soon"]),
             (["--feed", "magic"], ["--feed", "simulated"]),
@@ -394,6 +429,21 @@ mod tests {
         ] {
             let text = refusal(&arguments);
             assert!(needles.iter().all(|needle| text.contains(needle)), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_host_is_looked_up_and_ipv4_comes_first() {
+        for (text, address) in [
+            ("localhost:3000", "127.0.0.1:3000"),
+            ("[::1]:0", "[::1]:0"),
+            ("0.0.0.0:80", "0.0.0.0:80"),
+        ] {
+            assert_eq!(
+                settings(&["--addr", text]).addr,
+                address.parse().unwrap(),
+                "{text}"
+            );
         }
     }
 

@@ -1,12 +1,15 @@
 //! A start that cannot succeed ends at once, with one sentence and a code that is not zero.
 
 use std::{
+    io::{BufRead, BufReader},
     net::TcpListener,
     path::Path,
-    process::{Command, Output},
+    process::{Command, Output, Stdio},
 };
 
 use tempfile::TempDir;
+
+use super::process::binary;
 
 /// A folder with a site root that will do.
 fn folder() -> TempDir {
@@ -53,6 +56,36 @@ fn a_taken_port_is_said() {
     let addr = taken.local_addr().unwrap().to_string();
     let words = refusal(folder().path(), &["--addr", &addr]);
     assert!(words.contains(&addr) && words.contains("--addr"), "{words}");
+}
+
+#[test]
+fn a_host_is_looked_up_whether_a_flag_or_the_environment_names_it() {
+    let folder = folder();
+    for change in [
+        (&["--addr", "localhost:0"][..], None),
+        (&[], Some("localhost:0")),
+    ] {
+        let mut command = Command::new(binary());
+        command.args(["--site-root", "site", "--data-dir", "data"]);
+        command.args(change.0).current_dir(folder.path());
+        command.envs(change.1.map(|addr| ("LEPTOS_SITE_ADDR", addr)));
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        let stdout = child.stdout.take().unwrap();
+        BufReader::new(stdout).read_line(&mut line).unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(line.contains("http://127.0.0.1:"), "{line:?}");
+    }
+    let mut command = Command::new(binary());
+    command.env("LEPTOS_SITE_ADDR", "localhost");
+    let output = command.current_dir(folder.path()).output().unwrap();
+    let words = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        words.contains("--addr") && words.contains("localhost:3000"),
+        "{words}"
+    );
 }
 
 #[test]
