@@ -62,6 +62,14 @@ pub struct Batch {
     pub close: Option<CloseFrame>,
 }
 
+impl Batch {
+    /// What its messages hold, in KiB.
+    pub fn kibibytes(&self) -> u32 {
+        let bytes: usize = self.messages.iter().map(cost).sum();
+        u32::try_from(bytes / 1_024).unwrap_or(u32::MAX)
+    }
+}
+
 impl Default for OutQueue {
     fn default() -> Self {
         Self::new(QUEUE_BYTES)

@@ -10,7 +10,7 @@ use std::{
 
 use axum::extract::ws::{CloseFrame, Message, Utf8Bytes};
 use bytes::Bytes;
-use futures::{Sink, SinkExt, Stream, StreamExt};
+use futures::{FutureExt, Sink, SinkExt, Stream, StreamExt};
 use serde::Deserialize;
 use tokio::time::{Instant, interval_at, sleep, timeout};
 
@@ -32,6 +32,11 @@ pub const TEXT_READ_BYTES: usize = 2 * TEXT_BYTES;
 const LINGER: Duration = Duration::from_secs(2);
 /// How long the last messages and the close may take to leave; whoever stopped reading is then reset.
 const FAREWELL: Duration = Duration::from_secs(5);
+/// How long what is written at once may take to leave, however little it is. Over HTTP/1.1 the connection sees for itself when
+/// its peer takes nothing; over HTTP/2 nothing below sees it of a single socket.
+const STALLED: Duration = Duration::from_secs(60);
+/// And how much longer for each KiB of it.
+const TIME_A_KIB: Duration = Duration::from_secs(1);
 /// Refusals for the rate that a client may collect within [`REFUSAL_WINDOW`] before it counts as ignoring them.
 const REFUSALS: u32 = 200;
 const REFUSAL_WINDOW: Duration = Duration::from_secs(10);
@@ -189,7 +194,10 @@ async fn read<St, E, H>(
         let message = tokio::select! {
             message = stream.next() => message,
             () = backlog => {
+                let began = Instant::now();
                 handler.fill().await;
+                let heard_by = idle.deadline() + began.elapsed();
+                idle.as_mut().reset(heard_by);
                 continue;
             }
             () = drain.started(), if !queue.is_closing() => {
@@ -202,12 +210,15 @@ async fn read<St, E, H>(
                 queue.close(handler.session_code(), why);
                 continue;
             }
-            () = &mut idle, if !queue.is_closing() => {
-                queue.close(CloseCode::HeartbeatMissed, "nothing was heard for too long");
-                continue;
-            }
+            // What came while this task could not look counts: a process that was stopped finds it with the timer.
+            () = &mut idle, if !queue.is_closing() => match stream.next().now_or_never() {
+                Some(message) => message,
+                None => {
+                    queue.close(CloseCode::HeartbeatMissed, "nothing was heard for too long");
+                    continue;
+                }
+            },
         };
-        idle.as_mut().reset(Instant::now() + realtime.timing().idle);
         let outcome = match message {
             None => return,
             Some(Ok(Message::Close(_))) => {
@@ -224,7 +235,7 @@ async fn read<St, E, H>(
                 }
                 return;
             }
-            Some(Ok(Message::Ping(_) | Message::Pong(_))) => continue,
+            Some(Ok(Message::Ping(_) | Message::Pong(_))) => Ok(()),
             Some(Ok(Message::Text(text))) if text.len() > TEXT_BYTES => {
                 queue.close(
                     CloseCode::TooBig,
@@ -235,6 +246,8 @@ async fn read<St, E, H>(
             Some(Ok(Message::Text(text))) => text_message(&text, queue, handler, &mut pings).await,
             Some(Ok(Message::Binary(bytes))) => handler.binary(bytes).await,
         };
+        // From here, and not from the frame: the time that its handler took was not the client's.
+        idle.as_mut().reset(Instant::now() + realtime.timing().idle);
         if let Err(error) = outcome {
             let ignored = error.code == ErrorCode::RateLimited && refusals.add() > REFUSALS;
             queue.push_json(&SocketControl::<()>::Error(error));
@@ -376,6 +389,7 @@ async fn write<Si: Sink<Message> + Unpin>(
             return Ended::Stuck;
         }
         let last = batch.close.is_some();
+        let patience = STALLED + TIME_A_KIB * batch.kibibytes();
         let sending = async {
             for message in batch.messages {
                 sink.feed(message).await?;
@@ -387,8 +401,10 @@ async fn write<Si: Sink<Message> + Unpin>(
         };
         // A peer that stopped reading holds the write for ever; once a close is asked for, it has only a little longer.
         let given_up = async {
-            queue.closing().await;
-            sleep(FAREWELL).await;
+            let closing = timeout(patience, queue.closing()).await;
+            if closing.is_ok() {
+                sleep(FAREWELL).await;
+            }
         };
         let sent = tokio::select! {
             sent = sending => sent.is_ok(),

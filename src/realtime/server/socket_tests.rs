@@ -7,7 +7,7 @@ use std::{
 };
 
 use axum::extract::ws::Message;
-use futures::{SinkExt, StreamExt, channel::mpsc};
+use futures::{SinkExt, StreamExt, channel::mpsc, stream::BoxStream};
 use serde::Serialize;
 
 use super::*;
@@ -27,12 +27,16 @@ enum EchoCommand {
     Flood {
         kilobytes: usize,
     },
+    /// Takes the handler so many seconds.
+    Work {
+        seconds: u64,
+    },
 }
 
 impl SocketContract for Echo {
     const ROUTE: &'static str = "/echo";
     const SUBPROTOCOL: &'static str = "echo.v1";
-    const COMMANDS: &'static [&'static str] = &["say", "flood"];
+    const COMMANDS: &'static [&'static str] = &["say", "flood", "work"];
     const EVENTS: &'static [&'static str] = &["say"];
     type Welcome = ();
     type Command = EchoCommand;
@@ -60,6 +64,7 @@ impl SocketHandler for Handler {
                     self.queue.push(Message::Text("x".repeat(1_024).into()));
                 }
             }
+            EchoCommand::Work { seconds } => sleep(Duration::from_secs(*seconds)).await,
         }
         Ok(())
     }
@@ -94,7 +99,7 @@ impl ReadError for Broken {
 
 /// The server's end.
 struct Pipe {
-    inbound: mpsc::UnboundedReceiver<Result<Message, Broken>>,
+    inbound: BoxStream<'static, Result<Message, Broken>>,
     outbound: mpsc::Sender<Message>,
 }
 
@@ -145,7 +150,13 @@ struct Peer {
 
 impl Peer {
     fn connect() -> Self {
+        Self::hearing(futures::stream::empty())
+    }
+
+    /// The server hears this first, then what the test sends.
+    fn hearing(first: impl Stream<Item = Result<Message, Broken>> + Send + 'static) -> Self {
         let (to_server, inbound) = mpsc::unbounded();
+        let inbound = first.chain(inbound).boxed();
         // One message fits: a peer that does not read blocks the writer.
         let (outbound, from_server) = mpsc::channel(0);
         let (sign_out, signed_out) = tokio::sync::oneshot::channel();
@@ -328,6 +339,59 @@ async fn any_inbound_frame_counts_as_alive() {
     });
     assert_eq!(peer.close_code().await, 4102);
     assert_eq!(start.elapsed().as_secs(), 4 * 50 + 60);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_time_that_a_handler_takes_is_not_the_clients() {
+    let mut peer = Peer::connect();
+    let start = Instant::now();
+    peer.send(r#"{"type":"work","seconds":90}"#);
+    assert_eq!(peer.close_code().await, 4102);
+    assert_eq!(start.elapsed().as_secs(), 90 + 60);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_comes_together_with_the_idle_timer_counts_as_heard() {
+    // As in a process that was stopped for a while. Which of two is looked at first is left to chance: twenty leave it none.
+    let late = async || {
+        sleep(Duration::from_secs(60)).await;
+        Ok(Message::Text(say("in time").into()))
+    };
+    let mut peers: Vec<Peer> = (0..20)
+        .map(|_| Peer::hearing(futures::stream::once(late())))
+        .collect();
+    for peer in &mut peers {
+        let answer = loop {
+            match peer.next().await {
+                Message::Ping(_) => {}
+                other => break other,
+            }
+        };
+        assert!(matches!(answer, Message::Text(_)), "{answer:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_speaks_and_never_reads_is_stuck_after_a_minute() {
+    let peer = Peer::connect();
+    let to_server = peer.to_server.clone();
+    peer.send(r#"{"type":"flood","kilobytes":10}"#);
+    let speaking = tokio::spawn(async move {
+        while to_server
+            .unbounded_send(Ok(Message::Pong(Bytes::new())))
+            .is_ok()
+        {
+            sleep(Duration::from_secs(20)).await;
+        }
+    });
+    let start = Instant::now();
+    assert_eq!(peer.ended.await.unwrap(), Ended::Stuck);
+    assert_eq!(
+        start.elapsed().as_secs(),
+        60 + 10,
+        "and a second for each KiB"
+    );
+    speaking.await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
