@@ -26,7 +26,7 @@
 //!   that axum has, or a socket that cannot be read on is closed without a code.
 //! - [`server::listen::serve`] as the accept loop, and a layer that opens a [`server::Line`] for each stream and socket, with the
 //!   connection that the loop put into the request's extensions (here that of the inspector): a peer that does not read is reset
-//!   by its line.
+//!   by its line, and a connection of HTTP/2 with an open line is not idle.
 //! - A [`server::Timing`]. This server's: a heartbeat every 15 s, a client's ping every 30 s, a Ping frame every 25 s, closed
 //!   after 60 s without a word.
 //! - The two addresses in `contract.rs`. Metrics, the first comment of a stream and a key of the tab's storage begin with

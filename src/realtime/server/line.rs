@@ -17,7 +17,10 @@ use std::{
 use axum::{extract::FromRequestParts, http::request::Parts};
 use tokio::sync::Notify;
 
-use super::{connection_id, listen::ConnectionHandle};
+use super::{
+    connection_id,
+    listen::{ConnectionHandle, GoingOn},
+};
 
 /// Whoever has not come back by then comes back for another reason.
 const EXPIRED_FOR: Duration = Duration::from_secs(60);
@@ -46,6 +49,8 @@ struct Inner {
     /// Whom it belongs to, once that is known; nobody may touch the lines of others.
     owner: OnceLock<String>,
     connection: Option<ConnectionHandle>,
+    /// An open socket is no idle connection.
+    _going_on: Option<GoingOn>,
     /// The handshake as the server received and answered it.
     handshake: OnceLock<Handshake>,
     stalled: AtomicBool,
@@ -76,6 +81,7 @@ impl Lines {
             id: connection_id(),
             path: path.to_owned(),
             owner: OnceLock::new(),
+            _going_on: connection.as_ref().map(ConnectionHandle::hold),
             connection,
             handshake: OnceLock::new(),
             stalled: AtomicBool::new(false),
@@ -133,7 +139,7 @@ impl Line {
         self.0.handshake.get()
     }
 
-    /// Resets the connection: the peer sees an error at once.
+    /// Resets the connection, over HTTP/2 only this line's own stream: the peer sees an error at once.
     pub fn reset(&self) {
         if let Some(connection) = &self.0.connection {
             connection.reset();
