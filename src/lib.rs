@@ -16,6 +16,8 @@
 //! - [`theme`], [`icons`]: light or dark, and what is drawn beside words.
 //! - [`numbers`]: numbers as people read them.
 //! - `settings`, `server`, `assets`: the binary's settings, its router and run loop, the files for the browser.
+//! - `background`, `health`, `output`: tasks that start again when they panic; what `/readyz` answers; the log, and its
+//!   standard error, which may be gone.
 
 // The views of a page are one deep type.
 #![recursion_limit = "512"]
@@ -25,15 +27,21 @@ pub mod app;
 #[cfg(feature = "ssr")]
 pub mod assets;
 #[cfg(feature = "ssr")]
+pub mod background;
+#[cfg(feature = "ssr")]
 pub mod bus;
 pub mod chat;
 pub mod collab;
 pub mod first_state;
+#[cfg(feature = "ssr")]
+pub mod health;
 pub mod home;
 pub mod icons;
 pub mod inspector;
 pub mod lazy_page;
 pub mod numbers;
+#[cfg(feature = "ssr")]
+pub mod output;
 pub mod progress;
 pub mod realtime;
 #[cfg(feature = "ssr")]

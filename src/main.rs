@@ -1,6 +1,13 @@
 //! The binary: settings, logging, a listener, and [`server::run`] until the process is told to leave.
 
-use std::{env, net::SocketAddr, os::unix::process::CommandExt, path::PathBuf, process::ExitCode};
+use std::{
+    env,
+    io::{Write, stderr},
+    net::SocketAddr,
+    os::unix::process::CommandExt,
+    path::PathBuf,
+    process::ExitCode,
+};
 
 use clap::{Parser, error::Error};
 use tokio::{
@@ -8,52 +15,69 @@ use tokio::{
     runtime::Runtime,
     signal::unix::{SignalKind, signal},
 };
-use tracing_subscriber::EnvFilter;
 use wirewise::{
     bus::embedded,
+    output::Output,
     server::{self, AppState, Left},
-    settings::{Command, CommandLine, LogFormat, Settings},
+    settings::{Command, CommandLine, Settings},
 };
 
 fn main() -> ExitCode {
     let runtime = match Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => {
-            eprintln!("wirewise: Cannot start threads: {error}.");
+            // Written here: there may be no thread for it.
+            let _ = writeln!(stderr(), "wirewise: Cannot start threads: {error}.");
             return ExitCode::FAILURE;
         }
     };
-    let code = runtime.block_on(start());
+    let output = Output::open();
+    let ended = runtime.block_on(start(&output));
     // What the disk did not take within its time, it may never take: that holds no process back.
     runtime.shutdown_background();
-    code
+    let (output, sentence) = match ended {
+        Ok(Ended::Done) => {
+            output.close();
+            return ExitCode::SUCCESS;
+        }
+        Ok(Ended::StartAgain(addr)) => {
+            // Before the new process takes the place of this one, and of the threads that write.
+            output.close();
+            (Output::open(), start_again(addr))
+        }
+        Err(sentence) => (output, sentence),
+    };
+    output.warn(format_args!("wirewise: {sentence}"));
+    output.close();
+    ExitCode::FAILURE
 }
 
-async fn start() -> ExitCode {
+/// What there is to do once everything has ended well.
+enum Ended {
+    Done,
+    /// On the same address, with the same settings.
+    StartAgain(SocketAddr),
+}
+
+/// An error is a sentence for the person who started the process.
+async fn start(output: &Output) -> Result<Ended, String> {
     let CommandLine { command, settings } = match CommandLine::try_parse() {
         Ok(line) => line,
-        Err(error) if error.use_stderr() => {
-            eprintln!("wirewise: {}", one_sentence(&error));
-            return ExitCode::FAILURE;
+        Err(error) if error.use_stderr() => return Err(one_sentence(&error)),
+        // `--help` and `--version`. Unlike `println!` it says that it could not be written, and does not panic.
+        Err(error) => {
+            let _ = error.print();
+            return Ok(Ended::Done);
         }
-        // `--help` and `--version`.
-        Err(error) => error.exit(),
     };
-    start_logging(&settings);
-    let done = match command {
-        None => serve(settings).await,
-        Some(command) => run(&command, &settings),
-    };
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(sentence) => {
-            eprintln!("wirewise: {sentence}");
-            ExitCode::FAILURE
-        }
+    output.start_logging(&settings);
+    match command {
+        None => serve(settings, output).await,
+        Some(command) => run(&command, &settings, output).map(|()| Ended::Done),
     }
 }
 
-async fn serve(settings: Settings) -> Result<(), String> {
+async fn serve(settings: Settings, output: &Output) -> Result<Ended, String> {
     let addr = settings.addr;
     let state = AppState::open(settings)
         .await
@@ -71,10 +95,11 @@ async fn serve(settings: Settings) -> Result<(), String> {
     };
     let addr = listener.local_addr().unwrap_or(addr);
     // To standard output, whatever the log filter says: a person, and a test that chose port 0, want to know.
-    println!("Wirewise listens on http://{addr}");
+    output.tell(format_args!("Wirewise listens on http://{addr}"));
     match server::run(listener, state, shutdown).await {
-        Left::Shutdown => Ok(()),
-        Left::Restart => Err(start_again(addr)),
+        Left::Shutdown => Ok(Ended::Done),
+        Left::Restart => Ok(Ended::StartAgain(addr)),
+        Left::Broken(sentence) => Err(sentence),
     }
 }
 
@@ -95,22 +120,28 @@ fn start_again(addr: SocketAddr) -> String {
     format!("Cannot start again: {error}.")
 }
 
-fn run(command: &Command, settings: &Settings) -> Result<(), String> {
-    let data_dir = &settings.data_dir;
+fn run(command: &Command, settings: &Settings, output: &Output) -> Result<(), String> {
+    let data_dir = settings.data_dir.display();
     match command {
         Command::Backup { file } => {
-            embedded::backup(data_dir, file).map_err(|error| error.to_string())?;
-            println!(
-                "{} holds a backup of {}.",
-                file.display(),
-                data_dir.display()
-            );
+            embedded::backup(&settings.data_dir, file).map_err(|error| error.to_string())?;
+            output.tell(format_args!(
+                "{} holds a backup of {data_dir}.",
+                file.display()
+            ));
         }
         Command::Restore { file } => {
-            let kept = embedded::restore(data_dir, file).map_err(|error| error.to_string())?;
-            println!("{} holds what {} held.", data_dir.display(), file.display());
+            let kept =
+                embedded::restore(&settings.data_dir, file).map_err(|error| error.to_string())?;
+            output.tell(format_args!(
+                "{data_dir} holds what {} held.",
+                file.display()
+            ));
             if let Some(kept) = kept {
-                println!("What was there before is kept as {}.", kept.display());
+                output.tell(format_args!(
+                    "What was there before is kept as {}.",
+                    kept.display()
+                ));
             }
         }
     }
@@ -127,16 +158,4 @@ fn one_sentence(error: &Error) -> String {
         "{}. --help lists every setting.",
         sentence.trim_end_matches('.')
     )
-}
-
-fn start_logging(settings: &Settings) {
-    // The setting was checked when it was parsed.
-    let filter = EnvFilter::try_new(&settings.log).unwrap_or_default();
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr);
-    match settings.log_format {
-        LogFormat::Text => builder.init(),
-        LogFormat::Json => builder.json().init(),
-    }
 }

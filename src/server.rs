@@ -37,6 +37,7 @@ use crate::{
     },
     app::{Site, shell},
     assets::{self, Assets},
+    background::Supervisor,
     bus::{
         BusError, SharedBus,
         embedded::{Embedded, OpenError},
@@ -44,8 +45,10 @@ use crate::{
     chat::{self, rooms::Chat},
     collab::{self, registry::Collab},
     first_state::{FirstState, PageStatus},
+    health,
     home::{self, feed::Feed},
     inspector::{self, message::Allowed},
+    output,
     progress::{self, race::lane::Lanes, runner::Jobs, store::JobStore},
     realtime::{
         contract::ALIVE_ROUTE,
@@ -80,6 +83,8 @@ pub struct AppState {
     pub lanes: Lanes,
     /// The feed of the guide's live comparison.
     pub compare: Feed,
+    /// Watches the tasks that serve no connection.
+    pub background: Supervisor,
     /// Where this server listens, once it does.
     address: Arc<OnceLock<SocketAddr>>,
     /// Somebody asked that it leaves and starts again.
@@ -142,6 +147,7 @@ impl AppState {
             .hash_file(Arc::<str>::from(hash_file.to_string_lossy()))
             .build();
         let drain = Drain::default();
+        let background = Supervisor::new(drain.clone());
         let history = settings.history as usize;
         Ok(Self {
             leptos,
@@ -156,13 +162,15 @@ impl AppState {
                 history,
                 JobStore::new(bus.clone()),
                 drain,
+                background.clone(),
             ),
             lanes: Lanes::default(),
             compare: Feed::default(),
             address: Arc::default(),
             restart: CancellationToken::new(),
-            chat: Chat::new(bus.clone()),
-            collab: Collab::new(bus.clone()),
+            chat: Chat::new(bus.clone(), background.clone()),
+            collab: Collab::new(bus.clone(), background.clone()),
+            background,
             bus,
             settings: settings.into(),
         })
@@ -189,12 +197,14 @@ impl AppState {
 }
 
 /// Why a server left.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Left {
     /// It was told to.
     Shutdown,
     /// It was asked to start again.
     Restart,
+    /// It could not go on, for the reason in this sentence.
+    Broken(String),
 }
 
 /// Serves until `shutdown` resolves, then leaves within the drain time, whatever the clients do.
@@ -209,27 +219,21 @@ pub async fn run(
         let _ = state.address.set(address);
     }
     state.jobs.restore().await;
-    tokio::spawn(state.jobs.clone().run());
     // Before the first connection, so that none is missing from the counts.
     let _ = prometheus();
-    tokio::spawn(state.ticker.clone().run(drain.clone()));
-    tokio::spawn(state.collab.clone().run(drain.clone()));
-    tokio::spawn(state.compare.clone().run(drain.clone()));
-    tokio::spawn(state.limits.clone().forget_the_quiet());
+    run_in_background(&state);
     let (chat, collab, bus) = (state.chat.clone(), state.collab.clone(), state.bus.clone());
-    tokio::spawn(chat.clone().run(state.settings.chat_retention));
+    let background = state.background.clone();
     let deadline = Duration::from_millis(state.settings.drain_ms);
     let max_connections = state.settings.max_connections as usize;
-    let serving = tokio::spawn(listen::serve(
-        listener,
-        router(state),
-        max_connections,
-        drain.clone(),
-    ));
+    let serving = listen::serve(listener, router(state), max_connections, drain.clone());
+    let serving = background.essential("accept loop", serving);
     tokio::pin!(shutdown);
     let why = tokio::select! {
         () = &mut shutdown => Left::Shutdown,
         () = restart.cancelled() => Left::Restart,
+        sentence = background.broken() => Left::Broken(sentence),
+        sentence = health::storage_broken(&bus) => Left::Broken(sentence),
     };
     tracing::info!(
         deadline_ms = deadline.as_millis() as u64,
@@ -266,7 +270,29 @@ pub async fn run(
         }
     }
     leaving.await;
-    Left::Shutdown
+    match why {
+        Left::Broken(sentence) => Left::Broken(sentence),
+        Left::Shutdown | Left::Restart => Left::Shutdown,
+    }
+}
+
+/// What goes on besides the connections. Each of these starts again when it panics.
+fn run_in_background(state: &AppState) {
+    let (background, drain) = (&state.background, state.realtime.drain().clone());
+    let jobs = state.jobs.clone();
+    background.run("jobs", move || jobs.clone().run());
+    let (ticker, until) = (state.ticker.clone(), drain.clone());
+    background.run("price feed", move || ticker.clone().run(until.clone()));
+    let (collab, until) = (state.collab.clone(), drain.clone());
+    background.run("boards", move || collab.clone().run(until.clone()));
+    let compare = state.compare.clone();
+    background.run("comparison", move || compare.clone().run(drain.clone()));
+    let limits = state.limits.clone();
+    background.run("limits", move || limits.clone().forget_the_quiet());
+    let (chat, retention) = (state.chat.clone(), state.settings.chat_retention);
+    background.run("chat rooms", move || chat.clone().run(retention));
+    let bus = state.bus.clone();
+    background.run("storage probe", move || health::probe_storage(bus.clone()));
 }
 
 /// All routes and their layers.
@@ -314,8 +340,8 @@ pub fn router(state: AppState) -> Router {
         .layer(CompressionLayer::new())
         .layer(from_fn_with_state(state.clone(), origin::check))
         .route(ALIVE_ROUTE, get(async || "alive\n"))
-        .route("/readyz", get(ready))
-        .route("/metrics", get(async || prometheus().render()))
+        .route(health::READY_ROUTE, get(health::ready))
+        .route("/metrics", get(metrics_text))
         .layer(middleware::map_response(security_headers))
         .layer(middleware::map_response(
             inspector::server::remember_answers,
@@ -433,13 +459,9 @@ fn server_functions(state: &AppState) -> Router<AppState> {
     })
 }
 
-/// 503 while leaving, so that a load balancer sends nobody here any more.
-async fn ready(State(state): State<AppState>) -> (StatusCode, &'static str) {
-    if state.realtime.drain().is_draining() {
-        (StatusCode::SERVICE_UNAVAILABLE, "leaving\n")
-    } else {
-        (StatusCode::OK, "ready\n")
-    }
+async fn metrics_text() -> String {
+    metrics::counter!("wirewise_log_lines_dropped").absolute(output::dropped_lines());
+    prometheus().render()
 }
 
 /// Pages are a visitor's own. Not `no-store`: that would keep them out of the back-forward cache.

@@ -1,4 +1,5 @@
-//! What is answered when a handler panics: a sentence, and the connection lives on. The panic itself is in the log.
+//! What is answered when a handler panics: a sentence, and the connection lives on. The panic itself is in the log, where
+//! the process's panic hook writes it ([`crate::output`]).
 
 use std::any::Any;
 
@@ -17,27 +18,18 @@ const ITS_POLICY: &str =
     "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; frame-ancestors 'none'";
 
 /// From an API route.
-pub fn in_json(panic: Box<dyn Any + Send>) -> Response {
-    log(panic);
+pub fn in_json(_panic: Box<dyn Any + Send>) -> Response {
     ApiError::new(500, format!("{SENTENCE} Trying again may help.")).into_response()
 }
 
 /// From a page. Not rendered by the app, which may be what broke: it stands by itself, without scripts and files.
-pub fn as_page(panic: Box<dyn Any + Send>) -> Response {
-    log(panic);
+pub fn as_page(_panic: Box<dyn Any + Send>) -> Response {
     let page = include_str!("panicked.html").replace("{sentence}", SENTENCE);
     let headers = [
         (header::CACHE_CONTROL, "no-store"),
         (header::CONTENT_SECURITY_POLICY, ITS_POLICY),
     ];
     (StatusCode::INTERNAL_SERVER_ERROR, headers, Html(page)).into_response()
-}
-
-/// The panic's own words: the hook prints them too, but to standard error and in no log format.
-fn log(panic: Box<dyn Any + Send>) {
-    let words = panic.downcast_ref::<String>().map(String::as_str);
-    let words = words.or_else(|| panic.downcast_ref::<&str>().copied());
-    tracing::error!(panic = words.unwrap_or("no words"), "a handler panicked");
 }
 
 #[cfg(test)]

@@ -96,8 +96,23 @@ pub trait Bus: Send + Sync {
     /// Hears what is published from now on.
     fn listen(&self, subject: &str) -> Volatile;
 
+    /// How the storage takes writes, now and from now on.
+    fn health(&self) -> watch::Receiver<Health>;
+
     /// Writes what waits, refuses what comes later, and lets go of the storage.
     fn close(&self) -> BoxFuture<'static, ()>;
+}
+
+/// How the storage takes writes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Health {
+    /// The last write was stored, or none was asked for yet.
+    #[default]
+    Well,
+    /// The last write was refused, and why.
+    Refused(String),
+    /// The writer panicked: nothing is stored any more.
+    Broken,
 }
 
 /// Why the bus did not do it.

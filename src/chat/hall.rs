@@ -28,7 +28,8 @@ use super::{
     room::Room,
 };
 use crate::{
-    bus::{BusError, SharedBus},
+    background::Supervisor,
+    bus::{BusError, Follower, SharedBus, Volatile},
     realtime::server::queue::{OutQueue, QUEUE_BYTES, encode},
     session::User,
 };
@@ -53,6 +54,7 @@ pub struct Hall {
     told: watch::Sender<u64>,
     /// The task that follows the log, once what is saved of the room was read. It ends with the room.
     follower: OnceCell<AbortOnDropHandle<()>>,
+    background: Supervisor,
 }
 
 #[derive(Default)]
@@ -92,7 +94,7 @@ pub enum Entered {
 }
 
 impl Hall {
-    pub fn new(name: &str, bus: SharedBus) -> Arc<Self> {
+    pub fn new(name: &str, bus: SharedBus, background: Supervisor) -> Arc<Self> {
         Arc::new(Self {
             name: name.to_owned(),
             log: RoomLog::new(bus.clone(), name),
@@ -100,6 +102,7 @@ impl Hall {
             state: Mutex::default(),
             told: watch::channel(0).0,
             follower: OnceCell::new(),
+            background,
         })
     }
 
@@ -114,11 +117,29 @@ impl Hall {
                 .filter_map(|(key, value)| saved_mark(key, value));
             self.state().room = Room::new(marks);
             self.told.send_replace(head);
-            let follower = self.log.follow(head);
-            let task = follow(Arc::downgrade(self), follower, typing);
-            Ok(AbortOnDropHandle::new(tokio::spawn(task)))
+            let this = Arc::downgrade(self);
+            // A panic leaves no dead room: its log is followed anew from what all members were told. Those who were told
+            // more before it are not told again, because each member's place is kept.
+            let mut first = Some((self.log.follow(head), typing));
+            let task = self.background.run("room", move || {
+                let sources = first.take().or_else(|| Some(this.upgrade()?.sources()));
+                let this = this.clone();
+                async move {
+                    if let Some((log, typing)) = sources {
+                        follow(this, log, typing).await;
+                    }
+                }
+            });
+            Ok(AbortOnDropHandle::new(task))
         };
         self.follower.get_or_try_init(|| open).await.map(|_| ())
+    }
+
+    /// What the room's task follows: the log from what all live members were told, and who types.
+    fn sources(&self) -> (Follower, Volatile) {
+        let told = *self.told.borrow();
+        let typing = self.bus.listen(&self.typing_subject());
+        (self.log.follow(told), typing)
     }
 
     pub fn log(&self) -> &RoomLog {
@@ -199,7 +220,7 @@ impl Hall {
         state.listeners.remove(&socket);
         if let Some(ticket) = state.room.leave(user_id) {
             let this = self.clone();
-            tokio::spawn(async move {
+            self.background.once("leave", async move {
                 sleep(LEAVE_AFTER).await;
                 let mut state = this.state();
                 if state.room.leave_for_good(user_id, ticket) {
@@ -321,7 +342,7 @@ mod tests {
     use crate::bus::{Bus, embedded::Embedded};
 
     async fn hall(bus: &Arc<Embedded>) -> Arc<Hall> {
-        let hall = Hall::new("lobby", bus.clone());
+        let hall = Hall::new("lobby", bus.clone(), Supervisor::default());
         hall.open().await.unwrap();
         hall
     }

@@ -19,6 +19,7 @@ use super::{
     message::{FirstMessages, RoomSummary},
 };
 use crate::{
+    background::Supervisor,
     bus::{BusError, SharedBus},
     realtime::{
         position::Position,
@@ -43,6 +44,7 @@ struct Inner {
     bus: SharedBus,
     /// A std mutex: it is held for map operations. A room's own lock may be taken under it, never the other way round.
     halls: Mutex<HashMap<String, Arc<Hall>>>,
+    background: Supervisor,
     sockets: Arc<AtomicUsize>,
 }
 
@@ -56,10 +58,11 @@ pub enum NoRoom {
 }
 
 impl Chat {
-    pub fn new(bus: SharedBus) -> Self {
+    pub fn new(bus: SharedBus, background: Supervisor) -> Self {
         Self(Arc::new(Inner {
             bus,
             halls: Mutex::default(),
+            background,
             sockets: Arc::default(),
         }))
     }
@@ -73,7 +76,10 @@ impl Chat {
             match halls.entry(name.to_owned()) {
                 Entry::Occupied(hall) => hall.get().clone(),
                 Entry::Vacant(_) if full => return Err(NoRoom::TooMany),
-                Entry::Vacant(place) => place.insert(Hall::new(name, self.0.bus.clone())).clone(),
+                Entry::Vacant(place) => {
+                    let hall = Hall::new(name, self.0.bus.clone(), self.0.background.clone());
+                    place.insert(hall).clone()
+                }
             }
         };
         hall.open().await?;
@@ -195,10 +201,11 @@ mod tests {
     async fn the_rooms_that_everybody_has_are_open_however_many_others_are() {
         let folder = tempfile::tempdir().unwrap();
         let bus: SharedBus = Arc::new(Embedded::open(folder.path()).unwrap());
-        let chat = Chat::new(bus.clone());
+        let background = Supervisor::default();
+        let chat = Chat::new(bus.clone(), background.clone());
         for number in 0..MOST_ROOMS {
             let name = format!("room-{number}");
-            let hall = Hall::new(&name, bus.clone());
+            let hall = Hall::new(&name, bus.clone(), background.clone());
             chat.halls().insert(name, hall);
         }
         let refused = chat.hall("one-more").await;

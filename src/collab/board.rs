@@ -143,12 +143,12 @@ impl Board {
         quickly_or_aside(bytes, text, take).await
     }
 
-    /// Writes down what changes, for as long as somebody holds the board.
+    /// Writes down what changes, for as long as somebody holds the board. Begins with what an earlier run left.
     pub async fn write(self: Arc<Self>) {
         loop {
+            while self.write_some().await {}
             self.changed.notified().await;
             sleep(GATHER).await;
-            while self.write_some().await {}
         }
     }
 
@@ -334,5 +334,20 @@ mod tests {
         assert!(board.is_written());
         let again = Arc::new(Board::new(bus, "notes"));
         assert_eq!(again.read().await.unwrap(), "all on disk and not");
+    }
+
+    #[tokio::test]
+    async fn a_writer_begins_with_what_an_earlier_one_left() {
+        let folder = tempfile::tempdir().unwrap();
+        let bus: SharedBus = Arc::new(Embedded::open(folder.path()).unwrap());
+        let board = Arc::new(Board::new(bus, "notes"));
+        let update = Client::new(1).insert(0, "unsaved").into();
+        board.take(1, update, false).await.unwrap();
+        // Heard by a writer that then panicked.
+        board.changed.notified().await;
+        let writer = tokio::spawn(board.clone().write());
+        let written = tokio::time::timeout(Duration::from_secs(20), board.written()).await;
+        assert!(written.is_ok(), "it waits for another change");
+        writer.abort();
     }
 }

@@ -21,6 +21,7 @@ use super::{
     store::{LoadError, Store},
 };
 use crate::{
+    background::Supervisor,
     bus::SharedBus,
     realtime::server::{Counted, Drain},
 };
@@ -46,6 +47,7 @@ struct Inner {
     newest_peer: AtomicU64,
     sockets: Arc<AtomicUsize>,
     harm: Harm,
+    background: Supervisor,
 }
 
 struct Open {
@@ -64,7 +66,7 @@ pub struct Visit {
 }
 
 impl Collab {
-    pub fn new(bus: SharedBus) -> Self {
+    pub fn new(bus: SharedBus, background: Supervisor) -> Self {
         Self(Arc::new(Inner {
             bus,
             boards: Mutex::default(),
@@ -72,6 +74,7 @@ impl Collab {
             newest_peer: AtomicU64::new(0),
             sockets: Arc::default(),
             harm: Harm::default(),
+            background,
         }))
     }
 
@@ -146,7 +149,12 @@ impl Collab {
         }
         let open = boards.entry(name.to_owned()).or_insert_with(|| {
             let board = Arc::new(Board::new(self.0.bus.clone(), name));
-            let writer = tokio::spawn(board.clone().write()).abort_handle();
+            // A panic leaves no board that is never written: what is unsaved stays in the list, and is written by the next run.
+            let writer = self.0.background.run("board writer", {
+                let board = board.clone();
+                move || board.clone().write()
+            });
+            let writer = writer.abort_handle();
             Open {
                 board,
                 visits: 0,
@@ -217,7 +225,10 @@ mod tests {
     #[tokio::test]
     async fn names_are_many_and_open_boards_are_not() {
         let folder = tempfile::tempdir().unwrap();
-        let collab = Collab::new(Arc::new(Embedded::open(folder.path()).unwrap()));
+        let collab = Collab::new(
+            Arc::new(Embedded::open(folder.path()).unwrap()),
+            Supervisor::default(),
+        );
         let open = |number: usize| collab.enter(&format!("board-{number}"));
         let visits: Vec<Visit> = (0..MOST_BOARDS).map_while(open).collect();
         assert_eq!(visits.len(), MOST_BOARDS);
@@ -229,7 +240,10 @@ mod tests {
     #[tokio::test]
     async fn a_board_is_kept_while_somebody_is_there_and_a_while_longer() {
         let folder = tempfile::tempdir().unwrap();
-        let collab = Collab::new(Arc::new(Embedded::open(folder.path()).unwrap()));
+        let collab = Collab::new(
+            Arc::new(Embedded::open(folder.path()).unwrap()),
+            Supervisor::default(),
+        );
         let open = || collab.boards().len();
         let stays = collab.visit("stays").await.unwrap();
         drop(collab.visit("left").await.unwrap());

@@ -21,6 +21,7 @@ use super::{
 };
 use crate::{
     api::ApiError,
+    background::Supervisor,
     realtime::server::{Drain, now_ms, topic::REPLAY_CAP},
 };
 
@@ -47,10 +48,17 @@ struct Inner {
     history: usize,
     store: JobStore,
     drain: Drain,
+    background: Supervisor,
 }
 
 impl Jobs {
-    pub fn new(at_once: usize, history: usize, store: JobStore, drain: Drain) -> Self {
+    pub fn new(
+        at_once: usize,
+        history: usize,
+        store: JobStore,
+        drain: Drain,
+        background: Supervisor,
+    ) -> Self {
         Self(Arc::new(Inner {
             jobs: Mutex::default(),
             running: Arc::new(Semaphore::new(at_once)),
@@ -58,6 +66,7 @@ impl Jobs {
             history: history.min(REPLAY_CAP),
             store,
             drain,
+            background,
         }))
     }
 
@@ -113,26 +122,33 @@ impl Jobs {
         let job = self.remember(Job::new(new, self.0.history))?;
         let (this, started) = (self.clone(), job.clone());
         tokio::spawn(async move {
-            this.0.store.keep(started.record(None)).await;
-            let permit = match place {
-                Place::Running(permit) => Some(permit),
-                Place::Waiting(_in_line) => tokio::select! {
-                    permit = this.0.running.clone().acquire_owned() => permit.ok(),
-                    () = started.cancelled() => None,
-                },
-            };
-            let outcome = match permit {
-                Some(_permit) => run_to_end(&started, task).await,
-                None => Outcome::Cancelled,
-            };
-            // Kept before it is told: an end that somebody saw is the end after a restart too.
-            this.0
-                .store
-                .keep(started.record(Some(outcome.clone())))
-                .await;
-            started.end(outcome);
+            let life = this.carry_out(&started, place, task);
+            // The task's own panics end the job within. Whatever else breaks, no job runs for ever.
+            if this.0.background.guard("job", life).await.is_none() {
+                started.end(Outcome::Failed(JobError::DEFECT.into()));
+            }
         });
         Ok(job)
+    }
+
+    /// Waits for the job's turn, runs it, keeps its end, and tells it.
+    async fn carry_out(&self, job: &Job, place: Place, task: impl Task) {
+        self.0.store.keep(job.record(None)).await;
+        let permit = match place {
+            Place::Running(permit) => Some(permit),
+            Place::Waiting(_in_line) => tokio::select! {
+                permit = self.0.running.clone().acquire_owned() => permit.ok(),
+                () = job.cancelled() => None,
+            },
+        };
+        let outcome = match permit {
+            Some(_permit) => run_to_end(job, task).await,
+            None => Outcome::Cancelled,
+        };
+        // Kept before it is told: an end that somebody saw is the end after a restart too.
+        let record = job.record(Some(outcome.clone()));
+        self.0.store.keep(record).await;
+        job.end(outcome);
     }
 
     fn remember(&self, job: Job) -> Result<Job, ApiError> {
@@ -149,7 +165,8 @@ impl Jobs {
             if let Some(oldest) = oldest.map(Job::id) {
                 jobs.remove(&oldest);
                 let store = self.0.store.clone();
-                tokio::spawn(async move { store.forget(oldest).await });
+                let forget = async move { store.forget(oldest).await };
+                self.0.background.once("jobs", forget);
             }
         }
         jobs.insert(job.id(), job.clone());
@@ -261,7 +278,13 @@ mod tests {
 
     /// Jobs over a store, as a server that starts has them.
     async fn jobs(store: &JobStore) -> Jobs {
-        let jobs = Jobs::new(1, 10, store.clone(), Drain::default());
+        let jobs = Jobs::new(
+            1,
+            10,
+            store.clone(),
+            Drain::default(),
+            Supervisor::default(),
+        );
         jobs.restore().await;
         jobs
     }
@@ -304,6 +327,34 @@ mod tests {
         assert!(job.view().error.unwrap().contains("defect"));
     }
 
+    /// Panics once it has ended, outside the task's own run.
+    struct Unprintable;
+
+    impl serde::Serialize for Unprintable {
+        fn serialize<S: serde::Serializer>(&self, _serializer: S) -> Result<S::Ok, S::Error> {
+            panic!("on purpose");
+        }
+    }
+
+    impl Task for Unprintable {
+        type Result = Self;
+
+        async fn run(self, _job: Job) -> Result<Self, JobError> {
+            Ok(self)
+        }
+    }
+
+    #[tokio::test]
+    async fn a_job_ends_whatever_breaks_around_it_and_gives_its_place_back() {
+        let (store, _folder) = store();
+        let jobs = jobs(&store).await;
+        for _ in 0..2 {
+            let job = jobs.start(new(Uuid::new_v4()), Unprintable).unwrap();
+            let end = tokio::time::timeout(Duration::from_secs(20), ended(&job)).await;
+            assert_eq!(end, Ok(JobStatus::Failed), "it runs for ever");
+        }
+    }
+
     #[tokio::test]
     async fn jobs_wait_for_their_turn_and_a_full_line_is_refused() {
         let (store, _folder) = store();
@@ -343,7 +394,7 @@ mod tests {
     #[tokio::test]
     async fn a_job_holds_no_more_events_than_can_be_replayed() {
         let (store, _folder) = store();
-        let jobs = Jobs::new(1, 10_000, store, Drain::default());
+        let jobs = Jobs::new(1, 10_000, store, Drain::default(), Supervisor::default());
         let forever = Countdown {
             steps: 1,
             step: Duration::from_secs(1_000),

@@ -26,10 +26,14 @@ pub trait Task: Send + 'static {
 pub struct JobError(pub String);
 
 impl JobError {
+    /// What the owner of a job reads when the server broke it.
+    pub const DEFECT: &'static str =
+        "The job broke; this is a defect of the server, and it is logged there.";
+
     /// A defect of ours: its words go into the log, and the owner is told that it is not their doing.
     pub fn broke(error: impl Display) -> Self {
         tracing::error!(%error, "a job broke");
-        Self("The job broke; this is a defect of the server, and it is logged there.".into())
+        Self(Self::DEFECT.into())
     }
 }
 

@@ -24,16 +24,14 @@ pub struct Process {
 impl Process {
     /// Starts on the folder `data` within `folder` and waits until it listens.
     pub fn start(folder: &Path, flags: &[&str]) -> Self {
-        std::fs::create_dir_all(folder.join("site/pkg")).unwrap();
-        let mut child = Command::new(binary())
-            .args(["--addr", "127.0.0.1:0", "--site-root", "site"])
-            .args(["--data-dir", "data", "--max-connections-per-ip", "0"])
-            .args(["--requests-per-second", "1000000", "--log", "error"])
-            .args(flags)
-            .current_dir(folder)
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
+        Self::with(folder, flags, |_| {})
+    }
+
+    /// The same with something changed of the command that starts it.
+    pub fn with(folder: &Path, flags: &[&str], change: impl FnOnce(&mut Command)) -> Self {
+        let mut command = command(folder, "127.0.0.1:0", flags);
+        change(command.stdout(Stdio::piped()));
+        let mut child = command.spawn().unwrap();
         let mut line = String::new();
         let stdout = child.stdout.as_mut().unwrap();
         BufReader::new(stdout).read_line(&mut line).unwrap();
@@ -42,6 +40,24 @@ impl Process {
             .parse()
             .unwrap_or_else(|_| panic!("it listens and says where: {line:?}"));
         Self { child, addr }
+    }
+
+    /// Starts on an address of the caller's, since standard output may not say it.
+    pub fn on(
+        addr: SocketAddr,
+        folder: &Path,
+        flags: &[&str],
+        change: impl FnOnce(&mut Command),
+    ) -> Self {
+        let mut command = command(folder, &addr.to_string(), flags);
+        change(&mut command);
+        let child = command.spawn().unwrap();
+        Self { child, addr }
+    }
+
+    /// Waits until it has left by itself.
+    pub fn wait(mut self) -> ExitStatus {
+        self.child.wait().unwrap()
     }
 
     /// The process's id.
@@ -69,6 +85,19 @@ impl Process {
         let kilobytes = line.trim().strip_suffix(" kB").unwrap();
         kilobytes.parse::<u64>().unwrap() * 1_024
     }
+}
+
+/// The command that starts a server on the folder `data` within `folder`.
+fn command(folder: &Path, addr: &str, flags: &[&str]) -> Command {
+    std::fs::create_dir_all(folder.join("site/pkg")).unwrap();
+    let mut command = Command::new(binary());
+    command
+        .args(["--addr", addr, "--site-root", "site"])
+        .args(["--data-dir", "data", "--max-connections-per-ip", "0"])
+        .args(["--requests-per-second", "1000000", "--log", "error"])
+        .args(flags)
+        .current_dir(folder);
+    command
 }
 
 impl Drop for Process {

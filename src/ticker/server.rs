@@ -44,8 +44,8 @@ pub struct Ticker {
     topic: Topic<Key>,
     /// A std mutex: it is held for a few copies. Published under it, so that a snapshot and its position belong together.
     book: Arc<Mutex<Book>>,
-    /// Taken by [`Ticker::run`].
-    feed: Arc<Mutex<Option<Box<dyn Feed>>>>,
+    /// Held by [`Ticker::run`], and free again should that panic.
+    feed: Arc<tokio::sync::Mutex<Box<dyn Feed>>>,
 }
 
 /// What a client asks for, checked.
@@ -65,14 +65,15 @@ impl Ticker {
         Self {
             topic: Topic::new(Delivery::LatestPerKey, history),
             book: Arc::new(Mutex::new(book)),
-            feed: Arc::new(Mutex::new(Some(feed))),
+            feed: Arc::new(tokio::sync::Mutex::new(feed)),
         }
     }
 
-    /// Publishes what the feed says until the server leaves. The first call runs, others return.
+    /// Publishes what the feed says until the server leaves. One call at a time runs, others return.
     pub async fn run(self, drain: Drain) {
-        let feed = self.feed.lock().map_or(None, |mut feed| feed.take());
-        let Some(mut feed) = feed else { return };
+        let Ok(mut feed) = self.feed.try_lock() else {
+            return;
+        };
         loop {
             tokio::select! {
                 news = feed.next() => self.publish(news),
@@ -98,6 +99,11 @@ impl Ticker {
                     .publish(Key::Feed, &TickerEvent::Feed { status, since });
             }
         }
+    }
+
+    /// Since when the source is silent, in Unix milliseconds.
+    pub fn stale_since(&self) -> Option<u64> {
+        self.book().stale_since()
     }
 
     /// The newest prices and the position they belong to.
@@ -232,4 +238,49 @@ async fn events(
 
 async fn symbols(State(state): State<AppState>) -> Json<Vec<Listing>> {
     Json(state.ticker.book().listings().to_vec())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use futures::{FutureExt, future::BoxFuture};
+
+    use super::*;
+    use crate::background::Supervisor;
+
+    /// Panics at its first news, then has one price, then waits.
+    struct Fragile(u32);
+
+    impl Feed for Fragile {
+        fn listings(&self) -> Vec<Listing> {
+            let (symbol, name) = ("ACME".into(), "Acme".into());
+            vec![Listing {
+                symbol,
+                name,
+                decimals: 2,
+            }]
+        }
+
+        fn next(&mut self) -> BoxFuture<'_, News> {
+            self.0 += 1;
+            match self.0 {
+                1 => panic!("on purpose"),
+                2 => {
+                    let quote = super::super::feed::quote("ACME", 2.0, 1.0, 1.0, 0);
+                    std::future::ready(News::Prices(vec![quote])).boxed()
+                }
+                _ => std::future::pending().boxed(),
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_feed_that_panics_starts_again() {
+        let ticker = Ticker::new(Box::new(Fragile(0)), 10);
+        let running = ticker.clone();
+        Supervisor::default().run("feed", move || running.clone().run(Drain::default()));
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        assert_eq!(ticker.first_prices().quotes.len(), 1);
+    }
 }

@@ -14,6 +14,7 @@ use std::{path::Path, sync::Arc};
 
 use bytes::Bytes;
 use futures::{FutureExt, future::BoxFuture};
+use tokio::sync::watch;
 use uuid::Uuid;
 
 pub use self::{
@@ -28,7 +29,7 @@ use self::{
     writer::Writer,
 };
 use super::{
-    Answer, Appended, Bus, Head, LogSummary, NewEvent, Page, Snapshot, Volatile, Wakes,
+    Answer, Appended, Bus, Head, Health, LogSummary, NewEvent, Page, Snapshot, Volatile, Wakes,
     fan_out::FanOut,
 };
 use crate::realtime::position::Epoch;
@@ -158,6 +159,10 @@ impl Bus for Embedded {
 
     fn listen(&self, subject: &str) -> Volatile {
         self.fan_out.listen(subject)
+    }
+
+    fn health(&self) -> watch::Receiver<Health> {
+        self.writer.health()
     }
 
     fn close(&self) -> BoxFuture<'static, ()> {

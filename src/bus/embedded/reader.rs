@@ -56,6 +56,10 @@ impl Reader {
             });
             match answer.await {
                 Ok(answer) => answer,
+                // Not for good: whoever follows a log tries again.
+                Err(error) if error.is_panic() => Err(BusError::Unavailable(
+                    "a read panicked; the log says why".into(),
+                )),
                 Err(_) => Err(BusError::Closed),
             }
         }

@@ -5,6 +5,7 @@
 
 use std::{
     fs::File,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, AtomicUsize, Ordering},
@@ -15,10 +16,10 @@ use std::{
 };
 
 use futures::FutureExt;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use super::tables::{Tables, Write};
-use crate::bus::{Answer, BusError, fan_out::FanOut};
+use crate::bus::{Answer, BusError, Health, fan_out::FanOut};
 
 /// Bytes that may wait to be written. Beyond it the disk is too slow for what comes, and whoever comes is told so.
 const WAITING_BYTES: usize = 64 * 1024 * 1024;
@@ -41,6 +42,7 @@ struct Counts {
     waiting: AtomicUsize,
     commits: AtomicU64,
     writes: AtomicU64,
+    health: watch::Sender<Health>,
 }
 
 /// What the writer has done so far.
@@ -95,7 +97,11 @@ impl Writer {
             let counts = counts.clone();
             move || {
                 let _lock = lock;
-                run(tables, &receiver, &fan_out, &counts, group.max(1));
+                let writing = || run(tables, &receiver, &fan_out, &counts, group.max(1));
+                // The panic hook logs it. Those who wait for an answer are told that the bus is closed.
+                if catch_unwind(AssertUnwindSafe(writing)).is_err() {
+                    counts.health.send_replace(Health::Broken);
+                }
             }
         });
         Self {
@@ -141,6 +147,10 @@ impl Writer {
         .boxed()
     }
 
+    pub fn health(&self) -> watch::Receiver<Health> {
+        self.counts.health.subscribe()
+    }
+
     pub fn commits(&self) -> Commits {
         Commits {
             commits: self.counts.commits.load(Ordering::Relaxed),
@@ -163,6 +173,20 @@ impl Writer {
     }
 }
 
+impl Counts {
+    fn note<T>(&self, committed: &rusqlite::Result<T>) {
+        let health = match committed {
+            Ok(_) => Health::Well,
+            Err(error) => Health::Refused(error.to_string()),
+        };
+        self.health.send_if_modified(|known| {
+            let is_news = *known != health;
+            *known = health;
+            is_news
+        });
+    }
+}
+
 fn run(
     mut tables: Tables,
     inbox: &Receiver<Waiting>,
@@ -181,6 +205,7 @@ fn run(
             .fetch_add(group.len() as u64, Ordering::Relaxed);
         metrics::counter!("wirewise_bus_commits").increment(1);
         metrics::counter!("wirewise_bus_writes").increment(group.len() as u64);
+        counts.note(&committed);
         let outcome = match committed {
             Ok(grown) => {
                 grown
@@ -228,4 +253,30 @@ fn commit(tables: &mut Tables, group: &mut [Waiting]) -> rusqlite::Result<Vec<(S
         waiting.operation.apply(tables)?;
     }
     tables.commit()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bus::embedded::schema::{database, lock, open_to_write};
+
+    #[tokio::test]
+    async fn a_writer_that_panics_is_reported_and_nobody_waits_for_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let lock = lock(folder.path()).unwrap();
+        let (connection, _) = open_to_write(&database(folder.path())).unwrap();
+        let writer = Writer::start(Tables::new(connection), lock, Arc::default(), 8);
+        let mut health = writer.health();
+        assert_eq!(*health.borrow(), Health::Well);
+        let answer = writer.submit(0, |_| -> Write<()> { panic!("on purpose") });
+        assert_eq!(answer.await, Err(BusError::Closed));
+        health
+            .wait_for(|health| *health == Health::Broken)
+            .await
+            .unwrap();
+        assert_eq!(
+            writer.submit(0, |_| Ok(Ok(()))).await,
+            Err(BusError::Closed)
+        );
+    }
 }

@@ -1,113 +1,138 @@
 //! A log whose reads take their time, and a room in which somebody types all the while.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 
 use bytes::Bytes;
 use futures::{FutureExt, future::BoxFuture};
-use tokio::time::timeout;
+use tokio::{sync::watch, time::timeout};
 
 use super::*;
 use crate::{
+    background::Supervisor,
     bus::{
-        Answer, Appended, Bus, Head, LogSummary, NewEvent, Page, Snapshot, Wakes,
+        Answer, Appended, Bus, Head, Health, LogSummary, NewEvent, Page, Snapshot, Wakes,
         embedded::Embedded,
     },
     realtime::position::Epoch,
+    session::User,
 };
 
+/// Nothing here takes this long; it ends a test that waits in vain.
+const PATIENCE: Duration = Duration::from_secs(20);
 /// What one read takes.
 const READ: Duration = Duration::from_millis(100);
 
-/// Holds one event in each log. Only what a follower asks for is answered.
-struct Slow(Arc<Embedded>);
+/// A bus whose reads are a test's own. Whatever else is asked, the embedded one answers.
+struct Reads<F> {
+    bus: Arc<Embedded>,
+    read: F,
+}
 
-impl Bus for Slow {
+impl<F: Fn(&Embedded, u64) -> Answer<Page> + Send + Sync> Bus for Reads<F> {
     fn read(&self, _log: &str, after: u64, _limit: usize) -> Answer<Page> {
-        let event = Event {
-            offset: 1,
-            id: Uuid::nil(),
-            at: 0,
-            bytes: Bytes::new(),
-        };
-        let events = if after == 0 { vec![event] } else { vec![] };
-        async {
-            sleep(READ).await;
-            let more = false;
-            Ok(Page { events, more })
-        }
-        .boxed()
+        (self.read)(&self.bus, after)
     }
 
     fn subscribe(&self, log: &str) -> Wakes {
-        self.0.subscribe(log)
+        self.bus.subscribe(log)
     }
 
     fn epoch(&self) -> Epoch {
-        unimplemented!()
+        self.bus.epoch()
     }
 
-    fn append(&self, _event: NewEvent) -> Answer<Appended> {
-        unimplemented!()
+    fn append(&self, event: NewEvent) -> Answer<Appended> {
+        self.bus.append(event)
     }
 
-    fn head(&self, _log: &str) -> Answer<Head> {
-        unimplemented!()
+    fn head(&self, log: &str) -> Answer<Head> {
+        self.bus.head(log)
     }
 
-    fn read_before(&self, _log: &str, _before: u64, _limit: usize) -> Answer<Page> {
-        unimplemented!()
+    fn read_before(&self, log: &str, before: u64, limit: usize) -> Answer<Page> {
+        self.bus.read_before(log, before, limit)
     }
 
-    fn count(&self, _log: &str, _after: u64, _upto: u64, _except: Option<Uuid>) -> Answer<u64> {
-        unimplemented!()
+    fn count(&self, log: &str, after: u64, upto: u64, except: Option<Uuid>) -> Answer<u64> {
+        self.bus.count(log, after, upto, except)
     }
 
-    fn search(&self, _log: &str, _text: &str, _limit: usize) -> Answer<Page> {
-        unimplemented!()
+    fn search(&self, log: &str, text: &str, limit: usize) -> Answer<Page> {
+        self.bus.search(log, text, limit)
     }
 
-    fn logs(&self, _prefix: &str, _limit: usize) -> Answer<Vec<LogSummary>> {
-        unimplemented!()
+    fn logs(&self, prefix: &str, limit: usize) -> Answer<Vec<LogSummary>> {
+        self.bus.logs(prefix, limit)
     }
 
-    fn compact(&self, _log: &str, _upto: u64, _snapshot: Bytes, _head: u64) -> Answer<()> {
-        unimplemented!()
+    fn compact(&self, log: &str, upto: u64, snapshot: Bytes, head: u64) -> Answer<()> {
+        self.bus.compact(log, upto, snapshot, head)
     }
 
-    fn snapshot(&self, _log: &str) -> Answer<Option<Snapshot>> {
-        unimplemented!()
+    fn snapshot(&self, log: &str) -> Answer<Option<Snapshot>> {
+        self.bus.snapshot(log)
     }
 
-    fn forget(&self, _log: &str, _before: u64) -> Answer<u64> {
-        unimplemented!()
+    fn forget(&self, log: &str, before: u64) -> Answer<u64> {
+        self.bus.forget(log, before)
     }
 
-    fn put_latest(&self, _key: &str, _value: Bytes) -> Answer<()> {
-        unimplemented!()
+    fn put_latest(&self, key: &str, value: Bytes) -> Answer<()> {
+        self.bus.put_latest(key, value)
     }
 
-    fn latest(&self, _prefix: &str) -> Answer<Vec<(String, Bytes)>> {
-        unimplemented!()
+    fn latest(&self, prefix: &str) -> Answer<Vec<(String, Bytes)>> {
+        self.bus.latest(prefix)
     }
 
-    fn publish(&self, _subject: &str, _bytes: Bytes) {
-        unimplemented!()
+    fn publish(&self, subject: &str, bytes: Bytes) {
+        self.bus.publish(subject, bytes);
     }
 
-    fn listen(&self, _subject: &str) -> Volatile {
-        unimplemented!()
+    fn listen(&self, subject: &str) -> Volatile {
+        self.bus.listen(subject)
+    }
+
+    fn health(&self) -> watch::Receiver<Health> {
+        self.bus.health()
     }
 
     fn close(&self) -> BoxFuture<'static, ()> {
-        unimplemented!()
+        self.bus.close()
     }
+}
+
+/// Takes its time; the log holds one event.
+fn slowly(_bus: &Embedded, after: u64) -> Answer<Page> {
+    let event = Event {
+        offset: 1,
+        id: Uuid::nil(),
+        at: 0,
+        bytes: Bytes::new(),
+    };
+    let events = if after == 0 { vec![event] } else { vec![] };
+    async {
+        sleep(READ).await;
+        let more = false;
+        Ok(Page { events, more })
+    }
+    .boxed()
 }
 
 #[tokio::test(start_paused = true)]
 async fn messages_are_told_however_many_type() {
     let folder = tempfile::tempdir().unwrap();
     let bus = Arc::new(Embedded::open(folder.path()).unwrap());
-    let (hall, slow) = (Hall::new("lobby", bus.clone()), Slow(bus.clone()));
+    let (hall, slow) = (
+        Hall::new("lobby", bus.clone(), Supervisor::default()),
+        Reads {
+            bus: bus.clone(),
+            read: slowly,
+        },
+    );
     let (subject, log) = (
         hall.typing_subject(),
         Follower::new(Arc::new(slow), "log", 0),
@@ -124,4 +149,28 @@ async fn messages_are_told_however_many_type() {
     assert!(told.is_ok(), "nothing was told while the others typed");
     following.abort();
     crowd.abort();
+}
+
+#[tokio::test]
+async fn a_room_whose_task_panics_is_followed_anew_and_tells_what_came_meanwhile() {
+    let folder = tempfile::tempdir().unwrap();
+    let panics = AtomicBool::new(true);
+    let read = move |bus: &Embedded, after| {
+        assert!(!panics.swap(false, Ordering::Relaxed), "on purpose");
+        bus.read("chat/lobby", after, PAGE)
+    };
+    let bus = Arc::new(Embedded::open(folder.path()).unwrap());
+    let background = Supervisor::default();
+    let hall = Hall::new("lobby", Arc::new(Reads { bus, read }), background.clone());
+    hall.open().await.unwrap();
+    let user = User {
+        id: Uuid::new_v4(),
+        name: "Ada".into(),
+        color: "#123456".into(),
+    };
+    let (offset, _) = hall.post(Uuid::new_v4(), &user, "hello").await.unwrap();
+    let mut told = hall.told.subscribe();
+    let told = timeout(PATIENCE, told.wait_for(|told| *told == offset)).await;
+    assert!(told.is_ok(), "the room is dead");
+    assert_eq!(background.failing()[0].task, "room");
 }
