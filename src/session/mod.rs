@@ -1,7 +1,8 @@
 //! Who is there: a signed session, given to every visitor as a guest, renamed by signing in, ended by signing out.
 //!
-//! The server keeps no list of sessions: the token carries the user and is signed. It keeps the list of those that
-//! signed out (until none of their tokens can be valid), on the bus, so that a restart brings none back.
+//! The server keeps no list of sessions: the token carries the user and is signed. For a while after its expiry it can be
+//! renewed, so that a person stays the same user. The server records, on the bus, which sessions signed out and which
+//! names were chosen, until none of their tokens can be renewed: a restart brings nobody back and no old name either.
 
 #[cfg(feature = "ssr")]
 pub mod credentials;
@@ -11,13 +12,16 @@ pub mod server;
 #[cfg(feature = "ssr")]
 pub mod token;
 pub mod view;
+#[cfg(feature = "ssr")]
+pub mod watch;
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::text_rules::has_visible_character;
 
-pub const GUEST_ROUTE: &str = crate::realtime::contract::RENEWAL_ROUTE;
+pub const GUEST_ROUTE: &str = "/api/session/guest";
+pub const RENEW_ROUTE: &str = "/api/session/renew";
 pub const SIGN_IN_ROUTE: &str = "/api/session/sign_in";
 pub const SIGN_OUT_ROUTE: &str = "/api/session/sign_out";
 pub const TICKET_ROUTE: &str = "/api/session/ticket";
@@ -43,7 +47,7 @@ pub struct User {
     pub color: String,
 }
 
-/// The answer to `guest` and `sign_in`.
+/// The answer to `guest`, `renew` and `sign_in`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SignedIn {
     pub user: User,
