@@ -19,6 +19,7 @@ mod feeds;
 mod limits;
 mod process;
 mod progress;
+mod proxies;
 mod race;
 mod renewal;
 mod sessions;
