@@ -9,6 +9,7 @@ pub mod credentials;
 pub mod form;
 #[cfg(feature = "ssr")]
 pub mod server;
+pub mod tabs;
 #[cfg(feature = "ssr")]
 pub mod token;
 pub mod view;
