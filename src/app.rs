@@ -17,7 +17,7 @@ use crate::{
     inspector::message::Allowed,
     lazy_page::{AwaitedPage, PagesAwaited},
     progress::page::ProgressPage,
-    session::{User, form::NameForm},
+    session::{User, form::Person},
     theme::{ThemeSwitch, bars},
     ticker::page::TickerPage,
 };
@@ -62,7 +62,7 @@ fn open_graph(property: &'static str, content: String) -> impl IntoView {
         .content(content)
 }
 
-/// Who this browser is to the others; changes with the name form. `None` only where a page was rendered without a session.
+/// Who this browser is to the others; changes with the name form. `None` once the person signed out.
 #[derive(Clone, Copy)]
 pub struct Visitor(pub RwSignal<Option<User>>);
 
@@ -91,7 +91,7 @@ pub fn App() -> impl IntoView {
                     <PageLink href="/chat" name="Chat" transport="WebSocket" glyph=Glyph::Chat/>
                     <PageLink href="/collab" name="Collab" transport="WebSocket" glyph=Glyph::Collab/>
                 </nav>
-                <NameForm/>
+                <Person/>
                 <ThemeSwitch/>
             </header>
             <main id="main" tabindex="-1">

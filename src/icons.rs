@@ -13,6 +13,7 @@ pub enum Glyph {
     Light,
     Dark,
     Rename,
+    SignOut,
     Lost,
 }
 
@@ -31,6 +32,7 @@ impl Glyph {
             }
             Self::Dark => "M13.5 9.6A5.8 5.8 0 0 1 6.4 2.5a5.8 5.8 0 1 0 7.1 7.1z",
             Self::Rename => "M2.5 13.5l.6-3L10.7 3 13 5.3l-7.5 7.6z",
+            Self::SignOut => "M9.5 2.5h-6v11h6M6.5 8h8M11.5 5l3 3-3 3",
             Self::Lost => "M1.5 8h3M11.5 8h3M6.5 5.5l3 5M9.5 5.5l-3 5",
         }
     }

@@ -30,7 +30,7 @@ use tower_http::{
 
 use crate::{
     api::{
-        ApiError, answer, limits,
+        ApiError, answer, headers, limits,
         limits::Limits,
         origin::{self, Caller},
         panicked,
@@ -127,7 +127,12 @@ impl AppState {
         let bus: SharedBus = match settings.bus {
             BusSetting::Embedded => Arc::new(Embedded::open(&settings.data_dir)?),
         };
-        let sessions = Sessions::open(bus.clone(), &settings.data_dir, settings.secret.as_deref());
+        let sessions = Sessions::open(
+            bus.clone(),
+            &settings.data_dir,
+            settings.secret.as_deref(),
+            settings.session_lifetime,
+        );
         let sessions = sessions.await.map_err(|error| match error {
             token::OpenError::Secret(error) => no_data(error),
             token::OpenError::SignedOut(error) => StartError::NoSignOuts {
@@ -339,6 +344,7 @@ pub fn router(state: AppState) -> Router {
         .merge(pages)
         .layer(CompressionLayer::new())
         .layer(from_fn_with_state(state.clone(), origin::check))
+        .layer(middleware::map_request(headers::in_ascii))
         .route(ALIVE_ROUTE, get(async || "alive\n"))
         .route(health::READY_ROUTE, get(health::ready))
         .route("/metrics", get(metrics_text))

@@ -177,6 +177,10 @@ pub struct Settings {
     #[arg(long, env = "WIREWISE_SECRET", value_name = "SECRET", hide_env_values = true, value_parser = secret)]
     pub secret: Option<String>,
 
+    /// How long a session is valid, as in `30d` (`s`, `m`, `h`, `d`, `w`); for 30 days more the same person can renew it.
+    #[arg(long, env = "WIREWISE_SESSION_LIFETIME", default_value = "30d", value_name = "AGE", value_parser = age)]
+    pub session_lifetime: Duration,
+
     /// What to log, as tracing's `EnvFilter` reads it: `info`, `wirewise=debug`, …
     #[arg(long, env = "RUST_LOG", default_value = "info", value_name = "FILTER", value_parser = log_filter)]
     pub log: String,
@@ -422,6 +426,8 @@ mod tests {
                 ["--chat-retention", "99999999999w"],
                 ["--chat-retention", "30d"],
             ),
+            (["--session-lifetime", "0s"], ["--session-lifetime", "30d"]),
+            (["--session-lifetime", "1"], ["--session-lifetime", "30d"]),
             (
                 ["--max-connections", "0"],
                 ["--max-connections", "1..=1000000"],

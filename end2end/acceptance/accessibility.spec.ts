@@ -173,7 +173,7 @@ test('the keyboard reaches everything in the header, in the order in which it st
   await expect(focused).toHaveAccessibleName('Rename');
   await page.keyboard.press('Enter');
   await expect(page.getByTestId('name')).toHaveValue('Countess');
-  for (const name of ['As the system', 'Light', 'Dark']) {
+  for (const name of ['Sign out', 'As the system', 'Light', 'Dark']) {
     await step();
     await expect(focused).toHaveAccessibleName(name);
   }

@@ -5,7 +5,8 @@ import { say, texts, textsOnServer } from '../fixtures/chat';
 test.use({ tolerated: BROKEN_CONNECTION, flags: { 'client-ping-ms': 1_000 } });
 
 const RECOVERS_WITHIN_MS = 10_000;
-const OUTBOX = 'wirewise.chat.outbox';
+/** Under which name the tab keeps what this person has not sent. */
+const outboxOf = ({ id }: { id: string }) => `wirewise.chat.outbox.${id}`;
 
 test('one goes offline, types three messages, comes back, and both see all in one order', async ({ visit, wire, server }) => {
   const { page: ada, context: adaHas } = await visit('Ada', `${wire.url}/chat`);
@@ -93,7 +94,7 @@ test('a room is not left before what was written there has gone', async ({ visit
 });
 
 test('what was sent before a crash of the page is sent once', async ({ visit }) => {
-  const { page: ada } = await visit('Ada', '/chat');
+  const { page: ada, user } = await visit('Ada', '/chat');
   await connected(ada);
   await say(ada, 'Said already');
   await expect(texts(ada)).toHaveText(['Said already']);
@@ -101,7 +102,7 @@ test('what was sent before a crash of the page is sent once', async ({ visit }) 
   const { messages } = await (await ada.request.get('/api/chat/rooms/lobby/messages')).json();
   const { id, text } = messages[0];
   const outbox = JSON.stringify([{ id, lane: 'lobby', command: { type: 'send', id, room: 'lobby', text } }]);
-  await ada.evaluate(([key, outbox]) => sessionStorage.setItem(key, outbox), [OUTBOX, outbox]);
+  await ada.evaluate(([key, outbox]) => sessionStorage.setItem(key, outbox), [outboxOf(user), outbox]);
   await ada.reload();
   await connected(ada);
   await say(ada, 'And goes on');
@@ -110,15 +111,15 @@ test('what was sent before a crash of the page is sent once', async ({ visit }) 
 });
 
 test('what the tab kept and cannot be read is dropped', async ({ visit }) => {
-  const { page: ada } = await visit('Ada', '/chat');
+  const { page: ada, user } = await visit('Ada', '/chat');
   await connected(ada);
   for (const broken of ['{', 'null', '[{"id":7}]', '[{"id":"c0ffee00-0000-4000-8000-000000000001","lane":"lobby","command":{"type":"dance"}}]']) {
     await ada.evaluate(
-      ([key, broken]) => {
+      ([key, broken, id]) => {
         sessionStorage.setItem(key, broken);
-        sessionStorage.setItem('wirewise.chat.rooms', 'No/Room den');
+        sessionStorage.setItem(`wirewise.chat.rooms.${id}`, 'No/Room den');
       },
-      [OUTBOX, broken],
+      [outboxOf(user), broken, user.id],
     );
     await ada.reload();
     await connected(ada);
@@ -130,7 +131,7 @@ test('what the tab kept and cannot be read is dropped', async ({ visit }) => {
 });
 
 test('a message that is refused for good is shown with its reason, holds up nothing, and can be removed', async ({ visit }) => {
-  const { page: ada } = await visit('Ada', '/chat');
+  const { page: ada, user } = await visit('Ada', '/chat');
   await connected(ada);
   // The page itself would not take a blank text.
   const entry = (number: number, text: string) => {
@@ -138,7 +139,7 @@ test('a message that is refused for good is shown with its reason, holds up noth
     return { id, lane: 'lobby', command: { type: 'send', id, room: 'lobby', text } };
   };
   const outbox = JSON.stringify([entry(1, 'First'), entry(2, '   '), entry(3, 'Third')]);
-  await ada.evaluate(([key, outbox]) => sessionStorage.setItem(key, outbox), [OUTBOX, outbox]);
+  await ada.evaluate(([key, outbox]) => sessionStorage.setItem(key, outbox), [outboxOf(user), outbox]);
   await ada.reload();
   await connected(ada);
   await expect(texts(ada)).toHaveText(['First', 'Third']);
@@ -159,7 +160,7 @@ test.describe('one message a second', () => {
   test.use({ flags: { 'client-ping-ms': 1_000, 'messages-per-second': 1 } });
 
   test('a message that is stored, unacknowledged, and refused when it is sent again blocks nothing', async ({ visit }) => {
-    const { page: ada } = await visit('Ada', '/chat/rust');
+    const { page: ada, user } = await visit('Ada', '/chat/rust');
     await connected(ada);
     const id = 'c0ffee00-0000-4000-8000-000000000001';
     await ada.evaluate(
@@ -184,7 +185,7 @@ test.describe('one message a second', () => {
     // As if the page had ended between the server's taking it and its acknowledgement. Not in the lobby, which would be
     // rendered with the message.
     const outbox = JSON.stringify([{ id, lane: 'lobby', command: { type: 'send', id, room: 'lobby', text: 'Stored already' } }]);
-    await ada.evaluate(([key, outbox]) => sessionStorage.setItem(key, outbox), [OUTBOX, outbox]);
+    await ada.evaluate(([key, outbox]) => sessionStorage.setItem(key, outbox), [outboxOf(user), outbox]);
     await ada.reload();
     await connected(ada);
     await ada.getByRole('link', { name: '#lobby' }).click();

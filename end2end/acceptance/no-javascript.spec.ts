@@ -121,3 +121,13 @@ test('a name that is too long leads back with the reason and changes nothing', a
   await page.goto('/ticker');
   await expect(page.getByTestId('name')).toHaveValue(name);
 });
+
+test('signing out comes back to the page as another guest', async ({ page, context }) => {
+  await page.goto('/ticker');
+  const before = await context.request.post('/api/session/guest');
+  await page.getByTestId('sign-out').click();
+  await expect(page).toHaveURL('/ticker');
+  await expect(page.getByTestId('name')).not.toHaveValue('');
+  const after = await context.request.post('/api/session/guest');
+  expect((await after.json()).user.id).not.toBe((await before.json()).user.id);
+});

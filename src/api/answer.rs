@@ -26,6 +26,9 @@ impl IntoResponse for ApiError {
         if let Some(field) = self.field {
             body["field"] = field.into();
         }
+        if let Some(reason) = self.reason {
+            body["reason"] = reason.into();
+        }
         let mut response = (
             status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
             Json(body),

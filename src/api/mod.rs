@@ -6,6 +6,8 @@
 #[cfg(feature = "ssr")]
 pub mod answer;
 #[cfg(feature = "ssr")]
+pub mod headers;
+#[cfg(feature = "ssr")]
 pub mod limits;
 #[cfg(feature = "ssr")]
 pub mod origin;
@@ -17,6 +19,8 @@ use leptos::{
     server_fn::codec::JsonEncoding,
 };
 use serde::{Deserialize, Serialize};
+
+use crate::realtime::close::reason;
 
 /// A refusal: a sentence that says what is wrong and what would be right.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
@@ -32,6 +36,9 @@ pub struct ApiError {
     /// Seconds after which the same request may succeed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_after: Option<u64>,
+    /// Why there is no session, in a 401: `none`, `expired` or `signed_out`, as in close code 4001.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
 }
 
 impl ApiError {
@@ -41,6 +48,7 @@ impl ApiError {
             field: None,
             status: Some(status),
             retry_after: None,
+            reason: None,
         }
     }
 
@@ -60,12 +68,24 @@ impl ApiError {
         }
     }
 
-    /// 401: no session, or none that is valid.
-    pub fn unauthorized() -> Self {
-        Self::new(
-            401,
-            "This needs a session: POST /api/session/guest gives one.",
-        )
+    /// 401: no session, or none that is valid; `why` is one of [`reason`].
+    pub fn unauthorized(why: &str) -> Self {
+        // A page shows the sentence to a person, a program's log to its author.
+        let error = match why {
+            reason::EXPIRED => {
+                "The session has expired. Reload the page to go on. A program renews it with POST /api/session/renew, or gets a new one with POST /api/session/guest."
+            }
+            reason::SIGNED_OUT => {
+                "You signed out. Reload the page to go on as a guest. A program gets a new session with POST /api/session/guest."
+            }
+            _ => {
+                "This needs a session. Reload the page to get one. A program gets one with POST /api/session/guest."
+            }
+        };
+        Self {
+            reason: Some(why.to_owned()),
+            ..Self::new(401, error)
+        }
     }
 }
 

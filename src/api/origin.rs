@@ -2,8 +2,21 @@
 //!
 //! The browser sends the session cookie with requests that another site caused; the `Origin` header (RFC 6454, Fetch
 //! standard) says which. CORS follows the Fetch standard, section 3.2.
+//!
+//! Behind a proxy (`--trust-proxy`) the client's address, scheme and host are what the proxy says. Each header may have
+//! several entries, where several proxies stand in a row and each adds its own:
+//!
+//! - `X-Forwarded-For`: the last counts. Our own proxy added it; what stands before, the client may have made up.
+//! - `X-Forwarded-Proto` and `-Host`: the first counts, which is the browser's side of the first proxy. A client that makes
+//!   it up deceives only itself: a page of another site cannot add these headers to a request.
+//!
+//! `Forwarded` (RFC 7239) is not read: a proxy that sets the headers above passes a client's own `Forwarded` on untouched,
+//! so that reading both would believe anybody.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    sync::Once,
+};
 
 use axum::{
     extract::{Request, State},
@@ -19,6 +32,10 @@ use crate::{
     session::credentials::carries_credentials,
     ticker::{SYMBOLS_ROUTE, message::TickerEvents},
 };
+
+const FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 
 /// Where a request came from, with a trusted proxy's word taken into account.
 #[derive(Clone, Debug)]
@@ -40,7 +57,12 @@ impl Caller {
 
 /// Puts the [`Caller`] into the request, refuses foreign origins, and answers CORS.
 pub async fn check(State(state): State<AppState>, mut request: Request, next: Next) -> Response {
-    let caller = caller(&request, state.settings.trust_proxy);
+    let trust_proxy = state.settings.trust_proxy;
+    if let Some(warning) = misread_proxy(request.headers(), peer(&request), trust_proxy) {
+        static WARNED: Once = Once::new();
+        WARNED.call_once(|| tracing::warn!(proxy = %peer(&request), "{warning}"));
+    }
+    let caller = caller(&request, trust_proxy);
     let origin = request.headers().get(header::ORIGIN).cloned();
     let path = request.uri().path();
     let public = path == TickerEvents::ROUTE || path == SYMBOLS_ROUTE;
@@ -52,7 +74,12 @@ pub async fn check(State(state): State<AppState>, mut request: Request, next: Ne
             .contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
     {
         let mut response = StatusCode::NO_CONTENT.into_response();
-        allow(&mut response, public, standing, origin);
+        if allow_origin(&mut response, public, standing, origin) {
+            let asked = request
+                .headers()
+                .get(header::ACCESS_CONTROL_REQUEST_HEADERS);
+            allow_request(&mut response, asked.cloned());
+        }
         return response;
     }
     if standing == Standing::Foreign && is_sensitive(&request) {
@@ -60,7 +87,13 @@ pub async fn check(State(state): State<AppState>, mut request: Request, next: Ne
         return ApiError::new(403, error).into_response();
     }
     let mut response = next.run(request).await;
-    allow(&mut response, public, standing, origin);
+    if allow_origin(&mut response, public, standing, origin) {
+        // Which headers else a script may read is in the Fetch standard, "CORS-safelisted response-header name".
+        response.headers_mut().insert(
+            header::ACCESS_CONTROL_EXPOSE_HEADERS,
+            HeaderValue::from_static("retry-after"),
+        );
+    }
     response
 }
 
@@ -104,7 +137,13 @@ fn is_sensitive(request: &Request) -> bool {
     websocket || changes || carries_credentials(request.headers(), request.uri())
 }
 
-fn allow(response: &mut Response, public: bool, standing: Standing, origin: Option<HeaderValue>) {
+/// Lets the origin's scripts read the answer, where they may. Says whether they may.
+fn allow_origin(
+    response: &mut Response,
+    public: bool,
+    standing: Standing,
+    origin: Option<HeaderValue>,
+) -> bool {
     let headers = response.headers_mut();
     let origin = match origin {
         _ if public => HeaderValue::from_static("*"),
@@ -116,51 +155,105 @@ fn allow(response: &mut Response, public: bool, standing: Standing, origin: Opti
             headers.append(header::VARY, HeaderValue::from_static("origin"));
             origin
         }
-        _ => return,
+        _ => return false,
     };
     headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
-    headers.insert(
-        header::ACCESS_CONTROL_ALLOW_METHODS,
-        HeaderValue::from_static("GET, POST"),
-    );
-    let named = "authorization, content-type, last-event-id";
-    headers.insert(
-        header::ACCESS_CONTROL_ALLOW_HEADERS,
-        HeaderValue::from_static(named),
-    );
-    headers.insert(
-        header::ACCESS_CONTROL_MAX_AGE,
-        HeaderValue::from_static("600"),
-    );
+    true
+}
+
+/// Answers a preflight: the methods of the API, and whatever headers it asks for. Clients of event streams send
+/// `cache-control`, `accept`, `last-event-id`, `x-requested-with`; monitoring adds its own to any request. No list is needed:
+/// which origin may do what is decided by the origin, and no header stands for somebody but those that are checked.
+fn allow_request(response: &mut Response, asked: Option<HeaderValue>) {
+    let usual = HeaderValue::from_static("authorization, content-type, last-event-id");
+    let headers = response.headers_mut();
+    for (name, value) in [
+        (
+            header::ACCESS_CONTROL_ALLOW_METHODS,
+            HeaderValue::from_static("GET, POST"),
+        ),
+        (header::ACCESS_CONTROL_ALLOW_HEADERS, asked.unwrap_or(usual)),
+        (
+            header::ACCESS_CONTROL_MAX_AGE,
+            HeaderValue::from_static("600"),
+        ),
+    ] {
+        headers.insert(name, value);
+    }
+    let varies = HeaderValue::from_static("access-control-request-headers");
+    headers.append(header::VARY, varies);
 }
 
 fn caller(request: &Request, trust_proxy: bool) -> Caller {
     let headers = request.headers();
-    let forwarded = |name| last_entry(headers, name).filter(|_| trust_proxy);
-    let peer = request
-        .extensions()
-        .get::<ConnectionHandle>()
-        .map(|connection| connection.peer().ip());
-    // Requests without a connection exist in tests only.
-    let peer = peer.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
+    let forwarded = |name| entries(headers, name).filter(|_| trust_proxy);
     let host = headers
         .get(header::HOST)
-        .and_then(|host| host.to_str().ok().map(str::to_owned));
-    let host = host.or_else(|| {
-        request
-            .uri()
-            .authority()
-            .map(|authority| authority.to_string())
-    });
+        .and_then(|host| host.to_str().ok())
+        .or_else(|| {
+            request
+                .uri()
+                .authority()
+                .map(|authority| authority.as_str())
+        });
     Caller {
-        address: forwarded("x-forwarded-for")
-            .and_then(|address| parse_address(&address))
-            .map_or_else(|| limited_as(peer), limited_as),
-        secure: forwarded("x-forwarded-proto").is_some_and(|scheme| scheme == "https"),
-        host: forwarded("x-forwarded-host")
+        address: forwarded(FOR)
+            .last()
+            .and_then(parse_address)
+            .map_or_else(|| limited_as(peer(request)), limited_as),
+        secure: forwarded(PROTO)
+            .next()
+            .is_some_and(|scheme| scheme.eq_ignore_ascii_case("https")),
+        host: forwarded(HOST)
+            .next()
             .or(host)
             .unwrap_or_default()
             .to_ascii_lowercase(),
+    }
+}
+
+/// Who is connected: the client, or the last proxy before us.
+fn peer(request: &Request) -> IpAddr {
+    let connection = request.extensions().get::<ConnectionHandle>();
+    // Requests without a connection exist in tests only.
+    connection.map_or(Ipv4Addr::LOCALHOST.into(), |connection| {
+        connection.peer().ip()
+    })
+}
+
+/// What to say about a proxy whose word is not taken, though it seems to be the operator's own: it connects from a loopback
+/// or private address.
+fn misread_proxy(headers: &HeaderMap, peer: IpAddr, trust_proxy: bool) -> Option<&'static str> {
+    let forwards = [FOR, PROTO, HOST]
+        .into_iter()
+        .any(|name| headers.contains_key(name));
+    let standard = headers.contains_key(header::FORWARDED);
+    if !is_private(peer) {
+        return None;
+    }
+    if !trust_proxy && (forwards || standard) {
+        return Some(
+            "a proxy forwards requests, and what it says of the client is not trusted: everybody behind it counts as one \
+             address, cookies are not Secure. If it is yours and sets X-Forwarded-For, -Proto and -Host, use --trust-proxy",
+        );
+    }
+    (trust_proxy && standard && !forwards).then_some(
+        "a proxy says in Forwarded who the client is, which is not read: everybody behind it counts as one address. Let it \
+         set X-Forwarded-For, -Proto and -Host",
+    )
+}
+
+fn is_private(address: IpAddr) -> bool {
+    match address.to_canonical() {
+        IpAddr::V4(address) => {
+            // 100.64.0.0/10 is the shared space of RFC 6598, in which container networks are.
+            let [first, second, ..] = address.octets();
+            let shared = first == 100 && second & 0b1100_0000 == 64;
+            address.is_loopback() || address.is_private() || address.is_link_local() || shared
+        }
+        IpAddr::V6(address) => {
+            address.is_loopback() || address.is_unique_local() || address.is_unicast_link_local()
+        }
     }
 }
 
@@ -172,15 +265,12 @@ fn limited_as(address: IpAddr) -> IpAddr {
     }
 }
 
-/// The entry that our own proxy added; whatever stands before it, the client may have made up.
-fn last_entry(headers: &HeaderMap, name: &'static str) -> Option<String> {
-    let value = headers
-        .get_all(HeaderName::from_static(name))
-        .into_iter()
-        .next_back()?
-        .to_str()
-        .ok()?;
-    Some(value.rsplit(',').next()?.trim().to_owned())
+/// The entries of a header that is a list, over all its lines.
+fn entries(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &str> {
+    let lines = headers.get_all(name).into_iter();
+    let lines = lines.filter_map(|line| line.to_str().ok());
+    let entries = lines.flat_map(|line| line.split(',').map(str::trim));
+    entries.filter(|entry| !entry.is_empty())
 }
 
 fn parse_address(text: &str) -> Option<IpAddr> {
@@ -261,6 +351,44 @@ mod tests {
             (IpAddr::from([127, 0, 0, 1]), false)
         );
         assert_eq!(direct.host, "inner");
+    }
+
+    #[test]
+    fn of_several_entries_the_proxys_own_address_and_the_browsers_scheme_and_host_count() {
+        let request = Request::builder()
+            .header(FOR, "6.6.6.6")
+            .header(FOR, "10.0.0.8, 10.0.0.7,")
+            .header(PROTO, "HTTPS, http")
+            .header(HOST, "Wire.example, inner");
+        let request = request.body(axum::body::Body::empty()).unwrap();
+        let caller = caller(&request, true);
+        assert_eq!(caller.address, IpAddr::from([10, 0, 0, 7]));
+        assert_eq!(caller.site(), "https://wire.example");
+    }
+
+    #[test]
+    fn only_a_proxy_that_seems_to_be_the_operators_is_warned_of() {
+        let warned = |address: &str, name: HeaderName, trusted| {
+            let mut headers = HeaderMap::new();
+            headers.insert(name, HeaderValue::from_static("x"));
+            misread_proxy(&headers, address.parse().unwrap(), trusted).is_some()
+        };
+        for address in [
+            "127.0.0.1",
+            "::1",
+            "10.1.2.3",
+            "172.17.0.1",
+            "fd00::1",
+            "100.64.0.1",
+        ] {
+            assert!(warned(address, FOR, false), "{address}");
+            assert!(!warned(address, FOR, true), "{address}");
+            assert!(warned(address, header::FORWARDED, true), "{address}");
+            assert!(!warned(address, header::HOST, false), "{address}");
+        }
+        for address in ["192.0.2.1", "2001:db8::1", "::ffff:192.0.2.1"] {
+            assert!(!warned(address, FOR, false), "{address}");
+        }
     }
 
     #[test]

@@ -121,7 +121,7 @@ async fn socket(
             0,
             ChatWelcome { user },
         ));
-        let ended = session.ended(state.sessions.end_of(&session));
+        let ended = state.sessions.watch(&session).ended_or_renamed();
         socket::run(socket, queue, visitor, &state.realtime, &line, ended).await;
     };
     Ok(upgrade::accept::<ChatSocket, _>(

@@ -161,7 +161,14 @@ async fn socket(
             tracing::error!(%error, document, "a document cannot be had");
             queue.close(CloseCode::ServerError, "the document cannot be had now");
         }
-        let ended = session.ended(state.sessions.end_of(&session));
+        let watch = state.sessions.watch(&session);
+        let ended = async move {
+            // A Yjs client shows nobody's name, and would take the close for the end.
+            match ours {
+                true => watch.ended_or_renamed().await,
+                false => watch.ended().await,
+            }
+        };
         socket::run(socket, queue, visitor, &state.realtime, &line, ended).await;
     };
     Ok(upgrade::accept::<BoardSocket, _>(

@@ -7,6 +7,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post},
 };
+use futures::FutureExt;
 use leptos::prelude::use_context;
 use uuid::Uuid;
 
@@ -139,7 +140,7 @@ async fn events(
     }
     let place = state.limits.place(caller.address)?;
     let after = after.filter(|_| !line.has_expired());
-    let session_ended = Some(state.sessions.end_of(&session));
+    let session_ended = state.sessions.watch(&session).ended();
     // Before the state, or a step between the two would be lost.
     let opening = job.topic().resume(after.as_ref(), |()| true);
     let (progress, position) = job.state_at();
@@ -158,7 +159,7 @@ async fn events(
         reader,
         recovered,
         state: vec![frame(Some(&at), &JobEvent::State(progress))],
-        session_ended,
+        session_ended: Some(session_ended.map(drop).boxed()),
         line,
     };
     Ok(stream.respond(job.topic(), &state.realtime, "job", place))

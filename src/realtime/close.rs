@@ -45,6 +45,9 @@ pub mod reason {
     pub const NONE: &str = "none";
 }
 
+/// What the status line says after [`reason::SIGNED_OUT`].
+pub const SIGNED_OUT_WORDS: &str = "You signed out.";
+
 /// What a client does after a close.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AfterClose {
@@ -76,7 +79,7 @@ pub fn after_close(code: u16, why: &str) -> AfterClose {
         (1008, _) => AfterClose::Stop("The server refused what was sent."),
         (1009, _) => AfterClose::Stop("A message was too big for the server."),
         (4001, reason::EXPIRED) => AfterClose::RenewSession,
-        (4001, reason::SIGNED_OUT) => AfterClose::Stop("You signed out."),
+        (4001, reason::SIGNED_OUT) => AfterClose::Stop(SIGNED_OUT_WORDS),
         (4001, _) => AfterClose::Stop("There is no session. Reload the page to get one."),
         (4003, _) => AfterClose::Stop("This is not open to you."),
         (4004, _) => AfterClose::Stop("There is nothing under this name."),

@@ -7,70 +7,92 @@ use axum::{
     http::{HeaderMap, HeaderValue, Uri, header},
 };
 use cookie::{Cookie, SameSite};
-use serde::Deserialize;
 
-use super::token::{LIFETIME, NoSession, Session, Sessions};
+use super::token::{NoSession, Session, Sessions};
 
 pub const COOKIE: &str = "wirewise_session";
 
 impl Sessions {
-    /// Finds the session of a request: cookie, `Authorization: Bearer`, then `?ticket=`.
+    /// Finds the session of a request: of its cookies, `Authorization: Bearer` tokens and `?ticket=`s, in this order, the
+    /// first that is valid.
     pub fn authenticate(&self, headers: &HeaderMap, uri: &Uri) -> Result<Session, NoSession> {
-        let mut outcome = Err(NoSession::None);
-        for token in cookie(headers, COOKIE).into_iter().chain(bearer(headers)) {
-            outcome = self.verify(&token);
-            if outcome.is_ok() {
-                return outcome;
-            }
-        }
-        match ticket_of(uri) {
-            Some(ticket) => self.redeem(&ticket),
-            None => outcome,
-        }
+        let session = self.renewable(headers, uri)?;
+        session
+            .is_valid()
+            .then_some(session)
+            .ok_or(NoSession::Expired)
     }
 
-    /// The cookie for a session.
-    pub fn cookie(&self, session: &Session, secure: bool) -> HeaderValue {
-        set_cookie(self.token(session), LIFETIME, secure)
+    /// As [`Sessions::authenticate`]; where no session is valid, the first that has expired and can be renewed.
+    pub fn renewable(&self, headers: &HeaderMap, uri: &Uri) -> Result<Session, NoSession> {
+        let tokens = cookies(headers, COOKIE).chain(bearers(headers));
+        let tokens = tokens.map(|token| self.read(&token));
+        let tickets = tickets(uri).into_iter().map(|ticket| self.redeem(&ticket));
+        // Lazily: a ticket that is not needed is not used up.
+        best(tokens.chain(tickets))
     }
+
+    /// As [`Sessions::renewable`], by cookies alone. A page does not take a ticket: a link with somebody else's would make
+    /// its reader that person.
+    pub fn of_cookies(&self, headers: &HeaderMap) -> Result<Session, NoSession> {
+        best(cookies(headers, COOKIE).map(|token| self.read(&token)))
+    }
+
+    /// The cookie for a session. It outlives the session, so that the session can be renewed.
+    pub fn cookie(&self, session: &Session, secure: bool) -> HeaderValue {
+        set_cookie(self.token(session), self.cookie_age(), secure)
+    }
+}
+
+/// The first that is valid, else the first that can be renewed, else the most telling reason.
+fn best(found: impl Iterator<Item = Result<Session, NoSession>>) -> Result<Session, NoSession> {
+    let mut best = Err(NoSession::None);
+    for session in found {
+        best = match (best, session) {
+            (_, Ok(session)) if session.is_valid() => return Ok(session),
+            (Ok(best), _) => Ok(best),
+            (Err(_), Ok(session)) => Ok(session),
+            (Err(one), Err(other)) => Err(one.max(other)),
+        };
+    }
+    best
 }
 
 /// Whether a request carries anything that could stand for somebody.
 pub fn carries_credentials(headers: &HeaderMap, uri: &Uri) -> bool {
-    cookie(headers, COOKIE).is_some()
+    cookies(headers, COOKIE).next().is_some()
         || headers.contains_key(header::AUTHORIZATION)
-        || ticket_of(uri).is_some()
+        || !tickets(uri).is_empty()
 }
 
-/// The value of a request's cookie.
-pub fn cookie(headers: &HeaderMap, name: &str) -> Option<String> {
-    let lines = headers
-        .get_all(header::COOKIE)
-        .into_iter()
-        .filter_map(|value| value.to_str().ok());
-    let mut cookies = lines
-        .flat_map(|line| Cookie::split_parse(line.to_owned()))
-        .filter_map(Result::ok);
-    cookies
-        .find(|cookie| cookie.name() == name)
-        .map(|cookie| cookie.value().to_owned())
+/// The values of a request's cookies of this name. There may be several, of other paths and domains, and what their order
+/// means is up to the browser (RFC 6265 section 5.4).
+pub fn cookies<'a>(headers: &'a HeaderMap, name: &'a str) -> impl Iterator<Item = String> + 'a {
+    let lines = headers.get_all(header::COOKIE).into_iter();
+    let lines = lines.map(|line| String::from_utf8_lossy(line.as_bytes()).into_owned());
+    lines
+        .flat_map(Cookie::split_parse)
+        .filter_map(Result::ok)
+        .filter(move |cookie| cookie.name() == name)
+        .map(|cookie| cookie.value_trimmed().to_owned())
 }
 
-fn bearer(headers: &HeaderMap) -> Option<String> {
-    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
-    // The scheme's name is case-insensitive (RFC 9110 section 11.1).
-    let (scheme, token) = value.split_once(' ')?;
-    scheme
-        .eq_ignore_ascii_case("bearer")
-        .then(|| token.trim().to_owned())
+fn bearers(headers: &HeaderMap) -> impl Iterator<Item = String> + '_ {
+    let values = headers.get_all(header::AUTHORIZATION).into_iter();
+    values.filter_map(|value| {
+        // The scheme's name is case-insensitive (RFC 9110 section 11.1).
+        let (scheme, token) = value.to_str().ok()?.trim().split_once(' ')?;
+        scheme
+            .eq_ignore_ascii_case("bearer")
+            .then(|| token.trim().to_owned())
+    })
 }
 
-fn ticket_of(uri: &Uri) -> Option<String> {
-    #[derive(Deserialize)]
-    struct Ticket {
-        ticket: Option<String>,
-    }
-    Query::<Ticket>::try_from_uri(uri).ok()?.0.ticket
+fn tickets(uri: &Uri) -> Vec<String> {
+    let query = Query::<Vec<(String, String)>>::try_from_uri(uri);
+    let pairs = query.map(|query| query.0).unwrap_or_default();
+    let tickets = pairs.into_iter().filter(|(name, _)| name == "ticket");
+    tickets.map(|(_, ticket)| ticket).collect()
 }
 
 /// The header that keeps a token in a browser for `age`, or removes it.

@@ -1,27 +1,42 @@
-//! The name form in the header. It is a plain form, so it works without JavaScript; with it, the page stays.
+//! The person in the header: the name form, and the way to sign out. They are plain forms, so they work without JavaScript;
+//! with it, the page stays.
 
-use gloo_net::http::Request;
+use gloo_net::http::{Request, Response};
 use leptos::{ev::SubmitEvent, prelude::*, server_fn::error::ServerFnUrlError, task::spawn_local};
 use leptos_router::hooks::use_query_map;
 use wasm_bindgen::JsCast;
 
-use super::{NAME_RULE, SIGN_IN_ROUTE, SignedIn, User, valid_name};
+use super::{NAME_RULE, SIGN_IN_ROUTE, SIGN_OUT_ROUTE, SignedIn, User, tabs, valid_name};
 use crate::{
     api::ApiError,
     app::Visitor,
     icons::{Glyph, Icon},
 };
 
-/// Who one is, and how to be called something else.
+/// Who one is, how to be called something else, and how to sign out; once that is done, how to go on.
 #[component]
-pub fn NameForm() -> impl IntoView {
+pub fn Person() -> impl IntoView {
     let visitor = expect_context::<Visitor>().0;
+    tabs::listen(visitor);
     let refusal = RwSignal::new(None::<String>);
+    let is_there = Memo::new(move |_| visitor.with(Option::is_some));
+    view! {
+        <Show when=move || is_there.get() fallback=SignedOut>
+            <NameForm visitor refusal/>
+            <SignOut visitor refusal/>
+        </Show>
+    }
+    .into_any()
+}
+
+#[component]
+fn NameForm(visitor: RwSignal<Option<User>>, refusal: RwSignal<Option<String>>) -> impl IntoView {
     let query = use_query_map();
     // What the server put into the address when it refused a form that was posted without JavaScript.
     let refused_before = move || {
         let query = query.get();
-        let here = query.get_str("__path") == Some(SIGN_IN_ROUTE);
+        let path = query.get_str("__path");
+        let here = [SIGN_IN_ROUTE, SIGN_OUT_ROUTE].map(Some).contains(&path);
         let error = query.get_str("__err").filter(|_| here)?;
         Some(ServerFnUrlError::<ApiError>::decode_err(error).error)
     };
@@ -46,6 +61,7 @@ pub fn NameForm() -> impl IntoView {
                     match sign_in(&name).await {
                         Ok(user) => {
                             refusal.set(None);
+                            tabs::tell_name(&user);
                             visitor.set(Some(user));
                             let _ = input.blur();
                         }
@@ -71,24 +87,71 @@ pub fn NameForm() -> impl IntoView {
     .into_any()
 }
 
-async fn sign_in(name: &str) -> Result<User, String> {
-    const UNREACHABLE: &str = "The server cannot be reached. The name was not changed.";
-    let body = format!("name={}", js_sys::encode_uri_component(name));
-    let request = Request::post(SIGN_IN_ROUTE)
-        .header("content-type", "application/x-www-form-urlencoded")
-        .body(body);
-    let response = request
-        .map_err(|error| error.to_string())?
-        .send()
-        .await
-        .map_err(|_| UNREACHABLE.to_owned())?;
-    if response.ok() {
-        response
-            .json::<SignedIn>()
-            .await
-            .map(|signed_in| signed_in.user)
-            .map_err(|error| error.to_string())
-    } else {
-        Err(crate::api::refusal(response).await)
+#[component]
+fn SignOut(visitor: RwSignal<Option<User>>, refusal: RwSignal<Option<String>>) -> impl IntoView {
+    let submit = move |event: SubmitEvent| {
+        event.prevent_default();
+        let Some(id) = visitor.with_untracked(|user| user.as_ref().map(|user| user.id)) else {
+            return;
+        };
+        spawn_local(async move {
+            match sign_out().await {
+                Ok(()) => {
+                    tabs::tell_signed_out(id);
+                    visitor.set(None);
+                }
+                Err(error) => refusal.set(Some(error)),
+            }
+        });
+    };
+    view! {
+        <form class="sign-out" method="post" action=SIGN_OUT_ROUTE on:submit=submit>
+            <button type="submit" class="bare" title="Sign out" data-test="sign-out"><Icon glyph=Glyph::SignOut/><span class="visually-hidden">"Sign out"</span></button>
+        </form>
     }
+    .into_any()
+}
+
+/// A page whose person is gone asks for no new one by itself: the next may be somebody else.
+#[component]
+fn SignedOut() -> impl IntoView {
+    // A page that is opened anew makes a guest.
+    let go_on = move |_| drop(window().location().reload());
+    view! {
+        <p class="signed-out" role="status" data-test="signed-out">
+            "You signed out. "
+            <button type="button" class="small" on:click=go_on data-test="continue-as-guest">"Continue as a guest"</button>
+        </p>
+    }
+    .into_any()
+}
+
+async fn sign_in(name: &str) -> Result<User, String> {
+    let body = format!("name={}", js_sys::encode_uri_component(name));
+    let response = post(SIGN_IN_ROUTE, body, "The name was not changed.").await?;
+    if !response.ok() {
+        return Err(crate::api::refusal(response).await);
+    }
+    let signed_in = response.json::<SignedIn>().await;
+    signed_in
+        .map(|signed_in| signed_in.user)
+        .map_err(|error| error.to_string())
+}
+
+async fn sign_out() -> Result<(), String> {
+    let response = post(SIGN_OUT_ROUTE, String::new(), "You are still signed in.").await?;
+    // 401: there is no session to end, in another tab it was ended before.
+    match response.ok() || response.status() == 401 {
+        true => Ok(()),
+        false => Err(crate::api::refusal(response).await),
+    }
+}
+
+async fn post(route: &str, form: String, otherwise: &str) -> Result<Response, String> {
+    let request = Request::post(route)
+        .header("content-type", "application/x-www-form-urlencoded")
+        .body(form);
+    let request = request.map_err(|error| error.to_string())?;
+    let response = request.send().await;
+    response.map_err(|_| format!("The server cannot be reached. {otherwise}"))
 }

@@ -1,21 +1,28 @@
 //! Who is there: a signed session, given to every visitor as a guest, renamed by signing in, ended by signing out.
 //!
-//! The server keeps no list of sessions: the token carries the user and is signed. It keeps the list of those that
-//! signed out (until none of their tokens can be valid), on the bus, so that a restart brings none back.
+//! The server keeps no list of sessions: the token carries the user and is signed. For a while after its expiry it can be
+//! renewed, so that a person stays the same user. The server records, on the bus, which sessions signed out and which
+//! names were chosen, until none of their tokens can be renewed: a restart brings nobody back and no old name either.
 
 #[cfg(feature = "ssr")]
 pub mod credentials;
 pub mod form;
 #[cfg(feature = "ssr")]
 pub mod server;
+pub mod tabs;
 #[cfg(feature = "ssr")]
 pub mod token;
 pub mod view;
+#[cfg(feature = "ssr")]
+pub mod watch;
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-pub const GUEST_ROUTE: &str = crate::realtime::contract::RENEWAL_ROUTE;
+use crate::text_rules::has_visible_character;
+
+pub const GUEST_ROUTE: &str = "/api/session/guest";
+pub const RENEW_ROUTE: &str = "/api/session/renew";
 pub const SIGN_IN_ROUTE: &str = "/api/session/sign_in";
 pub const SIGN_OUT_ROUTE: &str = "/api/session/sign_out";
 pub const TICKET_ROUTE: &str = "/api/session/ticket";
@@ -41,7 +48,7 @@ pub struct User {
     pub color: String,
 }
 
-/// The answer to `guest` and `sign_in`.
+/// The answer to `guest`, `renew` and `sign_in`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SignedIn {
     pub user: User,
@@ -60,30 +67,12 @@ impl User {
 pub fn valid_name(name: &str) -> Option<&str> {
     let name = name.trim();
     let fits = (1..=NAME_LENGTH).contains(&name.chars().count());
-    let visible = name.chars().any(|character| !is_invisible(character));
-    (fits && visible && !name.chars().any(is_control)).then_some(name)
+    (fits && has_visible_character(name) && !name.chars().any(is_control)).then_some(name)
 }
 
 /// Unicode's control characters, and those that turn the direction of whatever is written around the name.
 fn is_control(character: char) -> bool {
     character.is_control() || matches!(character, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-}
-
-/// What takes a place and shows nothing: spaces, joiners, fillers. Within a name they have their uses.
-fn is_invisible(character: char) -> bool {
-    let fillers = matches!(
-        character,
-        '\u{ad}'
-            | '\u{34f}'
-            | '\u{61c}'
-            | '\u{115f}'
-            | '\u{1160}'
-            | '\u{3164}'
-            | '\u{feff}'
-            | '\u{ffa0}'
-    );
-    let spaces = matches!(character, '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{2060}'..='\u{206f}' | '\u{fe00}'..='\u{fe0f}');
-    character.is_whitespace() || fillers || spaces
 }
 
 #[cfg(test)]
@@ -107,6 +96,8 @@ mod tests {
             &"x".repeat(33),
             "\u{200b}",
             "\u{3164}\u{feff}",
+            "\u{2800}",
+            "\u{a0}\u{e0067}\u{fe0f}",
             "\u{202e}nimda",
         ] {
             assert_eq!(valid_name(name), None, "{name:?}");

@@ -15,9 +15,10 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::{
-    GUEST_ROUTE, NAME_RULE, SIGN_IN_ROUTE, SIGN_OUT_ROUTE, SignedIn, TICKET_ROUTE, User,
-    credentials::{COOKIE, cookie, set_cookie},
-    token::{NoSession, Session, expiry},
+    GUEST_ROUTE, NAME_RULE, RENEW_ROUTE, SIGN_IN_ROUTE, SIGN_OUT_ROUTE, SignedIn, TICKET_ROUTE,
+    User,
+    credentials::set_cookie,
+    token::{NoSession, Session},
     valid_name,
 };
 use crate::{
@@ -26,19 +27,21 @@ use crate::{
         answer::{back_to_form, wants_page},
         origin::Caller,
     },
-    realtime::server::{Line, now_ms},
+    realtime::server::Line,
     server::AppState,
 };
 
-/// A page renews a session in its last days, so that whoever comes back never loses their name.
-const RENEW_BEFORE: Duration = Duration::from_secs(15 * 24 * 60 * 60);
 /// The session of an API request, or 401.
 impl FromRequestParts<AppState> for Session {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
-        authenticate(parts, state).map_err(|_| ApiError::unauthorized())
+        authenticate(parts, state).map_err(no_session)
     }
+}
+
+fn no_session(why: NoSession) -> ApiError {
+    ApiError::unauthorized(why.close_reason())
 }
 
 /// Who asks. On a connection with a name, it is theirs from here on.
@@ -62,7 +65,7 @@ pub fn current() -> Result<(AppState, Session), ApiError> {
     let session = state
         .sessions
         .authenticate(&parts.headers, &parts.uri)
-        .map_err(|_| ApiError::unauthorized())?;
+        .map_err(no_session)?;
     Ok((state, session))
 }
 
@@ -80,24 +83,20 @@ impl FromRequestParts<AppState> for SocketSession {
     }
 }
 
-/// Gives a guest session to whoever opens a page without one. The session is in the request's extensions.
+/// Gives every visitor of a page a session: the one that the cookie holds, renewed in the second half of its lifetime and
+/// as long as it can be after its expiry, else a guest's. It is in the request's extensions.
 pub async fn for_pages(
     State(state): State<AppState>,
     mut request: Request,
     next: Next,
 ) -> Response {
-    let found =
-        cookie(request.headers(), COOKIE).and_then(|token| state.sessions.verify(&token).ok());
-    let fresh_until = now_ms() + RENEW_BEFORE.as_millis() as u64;
-    let keep = found
-        .as_ref()
-        .is_some_and(|session| session.expires > fresh_until);
+    let sessions = &state.sessions;
+    let found = sessions.of_cookies(request.headers());
+    let keep = found.as_ref().is_ok_and(|found| sessions.is_fresh(found));
     let session = match found {
-        Some(session) => Session {
-            expires: if keep { session.expires } else { expiry() },
-            ..session
-        },
-        None => state.sessions.guest(),
+        Ok(session) if keep => session,
+        Ok(session) => sessions.prolonged(session),
+        Err(_) => sessions.guest(),
     };
     let secure = request
         .extensions()
@@ -116,29 +115,37 @@ pub async fn for_pages(
 pub fn routes() -> Router<AppState> {
     Router::new()
         .route(GUEST_ROUTE, post(guest))
+        .route(RENEW_ROUTE, post(renew))
         .route(SIGN_IN_ROUTE, post(sign_in))
         .route(SIGN_OUT_ROUTE, post(sign_out))
         .route(TICKET_ROUTE, post(ticket))
 }
 
+/// A caller who has a session, or can renew one, stays the same user.
 async fn guest(
     State(state): State<AppState>,
     caller: axum::Extension<Caller>,
     headers: HeaderMap,
     uri: Uri,
 ) -> Response {
-    let session = state
-        .sessions
-        .authenticate(&headers, &uri)
-        .unwrap_or_else(|_| state.sessions.guest());
-    signed_in(
-        &state,
-        Session {
-            expires: expiry(),
-            ..session
-        },
-        caller.secure,
-    )
+    let sessions = &state.sessions;
+    let session = match sessions.renewable(&headers, &uri) {
+        Ok(session) => sessions.prolonged(session),
+        Err(_) => sessions.guest(),
+    };
+    signed_in(&state, session, caller.secure)
+}
+
+/// As `guest`, but never a new user.
+async fn renew(
+    State(state): State<AppState>,
+    caller: axum::Extension<Caller>,
+    headers: HeaderMap,
+    uri: Uri,
+) -> Result<Response, ApiError> {
+    let session = state.sessions.renewable(&headers, &uri);
+    let session = state.sessions.prolonged(session.map_err(no_session)?);
+    Ok(signed_in(&state, session, caller.secure))
 }
 
 #[derive(Deserialize)]
@@ -154,24 +161,7 @@ async fn sign_in(
     uri: Uri,
     form: Result<Form<SignIn>, FormRejection>,
 ) -> Response {
-    let named = form
-        .map_err(|rejection| ApiError::new(rejection.status().as_u16(), rejection.body_text()))
-        .and_then(|form| {
-            let name = valid_name(&form.name).ok_or_else(|| ApiError::field("name", NAME_RULE))?;
-            let session = state
-                .sessions
-                .authenticate(&headers, &uri)
-                .unwrap_or_else(|_| state.sessions.guest());
-            let user = User {
-                name: name.to_owned(),
-                ..session.user
-            };
-            Ok(Session {
-                user,
-                expires: expiry(),
-                ..session
-            })
-        });
+    let named = named(&state, &headers, &uri, form).await;
     match (named, wants_page(&headers)) {
         (Ok(session), false) => signed_in(&state, session, caller.secure),
         (Ok(session), true) => {
@@ -187,26 +177,62 @@ async fn sign_in(
     }
 }
 
+/// The session that `sign_in` gives: the caller's own under another name, or a new one.
+async fn named(
+    state: &AppState,
+    headers: &HeaderMap,
+    uri: &Uri,
+    form: Result<Form<SignIn>, FormRejection>,
+) -> Result<Session, ApiError> {
+    let form = form
+        .map_err(|rejection| ApiError::new(rejection.status().as_u16(), rejection.body_text()))?;
+    let name = valid_name(&form.name).ok_or_else(|| ApiError::field("name", NAME_RULE))?;
+    let Ok(session) = state.sessions.renewable(headers, uri) else {
+        let guest = state.sessions.guest();
+        let user = User {
+            name: name.to_owned(),
+            ..guest.user
+        };
+        return Ok(Session { user, ..guest });
+    };
+    let session = state.sessions.prolonged(session);
+    if session.user.name == name {
+        return Ok(session);
+    }
+    let renamed = state.sessions.rename(session, name).await;
+    renamed.map_err(|error| {
+        tracing::error!(%error, "a name could not be written");
+        let error = "The new name could not be recorded. You keep the old one; try again.";
+        ApiError::new(503, error)
+    })
+}
+
+/// Ends the caller's session, also one that has expired and could be renewed.
 async fn sign_out(
     State(state): State<AppState>,
     caller: axum::Extension<Caller>,
-    session: Session,
     headers: HeaderMap,
-) -> Result<Response, ApiError> {
-    state.sessions.sign_out(&session).await.map_err(|error| {
-        tracing::error!(%error, "a sign-out could not be written");
-        ApiError::new(
-            503,
-            "Signing out could not be recorded. You are still signed in; try again.",
-        )
-    })?;
-    let mut response = match wants_page(&headers) {
-        true => back_to_form(&headers, SIGN_OUT_ROUTE, None),
-        false => Json(json!({})).into_response(),
+    uri: Uri,
+) -> Response {
+    let signed_out = match state.sessions.renewable(&headers, &uri) {
+        Ok(session) => state.sessions.sign_out(&session).await.map_err(|error| {
+            tracing::error!(%error, "a sign-out could not be written");
+            let error = "Signing out could not be recorded. You are still signed in; try again.";
+            ApiError::new(503, error)
+        }),
+        // In another tab it was done before: the person who asks for it here sees what they wanted.
+        Err(_) if wants_page(&headers) => Ok(()),
+        Err(why) => Err(no_session(why)),
+    };
+    let mut response = match (signed_out, wants_page(&headers)) {
+        (Ok(()), true) => back_to_form(&headers, SIGN_OUT_ROUTE, None),
+        (Ok(()), false) => Json(json!({})).into_response(),
+        (Err(error), true) => return back_to_form(&headers, SIGN_OUT_ROUTE, Some(error)),
+        (Err(error), false) => return error.into_response(),
     };
     let cleared = set_cookie(String::new(), Duration::ZERO, caller.secure);
     response.headers_mut().append(header::SET_COOKIE, cleared);
-    Ok(response)
+    response
 }
 
 async fn ticket(State(state): State<AppState>, session: Session) -> Result<Response, ApiError> {

@@ -1,11 +1,11 @@
-//! Who is who: signed tokens, one-use tickets, and the list of those who signed out.
+//! Sessions: signed tokens, one-use tickets, the sessions that signed out, and the names that were chosen.
 
 use std::{
     collections::HashMap,
     fs::OpenOptions,
     io::{self, Write},
     path::Path,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -16,26 +16,32 @@ use futures::future::try_join_all;
 use rand::seq::IndexedRandom;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha512};
-use tokio_util::sync::CancellationToken;
+use tokio::sync::watch;
 use uuid::Uuid;
 
-use super::{User, credentials::COOKIE};
+use super::{
+    User,
+    credentials::COOKIE,
+    watch::{SessionStatus, SessionWatch},
+};
 use crate::{
     api::ApiError,
     bus::{BusError, SharedBus},
     realtime::{close::reason, server::now_ms},
 };
 
-/// A session that is not used for this long has to be made anew.
-pub const LIFETIME: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+/// After its expiry a session can be renewed for this long: a person who comes back late stays the same user.
+pub const RENEWABLE_FOR: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 /// A ticket travels in an address, and addresses end up in logs: it is short-lived and works once.
 pub const TICKET_LIFETIME: Duration = Duration::from_secs(30);
 /// Unused tickets at a time; more than honest clients ever hold within 30 s.
 const TICKETS: usize = 10_000;
 /// What the keys of all who signed out begin with.
 const SIGNED_OUT: &str = "session/signed_out/";
+/// What the keys of all chosen names begin with.
+const NAMED: &str = "session/named/";
 
-/// A valid session.
+/// A session, as its token says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Session {
     #[serde(rename = "s")]
@@ -47,8 +53,8 @@ pub struct Session {
     pub expires: u64,
 }
 
-/// Why there is no session.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Why there is no session. Of several reasons the greatest is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum NoSession {
     /// The request carried nothing.
     None,
@@ -57,9 +63,6 @@ pub enum NoSession {
     SignedOut,
 }
 
-/// Resolves when a session ends; all connections of a session share it.
-pub type SessionEnd = Arc<CancellationToken>;
-
 /// All that the server knows of sessions. Cheap to clone; all clones are one.
 #[derive(Clone)]
 pub struct Sessions(Arc<Inner>);
@@ -67,6 +70,7 @@ pub struct Sessions(Arc<Inner>);
 struct Inner {
     key: Key,
     bus: SharedBus,
+    lifetime: Duration,
     /// A std mutex: it is held for map operations only.
     state: Mutex<Known>,
 }
@@ -80,45 +84,43 @@ pub enum OpenError {
     SignedOut(#[from] BusError),
 }
 
+#[derive(Default)]
 struct Known {
-    /// Sessions that signed out, and when the last of their tokens expires.
+    /// Sessions that signed out, and until when a token of theirs could be renewed (Unix milliseconds).
     signed_out: HashMap<Uuid, u64>,
+    /// Names that were chosen, and until when a token could ask for them (Unix milliseconds). A token that was made before
+    /// has an older name, and may be renewed after the renaming: a second tab does just that.
+    names: HashMap<Uuid, (String, u64)>,
     tickets: HashMap<String, (Session, u64)>,
     /// Sessions with open connections.
-    ends: HashMap<Uuid, Weak<CancellationToken>>,
+    watched: HashMap<Uuid, watch::Sender<SessionStatus>>,
 }
 
 impl Sessions {
-    /// Reads who signed out. `secret` signs the tokens; without it one is made once and kept in the data folder, which the
-    /// bus holds for this process alone.
+    /// Reads who signed out and who is called what. `secret` signs the tokens; without it one is made once and kept in the
+    /// data folder, which the bus holds for this process alone. Sessions made from now on live for `lifetime`.
     pub async fn open(
         bus: SharedBus,
         data_dir: &Path,
         secret: Option<&str>,
+        lifetime: Duration,
     ) -> Result<Self, OpenError> {
         let key = match secret {
             // A hash, so that a secret of any length fills the key.
             Some(secret) => Key::from(&Sha512::digest(secret)),
             None => Key::from(&kept_secret(&data_dir.join("secret"))?),
         };
-        let now = now_ms();
-        let (mut signed_out, mut over) = (HashMap::new(), vec![]);
-        for (key, until) in bus.latest(SIGNED_OUT).await? {
-            match signed_out_entry(&key, &until).filter(|(_, until)| *until > now) {
-                Some((id, until)) => drop(signed_out.insert(id, until)),
-                // No token of that session counts any more, whoever holds it.
-                None => over.push(bus.put_latest(&key, Bytes::new())),
-            }
-        }
-        try_join_all(over).await?;
+        let signed_out = read_entries(&bus, SIGNED_OUT).await?;
+        let names = read_entries(&bus, NAMED).await?;
         let known = Known {
-            signed_out,
-            tickets: HashMap::new(),
-            ends: HashMap::new(),
+            signed_out: signed_out.map(|(id, until, _)| (id, until)).collect(),
+            names: names.map(|(id, until, name)| (id, (name, until))).collect(),
+            ..Known::default()
         };
         Ok(Self(Arc::new(Inner {
             key,
             bus,
+            lifetime,
             state: Mutex::new(known),
         })))
     }
@@ -129,7 +131,7 @@ impl Sessions {
         Session {
             id: Uuid::new_v4(),
             user,
-            expires: expiry(),
+            expires: self.expiry(),
         }
     }
 
@@ -144,22 +146,36 @@ impl Sessions {
             .unwrap_or_default()
     }
 
-    /// Reads a token back, or says why it counts for nothing.
-    pub fn verify(&self, token: &str) -> Result<Session, NoSession> {
+    /// Reads a token back, or says why it counts for nothing. The session may have expired, as long as it can be renewed.
+    pub fn read(&self, token: &str) -> Result<Session, NoSession> {
         let jar = CookieJar::new();
         let signed = jar
             .signed(&self.0.key)
             .verify(Cookie::new(COOKIE, token.to_owned()));
         let json = signed.and_then(|cookie| BASE64_URL_SAFE_NO_PAD.decode(cookie.value()).ok());
         let session: Option<Session> = json.and_then(|json| serde_json::from_slice(&json).ok());
-        let session = session
-            .filter(|session| session.expires > now_ms())
-            .ok_or(NoSession::Expired)?;
-        if self.known().signed_out.contains_key(&session.id) {
-            Err(NoSession::SignedOut)
-        } else {
-            Ok(session)
-        }
+        self.known().admit(session.ok_or(NoSession::Expired)?)
+    }
+
+    /// When a session that is used now expires, in Unix milliseconds.
+    pub fn expiry(&self) -> u64 {
+        now_ms() + self.0.lifetime.as_millis() as u64
+    }
+
+    /// The same session with a new expiry.
+    pub fn prolonged(&self, session: Session) -> Session {
+        let expires = self.expiry();
+        Session { expires, ..session }
+    }
+
+    /// Whether a session is in the first half of its lifetime, so that it need not be renewed yet.
+    pub fn is_fresh(&self, session: &Session) -> bool {
+        session.expires > now_ms() + self.0.lifetime.as_millis() as u64 / 2
+    }
+
+    /// How long a browser keeps a token: until it cannot even be renewed.
+    pub fn cookie_age(&self) -> Duration {
+        self.0.lifetime + RENEWABLE_FOR
     }
 
     /// A ticket for one use within [`TICKET_LIFETIME`], for clients that can send neither cookie nor header.
@@ -183,50 +199,84 @@ impl Sessions {
         Ok(ticket)
     }
 
-    /// Uses a ticket up.
+    /// Uses a ticket up. The session may have expired, as with [`Sessions::read`].
     pub fn redeem(&self, ticket: &str) -> Result<Session, NoSession> {
         let mut known = self.known();
-        let (session, expires) = known.tickets.remove(ticket).ok_or(NoSession::Expired)?;
-        if expires <= now_ms() {
-            Err(NoSession::Expired)
-        } else if known.signed_out.contains_key(&session.id) {
-            Err(NoSession::SignedOut)
-        } else {
-            Ok(session)
+        let (session, until) = known.tickets.remove(ticket).ok_or(NoSession::Expired)?;
+        if until <= now_ms() {
+            return Err(NoSession::Expired);
         }
+        known.admit(session)
     }
 
     /// Ends a session: once this is on disk, all of its tokens are refused, its sockets and private streams end.
     pub async fn sign_out(&self, session: &Session) -> Result<(), BusError> {
-        let (this, id) = (self.clone(), session.id);
-        // A task of its own: whoever asks and does not wait has signed out all the same.
+        let (id, until) = (session.id, self.forgotten_at(session));
+        let value = until.to_string();
+        self.record(format!("{SIGNED_OUT}{id}"), value, move |known| {
+            known.sign_out(id, until);
+        })
+        .await
+    }
+
+    /// Calls the person of a session something else. Once this is on disk, all tokens of the session stand for the new
+    /// name, and its sockets are closed, so that they come back under it.
+    pub async fn rename(&self, session: Session, name: &str) -> Result<Session, BusError> {
+        let (id, until) = (session.id, self.forgotten_at(&session));
+        let name = name.to_owned();
+        let renamed = Session {
+            user: User {
+                name: name.clone(),
+                ..session.user.clone()
+            },
+            ..session
+        };
+        let value = format!("{until} {name}");
+        self.record(format!("{NAMED}{id}"), value, move |known| {
+            known.rename(id, name, until);
+        })
+        .await?;
+        Ok(renamed)
+    }
+
+    /// Until when what is known of a session matters. Not when this token can no longer be renewed: a younger one of the
+    /// same session may live longer.
+    fn forgotten_at(&self, session: &Session) -> u64 {
+        session.expires.max(self.expiry()) + RENEWABLE_FOR.as_millis() as u64
+    }
+
+    /// Writes an entry, then lets all see it.
+    async fn record(
+        &self,
+        key: String,
+        value: String,
+        then: impl FnOnce(&mut Known) + Send + 'static,
+    ) -> Result<(), BusError> {
+        let this = self.clone();
+        // A task of its own: it is completed even where the client that asked for it does not wait.
         let recorded = tokio::spawn(async move {
-            // Not when this token expires: a younger one of the same session may live on until then.
-            let until = expiry();
-            let value = Bytes::from(until.to_string());
-            let key = format!("{SIGNED_OUT}{id}");
-            this.0.bus.put_latest(&key, value).await?;
-            this.known().sign_out(id, until);
+            this.0.bus.put_latest(&key, value.into()).await?;
+            then(&mut this.known());
             Ok(())
         });
         recorded.await.unwrap_or(Err(BusError::Closed))
     }
 
-    /// What connections of a session watch.
-    pub fn end_of(&self, session: &Session) -> SessionEnd {
+    /// What a connection of a session watches.
+    pub fn watch(&self, session: &Session) -> SessionWatch {
         let mut known = self.known();
-        if let Some(end) = known.ends.get(&session.id).and_then(Weak::upgrade) {
-            return end;
+        if known.watched.len() == known.watched.capacity() {
+            known
+                .watched
+                .retain(|_, watched| watched.receiver_count() > 0);
         }
-        if known.ends.len() == known.ends.capacity() {
-            known.ends.retain(|_, end| end.strong_count() > 0);
-        }
-        let end = SessionEnd::default();
-        if known.signed_out.contains_key(&session.id) {
-            end.cancel();
-        }
-        known.ends.insert(session.id, Arc::downgrade(&end));
-        end
+        let status = SessionStatus {
+            name: known.name_of(session).to_owned(),
+            signed_out: known.signed_out.contains_key(&session.id),
+        };
+        let watched = known.watched.entry(session.id);
+        let watched = watched.or_insert_with(|| watch::Sender::new(status));
+        SessionWatch::new(session, watched.subscribe())
     }
 
     /// A panic while the lock was held leaves every map whole.
@@ -236,15 +286,48 @@ impl Sessions {
 }
 
 impl Known {
+    /// A session whose token is authentic, under its present name; unless it signed out, or is too old even to be renewed.
+    fn admit(&self, session: Session) -> Result<Session, NoSession> {
+        if self.signed_out.contains_key(&session.id) {
+            return Err(NoSession::SignedOut);
+        }
+        if session.expires + RENEWABLE_FOR.as_millis() as u64 <= now_ms() {
+            return Err(NoSession::Expired);
+        }
+        let name = self.name_of(&session).to_owned();
+        let user = User {
+            name,
+            ..session.user
+        };
+        Ok(Session { user, ..session })
+    }
+
+    fn name_of<'a>(&'a self, session: &'a Session) -> &'a str {
+        let chosen = self.names.get(&session.id).map(|(name, _)| name);
+        chosen.unwrap_or(&session.user.name)
+    }
+
     fn sign_out(&mut self, id: Uuid, until: u64) {
         if self.signed_out.len() == self.signed_out.capacity() {
             let now = now_ms();
             self.signed_out.retain(|_, until| *until > now);
         }
         self.signed_out.insert(id, until);
-        if let Some(end) = self.ends.remove(&id).and_then(|end| end.upgrade()) {
-            end.cancel();
+        self.names.remove(&id);
+        if let Some(watched) = self.watched.remove(&id) {
+            watched.send_modify(|status| status.signed_out = true);
         }
+    }
+
+    fn rename(&mut self, id: Uuid, name: String, until: u64) {
+        if self.names.len() == self.names.capacity() {
+            let now = now_ms();
+            self.names.retain(|_, (_, until)| *until > now);
+        }
+        if let Some(watched) = self.watched.get(&id) {
+            watched.send_modify(|status| status.name.clone_from(&name));
+        }
+        self.names.insert(id, (name, until));
     }
 }
 
@@ -260,19 +343,10 @@ impl NoSession {
 }
 
 impl Session {
-    /// Resolves with the reason when this session ends.
-    pub async fn ended(&self, end: SessionEnd) -> &'static str {
-        let left = Duration::from_millis(self.expires.saturating_sub(now_ms()));
-        tokio::select! {
-            () = end.cancelled() => reason::SIGNED_OUT,
-            () = tokio::time::sleep(left) => reason::EXPIRED,
-        }
+    /// Whether it has not expired.
+    pub fn is_valid(&self) -> bool {
+        self.expires > now_ms()
     }
-}
-
-/// When a session that is used now expires, in Unix milliseconds.
-pub fn expiry() -> u64 {
-    now_ms() + LIFETIME.as_millis() as u64
 }
 
 /// 64 random bytes, made once; readable by the owner alone.
@@ -296,10 +370,29 @@ fn kept_secret(path: &Path) -> io::Result<Vec<u8>> {
     Ok(secret)
 }
 
-fn signed_out_entry(key: &str, until: &[u8]) -> Option<(Uuid, u64)> {
-    let id = key.strip_prefix(SIGNED_OUT)?.parse().ok()?;
-    let until = std::str::from_utf8(until).ok()?.parse().ok()?;
-    Some((id, until))
+/// What was recorded of sessions under `prefix`: the session, until when it matters, and the rest of the value. Entries
+/// that matter no more, because no token of their session can be used, are removed.
+async fn read_entries(
+    bus: &SharedBus,
+    prefix: &str,
+) -> Result<impl Iterator<Item = (Uuid, u64, String)> + use<>, BusError> {
+    let now = now_ms();
+    let (mut entries, mut over) = (vec![], vec![]);
+    for (key, value) in bus.latest(prefix).await? {
+        let entry = parse_entry(key.strip_prefix(prefix).unwrap_or_default(), &value);
+        match entry.filter(|(_, until, _)| *until > now) {
+            Some(entry) => entries.push(entry),
+            None => over.push(bus.put_latest(&key, Bytes::new())),
+        }
+    }
+    try_join_all(over).await?;
+    Ok(entries.into_iter())
+}
+
+fn parse_entry(id: &str, value: &[u8]) -> Option<(Uuid, u64, String)> {
+    let value = std::str::from_utf8(value).ok()?;
+    let (until, rest) = value.split_once(' ').unwrap_or((value, ""));
+    Some((id.parse().ok()?, until.parse().ok()?, rest.to_owned()))
 }
 
 fn guest_name() -> String {
@@ -333,134 +426,5 @@ mod user_fields {
 }
 
 #[cfg(test)]
-mod tests {
-    use tempfile::TempDir;
-
-    use super::*;
-    use crate::bus::embedded::Embedded;
-
-    /// The sessions of a server that starts on a folder.
-    async fn sessions(folder: &TempDir) -> Sessions {
-        let bus = Arc::new(Embedded::open(folder.path()).unwrap());
-        Sessions::open(bus, folder.path(), None).await.unwrap()
-    }
-
-    /// Those of the next one, when the first has left.
-    async fn restarted(sessions: &Sessions, folder: &TempDir) -> Sessions {
-        sessions.0.bus.close().await;
-        self::sessions(folder).await
-    }
-
-    #[tokio::test]
-    async fn a_token_is_read_back_after_a_restart_and_no_other_is() {
-        let folder = tempfile::tempdir().unwrap();
-        let first = sessions(&folder).await;
-        let session = first.guest();
-        let token = first.token(&session);
-        let second = restarted(&first, &folder).await;
-        assert_eq!(second.verify(&token), Ok(session));
-        for index in 0..token.len() {
-            let mut tampered = token.clone().into_bytes();
-            tampered[index] = if tampered[index] == b'A' { b'B' } else { b'A' };
-            let tampered = String::from_utf8(tampered).unwrap();
-            assert_eq!(
-                second.verify(&tampered),
-                Err(NoSession::Expired),
-                "byte {index}"
-            );
-        }
-    }
-
-    #[tokio::test]
-    async fn an_old_session_is_refused() {
-        let folder = tempfile::tempdir().unwrap();
-        let sessions = sessions(&folder).await;
-        let session = Session {
-            expires: now_ms() - 1,
-            ..sessions.guest()
-        };
-        assert_eq!(
-            sessions.verify(&sessions.token(&session)),
-            Err(NoSession::Expired)
-        );
-    }
-
-    #[tokio::test]
-    async fn signing_out_holds_after_a_restart() {
-        let folder = tempfile::tempdir().unwrap();
-        let first = sessions(&folder).await;
-        let (gone, kept) = (first.guest(), first.guest());
-        let end = first.end_of(&gone);
-        first.sign_out(&gone).await.unwrap();
-        assert!(end.is_cancelled());
-        let second = restarted(&first, &folder).await;
-        assert_eq!(
-            second.verify(&first.token(&gone)),
-            Err(NoSession::SignedOut)
-        );
-        assert_eq!(second.verify(&first.token(&kept)), Ok(kept));
-    }
-
-    #[tokio::test]
-    async fn signing_out_with_an_old_token_ends_the_renewed_one_too() {
-        let folder = tempfile::tempdir().unwrap();
-        let first = sessions(&folder).await;
-        let renewed = first.guest();
-        // Over by the time of the restart.
-        let old = Session {
-            expires: now_ms(),
-            ..renewed.clone()
-        };
-        first.sign_out(&old).await.unwrap();
-        let second = restarted(&first, &folder).await;
-        assert_eq!(
-            second.verify(&first.token(&renewed)),
-            Err(NoSession::SignedOut)
-        );
-    }
-
-    #[tokio::test]
-    async fn sign_outs_are_forgotten_once_no_token_can_be_valid() {
-        let folder = tempfile::tempdir().unwrap();
-        let first = sessions(&folder).await;
-        let (over, lasts) = (first.guest().id, first.guest());
-        let put = |key: String, value: String| first.0.bus.put_latest(&key, value.into());
-        let until = (now_ms() - 1).to_string();
-        put(format!("{SIGNED_OUT}{over}"), until).await.unwrap();
-        first.sign_out(&lasts).await.unwrap();
-        let second = restarted(&first, &folder).await;
-        let kept = second.0.bus.latest(SIGNED_OUT).await.unwrap();
-        let keys: Vec<_> = kept.into_iter().map(|(key, _)| key).collect();
-        assert_eq!(keys, [format!("{SIGNED_OUT}{}", lasts.id)]);
-    }
-
-    #[tokio::test]
-    async fn a_sign_out_that_cannot_be_recorded_is_none() {
-        let folder = tempfile::tempdir().unwrap();
-        let sessions = sessions(&folder).await;
-        let session = sessions.guest();
-        sessions.0.bus.close().await;
-        assert_eq!(sessions.sign_out(&session).await, Err(BusError::Closed));
-        assert_eq!(sessions.verify(&sessions.token(&session)), Ok(session));
-    }
-
-    #[tokio::test]
-    async fn a_ticket_works_once() {
-        let folder = tempfile::tempdir().unwrap();
-        let sessions = sessions(&folder).await;
-        let session = sessions.guest();
-        let ticket = sessions.ticket(session.clone()).unwrap();
-        assert_eq!(sessions.redeem(&ticket), Ok(session));
-        assert_eq!(sessions.redeem(&ticket), Err(NoSession::Expired));
-    }
-
-    #[tokio::test]
-    async fn a_ticket_is_refused_after_its_lifetime() {
-        let folder = tempfile::tempdir().unwrap();
-        let sessions = sessions(&folder).await;
-        let ticket = sessions.ticket(sessions.guest()).unwrap();
-        // The clock cannot be turned, so the ticket is made older by its lifetime.
-        sessions.known().tickets.get_mut(&ticket).unwrap().1 -= TICKET_LIFETIME.as_millis() as u64;
-        assert_eq!(sessions.redeem(&ticket), Err(NoSession::Expired));
-    }
-}
+#[path = "token_tests.rs"]
+mod tests;

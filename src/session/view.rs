@@ -1,8 +1,13 @@
-//! How people look, and what a page does when somebody has a new name.
+//! How people look, and what a page does when its person has a new name, is somebody else, or is gone.
 
 use leptos::prelude::*;
 
 use super::User;
+use crate::realtime::{
+    client::{Connection, probe::reload_once},
+    close::SIGNED_OUT_WORDS,
+    status::ConnectionStatus,
+};
 
 /// A person's colour.
 #[component]
@@ -10,16 +15,50 @@ pub fn Avatar(color: String) -> impl IntoView {
     view! { <svg class="avatar" viewBox="0 0 16 16" aria-hidden="true"><circle cx="8" cy="8" r="8" fill=color></circle></svg> }
 }
 
-/// The server learns a new name with a new connection.
-pub fn restart_with_a_new_name(visitor: RwSignal<Option<User>>, restart: impl Fn() + 'static) {
+/// Keeps the person of a page and of its socket the same: the server learns a new name with a new connection, and says with
+/// a close code that the person signed out.
+pub fn follow_person(visitor: RwSignal<Option<User>>, connection: Connection) {
     Effect::new(move |before: Option<Option<String>>| {
         let name = visitor.with(|user| user.as_ref().map(|user| user.name.clone()));
-        if before
-            .flatten()
-            .is_some_and(|before| Some(&before) != name.as_ref())
+        // Who signed out gets no new connection: that is the server's word.
+        if let (Some(before), Some(name)) = (before.flatten(), &name)
+            && before != *name
         {
-            restart();
+            connection.restart();
         }
         name
     });
+    Effect::new(move |_| {
+        let status = connection.status.get();
+        let signed_out = |reason: &str| reason == SIGNED_OUT_WORDS;
+        if matches!(status, ConnectionStatus::Stopped { reason } if signed_out(&reason)) {
+            visitor.set(None);
+        }
+    });
+}
+
+/// Takes the user of a `welcome`. Says whether the page goes on. It does not where the server sees another person than the
+/// one who opened the page (who signed out, or whose session could not be renewed): what waits here is not that person's to
+/// send. The page is loaded anew for the other one; it says so where that was just done.
+pub fn welcomed(visitor: RwSignal<Option<User>>, user: User) -> bool {
+    let same = visitor.with_untracked(|known| known.as_ref().is_some_and(|it| it.id == user.id));
+    if !same {
+        visitor.set(None);
+        reload_once();
+        return false;
+    }
+    // Only a change is one: the name may be under somebody's fingers.
+    if visitor.with_untracked(|known| known.as_ref() != Some(&user)) {
+        visitor.set(Some(user));
+    }
+    true
+}
+
+/// The name under which the tab keeps something that a person wrote: it is not for the next one who signs in at this tab.
+/// `None` where nobody is there to keep it for.
+pub fn kept_name(visitor: RwSignal<Option<User>>, what: &str) -> Option<String> {
+    visitor.with_untracked(|user| {
+        let id = user.as_ref()?.id;
+        Some(format!("wirewise.{what}.{id}"))
+    })
 }

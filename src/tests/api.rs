@@ -202,6 +202,54 @@ async fn the_ticker_is_open_to_all_origins_and_preflights_are_answered() {
     assert_eq!(public.headers()["access-control-allow-origin"], "*");
 }
 
+/// What clients of event streams that use `fetch` or `XMLHttpRequest` send, and what monitoring adds to any request.
+#[tokio::test]
+async fn a_preflight_allows_the_headers_that_event_source_clients_send() {
+    let server =
+        Server::with(|settings| settings.allowed_origins = vec!["https://app.example".into()])
+            .await;
+    for (path, origin) in [
+        ("/api/ticker/events", "https://evil.example"),
+        ("/api/jobs/7/events", "https://app.example"),
+        ("/api/session/guest", "https://app.example"),
+    ] {
+        for asked in [
+            "cache-control",
+            "cache-control,pragma",
+            "accept, authorization, last-event-id",
+            "content-type, x-requested-with",
+            "Last-Event-ID",
+            "traceparent, tracestate, baggage, sentry-trace",
+        ] {
+            let request = server
+                .http
+                .request(reqwest::Method::OPTIONS, server.url(path));
+            let request = request.header("origin", origin);
+            let request = request.header("access-control-request-method", "GET");
+            let request = request.header("access-control-request-headers", asked);
+            let answer = request.send().await.unwrap();
+            assert_eq!(answer.status(), 204);
+            let allowed = answer.headers()["access-control-allow-headers"]
+                .to_str()
+                .unwrap()
+                .to_ascii_lowercase();
+            let allowed: Vec<_> = allowed.split(',').map(str::trim).collect();
+            for name in asked.to_ascii_lowercase().split(',').map(str::trim) {
+                assert!(allowed.contains(&name), "{path}: {name} of {asked}");
+            }
+        }
+    }
+    // A script may read when to come again.
+    let request = server
+        .get("/api/jobs")
+        .header("origin", "https://app.example");
+    let answer = request.send().await.unwrap();
+    assert_eq!(
+        answer.headers()["access-control-expose-headers"],
+        "retry-after"
+    );
+}
+
 #[tokio::test]
 async fn pages_are_whole_without_a_script_and_guarded_by_a_policy() {
     let server = Server::start().await;

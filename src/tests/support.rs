@@ -214,7 +214,7 @@ impl Remote {
                 .map(|(name, value)| {
                     (
                         HeaderName::try_from(*name).unwrap(),
-                        HeaderValue::from_str(value).unwrap(),
+                        HeaderValue::from_bytes(value.as_bytes()).unwrap(),
                     )
                 })
                 .collect::<HeaderMap>(),

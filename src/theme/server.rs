@@ -17,13 +17,13 @@ use crate::{
         origin::Caller,
     },
     server::AppState,
-    session::credentials::cookie,
+    session::credentials::cookies,
 };
 
 /// What the cookie says; what it cannot say, the system does.
 pub fn theme_of(headers: &HeaderMap) -> Theme {
-    let word = cookie(headers, COOKIE);
-    word.and_then(|word| Theme::from_word(&word))
+    cookies(headers, COOKIE)
+        .find_map(|word| Theme::from_word(&word))
         .unwrap_or_default()
 }
 
@@ -64,11 +64,16 @@ mod tests {
     fn a_cookie_that_names_no_theme_leaves_it_to_the_system() {
         let theme = |cookies: &'static str| {
             let mut headers = HeaderMap::new();
-            headers.insert(header::COOKIE, HeaderValue::from_static(cookies));
+            let cookies = HeaderValue::from_bytes(cookies.as_bytes()).unwrap();
+            headers.insert(header::COOKIE, cookies);
             theme_of(&headers)
         };
         assert_eq!(theme("a=b; wirewise_theme=dark"), Theme::Dark);
         assert_eq!(theme("wirewise_theme=light"), Theme::Light);
+        assert_eq!(
+            theme("stadt=Köln; wirewise_theme=; wirewise_theme=dark"),
+            Theme::Dark
+        );
         for cookies in ["", "wirewise_theme=", "wirewise_theme=\"><script>"] {
             assert_eq!(theme(cookies), Theme::System, "{cookies:?}");
         }

@@ -26,13 +26,18 @@ use crate::{
         },
         message::{ErrorCode, SocketError},
     },
-    session::{User, view::restart_with_a_new_name},
+    session::{
+        User,
+        view::{follow_person, kept_name, welcomed},
+    },
 };
 
 /// Where the tab keeps what is not sent yet.
-const OUTBOX: &str = "wirewise.chat.outbox";
+const OUTBOX: &str = "chat.outbox";
 /// Where the tab keeps the names of the rooms that were visited.
-const VISITED: &str = "wirewise.chat.rooms";
+const VISITED: &str = "chat.rooms";
+/// Instead of a message that nobody would send.
+const SIGNED_OUT: &str = "You signed out. Continue as a guest to write.";
 /// Rooms that are remembered at most; a socket holds 128.
 const MOST_VISITED: usize = 100;
 /// Reading is told this long after it began: whoever only scrolls by has not read, and many messages are one mark.
@@ -58,6 +63,9 @@ pub struct Chat {
     pub announcement: RwSignal<String>,
     /// What was searched for covers the log.
     pub covered: RwSignal<bool>,
+    /// The tab has no room for a draft.
+    pub draft_lost: RwSignal<bool>,
+    visitor: RwSignal<Option<User>>,
     calendar: Calendar,
     /// There once the hook has returned.
     socket: StoredValue<Option<Socket<ChatSocket>>>,
@@ -84,6 +92,8 @@ impl Chat {
             found: RwSignal::new(None),
             announcement: RwSignal::new(String::new()),
             covered: RwSignal::new(false),
+            draft_lost: RwSignal::new(false),
+            visitor,
             calendar: expect_context(),
             socket: StoredValue::new(None),
             scroller: StoredValue::new(None),
@@ -94,13 +104,13 @@ impl Chat {
             place: StoredValue::new(Place::default()),
         };
         let options = SocketOptions {
-            keep_outbox_as: Some(OUTBOX),
+            keep_outbox_as: kept_name(visitor, OUTBOX),
             ..SocketOptions::default()
         };
         let wanted = move || room.with(|room| room.is_some().then_some(ChatSocket));
-        let socket = use_socket_with(options, wanted, move |event| chat.hear(event, visitor));
+        let socket = use_socket_with(options, wanted, move |event| chat.hear(event));
         chat.socket.set_value(Some(socket));
-        restart_with_a_new_name(visitor, move || socket.connection.restart());
+        follow_person(visitor, socket.connection);
         chat.visit_what_is_named();
         chat.read_when_looked_at();
         (chat, socket)
@@ -134,6 +144,9 @@ impl Chat {
 
     /// Says something in the present room; the error is a sentence, and nothing is taken then.
     pub fn say(self, text: String) -> Result<(), String> {
+        if self.visitor.with_untracked(Option::is_none) {
+            return Err(SIGNED_OUT.to_owned());
+        }
         if !is_sendable(&text) {
             return Err(TEXT_RULE.to_owned());
         }
@@ -150,6 +163,28 @@ impl Chat {
         taken.unwrap_or(Ok(())).map_err(|full| full.to_string())?;
         self.to_latest();
         Ok(())
+    }
+
+    /// What was written in a room and not sent.
+    pub fn draft(self, room: &str) -> String {
+        let kept = self.draft_name(room).and_then(|name| storage::read(&name));
+        kept.unwrap_or_default()
+    }
+
+    /// Keeps what was written in a room; nothing where it is empty.
+    pub fn keep_draft(self, room: &str, draft: &str) {
+        let Some(name) = self.draft_name(room) else {
+            return;
+        };
+        let draft = Some(draft).filter(|draft| !draft.is_empty());
+        let kept = storage::write(&name, draft) || draft.is_none();
+        if self.draft_lost.get_untracked() == kept {
+            self.draft_lost.set(!kept);
+        }
+    }
+
+    fn draft_name(self, room: &str) -> Option<String> {
+        kept_name(self.visitor, &format!("chat.draft.{room}"))
     }
 
     /// Gives up a message that was refused for good.
@@ -214,15 +249,16 @@ impl Chat {
         }
     }
 
-    fn hear(self, event: SocketEvent<ChatWelcome, ChatEvent>, visitor: RwSignal<Option<User>>) {
+    fn hear(self, event: SocketEvent<ChatWelcome, ChatEvent>) {
         match event {
             SocketEvent::Welcome { welcome, .. } => {
-                self.change(|state| state.connected(welcome.user.id));
-                // Only a change is one: the name may be under somebody's fingers.
-                if visitor.with_untracked(|known| known.as_ref() != Some(&welcome.user)) {
-                    visitor.set(Some(welcome.user));
+                let id = welcome.user.id;
+                if welcomed(self.visitor, welcome.user) {
+                    self.change(|state| state.connected(id));
+                    self.join();
+                } else if let Some(socket) = self.socket() {
+                    socket.connection.close();
                 }
-                self.join();
             }
             SocketEvent::Event(event) => self.take(event),
             SocketEvent::Refused(error) => self.refused(&error),
@@ -331,7 +367,9 @@ impl Chat {
             let name = self.current.get();
             self.change(|state| {
                 if before.is_none() {
-                    remembered().iter().for_each(|room| state.enter(room));
+                    remembered(self.visitor)
+                        .iter()
+                        .for_each(|room| state.enter(room));
                 }
                 state.enter(&name);
             });
@@ -348,13 +386,10 @@ impl Chat {
             let rooms = state.rooms().iter().skip(crate::chat::ROOMS.len());
             rooms.map(|room| room.name.clone()).collect::<Vec<_>>()
         });
-        let newest = &names[names.len().saturating_sub(MOST_VISITED)..];
-        storage::write(
-            VISITED,
-            Some(newest.join(" "))
-                .filter(|names| !names.is_empty())
-                .as_deref(),
-        );
+        let newest = names[names.len().saturating_sub(MOST_VISITED)..].join(" ");
+        if let Some(name) = kept_name(self.visitor, VISITED) {
+            storage::write(&name, Some(&*newest).filter(|names| !names.is_empty()));
+        }
     }
 
     fn read_when_looked_at(self) {
@@ -400,8 +435,9 @@ impl Chat {
 }
 
 /// The rooms that this tab visited, as far as they can be read.
-fn remembered() -> Vec<String> {
-    let names = storage::read(VISITED).unwrap_or_default();
+fn remembered(visitor: RwSignal<Option<User>>) -> Vec<String> {
+    let names = kept_name(visitor, VISITED).and_then(|name| storage::read(&name));
+    let names = names.unwrap_or_default();
     let names = names.split(' ').filter(|name| is_room_name(name));
     names.take(MOST_VISITED).map(str::to_owned).collect()
 }

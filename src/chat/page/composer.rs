@@ -8,7 +8,7 @@ use leptos::{
 use web_sys::HtmlTextAreaElement;
 
 use super::chat::Chat;
-use crate::realtime::client::storage;
+use crate::text_rules::has_visible_character;
 
 /// Lines that the field grows to; it scrolls beyond.
 const MOST_LINES: u32 = 8;
@@ -25,11 +25,11 @@ pub fn Composer(chat: Chat) -> impl IntoView {
     };
     // The draft of each room is its own.
     Effect::new(move |before: Option<()>| {
-        let draft = chat.current.with(|room| storage::read(&draft_of(room)));
+        let draft = chat.current.with(|room| chat.draft(room));
         let Some(field) = field.get() else { return };
         // What was typed before the page came to life is newer than any draft.
         if before.is_some() || field.value().is_empty() {
-            field.set_value(&draft.unwrap_or_default());
+            field.set_value(&draft);
         }
         refusal.set(None);
         grow(&field);
@@ -39,11 +39,10 @@ pub fn Composer(chat: Chat) -> impl IntoView {
             return;
         };
         let text = field.value();
-        let draft = Some(text.as_str()).filter(|text| !text.is_empty());
         chat.current
-            .with_untracked(|room| storage::write(&draft_of(room), draft));
+            .with_untracked(|room| chat.keep_draft(room, &text));
         grow(&field);
-        if !text.trim().is_empty() {
+        if has_visible_character(&text) {
             chat.typing();
         }
     };
@@ -60,7 +59,7 @@ pub fn Composer(chat: Chat) -> impl IntoView {
             Ok(()) => {
                 field.set_value("");
                 chat.current
-                    .with_untracked(|room| storage::write(&draft_of(room), None));
+                    .with_untracked(|room| chat.keep_draft(room, ""));
                 grow(&field);
                 refusal.set(None);
             }
@@ -90,10 +89,6 @@ pub fn Composer(chat: Chat) -> impl IntoView {
         <noscript inner_html="<p class=\"notice\">Reading works without JavaScript; writing needs it, since it goes through a WebSocket.</p>"></noscript>
     }
     .into_any()
-}
-
-fn draft_of(room: &str) -> String {
-    format!("wirewise.chat.draft.{room}")
 }
 
 /// As many lines as the text has. By the attribute: styles are for the style sheet.

@@ -68,6 +68,17 @@ enum Fold {
     People,
 }
 
+/// What to say where the tab cannot keep what was written.
+fn no_room(chat: Chat, socket: Socket<ChatSocket>) -> Option<&'static str> {
+    let unsent = "This tab has no room to keep unsent messages: they will not survive a reload. Leave it open until they are sent.";
+    let draft = "This tab has no room to keep what you write: it will not survive a reload.";
+    if !socket.outbox_kept.get() {
+        Some(unsent)
+    } else {
+        chat.draft_lost.get().then_some(draft)
+    }
+}
+
 #[component]
 fn ChatView(chat: Chat, socket: Socket<ChatSocket>) -> impl IntoView {
     listen_for_room_keys(chat);
@@ -112,6 +123,7 @@ fn ChatView(chat: Chat, socket: Socket<ChatSocket>) -> impl IntoView {
                 // Anew for another room: where its reader stands is its own.
                 {move || { chat.current.track(); view! { <Log chat socket/> } }}
                 <Composer chat/>
+                {move || no_room(chat, socket).map(|words| view! { <p class="warning" role="status" data-test="no-room">{words}</p> })}
             </div>
             <div id="people" class="side" class:unfolded=is(Fold::People)><People chat/></div>
         </div>

@@ -14,7 +14,7 @@ use crate::{
         words::count_words,
     },
     realtime::client::{Armed, Socket, storage},
-    session::User,
+    session::{User, view::kept_name},
 };
 
 /// How often it is looked at who was silent for too long and whether one's own state is to be renewed.
@@ -24,8 +24,7 @@ const STATE_AFTER: Duration = Duration::from_millis(50);
 /// What is unsaved is kept in the tab's storage this long after it was written: many letters are one write.
 const KEEP_AFTER: Duration = Duration::from_millis(250);
 /// What the tab's storage had no room for.
-const NO_ROOM: &str =
-    "This tab has no room to keep what is not saved yet: leave it open until all is saved.";
+const NO_ROOM: &str = "This tab has no room to keep what is not saved yet: it will not survive a reload. Leave it open until all is saved.";
 
 /// The text of one document. All copies are one.
 #[derive(Clone, Copy)]
@@ -62,7 +61,7 @@ impl Editor {
         text: &str,
         visitor: RwSignal<Option<User>>,
     ) -> Self {
-        let kept_as = (!readonly).then(|| format!("wirewise.collab.unsaved.{document}"));
+        let kept_as = kept_name(visitor, &format!("collab.unsaved.{document}"));
         let this = Self {
             field: NodeRef::new(),
             carets: Carets::new(),
@@ -76,7 +75,7 @@ impl Editor {
             visitor,
             client: StoredValue::new(None),
             socket: StoredValue::new(None),
-            kept_as: StoredValue::new(kept_as),
+            kept_as: StoredValue::new(kept_as.filter(|_| !readonly)),
             composing: StoredValue::new(false),
             show_asked: Armed::new(),
             state_asked: Armed::new(),
@@ -85,6 +84,8 @@ impl Editor {
         Effect::new(move |_| this.begin(readonly));
         Effect::new(move |_| {
             visitor.track();
+            // Who signed out writes no more.
+            this.tell();
             this.tell_state_soon();
         });
         on_cleanup(move || this.keep());
@@ -110,6 +111,13 @@ impl Editor {
         self.people_changed();
         self.tell();
         self.keep_soon();
+    }
+
+    /// The server sees another person: what was written here is not that person's to send.
+    pub fn close(self) {
+        if let Some(socket) = self.socket.try_get_value().flatten() {
+            socket.connection.close();
+        }
     }
 
     /// A binary frame.
@@ -215,8 +223,13 @@ impl Editor {
 
     /// Shows what is otherwise now, and only that.
     pub(super) fn tell(self) {
+        let is_there = self.visitor.with_untracked(Option::is_some);
         let known = self.with(|client| {
-            let flags = (client.is_editable(), client.can_undo(), client.can_redo());
+            let flags = (
+                client.is_editable() && is_there,
+                client.can_undo(),
+                client.can_redo(),
+            );
             (client.mark(), flags)
         });
         let Some((mark, (editable, can_undo, can_redo))) = known else {
@@ -249,8 +262,13 @@ impl Editor {
             return;
         };
         let kept = kept.map(|kept| STANDARD.encode(kept));
-        if !storage::write(&name, kept.as_deref()) && kept.is_some() {
-            let _ = self.refusal.try_set(Some(NO_ROOM.to_owned()));
+        let is_kept = storage::write(&name, kept.as_deref()) || kept.is_none();
+        let said = self
+            .refusal
+            .try_with_untracked(|said| said.as_deref() == Some(NO_ROOM));
+        if said == Some(is_kept) {
+            let no_room = (!is_kept).then(|| NO_ROOM.to_owned());
+            let _ = self.refusal.try_set(no_room);
         }
     }
 

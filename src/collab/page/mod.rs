@@ -43,7 +43,7 @@ use crate::{
         client::{SocketEvent, StatusLine, use_socket},
         status::ConnectionStatus,
     },
-    session::view::restart_with_a_new_name,
+    session::view::{follow_person, welcomed},
 };
 
 lazy_page!(CollabPage, collab_page, CollabRoute);
@@ -89,7 +89,9 @@ fn Desk(document: String, readonly: bool) -> impl IntoView {
         move || Some(contract.clone()),
         move |event| match event {
             SocketEvent::Welcome { welcome, .. } => {
-                visitor.update(|user| *user = Some(welcome.user));
+                if !welcomed(visitor, welcome.user) {
+                    return editor.close();
+                }
                 // The server lists the others; one's own moves find no pointer here and are dropped.
                 peers.replace(welcome.peers);
                 editor.connected();
@@ -109,7 +111,7 @@ fn Desk(document: String, readonly: bool) -> impl IntoView {
             editor.disconnected();
         }
     });
-    restart_with_a_new_name(visitor, move || socket.connection.restart());
+    follow_person(visitor, socket.connection);
     let others = others(peers, editor, visitor);
     let here = Memo::new(move |_| others.with(Vec::len) + 1);
     view! {

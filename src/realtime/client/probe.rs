@@ -79,7 +79,7 @@ pub async fn alive() -> bool {
 }
 
 /// Loads the page anew, unless a document was loaded so a moment ago. Says whether it does.
-pub(super) fn reload_once() -> bool {
+pub fn reload_once() -> bool {
     once_in_a_moment(|| window().location().reload())
 }
 

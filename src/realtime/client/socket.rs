@@ -50,6 +50,8 @@ pub struct Socket<C: SocketContract> {
     pub connection: Connection,
     /// What waits to be acknowledged.
     pub outbox: RwSignal<Outbox<C::Command>>,
+    /// Whether the outbox would survive a reload; `false` where the tab's storage is full or forbidden.
+    pub outbox_kept: RwSignal<bool>,
     /// One timer for the outbox is enough: it looks again when it fires.
     flush_armed: Armed,
     wire: StoredValue<Option<SendWrapper<Rc<Wire>>>>,
@@ -172,10 +174,11 @@ where
 }
 
 /// What a page may ask of its socket.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct SocketOptions {
     /// The name under which the outbox is kept in the tab's storage, so that it survives a reload. Without one it does not.
-    pub keep_outbox_as: Option<&'static str>,
+    /// It names the person who writes: what one wrote must not be sent by the next who signs in at the same tab.
+    pub keep_outbox_as: Option<String>,
     pub backoff: Backoff,
     /// `Some(n)`: after n failed attempts in a row it stops and says so. `None`: it never gives up.
     pub max_attempts: Option<u32>,
@@ -211,11 +214,12 @@ where
     let socket = Socket::<C> {
         connection: signals.connection(),
         outbox: RwSignal::new(Outbox::default()),
+        outbox_kept: RwSignal::new(true),
         flush_armed: Armed::new(),
         wire: StoredValue::new(None),
     };
     if let Some(name) = options.keep_outbox_as {
-        keep_outbox(socket.outbox, name);
+        keep_outbox(socket.outbox, socket.outbox_kept, name);
     }
     let handler = RefCell::new(Some(handler));
     let driver = RefCell::new(None::<Driver>);
@@ -267,7 +271,7 @@ where
 }
 
 /// Takes the outbox back from the tab's storage, once; from then on keeps there whatever is in it.
-fn keep_outbox<C>(outbox: RwSignal<Outbox<C>>, name: &'static str)
+fn keep_outbox<C>(outbox: RwSignal<Outbox<C>>, kept: RwSignal<bool>, name: String)
 where
     C: Clone + serde::Serialize + serde::de::DeserializeOwned + Send + Sync + 'static,
 {
@@ -285,11 +289,16 @@ where
         // Read and not only tracked: a memo that nobody reads follows nothing.
         let _ = held.get();
         if restored.is_none()
-            && let Some(kept) = storage::read(name)
+            && let Some(kept) = storage::read(&name)
         {
             outbox.update(|outbox| outbox.restore(&kept));
         }
-        storage::write(name, outbox.with_untracked(Outbox::to_json).as_deref());
+        let json = outbox.with_untracked(Outbox::to_json);
+        // There is nothing to lose where nothing waits.
+        let is_kept = storage::write(&name, json.as_deref()) || json.is_none();
+        if kept.get_untracked() != is_kept {
+            kept.set(is_kept);
+        }
     });
 }
 

@@ -11,10 +11,13 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use bytes::{BufMut, Bytes, BytesMut};
-use futures::{FutureExt, stream};
+use futures::{
+    FutureExt,
+    future::{self, BoxFuture, Fuse, FusedFuture},
+    stream,
+};
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep};
-use tokio_util::sync::CancellationToken;
 
 use super::{
     Counted, Line, Realtime,
@@ -93,8 +96,8 @@ pub struct EventStream<K> {
     pub recovered: Option<usize>,
     /// Encoded state events that follow `hello`.
     pub state: Vec<Bytes>,
-    /// Ends the stream when the session behind it ends; public streams have none.
-    pub session_ended: Option<Arc<CancellationToken>>,
+    /// Resolves when the session behind the stream ends, which ends the stream; public streams have none.
+    pub session_ended: Option<BoxFuture<'static, ()>>,
     pub line: Line,
 }
 
@@ -124,13 +127,16 @@ impl<K: Clone + Eq + Hash + Send + Sync + 'static> EventStream<K> {
         let mut heartbeat = interval_at(Instant::now() + period, period);
         // A connection that could not be written for a minute owes one heartbeat, not four.
         heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let session_ended = self
+            .session_ended
+            .unwrap_or_else(|| future::pending().boxed());
         let live = Live {
             opening: Some(opening.freeze()),
             reader: self.reader,
             heartbeat,
             realtime: realtime.clone(),
             connections: topic.connections().clone(),
-            session_ended: self.session_ended.unwrap_or_default(),
+            session_ended: session_ended.fuse(),
             line: self.line,
             newest: None,
             finished: false,
@@ -143,7 +149,7 @@ impl<K: Clone + Eq + Hash + Send + Sync + 'static> EventStream<K> {
                 biased;
                 () = live.line.passes() => Some((Ok::<_, Infallible>(bytes), live)),
                 // A stalled stream says nothing; but it ends with its session, with the server, and at last by itself.
-                () = live.session_ended.cancelled() => None,
+                () = &mut live.session_ended => None,
                 () = live.realtime.drain().started() => None,
                 () = sleep(STALLED_AT_MOST) => None,
             }
@@ -200,7 +206,7 @@ struct Live<K> {
     heartbeat: Interval,
     realtime: Realtime,
     connections: Arc<AtomicUsize>,
-    session_ended: Arc<CancellationToken>,
+    session_ended: Fuse<BoxFuture<'static, ()>>,
     line: Line,
     /// The last event, where it may be asked for once more.
     newest: Option<Bytes>,
@@ -220,7 +226,8 @@ impl<K: Clone + Eq + Hash + Send + Sync + 'static> Live<K> {
         }
         let drain = self.realtime.drain().clone();
         loop {
-            if self.session_ended.is_cancelled() {
+            let session_ended = &mut self.session_ended;
+            if session_ended.is_terminated() || session_ended.now_or_never().is_some() {
                 return None;
             }
             // First of all, or a stream that is always busy would never beat.
@@ -251,7 +258,7 @@ impl<K: Clone + Eq + Hash + Send + Sync + 'static> Live<K> {
             }
             tokio::select! {
                 () = drain.started() => {}
-                () = self.session_ended.cancelled() => {}
+                () = &mut self.session_ended => {}
                 _ = self.heartbeat.tick() => return Some(self.beat()),
                 () = self.reader.changed() => {}
                 () = self.line.repeat_asked(), if self.newest.is_some() => return self.newest.clone(),
