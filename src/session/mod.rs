@@ -15,7 +15,8 @@ pub mod view;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-pub const GUEST_ROUTE: &str = crate::realtime::contract::RENEWAL_ROUTE;
+pub use crate::realtime::contract::GUEST_ROUTE;
+
 pub const SIGN_IN_ROUTE: &str = "/api/session/sign_in";
 pub const SIGN_OUT_ROUTE: &str = "/api/session/sign_out";
 pub const TICKET_ROUTE: &str = "/api/session/ticket";
