@@ -73,8 +73,9 @@ impl Drop for Awaited {
     }
 }
 
-/// Loads until it succeeds, with the kit's backoff. Where the server answers and yet the file does not come, it runs another
-/// build: its document of the page is loaded instead, at most once a minute.
+/// Loads until it succeeds, with the kit's backoff. Where the server has the page's document and all code that it names, and
+/// yet this file does not come, it runs another build: its document is loaded instead, at most once a minute. A server or
+/// proxy in trouble (502, 503) is waited for.
 pub async fn until_loaded<T>(load: impl AsyncFn() -> Result<T, SplitLoaderError>) -> T {
     let (target, pages) = (use_url(), expect_context());
     let mut awaited = None;
@@ -83,8 +84,9 @@ pub async fn until_loaded<T>(load: impl AsyncFn() -> Result<T, SplitLoaderError>
             return loaded;
         }
         awaited.get_or_insert_with(|| Awaited::count(pages));
-        if probe::alive().await {
-            probe::load_document_once(&address(&target.read_untracked()));
+        let address = address(&target.read_untracked());
+        if probe::document_can_be_had(&address).await {
+            probe::load_document_once(&address);
         }
         let delay_ms = Backoff::DEFAULT.delay_ms(attempt, true, js_sys::Math::random());
         sleep(Duration::from_millis(delay_ms)).await;

@@ -93,7 +93,7 @@ test.describe('with heartbeats too rare to be missed in time', () => {
   });
 });
 
-test('offline nothing is tried; back online it goes on at once', async ({ page, context, wire, server }) => {
+test('offline an attempt in half a minute is made at most; back online it goes on at once', async ({ page, context, wire, server }) => {
   await page.goto(`${wire.url}/ticker`);
   await connected(page);
   await context.setOffline(true);

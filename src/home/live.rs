@@ -118,7 +118,7 @@ fn Measurement(running: RwSignal<bool>) -> impl IntoView {
                 let framing = event_overhead(CompareEvents::EVENTS[0], json_bytes(&pulse), id);
                 take(|lanes| &mut lanes.events, pulse, framing);
             }
-            StreamEvent::Heartbeat { .. } => {}
+            StreamEvent::Heartbeat { .. } | StreamEvent::Undecoded { .. } => {}
         },
     );
     let socket = use_socket(
@@ -259,7 +259,7 @@ fn time_losses(
         let status = connection.status.get();
         if matches!(
             status,
-            ConnectionStatus::Waiting { .. } | ConnectionStatus::Offline
+            ConnectionStatus::Waiting { .. } | ConnectionStatus::Offline { .. }
         ) {
             lanes.update_value(|lanes| lane(lanes).lost(monotonic_ms()));
         }

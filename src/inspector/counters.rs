@@ -37,6 +37,9 @@ pub(super) fn Counters(watched: Watched) -> impl IntoView {
             // What comes twice over a socket, the page itself drops.
             {(watched.transport == Transport::Sse).then(|| row("Duplicates", "count-duplicates", |counters| grouped(counters.duplicates)))}
             {row("Not understood", "count-undecoded", |counters| grouped(counters.undecoded))}
+            {(watched.transport == Transport::WebSocket).then(|| row("Last close", "last-close", |counters| {
+                counters.last_close.clone().unwrap_or_else(|| "–".to_owned())
+            }))}
             <div>
                 <dt>"Round trip"</dt>
                 <dd data-test="count-round-trip">

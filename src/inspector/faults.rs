@@ -71,7 +71,7 @@ fn press(watched: Watched, act: Act) {
     match act {
         Act::GoOffline => watched.connection.go_offline(OFFLINE_MS),
         Act::Fault(fault) => spawn_local(async move {
-            let Some(connection) = watched.connection.id.get_untracked() else {
+            let Some(connection) = watched.connection.id.try_get_untracked().flatten() else {
                 return refuse(watched, act, "There is no connection to break yet.".into());
             };
             let mut asked = ask(fault, &connection).await;

@@ -56,6 +56,8 @@ pub struct Counters {
     pub heartbeats: u64,
     pub duplicates: u64,
     pub undecoded: u64,
+    /// How the socket closed last: the code and, where there is one, the reason.
+    pub last_close: Option<String>,
     /// The newest round trips in milliseconds, oldest first.
     pub round_trips: VecDeque<f64>,
 }
@@ -94,6 +96,10 @@ impl Log {
                 if let Some(last) = self.last_in() {
                     last.skipped = Some(*why);
                 }
+            }
+            Sight::Closed { code, reason } => {
+                let close = format!("{code} {reason}");
+                self.counters.last_close = Some(close.trim_end().to_owned());
             }
             Sight::Status(ConnectionStatus::Open) => {
                 self.counters.reconnects += u64::from(self.has_stood);

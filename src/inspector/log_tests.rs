@@ -74,7 +74,7 @@ fn reconnects_and_what_they_recovered_are_counted() {
     let log = log([
         hello(false, 0),
         open(),
-        Sight::Status(ConnectionStatus::Offline),
+        Sight::Status(ConnectionStatus::Offline { retry_at: 0.0 }),
         hello(true, 7),
         open(),
     ]);

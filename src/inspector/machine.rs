@@ -54,7 +54,13 @@ pub(super) fn MachineView(connection: Connection) -> impl IntoView {
         ConnectionStatus::Waiting { reason, .. } => {
             format!("Waiting, {} s left: {reason}.", seconds.get())
         }
-        ConnectionStatus::Stopped { reason } => format!("Stopped. {reason}"),
+        ConnectionStatus::Offline { .. } => {
+            format!(
+                "Offline, says the browser; an attempt in {} s.",
+                seconds.get()
+            )
+        }
+        ConnectionStatus::Stopped { reason, .. } => format!("Stopped. {reason}"),
         ConnectionStatus::Connecting { attempt } if attempt > 0 => {
             format!("Connecting, attempt {}.", attempt + 1)
         }
@@ -63,7 +69,10 @@ pub(super) fn MachineView(connection: Connection) -> impl IntoView {
     let (width, height) = BOX;
     let states = STATES.map(|(name, x, y)| {
         let lit = move || now.get() == name;
-        let left = move || (name == "Waiting" && lit()).then(|| format!(" {} s", seconds.get()));
+        let left = move || {
+            (matches!(name, "Waiting" | "Offline") && lit())
+                .then(|| format!(" {} s", seconds.get()))
+        };
         view! {
             <g class="state" class:lit=lit data-state=name>
                 <rect x=x y=y width=width height=height rx="6"/>

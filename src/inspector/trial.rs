@@ -148,7 +148,7 @@ impl Trial {
                 self.recovery = recovery_of(frame, &kind_of(&frame.payload));
                 self.recovery.is_some()
             }
-            Sight::Frame(_) | Sight::Skipped(_) => false,
+            Sight::Frame(_) | Sight::Skipped(_) | Sight::Closed { .. } => false,
         }
     }
 
@@ -210,7 +210,7 @@ pub fn status_name(status: &ConnectionStatus) -> &'static str {
         ConnectionStatus::Connecting { .. } => "Connecting",
         ConnectionStatus::Open => "Open",
         ConnectionStatus::Waiting { .. } => "Waiting",
-        ConnectionStatus::Offline => "Offline",
+        ConnectionStatus::Offline { .. } => "Offline",
         ConnectionStatus::Stopped { .. } => "Stopped",
     }
 }

@@ -3,6 +3,8 @@
 //! Pure: the attempt and the random number come in, the delay goes out. Equal jitter (half fixed, half random) spreads a
 //! thousand clients that lost the same server, and still never hammers with a delay near zero as full jitter does.
 
+use std::time::SystemTime;
+
 /// Delays in milliseconds: `min(cap, base * 2^attempt) * (0.5 + random / 2)`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Backoff {
@@ -46,9 +48,67 @@ impl Backoff {
     }
 }
 
+/// `Retry-After` (RFC 9110, section 10.2.3), a number of seconds or an HTTP date, in milliseconds from `now`. `date` is the
+/// answer's `Date`, by whose clock a date is meant; without it `now` (Unix milliseconds) has to do. A date that has passed is
+/// 0, a number beyond all bounds the largest there is. `None` for anything else (`1e30`, `-5`, `1.5`, words).
+pub fn retry_after_ms(value: &str, date: Option<&str>, now: f64) -> Option<u64> {
+    let value = value.trim();
+    if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
+        let seconds: u64 = value.parse().unwrap_or(u64::MAX);
+        return Some(seconds.saturating_mul(1_000));
+    }
+    let until = unix_ms(value)?;
+    let from = date.and_then(unix_ms).unwrap_or(now.max(0.0) as u64);
+    Some(until.saturating_sub(from))
+}
+
+/// An HTTP date in Unix milliseconds.
+fn unix_ms(date: &str) -> Option<u64> {
+    let date = httpdate::parse_http_date(date.trim()).ok()?;
+    let since = date.duration_since(SystemTime::UNIX_EPOCH).ok()?;
+    u64::try_from(since.as_millis()).ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn retry_after_is_seconds_or_a_date_and_nothing_else() {
+        let now = 784_111_770_000.0;
+        let read = |value| retry_after_ms(value, None, now);
+        assert_eq!(read("0"), Some(0));
+        assert_eq!(read(" 120 "), Some(120_000));
+        assert_eq!(read("Sun, 06 Nov 1994 08:49:37 GMT"), Some(7_000));
+        assert_eq!(read("Sun, 06 Nov 1994 08:49:00 GMT"), Some(0));
+        for huge in ["99999999999999999999999", "18446744073709551615"] {
+            assert_eq!(read(huge), Some(u64::MAX), "{huge}");
+        }
+        for garbage in [
+            "",
+            " ",
+            "1e30",
+            "-5",
+            "+5",
+            "1.5",
+            "NaN",
+            "soon",
+            "5 s",
+            "٥",
+            "Sun, 06 Nov 1994",
+        ] {
+            assert_eq!(read(garbage), None, "{garbage:?}");
+        }
+    }
+
+    #[test]
+    fn a_date_is_meant_by_the_clock_of_the_server() {
+        let until = "Sun, 06 Nov 1994 08:49:37 GMT";
+        let sent = Some("Sun, 06 Nov 1994 08:49:07 GMT");
+        // This browser's clock is years ahead; the wait is half a minute all the same.
+        assert_eq!(retry_after_ms(until, sent, 1.7e12), Some(30_000));
+        assert_eq!(retry_after_ms(until, Some("yesterday"), 1.7e12), Some(0));
+    }
 
     #[test]
     fn the_sequence_doubles_to_the_cap() {

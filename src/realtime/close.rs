@@ -45,9 +45,6 @@ pub mod reason {
     pub const NONE: &str = "none";
 }
 
-/// What the status line says after [`reason::SIGNED_OUT`].
-pub const SIGNED_OUT_WORDS: &str = "You signed out.";
-
 /// What a client does after a close.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AfterClose {
@@ -59,9 +56,23 @@ pub enum AfterClose {
     RenewSession,
     /// Loads the page anew, once: the server speaks a newer protocol than this page.
     Reload,
-    /// Stops and tells the person why.
-    Stop(&'static str),
+    /// Stops and tells the person why, in a sentence.
+    Stop(StopCause, &'static str),
 }
+
+/// Why a client stopped, as far as a page does something of its own about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StopCause {
+    /// The person signed out, here or in another tab.
+    SignedOut,
+    /// The browser has no session (any more).
+    NoSession,
+    /// Anything else; the sentence beside it says what.
+    Other,
+}
+
+/// The sentence for [`StopCause::SignedOut`].
+pub const SIGNED_OUT: &str = "You signed out.";
 
 impl CloseCode {
     pub fn code(self) -> u16 {
@@ -71,23 +82,38 @@ impl CloseCode {
 
 /// What a client does after the close `code` with `reason`.
 pub fn after_close(code: u16, why: &str) -> AfterClose {
+    let stop = |sentence| AfterClose::Stop(StopCause::Other, sentence);
     match (code, why) {
         (1000, _) => AfterClose::Stay,
-        (1002, _) => AfterClose::Stop("The server reported a protocol error."),
-        (1003, _) => AfterClose::Stop("The server does not take this kind of data."),
-        (1007, _) => AfterClose::Stop("The server reported text that is not valid UTF-8."),
-        (1008, _) => AfterClose::Stop("The server refused what was sent."),
-        (1009, _) => AfterClose::Stop("A message was too big for the server."),
+        (1002, _) => stop("The server reported a protocol error."),
+        (1003, _) => stop("The server does not take this kind of data."),
+        (1007, _) => stop("The server reported text that is not valid UTF-8."),
+        (1008, _) => stop("The server refused what was sent."),
+        (1009, _) => stop("A message was too big for the server."),
         (4001, reason::EXPIRED) => AfterClose::RenewSession,
-        (4001, reason::SIGNED_OUT) => AfterClose::Stop(SIGNED_OUT_WORDS),
-        (4001, _) => AfterClose::Stop("There is no session. Reload the page to get one."),
-        (4003, _) => AfterClose::Stop("This is not open to you."),
-        (4004, _) => AfterClose::Stop("There is nothing under this name."),
+        (4001, reason::SIGNED_OUT) => AfterClose::Stop(StopCause::SignedOut, SIGNED_OUT),
+        (4001, _) => AfterClose::Stop(
+            StopCause::NoSession,
+            "There is no session. Reload the page to get one.",
+        ),
+        (4003, _) => stop("This is not open to you."),
+        (4004, _) => stop("There is nothing under this name."),
         (4010, _) => AfterClose::Reload,
-        (4000..=4099, _) => AfterClose::Stop("The server ended this connection."),
+        (4000..=4099, _) => stop("The server ended this connection."),
         // 1001, 1006, 1011, 1012, 1013, 4100 to 4199 and whatever is not known: losing a client for ever is worse than
         // one more attempt with backoff.
         _ => AfterClose::Retry,
+    }
+}
+
+/// What a client does after a 401 whose body says `why`. Without a known reason it renews the session: a server that says
+/// none may well mean `expired`.
+pub fn after_unauthorized(why: Option<&str>) -> AfterClose {
+    match why {
+        Some(why @ (reason::SIGNED_OUT | reason::NONE)) => {
+            after_close(CloseCode::Session.code(), why)
+        }
+        _ => AfterClose::RenewSession,
     }
 }
 
@@ -99,7 +125,7 @@ mod tests {
     fn bands_decide_for_codes_nobody_knows_yet() {
         for code in (4000..=4099).filter(|code| ![4001, 4010].contains(code)) {
             assert!(
-                matches!(after_close(code, ""), AfterClose::Stop(_)),
+                matches!(after_close(code, ""), AfterClose::Stop(..)),
                 "{code}"
             );
         }
@@ -116,7 +142,7 @@ mod tests {
         }
         for code in [1002, 1003, 1007, 1008, 1009] {
             assert!(
-                matches!(after_close(code, ""), AfterClose::Stop(_)),
+                matches!(after_close(code, ""), AfterClose::Stop(..)),
                 "{code}"
             );
         }
@@ -127,16 +153,31 @@ mod tests {
         assert_eq!(after_close(4001, reason::EXPIRED), AfterClose::RenewSession);
         assert!(matches!(
             after_close(4001, reason::SIGNED_OUT),
-            AfterClose::Stop(_)
+            AfterClose::Stop(..)
         ));
         assert!(matches!(
             after_close(4001, reason::NONE),
-            AfterClose::Stop(_)
+            AfterClose::Stop(..)
         ));
-        assert!(matches!(after_close(4001, ""), AfterClose::Stop(_)));
+        assert!(matches!(after_close(4001, ""), AfterClose::Stop(..)));
         assert_eq!(
             after_close(CloseCode::UnknownProtocol.code(), ""),
             AfterClose::Reload
         );
+    }
+
+    #[test]
+    fn a_401_says_whether_the_session_is_renewed() {
+        for unknown in [None, Some(reason::EXPIRED), Some("tired")] {
+            assert_eq!(after_unauthorized(unknown), AfterClose::RenewSession);
+        }
+        for (why, cause) in [
+            (reason::SIGNED_OUT, StopCause::SignedOut),
+            (reason::NONE, StopCause::NoSession),
+        ] {
+            let stopped = after_unauthorized(Some(why));
+            assert!(matches!(stopped, AfterClose::Stop(because, _) if because == cause));
+            assert_eq!(stopped, after_close(4001, why));
+        }
     }
 }

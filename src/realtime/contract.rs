@@ -4,10 +4,12 @@
 
 use serde::{Serialize, de::DeserializeOwned};
 
-/// Where the browser asks for a new session when its own has expired (POST; the answer sets the cookie). This and
-/// [`ALIVE_ROUTE`] are the two addresses that the kit itself knows: change them when you lift the kit into an application of
-/// your own.
-pub const RENEWAL_ROUTE: &str = "/api/session/guest";
+/// Where the browser asks for its session to be renewed when it has expired: the same person, a new expiry (POST; the answer
+/// sets the cookie). This, [`GUEST_ROUTE`] and [`ALIVE_ROUTE`] are the three addresses that the kit itself knows: change them
+/// when you lift the kit into an application of your own.
+pub const RENEWAL_ROUTE: &str = "/api/session/renew";
+/// Where the browser asks for the session of somebody new when a renewal is refused (POST; the answer sets the cookie).
+pub const GUEST_ROUTE: &str = "/api/session/guest";
 /// Anything small that the server answers at once (GET).
 pub const ALIVE_ROUTE: &str = "/healthz";
 

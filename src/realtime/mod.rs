@@ -29,7 +29,7 @@
 //!   by its line, and a connection of HTTP/2 with an open line is not idle.
 //! - A [`server::Timing`]. This server's: a heartbeat every 15 s, a client's ping every 30 s, a Ping frame every 25 s, closed
 //!   after 60 s without a word.
-//! - The two addresses in `contract.rs`. Metrics, the first comment of a stream and a key of the tab's storage begin with
+//! - The three addresses in `contract.rs`, and a [`client::Renewals`] as context where pages show whose session it is. Metrics, the first comment of a stream and a key of the tab's storage begin with
 //!   `wirewise`.
 //! - Styles for [`client::StatusLine`]: the classes `status`, `status-…` and `lost` (here `style/frame.css`).
 //!

@@ -41,17 +41,30 @@ pub struct Frame {
     pub after: Option<Position>,
 }
 
+/// Why a tab asks for the stream: the leader hurries accordingly.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Asked {
+    /// Time has passed, or the leader said something.
+    #[default]
+    ByItself,
+    /// The page was opened: the leader tries at once, unless the server wants no attempt yet.
+    ByOpening,
+    /// The person pressed "retry now".
+    ByPerson,
+}
+
 /// What tabs tell each other.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Note {
-    /// From a follower: I hold this. `now` when somebody asked for it, by opening the page or by "retry now".
+    /// From a follower: I hold this.
     Join {
         tab: String,
         /// Counts up in a tab. The answer carries it, too.
         question: u32,
         after: Option<Position>,
-        now: bool,
+        asked: Asked,
     },
     /// From the leader to one tab: this is what follows, and then you hold `at`.
     Joined {
@@ -92,7 +105,8 @@ pub enum Action {
     Lost,
     /// Tell the state machine to try now, if it waits: somebody asked for it.
     RetryNow,
-    /// Tell the state machine to try now, if it waits: the leader's stream can be had.
+    /// Tell the state machine to try now, if it waits and the server allows it: the leader's stream can be had, or a page
+    /// was opened.
     TryNow,
     /// Tell the state machine that another tab waits.
     WaitedFor,
@@ -148,8 +162,8 @@ impl Tab {
         self.role
     }
 
-    /// The state machine opens a connection; `now` when somebody asked for it.
-    pub fn open(&mut self, held: Option<&Position>, now: bool) -> Vec<Action> {
+    /// The state machine opens a connection.
+    pub fn open(&mut self, held: Option<&Position>, asked: Asked) -> Vec<Action> {
         if self.role == Role::Leader {
             return vec![Action::OpenStream];
         }
@@ -159,7 +173,7 @@ impl Tab {
         }
         self.role = Role::Follower;
         self.unanswered += 1;
-        self.ask(held, now)
+        self.ask(held, asked)
     }
 
     /// The state machine lets go of a connection.
@@ -236,7 +250,7 @@ impl Tab {
         }
         self.hello = None;
         let mut actions = vec![Action::CloseStream];
-        actions.extend(self.ask(held, false));
+        actions.extend(self.ask(held, Asked::ByItself));
         actions
     }
 
@@ -248,10 +262,10 @@ impl Tab {
                     tab,
                     question,
                     after,
-                    now,
+                    asked,
                 },
                 Role::Leader,
-            ) => self.answer(tab, question, after.as_ref(), now, held),
+            ) => self.answer(tab, question, after.as_ref(), asked, held),
             (
                 Note::Joined {
                     tab,
@@ -285,14 +299,14 @@ impl Tab {
             }
             (Note::Event { frame }, Role::Follower) if self.stage == Stage::Hearing => {
                 if !follows(&frame, held) {
-                    return self.ask(held, false);
+                    return self.ask(held, Asked::ByItself);
                 }
                 self.keep_told(&frame, held);
                 vec![Action::Take(frame)]
             }
             (Note::Up, Role::Follower) => match self.stage {
                 Stage::Idle => vec![Action::TryNow],
-                Stage::Asking | Stage::Hearing => self.ask(held, false),
+                Stage::Asking | Stage::Hearing => self.ask(held, Asked::ByItself),
                 Stage::Loading => vec![],
             },
             // The leader that did not answer lives after all.
@@ -304,7 +318,7 @@ impl Tab {
                 }
                 self.role = Role::Follower;
                 let mut actions = vec![Action::CloseStream];
-                actions.extend(self.ask(held, false));
+                actions.extend(self.ask(held, Asked::ByItself));
                 actions
             }
             (Note::Down, Role::Follower) => {
@@ -322,14 +336,14 @@ impl Tab {
         self.stage == Stage::Asking && tab == self.id && question == self.question
     }
 
-    fn ask(&mut self, held: Option<&Position>, now: bool) -> Vec<Action> {
+    fn ask(&mut self, held: Option<&Position>, asked: Asked) -> Vec<Action> {
         self.stage = Stage::Asking;
         self.question = self.question.wrapping_add(1);
         vec![Action::Tell(Note::Join {
             tab: self.id.clone(),
             question: self.question,
             after: held.cloned(),
-            now,
+            asked,
         })]
     }
 
@@ -338,15 +352,15 @@ impl Tab {
         tab: String,
         question: u32,
         after: Option<&Position>,
-        now: bool,
+        asked: Asked,
         held: Option<&Position>,
     ) -> Vec<Action> {
         let Some(hello) = self.hello.clone().filter(|_| !self.anew) else {
             // Backoff, and the delay that the server asked for, hold for all tabs together: they are the leader's.
-            let hurry = if now {
-                Action::RetryNow
-            } else {
-                Action::WaitedFor
+            let hurry = match asked {
+                Asked::ByPerson => Action::RetryNow,
+                Asked::ByOpening => Action::TryNow,
+                Asked::ByItself => Action::WaitedFor,
             };
             return vec![Action::Tell(Note::Down), hurry];
         };

@@ -112,7 +112,7 @@ impl Browser {
     fn attempt(&mut self, index: usize) {
         let tab = &mut self.tabs[index];
         tab.waiting = false;
-        let actions = tab.tab.open(tab.held.as_ref(), false);
+        let actions = tab.tab.open(tab.held.as_ref(), Asked::ByItself);
         self.run(index, actions);
     }
 
@@ -463,10 +463,10 @@ fn an_answer_to_an_earlier_question_is_none() {
         other => panic!("nothing told but {other:?}"),
     };
     let mut answer = |question| told(leader.hear(question, Some(&held)));
-    let first = answer(told(follower.open(Some(&held), false)));
+    let first = answer(told(follower.open(Some(&held), Asked::ByItself)));
     // What it held is forgotten before the answer comes.
     follower.abandon();
-    let second = answer(told(follower.open(None, false)));
+    let second = answer(told(follower.open(None, Asked::ByItself)));
     assert_eq!(follower.hear(first, None), []);
     assert_eq!(
         follower.hear(second, None),
@@ -479,12 +479,12 @@ fn a_follower_that_nobody_answers_opens_a_stream_of_its_own() {
     let mut tab = Tab::new("b".into());
     for _ in 0..UNANSWERED {
         assert!(matches!(
-            tab.open(None, false)[..],
+            tab.open(None, Asked::ByItself)[..],
             [Action::Tell(Note::Join { .. })]
         ));
         tab.abandon();
     }
-    assert_eq!(tab.open(None, false), [Action::OpenStream]);
+    assert_eq!(tab.open(None, Asked::ByItself), [Action::OpenStream]);
     assert_eq!(tab.role(), Role::Alone);
     // The lock comes after all: it leads.
     assert_eq!(tab.granted(), [Action::Restart]);
@@ -495,10 +495,10 @@ fn a_follower_that_nobody_answers_opens_a_stream_of_its_own() {
 fn alone() -> Tab {
     let mut tab = Tab::new("b".into());
     for _ in 0..UNANSWERED {
-        tab.open(None, false);
+        tab.open(None, Asked::ByItself);
         tab.abandon();
     }
-    tab.open(None, false);
+    tab.open(None, Asked::ByItself);
     tab
 }
 
@@ -512,7 +512,7 @@ fn a_tab_on_its_own_follows_again_when_the_leader_is_heard() {
         tab: "b".into(),
         question: UNANSWERED + 1,
         after: Some(held),
-        now: false,
+        asked: Asked::ByItself,
     };
     assert_eq!(back, [Action::CloseStream, Action::Tell(join)]);
     assert_eq!(tab.role(), Role::Follower);
@@ -524,8 +524,11 @@ fn a_tab_on_its_own_that_waits_follows_with_its_next_attempt() {
     tab.abandon();
     assert_eq!(tab.hear(Note::Up, None), [Action::TryNow]);
     assert!(matches!(
-        tab.open(None, false)[..],
-        [Action::Tell(Note::Join { now: false, .. })]
+        tab.open(None, Asked::ByItself)[..],
+        [Action::Tell(Note::Join {
+            asked: Asked::ByItself,
+            ..
+        })]
     ));
     assert_eq!(tab.role(), Role::Follower);
 }
@@ -534,16 +537,18 @@ fn a_tab_on_its_own_that_waits_follows_with_its_next_attempt() {
 fn a_leader_without_a_stream_hurries_only_when_somebody_asked() {
     let mut leader = Tab::new("a".into());
     leader.granted();
-    let mut join = |now| {
+    let mut join = |asked| {
         let join = Note::Join {
             tab: "b".into(),
             question: 1,
             after: None,
-            now,
+            asked,
         };
         leader.hear(join, None)
     };
     let down = || Action::Tell(Note::Down);
-    assert_eq!(join(false), [down(), Action::WaitedFor]);
-    assert_eq!(join(true), [down(), Action::RetryNow]);
+    assert_eq!(join(Asked::ByItself), [down(), Action::WaitedFor]);
+    // Tries at once too, but not before the time that the server named.
+    assert_eq!(join(Asked::ByOpening), [down(), Action::TryNow]);
+    assert_eq!(join(Asked::ByPerson), [down(), Action::RetryNow]);
 }

@@ -6,23 +6,27 @@
 //! ```text
 //! Closed      wanted                           ▶ Connecting
 //! Connecting  greeted                          ▶ Open
-//!             failed                           ▶ Waiting, or Offline without a network
+//!             failed                           ▶ Waiting, or Offline when the browser reports no network
 //!             refused for good                 ▶ Stopped
-//! Open        lost, or silent for too long     ▶ Waiting, or Offline without a network
+//! Open        lost, or silent for too long     ▶ Waiting, or Offline when the browser reports no network
 //!             closed for good                  ▶ Stopped
 //!             the end of a stream that has one ▶ Closed
 //! Waiting     the delay is over, "retry now"   ▶ Connecting
-//!             the network goes                 ▶ Offline
-//! Offline     the network is back              ▶ Connecting
+//!             the browser reports no network   ▶ Offline
+//! Offline     30 s are over, "retry now"       ▶ Connecting
+//!             the browser reports a network    ▶ Connecting
 //! Stopped     "try again"                      ▶ Connecting
 //! any         not wanted any more              ▶ Closed
 //! ```
+//!
+//! The server may name the earliest time of the next attempt (`Retry-After`, or the delay in `drain`). Every way to
+//! `Connecting` waits for that time, except "retry now": a person decided.
 
 use std::borrow::Cow;
 
 use super::{
     backoff::Backoff,
-    close::{AfterClose, after_close},
+    close::{AfterClose, SIGNED_OUT, StopCause, after_close, after_unauthorized},
 };
 
 /// An attempt that is not greeted within this has failed, in milliseconds.
@@ -32,6 +36,12 @@ const ATTEMPT_MS: f64 = 10_000.0;
 const STABLE_MS: f64 = 10_000.0;
 /// A pong later than this will not come, in milliseconds.
 const PONG_MS: f64 = 5_000.0;
+/// The interval of attempts while the browser reports no network, in milliseconds. Its report is a hint that can be wrong
+/// (behind some VPNs `navigator.onLine` is always false), so attempts go on, but rarely.
+const OFFLINE_RETRY_MS: f64 = 30_000.0;
+/// The longest wait that a server can ask for, in milliseconds: a mistaken one shall not silence a page for hours.
+const LONGEST_WAIT_MS: u64 = 600_000;
+const ASKED_TO_WAIT: &str = "the server asks to wait";
 /// Two and a half beats: one may be lost to a suspended tab, the half is for the way.
 const MISSED_BEATS: f64 = 2.5;
 
@@ -51,12 +61,26 @@ pub enum ConnectionStatus {
         retry_at: f64,
         reason: Cow<'static, str>,
     },
-    /// The browser has no network; the next attempt starts when it has.
-    Offline,
+    /// The browser reports no network. The next attempt starts when it reports one, at the latest at `retry_at` (Unix
+    /// milliseconds).
+    Offline {
+        retry_at: f64,
+    },
     /// It will not try again by itself; the reason is a sentence for the person.
     Stopped {
+        cause: StopCause,
         reason: Cow<'static, str>,
     },
+}
+
+impl ConnectionStatus {
+    /// When the next attempt starts by itself (Unix milliseconds), while one is waited for.
+    pub fn retry_at(&self) -> Option<f64> {
+        match self {
+            Self::Waiting { retry_at, .. } | Self::Offline { retry_at } => Some(*retry_at),
+            _ => None,
+        }
+    }
 }
 
 /// How a silent connection is found dead.
@@ -91,13 +115,13 @@ pub enum Input {
     StreamError,
     /// A socket closed.
     SocketClosed { code: u16, reason: String },
-    /// The status behind a refused event stream, read by a plain request. `None`: no answer at all.
+    /// The answer to [`Action::Probe`] with the same `question`. `None`: no answer at all.
     Probed {
-        status: Option<u16>,
-        retry_after_ms: Option<u64>,
+        question: u32,
+        answer: Option<Answer>,
     },
-    /// Asking for a new session ended.
-    SessionRenewed(bool),
+    /// The answer to [`Action::RenewSession`] with the same `question`.
+    SessionRenewed { question: u32, renewal: Renewal },
     /// The browser's view of the network changed.
     Online(bool),
     /// The page became visible or hidden.
@@ -118,17 +142,42 @@ pub enum Input {
     Cut,
 }
 
+/// What a plain request to the address of a refused event stream was answered.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Answer {
+    /// The HTTP status.
+    pub status: u16,
+    /// `Retry-After` (RFC 9110, section 10.2.3) in milliseconds.
+    pub retry_after_ms: Option<u64>,
+    /// Of a 401: why, as in [`reason`](super::close::reason).
+    pub reason: Option<String>,
+}
+
+/// What became of asking for a new session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Renewal {
+    Renewed,
+    /// The person signed out, perhaps in another tab.
+    SignedOut,
+    /// No answer, or none that settles it.
+    Failed {
+        /// `Retry-After` in milliseconds.
+        retry_after_ms: Option<u64>,
+    },
+}
+
 /// What the driver does, in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
     /// Open a new connection at the position seen last.
     Open,
-    /// Detach all handlers and close. The browser's own `close` event is not waited for: Chromium may take 60 s.
+    /// Detach all handlers and close; abort the request of a probe or a renewal. The browser's own `close` event is not
+    /// waited for: Chromium may take 60 s.
     Abandon,
-    /// Read the status behind a refused event stream with a plain request; report `Probed`.
-    Probe,
-    /// Ask for a new session; report `SessionRenewed`.
-    RenewSession,
+    /// Read the status behind a refused event stream with a plain request; report [`Input::Probed`] with this number.
+    Probe { question: u32 },
+    /// Ask for a new session; report [`Input::SessionRenewed`] with this number.
+    RenewSession { question: u32 },
     /// Send a ping.
     Ping,
     /// Load the page anew, unless that was just done.
@@ -179,8 +228,10 @@ pub struct Machine {
     last_ping_at: f64,
     /// Set while a pong is awaited.
     ping_sent_at: Option<f64>,
-    /// The server's floor for the next delay in milliseconds; used once.
-    floor_ms: u64,
+    /// Before this time the server wants no attempt (Unix milliseconds); 0 when it named none since it last greeted us.
+    allowed_at: f64,
+    /// The number of the last probe or renewal. An answer to an earlier one says nothing about the present attempt.
+    question: u32,
     /// While it waits: when it would try if somebody looked at the page (Unix milliseconds).
     retry_at_looked_at: f64,
     /// A session was asked for, and nothing was waited for since.
@@ -203,7 +254,8 @@ impl Machine {
             last_frame_at: 0.0,
             last_ping_at: 0.0,
             ping_sent_at: None,
-            floor_ms: 0,
+            allowed_at: 0.0,
+            question: 0,
             retry_at_looked_at: 0.0,
             renewed: false,
             online: true,
@@ -218,7 +270,7 @@ impl Machine {
 
     /// When [`Input::Timer`] is due (Unix milliseconds).
     pub fn deadline(&self) -> Option<f64> {
-        if let ConnectionStatus::Waiting { retry_at, .. } = self.status {
+        if let Some(retry_at) = self.status.retry_at() {
             return Some(retry_at);
         }
         match (self.phase, self.policy.liveness) {
@@ -241,9 +293,8 @@ impl Machine {
         match input {
             Input::Wanted => {
                 self.failures = 0;
-                self.floor_ms = 0;
                 self.renewed = false;
-                self.abandon_and(|machine| machine.open(now))
+                self.abandon_and(|machine| machine.open_when_allowed(now))
             }
             Input::Unwanted => self.end(ConnectionStatus::Closed),
             Input::Finished => self.end(ConnectionStatus::Closed),
@@ -257,6 +308,7 @@ impl Machine {
                 if matches!(self.phase, Phase::Attempt { .. }) {
                     self.phase = Phase::Greeted { since: now };
                     self.status = ConnectionStatus::Open;
+                    self.allowed_at = 0.0;
                     self.heartbeat_ms = heartbeat_ms.max(1) as f64;
                     self.last_frame_at = now;
                     self.ping_sent_at = None;
@@ -274,30 +326,28 @@ impl Machine {
             }
             Input::Drain { retry_ms } => {
                 self.last_frame_at = now;
-                self.floor_ms = retry_ms;
+                self.allow_after(Some(retry_ms), now);
                 vec![]
             }
             Input::StreamError => match self.phase {
                 Phase::Attempt {
                     transport_open: false,
                     ..
-                } if self.online => {
-                    self.phase = Phase::Asking { since: now };
-                    vec![Action::Abandon, Action::Probe]
+                } => {
+                    let question = self.ask(now);
+                    vec![Action::Abandon, Action::Probe { question }]
                 }
                 Phase::Idle | Phase::Asking { .. } => vec![],
                 _ => self.lost(now, random, "the stream broke off"),
             },
             Input::SocketClosed { code, reason } => self.socket_closed(code, &reason, now, random),
-            Input::Probed {
-                status,
-                retry_after_ms,
-            } => self.probed(status, retry_after_ms, now, random),
-            Input::SessionRenewed(renewed) => match self.phase {
-                Phase::Asking { .. } if renewed => self.open(now),
-                Phase::Asking { .. } => self.lost(now, random, "no new session was to be had"),
-                _ => vec![],
-            },
+            Input::Probed { question, answer } if self.awaits(question) => {
+                self.probed(answer, now, random)
+            }
+            Input::SessionRenewed { question, renewal } if self.awaits(question) => {
+                self.renewal_ended(renewal, now, random)
+            }
+            Input::Probed { .. } | Input::SessionRenewed { .. } => vec![],
             Input::Online(online) => {
                 self.online = online;
                 self.look_again(now, random)
@@ -323,8 +373,11 @@ impl Machine {
                 self.suspended = wanted;
                 actions
             }
-            Input::PageShown if self.suspended => self.open(now),
-            Input::PageShown | Input::Reachable => self.look_again(now, random),
+            Input::PageShown if self.suspended => self.open_when_allowed(now),
+            Input::PageShown => self.look_again(now, random),
+            // It is known to be there, whatever the browser says of the network.
+            Input::Reachable if self.status.retry_at().is_some() => self.open_when_allowed(now),
+            Input::Reachable => self.look_again(now, random),
             Input::Timer => self.timer(now, random),
             Input::RetryNow => match self.status {
                 ConnectionStatus::Open | ConnectionStatus::Connecting { .. } => vec![],
@@ -347,18 +400,60 @@ impl Machine {
 
     /// Stops for good, for a reason only the driver can know (a second reload would not help either).
     pub fn stop(&mut self, reason: impl Into<Cow<'static, str>>) -> Vec<Action> {
-        self.end(ConnectionStatus::Stopped {
-            reason: reason.into(),
-        })
+        self.stop_because(StopCause::Other, reason)
+    }
+
+    fn stop_because(
+        &mut self,
+        cause: StopCause,
+        reason: impl Into<Cow<'static, str>>,
+    ) -> Vec<Action> {
+        let reason = reason.into();
+        self.end(ConnectionStatus::Stopped { cause, reason })
+    }
+
+    /// Opens now, or waits for the earliest time that the server named.
+    fn open_when_allowed(&mut self, now: f64) -> Vec<Action> {
+        if now >= self.allowed_at {
+            return self.open(now);
+        }
+        self.suspended = false;
+        self.phase = Phase::Idle;
+        self.retry_at_looked_at = self.allowed_at;
+        self.status = if self.online {
+            ConnectionStatus::Waiting {
+                attempt: self.failures,
+                retry_at: self.allowed_at,
+                reason: ASKED_TO_WAIT.into(),
+            }
+        } else {
+            ConnectionStatus::Offline {
+                retry_at: self.allowed_at,
+            }
+        };
+        vec![]
+    }
+
+    /// The server named the delay before the next attempt; its latest word counts.
+    fn allow_after(&mut self, wait_ms: Option<u64>, now: f64) {
+        if let Some(wait_ms) = wait_ms {
+            self.allowed_at = now + wait_ms.min(LONGEST_WAIT_MS) as f64;
+        }
+    }
+
+    /// A plain request begins; its number.
+    fn ask(&mut self, now: f64) -> u32 {
+        self.phase = Phase::Asking { since: now };
+        self.question = self.question.wrapping_add(1);
+        self.question
+    }
+
+    fn awaits(&self, question: u32) -> bool {
+        matches!(self.phase, Phase::Asking { .. }) && question == self.question
     }
 
     fn open(&mut self, now: f64) -> Vec<Action> {
         self.suspended = false;
-        if !self.online {
-            self.phase = Phase::Idle;
-            self.status = ConnectionStatus::Offline;
-            return vec![];
-        }
         self.phase = Phase::Attempt {
             since: now,
             transport_open: false,
@@ -409,13 +504,16 @@ impl Machine {
         }
         self.abandon_and(|machine| {
             if !machine.online {
-                machine.status = ConnectionStatus::Offline;
+                // Not counted as a failed attempt: most likely there is no network indeed.
+                machine.go_offline(now);
                 return vec![];
             }
-            let floor = std::mem::take(&mut machine.floor_ms);
             let (backoff, failures) = (machine.policy.backoff, machine.failures);
-            let retry_at =
-                |visible| now + backoff.delay_ms(failures, visible, random).max(floor) as f64;
+            let allowed_at = machine.allowed_at;
+            let retry_at = |visible| {
+                let delay_ms = backoff.delay_ms(failures, visible, random);
+                (now + delay_ms as f64).max(allowed_at)
+            };
             machine.retry_at_looked_at = retry_at(true);
             machine.failures += 1;
             machine.status = ConnectionStatus::Waiting {
@@ -427,46 +525,63 @@ impl Machine {
         })
     }
 
+    fn go_offline(&mut self, now: f64) {
+        let retry_at = (now + OFFLINE_RETRY_MS).max(self.allowed_at);
+        self.status = ConnectionStatus::Offline { retry_at };
+    }
+
     fn socket_closed(&mut self, code: u16, reason: &str, now: f64, random: f64) -> Vec<Action> {
         if !matches!(self.phase, Phase::Attempt { .. } | Phase::Greeted { .. }) {
             return vec![];
         }
         match after_close(code, reason) {
             AfterClose::Stay => self.end(ConnectionStatus::Closed),
-            AfterClose::Retry => self.lost(now, random, format!("the socket closed with {code}")),
+            AfterClose::Retry if reason.is_empty() => {
+                self.lost(now, random, format!("the socket closed with {code}"))
+            }
+            AfterClose::Retry => self.lost(
+                now,
+                random,
+                format!("the socket closed with {code} ({reason})"),
+            ),
             AfterClose::RenewSession => self.renew(now, random),
             AfterClose::Reload => {
                 let mut actions = self.stop("This page is older than the server. Reload it.");
                 actions.push(Action::Reload);
                 actions
             }
-            AfterClose::Stop(reason) => self.stop(reason),
+            AfterClose::Stop(cause, reason) => self.stop_because(cause, reason),
         }
     }
 
-    fn probed(
-        &mut self,
-        status: Option<u16>,
-        retry_after_ms: Option<u64>,
-        now: f64,
-        random: f64,
-    ) -> Vec<Action> {
-        if !matches!(self.phase, Phase::Asking { .. }) {
-            return vec![];
+    fn probed(&mut self, answer: Option<Answer>, now: f64, random: f64) -> Vec<Action> {
+        let Some(answer) = answer else {
+            return self.lost(now, random, "the server cannot be reached");
+        };
+        self.allow_after(answer.retry_after_ms, now);
+        match answer.status {
+            204 => self.end(ConnectionStatus::Closed),
+            401 => match after_unauthorized(answer.reason.as_deref()) {
+                AfterClose::Stop(cause, reason) => self.stop_because(cause, reason),
+                _ => self.renew(now, random),
+            },
+            400 => self.stop("The server does not understand this request."),
+            403 => self.stop("This is not open to you."),
+            404 => self.stop("There is nothing under this address (any more)."),
+            429 => self.lost(now, random, ASKED_TO_WAIT),
+            200 => self.lost(now, random, "the stream was refused and would now be open"),
+            status => self.lost(now, random, format!("the server answers {status}")),
         }
-        match status {
-            Some(204) => self.end(ConnectionStatus::Closed),
-            Some(401) => self.renew(now, random),
-            Some(400) => self.stop("The server does not understand this request."),
-            Some(403) => self.stop("This is not open to you."),
-            Some(404) => self.stop("There is nothing under this address (any more)."),
-            Some(429) => {
-                self.floor_ms = retry_after_ms.unwrap_or(0);
-                self.lost(now, random, "the server asks to wait")
+    }
+
+    fn renewal_ended(&mut self, renewal: Renewal, now: f64, random: f64) -> Vec<Action> {
+        match renewal {
+            Renewal::Renewed => self.open_when_allowed(now),
+            Renewal::SignedOut => self.stop_because(StopCause::SignedOut, SIGNED_OUT),
+            Renewal::Failed { retry_after_ms } => {
+                self.allow_after(retry_after_ms, now);
+                self.lost(now, random, "no new session was to be had")
             }
-            Some(200) => self.lost(now, random, "the stream was refused and would now be open"),
-            Some(status) => self.lost(now, random, format!("the server answers {status}")),
-            None => self.lost(now, random, "the server cannot be reached"),
         }
     }
 
@@ -476,11 +591,11 @@ impl Machine {
         }
         self.renewed = true;
         self.abandon_and(|machine| {
-            machine.phase = Phase::Asking { since: now };
+            let question = machine.ask(now);
             machine.status = ConnectionStatus::Connecting {
                 attempt: machine.failures,
             };
-            vec![Action::RenewSession]
+            vec![Action::RenewSession { question }]
         })
     }
 
@@ -488,11 +603,13 @@ impl Machine {
     fn look_again(&mut self, now: f64, random: f64) -> Vec<Action> {
         match (&self.status, self.phase) {
             (ConnectionStatus::Waiting { .. }, _) if !self.online => {
-                self.status = ConnectionStatus::Offline;
+                self.go_offline(now);
                 vec![]
             }
-            (ConnectionStatus::Waiting { .. } | ConnectionStatus::Offline, _) if self.online => {
-                self.open(now)
+            // Due, perhaps: in a tab that nobody looks at, timers come late.
+            (ConnectionStatus::Offline { .. }, _) if !self.online => self.timer(now, random),
+            (ConnectionStatus::Waiting { .. } | ConnectionStatus::Offline { .. }, _) => {
+                self.open_when_allowed(now)
             }
             (ConnectionStatus::Open, _)
                 if self.deadline().is_some_and(|deadline| now >= deadline) =>
@@ -500,9 +617,7 @@ impl Machine {
                 self.timer(now, random)
             }
             (ConnectionStatus::Open, Phase::Greeted { .. })
-                if self.policy.liveness == Liveness::Ping
-                    && self.ping_sent_at.is_none()
-                    && self.online =>
+                if self.policy.liveness == Liveness::Ping && self.ping_sent_at.is_none() =>
             {
                 self.ping(now)
             }
@@ -517,7 +632,9 @@ impl Machine {
         if back <= 0.0 {
             return;
         }
-        if let ConnectionStatus::Waiting { retry_at, .. } = &mut self.status {
+        if let ConnectionStatus::Waiting { retry_at, .. } | ConnectionStatus::Offline { retry_at } =
+            &mut self.status
+        {
             *retry_at -= back;
         }
         if let Phase::Attempt { since, .. } | Phase::Greeted { since } | Phase::Asking { since } =
@@ -528,6 +645,7 @@ impl Machine {
         self.last_frame_at -= back;
         self.last_ping_at -= back;
         self.retry_at_looked_at -= back;
+        self.allowed_at -= back;
         self.ping_sent_at = self.ping_sent_at.map(|sent| sent - back);
     }
 
@@ -542,7 +660,7 @@ impl Machine {
             return vec![];
         }
         let silent = match (self.phase, self.policy.liveness) {
-            (Phase::Idle, _) => return self.open(now),
+            (Phase::Idle, _) => return self.open_when_allowed(now),
             (Phase::Attempt { .. } | Phase::Asking { .. }, _) => "no answer within 10 s",
             (Phase::Greeted { .. }, Liveness::Heartbeat) => "the heartbeat stopped",
             (Phase::Greeted { .. }, Liveness::Ping) if self.ping_sent_at.is_some() => {

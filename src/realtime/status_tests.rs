@@ -1,5 +1,7 @@
 //! Every transition of the state machine.
 
+use proptest::prelude::*;
+
 use super::*;
 
 const STREAM: Policy = Policy {
@@ -68,10 +70,54 @@ impl Run {
 
     fn stopped(&self) -> &str {
         match self.machine.status() {
-            ConnectionStatus::Stopped { reason } => reason,
+            ConnectionStatus::Stopped { reason, .. } => reason,
             other => panic!("not stopped but {other:?}"),
         }
     }
+
+    /// The time until the next attempt, while the browser reports no network.
+    fn offline(&self) -> Option<f64> {
+        match self.machine.status() {
+            ConnectionStatus::Offline { retry_at } => Some(retry_at - self.now),
+            _ => None,
+        }
+    }
+
+    /// The number of the question that is waited for.
+    fn question(&self) -> u32 {
+        self.machine.question
+    }
+
+    /// The probe's answer.
+    fn probed(&mut self, status: u16, retry_after_ms: Option<u64>) -> Vec<Action> {
+        let question = self.question();
+        self.feed(probed(question, status, retry_after_ms))
+    }
+
+    /// The probe's answer to a stream without a valid session.
+    fn unauthorized(&mut self, reason: Option<&str>) -> Vec<Action> {
+        let answer = Some(Answer {
+            status: 401,
+            reason: reason.map(str::to_owned),
+            ..Answer::default()
+        });
+        let question = self.question();
+        self.feed(Input::Probed { question, answer })
+    }
+
+    fn renewed(&mut self, renewal: Renewal) -> Vec<Action> {
+        let question = self.question();
+        self.feed(Input::SessionRenewed { question, renewal })
+    }
+}
+
+const NOT_RENEWED: Renewal = Renewal::Failed {
+    retry_after_ms: None,
+};
+
+fn asks_for_a_session(actions: &[Action]) -> bool {
+    let asks = |action: &Action| matches!(action, Action::RenewSession { .. });
+    actions.iter().any(asks)
 }
 
 fn closed(code: u16, reason: &str) -> Input {
@@ -81,11 +127,13 @@ fn closed(code: u16, reason: &str) -> Input {
     }
 }
 
-fn probed(status: u16) -> Input {
-    Input::Probed {
-        status: Some(status),
-        retry_after_ms: None,
-    }
+fn probed(question: u32, status: u16, retry_after_ms: Option<u64>) -> Input {
+    let answer = Some(Answer {
+        status,
+        retry_after_ms,
+        reason: None,
+    });
+    Input::Probed { question, answer }
 }
 
 #[test]
@@ -216,14 +264,14 @@ fn a_refused_stream_is_asked_why() {
     run.feed(Input::Wanted);
     assert_eq!(
         run.feed(Input::StreamError),
-        [Action::Abandon, Action::Probe]
+        [Action::Abandon, Action::Probe { question: 1 }]
     );
     assert_eq!(
         run.feed(Input::StreamError),
         [],
         "an error after the probe began is the old one"
     );
-    assert_eq!(run.feed(probed(502)), [Action::Abandon]);
+    assert_eq!(run.probed(502, None), [Action::Abandon]);
     assert_eq!(run.waiting(), Some((1, 1_000.0)));
 }
 
@@ -233,7 +281,7 @@ fn what_the_probe_found_decides() {
         let mut run = Run::new(STREAM);
         run.feed(Input::Wanted);
         run.feed(Input::StreamError);
-        run.feed(probed(status));
+        run.probed(status, None);
         run
     };
     assert_eq!(*outcome(204).machine.status(), ConnectionStatus::Closed);
@@ -253,7 +301,7 @@ fn a_probe_that_never_answers_is_given_up() {
     assert_eq!(run.fire().0, 10_000.0);
     assert!(run.waiting().is_some());
     assert_eq!(
-        run.feed(probed(404)),
+        run.probed(404, None),
         [],
         "an answer that comes later changes nothing"
     );
@@ -265,30 +313,28 @@ fn retry_after_is_the_floor_of_one_delay() {
     let mut run = Run::new(STREAM);
     run.feed(Input::Wanted);
     run.feed(Input::StreamError);
-    run.feed(Input::Probed {
-        status: Some(429),
-        retry_after_ms: Some(7_000),
-    });
+    run.probed(429, Some(7_000));
     assert_eq!(run.fire(), (7_000.0, vec![Action::Open]));
     run.feed(Input::StreamError);
-    run.feed(probed(500));
+    run.probed(500, None);
     assert_eq!(run.fire().0, 2_000.0);
 }
 
 #[test]
 fn an_expired_session_is_renewed_once() {
-    for (policy, expired) in [(STREAM, probed(401)), (SOCKET, closed(4001, "expired"))] {
+    for policy in [STREAM, SOCKET] {
         let mut run = Run::new(policy);
         // A socket is told by its close; a stream has to be asked.
         let refuse = |run: &mut Run| {
-            if policy.liveness == Liveness::Heartbeat {
-                run.feed(Input::StreamError);
+            if policy.liveness == Liveness::Ping {
+                return run.feed(closed(4001, "expired"));
             }
-            run.feed(expired.clone())
+            run.feed(Input::StreamError);
+            run.unauthorized(Some("expired"))
         };
         run.feed(Input::Wanted);
-        assert!(refuse(&mut run).contains(&Action::RenewSession));
-        assert_eq!(run.feed(Input::SessionRenewed(true)), [Action::Open]);
+        assert!(asks_for_a_session(&refuse(&mut run)));
+        assert_eq!(run.renewed(Renewal::Renewed), [Action::Open]);
         refuse(&mut run);
         assert!(
             run.waiting().is_some(),
@@ -301,11 +347,8 @@ fn an_expired_session_is_renewed_once() {
 fn a_session_that_cannot_be_renewed_waits() {
     let mut run = Run::open(SOCKET);
     for _ in 0..3 {
-        assert!(
-            run.feed(closed(4001, "expired"))
-                .contains(&Action::RenewSession)
-        );
-        run.feed(Input::SessionRenewed(false));
+        assert!(asks_for_a_session(&run.feed(closed(4001, "expired"))));
+        run.renewed(NOT_RENEWED);
         assert!(run.waiting().is_some());
         // And asks again the next time: the request may have been lost on the way.
         assert_eq!(run.fire().1, [Action::Open]);
@@ -407,7 +450,7 @@ fn a_finished_stream_never_comes_back() {
 }
 
 #[test]
-fn no_attempt_is_spent_while_offline() {
+fn while_the_browser_reports_no_network_one_attempt_is_made_every_thirty_seconds() {
     let mut run = Run::open(STREAM);
     run.feed(Input::Online(false));
     assert_eq!(
@@ -416,10 +459,17 @@ fn no_attempt_is_spent_while_offline() {
         "an open connection may well live on"
     );
     run.feed(Input::StreamError);
-    assert_eq!(*run.machine.status(), ConnectionStatus::Offline);
-    assert_eq!(run.machine.deadline(), None);
+    for _ in 0..3 {
+        assert_eq!(run.offline(), Some(30_000.0));
+        assert_eq!(run.fire(), (30_000.0, vec![Action::Open]));
+        // Asked why, as always: the report of the browser may be wrong, and the server there.
+        run.feed(Input::StreamError);
+        let question = run.question();
+        let answer = None;
+        run.feed(Input::Probed { question, answer });
+    }
     assert_eq!(
-        run.after(60_000.0).feed(Input::Online(true)),
+        run.after(10_000.0).feed(Input::Online(true)),
         [Action::Open]
     );
     assert_eq!(
@@ -429,21 +479,200 @@ fn no_attempt_is_spent_while_offline() {
 }
 
 #[test]
-fn going_offline_while_waiting_stops_the_countdown() {
-    let mut run = Run::open(STREAM);
-    run.feed(Input::StreamError);
-    run.feed(Input::Online(false));
-    assert_eq!(*run.machine.status(), ConnectionStatus::Offline);
-    assert_eq!(run.feed(Input::Visible(true)), [], "still no network");
+fn a_wrong_report_of_no_network_keeps_no_page_from_connecting() {
+    for policy in [STREAM, SOCKET] {
+        let mut run = Run::new(policy);
+        run.feed(Input::Online(false));
+        assert_eq!(run.feed(Input::Wanted), [Action::Open], "the first load");
+        run.feed(Input::Greeted {
+            heartbeat_ms: 15_000,
+        });
+        assert_eq!(*run.machine.status(), ConnectionStatus::Open);
+        run.feed(Input::Cut);
+        assert_eq!(run.offline(), Some(30_000.0));
+        for look in [Input::Online(false), Input::Visible(true), Input::PageShown] {
+            assert_eq!(run.feed(look), [], "as rarely, whoever looks");
+        }
+        assert_eq!(run.offline(), Some(30_000.0));
+        assert_eq!(run.feed(Input::RetryNow), [Action::Open], "try again");
+        run.feed(Input::Cut);
+        run.feed(Input::PageHidden);
+        assert_eq!(run.feed(Input::PageShown), [Action::Open], "shown again");
+        run.feed(Input::Cut);
+        assert_eq!(run.feed(Input::Reachable), [Action::Open], "it is there");
+    }
 }
 
 #[test]
-fn wanted_while_offline_opens_when_the_network_is_back() {
-    let mut run = Run::new(STREAM);
+fn a_report_of_no_network_while_waiting_makes_the_wait_longer() {
+    let mut run = Run::open(STREAM);
+    run.feed(Input::StreamError);
     run.feed(Input::Online(false));
-    assert_eq!(run.feed(Input::Wanted), []);
-    assert_eq!(*run.machine.status(), ConnectionStatus::Offline);
-    assert_eq!(run.feed(Input::Online(true)), [Action::Open]);
+    assert_eq!(run.offline(), Some(30_000.0));
+    // A timer that a hidden tab slept through is made up for.
+    assert_eq!(run.after(29_999.0).feed(Input::Visible(true)), []);
+    assert_eq!(run.after(1.0).feed(Input::Visible(true)), [Action::Open]);
+}
+
+#[test]
+fn an_answer_to_an_earlier_question_changes_nothing() {
+    // A deploy: the old server answers 404 to a probe that was given up long ago.
+    let mut run = Run::new(STREAM);
+    run.feed(Input::Wanted);
+    run.feed(Input::StreamError);
+    let earlier = run.question();
+    run.fire();
+    run.fire();
+    run.feed(Input::StreamError);
+    assert_ne!(run.question(), earlier);
+    assert_eq!(run.feed(probed(earlier, 404, None)), []);
+    assert_eq!(
+        *run.machine.status(),
+        ConnectionStatus::Connecting { attempt: 1 }
+    );
+    assert_eq!(run.probed(502, None), [Action::Abandon]);
+    assert!(run.waiting().is_some());
+
+    // A renewal of a session that was given up, as another one is under way.
+    let mut run = Run::open(SOCKET);
+    run.feed(closed(4001, "expired"));
+    let question = run.question();
+    run.fire();
+    run.fire();
+    run.feed(closed(4001, "expired"));
+    for renewal in [Renewal::Renewed, Renewal::SignedOut, NOT_RENEWED] {
+        assert_eq!(run.feed(Input::SessionRenewed { question, renewal }), []);
+    }
+    assert_eq!(run.renewed(Renewal::Renewed), [Action::Open]);
+}
+
+#[test]
+fn an_answer_to_another_kind_of_question_changes_nothing() {
+    let mut run = Run::open(SOCKET);
+    run.feed(closed(4001, "expired"));
+    run.fire();
+    assert_eq!(run.renewed(Renewal::Renewed), [], "it was given up");
+    assert!(run.waiting().is_some());
+}
+
+/// All that makes a waiting connection try at once, but for the person.
+fn hurries() -> [Input; 5] {
+    [
+        Input::Visible(true),
+        Input::Online(true),
+        Input::PageShown,
+        Input::Reachable,
+        Input::WaitedFor,
+    ]
+}
+
+#[test]
+fn nothing_but_the_person_tries_before_the_time_that_the_server_named() {
+    let refused = || {
+        let mut run = Run::new(STREAM);
+        run.feed(Input::Wanted);
+        run.feed(Input::StreamError);
+        run.probed(503, Some(7_000));
+        run
+    };
+    let drained = || {
+        let mut run = Run::open(SOCKET);
+        run.feed(Input::Drain { retry_ms: 7_000 });
+        run.feed(closed(1012, ""));
+        run
+    };
+    for begin in [refused, drained] {
+        let mut run = begin();
+        for hurry in hurries() {
+            assert_eq!(run.feed(hurry.clone()), [], "{hurry:?}");
+            assert_eq!(run.waiting().unwrap().1, 7_000.0, "{hurry:?}");
+        }
+        // The network goes and comes: an office comes back, but not all at once.
+        run.feed(Input::Online(false));
+        assert_eq!(run.offline(), Some(30_000.0));
+        assert_eq!(run.feed(Input::Online(true)), []);
+        assert_eq!(run.waiting().unwrap().1, 7_000.0);
+        // Put away and shown again.
+        run.feed(Input::PageHidden);
+        assert_eq!(run.feed(Input::PageShown), []);
+        assert_eq!(run.fire(), (7_000.0, vec![Action::Open]));
+
+        let mut run = begin();
+        assert_eq!(run.feed(Input::Wanted), [], "another filter");
+        assert_eq!(run.feed(Input::RetryNow), [Action::Open]);
+        // What fails then waits for the rest.
+        run.after(100.0).feed(Input::Cut);
+        assert_eq!(run.fire(), (6_900.0, vec![Action::Open]));
+    }
+}
+
+#[test]
+fn no_server_silences_a_page_for_hours() {
+    for absurd in [u64::MAX, 1_000_000_000_000] {
+        let mut run = Run::new(STREAM);
+        run.feed(Input::Wanted);
+        run.feed(Input::StreamError);
+        run.probed(429, Some(absurd));
+        assert_eq!(run.fire(), (600_000.0, vec![Action::Open]));
+        let mut run = Run::open(SOCKET);
+        run.feed(Input::Drain { retry_ms: absurd });
+        run.feed(closed(1012, ""));
+        assert_eq!(run.fire(), (600_000.0, vec![Action::Open]));
+    }
+}
+
+#[test]
+fn a_server_that_greets_has_taken_its_delay_back() {
+    let mut run = Run::open(SOCKET);
+    run.feed(Input::Drain { retry_ms: 60_000 });
+    run.feed(closed(1012, ""));
+    run.feed(Input::RetryNow);
+    run.feed(Input::Greeted {
+        heartbeat_ms: 30_000,
+    });
+    run.after(20_000.0).feed(closed(1006, ""));
+    assert_eq!(run.fire().0, 1_000.0);
+}
+
+#[test]
+fn a_401_that_says_why_stops_or_renews() {
+    let refused = |reason| {
+        let mut run = Run::new(STREAM);
+        run.feed(Input::Wanted);
+        run.feed(Input::StreamError);
+        let actions = run.unauthorized(reason);
+        (run, actions)
+    };
+    for (reason, expected) in [
+        ("signed_out", StopCause::SignedOut),
+        ("none", StopCause::NoSession),
+    ] {
+        let (run, actions) = refused(Some(reason));
+        assert_eq!(actions, [Action::Abandon], "{reason}");
+        assert!(
+            matches!(run.machine.status(), ConnectionStatus::Stopped { cause, .. } if *cause == expected)
+        );
+        let mut socket = Run::open(SOCKET);
+        socket.feed(closed(4001, reason));
+        assert_eq!(run.machine.status(), socket.machine.status(), "{reason}");
+    }
+    for reason in [Some("expired"), None] {
+        let (mut run, actions) = refused(reason);
+        assert!(asks_for_a_session(&actions), "{reason:?}");
+        // Signed out meanwhile, in another tab.
+        run.renewed(Renewal::SignedOut);
+        assert_eq!(run.stopped(), "You signed out.");
+    }
+}
+
+#[test]
+fn a_renewal_that_is_asked_to_wait_waits() {
+    let mut run = Run::open(SOCKET);
+    run.feed(closed(4001, "expired"));
+    run.renewed(Renewal::Failed {
+        retry_after_ms: Some(9_000),
+    });
+    assert_eq!(run.fire(), (9_000.0, vec![Action::Open]));
 }
 
 #[test]
@@ -568,4 +797,91 @@ fn a_bounded_number_of_attempts_ends_in_words() {
 fn another_contract_replaces_the_connection() {
     let mut run = Run::open(STREAM);
     assert_eq!(run.feed(Input::Wanted), [Action::Abandon, Action::Open]);
+}
+
+/// Any input that a browser, a server, another tab or a person may bring.
+fn any_input() -> impl Strategy<Value = Input> {
+    let status = prop_oneof![Just(200), Just(401), Just(429), Just(502), Just(503)];
+    let wait_ms = || proptest::option::of(0..100_000_u64);
+    let answer =
+        proptest::option::of(
+            (status, wait_ms()).prop_map(|(status, retry_after_ms)| Answer {
+                status,
+                retry_after_ms,
+                reason: None,
+            }),
+        );
+    let renewal = prop_oneof![
+        Just(Renewal::Renewed),
+        wait_ms().prop_map(|retry_after_ms| Renewal::Failed { retry_after_ms }),
+    ];
+    let code = prop_oneof![Just((1006, "")), Just((1012, "")), Just((4001, "expired"))];
+    // 0 stands for the present question; answers to others come late.
+    prop_oneof![
+        prop_oneof![
+            Just(Input::Wanted),
+            Just(Input::Unwanted),
+            Just(Input::TransportOpen),
+            Just(Input::Frame),
+            Just(Input::Pong),
+            Just(Input::StreamError),
+            Just(Input::PageHidden),
+            Just(Input::PageShown),
+            Just(Input::Timer),
+            Just(Input::RetryNow),
+            Just(Input::Reachable),
+            Just(Input::WaitedFor),
+            Just(Input::Cut),
+        ],
+        Just(Input::Greeted {
+            heartbeat_ms: 15_000
+        }),
+        (0..100_000_u64).prop_map(|retry_ms| Input::Drain { retry_ms }),
+        code.prop_map(|(code, reason)| closed(code, reason)),
+        (0..4_u32, answer).prop_map(|(question, answer)| Input::Probed { question, answer }),
+        (0..4_u32, renewal)
+            .prop_map(|(question, renewal)| Input::SessionRenewed { question, renewal }),
+        any::<bool>().prop_map(Input::Online),
+        any::<bool>().prop_map(Input::Visible),
+    ]
+}
+
+proptest! {
+    /// What the server named is kept by a model of its own: its latest word counts until it greets.
+    #[test]
+    fn no_attempt_starts_before_the_time_that_the_server_named(
+        inputs in proptest::collection::vec((any_input(), 0..20_000_u32, 0.0..1.0), 1..200),
+        sockets: bool,
+    ) {
+        let mut machine = Machine::new(if sockets { SOCKET } else { STREAM });
+        let (mut now, mut allowed_at) = (1_000_000.0, 0.0);
+        for (input, ms, random) in inputs {
+            now += f64::from(ms);
+            let input = match input {
+                Input::Probed { question: 0, answer } => Input::Probed { question: machine.question, answer },
+                Input::SessionRenewed { question: 0, renewal } => Input::SessionRenewed { question: machine.question, renewal },
+                input => input,
+            };
+            let attempted = matches!(machine.phase, Phase::Attempt { .. });
+            let named = match &input {
+                Input::Drain { retry_ms } => Some(*retry_ms),
+                Input::Probed { question, answer: Some(answer) } if machine.awaits(*question) => answer.retry_after_ms,
+                Input::SessionRenewed { question, renewal: Renewal::Failed { retry_after_ms } } if machine.awaits(*question) => *retry_after_ms,
+                _ => None,
+            };
+            let actions = machine.step(input.clone(), now, random);
+            if let Some(wait_ms) = named {
+                allowed_at = now + wait_ms as f64;
+            }
+            if attempted && matches!(input, Input::Greeted { .. }) {
+                allowed_at = 0.0;
+            }
+            if actions.contains(&Action::Open) && input != Input::RetryNow {
+                prop_assert!(now >= allowed_at, "{input:?} opened {} ms too early", allowed_at - now);
+            }
+            // Nor is a wait forgotten: whatever is not closed, stopped or open has a deadline.
+            let wanted = !matches!(machine.status(), ConnectionStatus::Closed | ConnectionStatus::Stopped { .. });
+            prop_assert_eq!(machine.deadline().is_some(), wanted);
+        }
+    }
 }

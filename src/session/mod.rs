@@ -21,8 +21,8 @@ use uuid::Uuid;
 
 use crate::text_rules::has_visible_character;
 
-pub const GUEST_ROUTE: &str = "/api/session/guest";
-pub const RENEW_ROUTE: &str = "/api/session/renew";
+pub use crate::realtime::contract::{GUEST_ROUTE, RENEWAL_ROUTE as RENEW_ROUTE};
+
 pub const SIGN_IN_ROUTE: &str = "/api/session/sign_in";
 pub const SIGN_OUT_ROUTE: &str = "/api/session/sign_out";
 pub const TICKET_ROUTE: &str = "/api/session/ticket";

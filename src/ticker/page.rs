@@ -41,7 +41,6 @@ lazy_page!(TickerPage, ticker_page, Ticker);
 /// What the stream says beside prices.
 #[derive(Clone, Copy)]
 struct News {
-    watching: RwSignal<Option<usize>>,
     /// Missed events that came after a break.
     recovered: RwSignal<Option<usize>>,
     stale_since: RwSignal<Option<u64>>,
@@ -59,7 +58,6 @@ fn Ticker() -> impl IntoView {
     );
     let prices = Prices::new(first.as_ref());
     let news = News {
-        watching: RwSignal::new(None),
         recovered: RwSignal::new(None),
         stale_since: RwSignal::new(first.as_ref().and_then(|first| first.stale_since)),
         counted_from: RwSignal::new(None),
@@ -95,8 +93,7 @@ fn Ticker() -> impl IntoView {
         <About title="Ticker" description="Live prices over Server-Sent Events: the latest value wins, and what was missed is replayed."/>
         <div class="page-head">
             <h1>"Ticker"</h1>
-            <StatusLine connection transport="SSE">
-                {move || news.watching.get().map(|count| view! { <span data-test="watching">{format!("{count} watching")}</span> })}
+            <StatusLine connection transport="SSE" counted="watching">
                 {move || news.recovered.get().map(|count| view! { <span data-test="recovered">{format!("recovered {count} events")}</span> })}
                 <Stale since=news.stale_since/>
             </StatusLine>
@@ -211,7 +208,6 @@ fn stream(
     let greeted = RefCell::new(false);
     use_event_source(wanted, options, move |event| match event {
         StreamEvent::Hello(hello) => {
-            news.watching.set(Some(hello.connections));
             let again = greeted.replace(true);
             came.borrow_mut().greeted(hello.recovered, hello.replayed);
             let missed = hello.recovered.then_some(hello.replayed);
@@ -226,7 +222,7 @@ fn stream(
                 news.counted_from.set(Some(hello.offset));
             }
         }
-        StreamEvent::Heartbeat { connections } => news.watching.set(Some(connections)),
+        StreamEvent::Heartbeat { .. } | StreamEvent::Undecoded { .. } => {}
         StreamEvent::Event(TickerEvent::Snapshot { quotes }) => {
             came.borrow_mut().state_came();
             quotes.into_iter().for_each(|quote| prices.take(quote));

@@ -22,7 +22,9 @@ use crate::{
     first_state::first_state,
     realtime::{
         client::{
-            Armed, Socket, SocketEvent, SocketOptions, outbox::Outbox, storage, use_socket_with,
+            Armed, Socket, SocketEvent, SocketOptions,
+            outbox::{LONGEST_WAIT_MS, Outbox},
+            storage, use_socket_with,
         },
         message::{ErrorCode, SocketError},
     },
@@ -262,7 +264,9 @@ impl Chat {
             }
             SocketEvent::Event(event) => self.take(event),
             SocketEvent::Refused(error) => self.refused(&error),
-            SocketEvent::Binary(_) => {}
+            // The status line says what follows a close, the inspector shows what was not understood.
+            SocketEvent::Binary(_) | SocketEvent::Closed { .. } | SocketEvent::Undecoded { .. } => {
+            }
         }
     }
 
@@ -314,6 +318,8 @@ impl Chat {
                 self.not_ready(&room);
             }
             let wait = error.retry_after_ms.unwrap_or(AGAIN_AFTER_MS);
+            // A timer set for longer than 32 bits of milliseconds would fire at once.
+            let wait = wait.min(LONGEST_WAIT_MS as u64);
             let go_on = move || {
                 if self.change(|state| state.go_on(&room)).is_some() {
                     self.join();

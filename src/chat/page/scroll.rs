@@ -48,10 +48,20 @@ impl Scroller {
         }
     }
 
+    // A frame that was asked for before may come when the log is gone: in its place stands that there is no such room.
+
+    fn log(self) -> Option<web_sys::HtmlDivElement> {
+        self.log.try_get_untracked().flatten()
+    }
+
+    fn list(self) -> Option<web_sys::HtmlDivElement> {
+        self.list.try_get_untracked().flatten()
+    }
+
     /// The row at the upper edge. Its end is what is held: its beginning changes when it ceases to lead a group.
     pub fn anchor(self) -> Option<Anchor> {
-        let edge = self.log.get_untracked()?.get_bounding_client_rect().top();
-        let list = self.list.get_untracked()?;
+        let edge = self.log()?.get_bounding_client_rect().top();
+        let list = self.list()?;
         let rows = list.get_elements_by_class_name("message");
         let end_of = |row: &Element| row.get_bounding_client_rect().bottom();
         // Rows lie one below the other: the first that ends below the edge.
@@ -74,7 +84,7 @@ impl Scroller {
 
     /// Puts the row back where it was before the change.
     pub fn restore(self, anchor: &Anchor) {
-        let (Some(log), Some(list)) = (self.log.get_untracked(), self.list.get_untracked()) else {
+        let (Some(log), Some(list)) = (self.log(), self.list()) else {
             return;
         };
         let Some(row) = row(&list, &anchor.offset) else {
@@ -89,7 +99,7 @@ impl Scroller {
 
     /// Brings a row into the middle. Says whether it is there.
     pub fn center(self, offset: u64) -> bool {
-        let (Some(log), Some(list)) = (self.log.get_untracked(), self.list.get_untracked()) else {
+        let (Some(log), Some(list)) = (self.log(), self.list()) else {
             return false;
         };
         let Some(row) = row(&list, &offset.to_string()) else {
@@ -108,35 +118,31 @@ impl Scroller {
 
     /// The keyboard goes on from here.
     pub fn focus(self) {
-        if let Some(log) = self.log.get_untracked() {
+        if let Some(log) = self.log() {
             let _ = log.focus();
         }
     }
 
     pub fn to_end(self) {
-        if let Some(log) = self.log.get_untracked() {
+        if let Some(log) = self.log() {
             log.set_scroll_top(log.scroll_height());
         }
     }
 
     /// Less than a screen is left above.
     pub fn is_near_start(self) -> bool {
-        self.log
-            .get_untracked()
+        self.log()
             .is_some_and(|log| log.scroll_top() < log.client_height())
     }
 
     /// Less than a screen is left below.
     pub fn is_near_end(self) -> bool {
-        self.log
-            .get_untracked()
+        self.log()
             .is_some_and(|log| below(&log) < log.client_height())
     }
 
     pub fn is_at_end(self) -> bool {
-        self.log
-            .get_untracked()
-            .is_some_and(|log| below(&log) <= FOLLOW_WITHIN)
+        self.log().is_some_and(|log| below(&log) <= FOLLOW_WITHIN)
     }
 
     pub fn place(self) -> Place {
@@ -145,12 +151,12 @@ impl Scroller {
             contents: log.scroll_height(),
             height: log.client_height(),
         };
-        self.log.get_untracked().map(place).unwrap_or_default()
+        self.log().map(place).unwrap_or_default()
     }
 
     /// Calls back whenever the log has another size, until the owner goes: the field below it grows, a phone is turned.
     pub fn watch_size(self, changed: impl Fn() + 'static) {
-        let Some(log) = self.log.get_untracked() else {
+        let Some(log) = self.log() else {
             return;
         };
         let called = Closure::<dyn FnMut()>::new(changed);
@@ -162,7 +168,7 @@ impl Scroller {
 
     /// The end of the log is on the screen: neither scrolled out of the log nor, with the log, out of the window.
     pub fn end_is_visible(self) -> bool {
-        let Some(log) = self.log.get_untracked() else {
+        let Some(log) = self.log() else {
             return false;
         };
         let height = window()

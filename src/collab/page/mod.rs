@@ -103,6 +103,8 @@ fn Desk(document: String, readonly: bool) -> impl IntoView {
             SocketEvent::Event(event) => peers.take(event),
             SocketEvent::Refused(error) => editor.refuse(error.message),
             SocketEvent::Binary(frame) => editor.receive(&frame),
+            // The status line says what follows a close, the inspector shows what was not understood.
+            SocketEvent::Closed { .. } | SocketEvent::Undecoded { .. } => {}
         },
     );
     editor.attach(socket);

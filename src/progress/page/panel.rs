@@ -215,7 +215,7 @@ pub(super) fn JobPanel(id: Uuid, mine: MyJobs) -> impl IntoView {
             // As text: a browser with scripts parses what is in `noscript` so, and hydration would stumble over elements.
             {running.then(|| view! { <noscript inner_html="<meta http-equiv=\"refresh\" content=\"2\">"></noscript> })}
             <h2 id="job-name">{name}</h2>
-            {running.then(|| view! { <StatusLine connection transport="SSE"/> })}
+            {running.then(|| view! { <StatusLine connection transport="SSE" counted="watching"/> })}
             <progress aria-labelledby="job-name" data-test="bar" max=move || most().to_string()
                 value=move || value().map(|value| value.to_string())></progress>
             <p class="job-numbers"><strong data-test="job-status">{move || state.status().word()}</strong> " "

@@ -146,7 +146,8 @@ fn send(file: &File, upload: RwSignal<Upload>, open: Rc<dyn Fn(Uuid)>) {
     spawn_local(async move {
         // The answer to an upload comes when all of it has arrived; its job is there much sooner.
         while is_sending(upload) {
-            if exists(id).await {
+            // Whoever left the page meanwhile is not taken back.
+            if exists(id).await && upload.try_get_untracked().is_some() {
                 return open(id);
             }
             TimeoutFuture::new(LOOK_EVERY_MS).await;

@@ -14,12 +14,12 @@ use leptos::{ev, prelude::*, task::spawn_local};
 use send_wrapper::SendWrapper;
 
 use super::{
-    probe,
+    probe::{self, Question, Renewals},
     tap::{Sight, Skipped, Tap},
 };
 use crate::realtime::{
     position::Position,
-    sharing::Role,
+    sharing::{Asked, Role},
     status::{Action, ConnectionStatus, Input, Machine, Policy},
 };
 
@@ -43,6 +43,8 @@ pub struct Connection {
     pub role: Signal<Role>,
     /// The server's name for this connection, from `hello` or `welcome`; of a follower, for its leader's.
     pub id: Signal<Option<String>>,
+    /// How many connections of this endpoint the server has, this one included: its newest word, while the connection stands.
+    pub connections: Signal<Option<usize>>,
     tap: Tap,
     driver: StoredValue<Option<SendWrapper<Driver>>>,
 }
@@ -77,8 +79,10 @@ struct Shared {
     unplugged: RefCell<Option<Timeout>>,
     /// Types of events that could not be decoded.
     complained: RefCell<HashSet<String>>,
-    /// Somebody asked for what is being done, rather than time or the network.
-    asked_for: Cell<bool>,
+    /// Who asked for what is being done.
+    asked: Cell<Asked>,
+    /// The request of a probe or a renewal that is under way; it is aborted when this is dropped.
+    question: RefCell<Option<Question>>,
     signals: Signals,
 }
 
@@ -92,6 +96,8 @@ pub(super) struct Signals {
     position: RwSignal<Option<Position>>,
     role: RwSignal<Role>,
     id: RwSignal<Option<String>>,
+    connections: RwSignal<Option<usize>>,
+    renewals: Option<Renewals>,
     pub(super) tap: Tap,
     driver: StoredValue<Option<SendWrapper<Driver>>>,
 }
@@ -107,6 +113,8 @@ impl Signals {
             position: RwSignal::new(None),
             role: RwSignal::new(Role::Alone),
             id: RwSignal::new(None),
+            connections: RwSignal::new(None),
+            renewals: use_context(),
             tap: Tap::new(),
             driver: StoredValue::new(None),
         }
@@ -121,6 +129,7 @@ impl Signals {
             position: self.position.into(),
             role: self.role.into(),
             id: self.id.into(),
+            connections: self.connections.into(),
             tap: self.tap,
             driver: self.driver,
         }
@@ -128,7 +137,16 @@ impl Signals {
 
     /// Starts the driver; once, in an effect.
     pub(super) fn start(self, policy: Policy, transport: Box<dyn Transport>) -> Driver {
-        let driver = Driver(Rc::new(Shared {
+        let driver = self.driver(policy, transport);
+        driver.listen_to_window();
+        self.driver
+            .set_value(Some(SendWrapper::new(driver.clone())));
+        driver
+    }
+
+    /// A driver that nothing drives yet.
+    pub(super) fn driver(self, policy: Policy, transport: Box<dyn Transport>) -> Driver {
+        Driver(Rc::new(Shared {
             machine: RefCell::new(Machine::new(policy)),
             transport: RefCell::new(transport),
             pending: RefCell::default(),
@@ -136,13 +154,10 @@ impl Signals {
             listeners: RefCell::default(),
             unplugged: RefCell::default(),
             complained: RefCell::default(),
-            asked_for: Cell::default(),
+            asked: Cell::default(),
+            question: RefCell::default(),
             signals: self,
-        }));
-        driver.listen_to_window();
-        self.driver
-            .set_value(Some(SendWrapper::new(driver.clone())));
-        driver
+        }))
     }
 
     /// Ends the connection with the component that owns it.
@@ -224,8 +239,11 @@ impl Driver {
             let Some(input) = self.0.pending.borrow_mut().pop_front() else {
                 break;
             };
-            let asked_for = matches!(input, Input::Wanted | Input::RetryNow);
-            self.0.asked_for.set(asked_for);
+            self.0.asked.set(match input {
+                Input::Wanted => Asked::ByOpening,
+                Input::RetryNow => Asked::ByPerson,
+                _ => Asked::ByItself,
+            });
             for action in machine.step(input, now(), js_sys::Math::random()) {
                 if let Some(more) = self.execute(action) {
                     machine.stop(more);
@@ -241,6 +259,9 @@ impl Driver {
             self.0.transport.borrow_mut().resign();
         }
         self.set_timer(deadline);
+        if status != ConnectionStatus::Open {
+            self.counted(None);
+        }
         if self
             .0
             .signals
@@ -253,9 +274,17 @@ impl Driver {
         }
     }
 
-    /// Whether somebody asked for the connection that is being opened, rather than time or the network.
-    pub(super) fn is_asked_for(&self) -> bool {
-        self.0.asked_for.get()
+    /// Who asked for the connection that is being opened.
+    pub(super) fn asked(&self) -> Asked {
+        self.0.asked.get()
+    }
+
+    /// The server's count of open connections; `None`: it is not known (any more).
+    pub(super) fn counted(&self, connections: Option<usize>) {
+        let signal = self.0.signals.connections;
+        if signal.try_get_untracked() != Some(connections) {
+            let _ = signal.try_set(connections);
+        }
     }
 
     /// The server has named this connection.
@@ -300,23 +329,28 @@ impl Driver {
     /// A reason to stop, when the action was in vain.
     fn execute(&self, action: Action) -> Option<&'static str> {
         match action {
+            // It is to behave as if there were no network.
+            Action::Open if self.0.unplugged.borrow().is_some() => self.feed(Input::Cut),
             Action::Open => self.0.transport.borrow_mut().open(self),
-            Action::Abandon => self.0.transport.borrow_mut().abandon(),
+            Action::Abandon => {
+                self.0.question.take();
+                self.0.transport.borrow_mut().abandon();
+            }
             Action::Ping => self.0.transport.borrow_mut().ping(now()),
-            Action::Probe => {
+            Action::Probe { question } => {
                 let (driver, url) = (self.clone(), self.0.transport.borrow().probe_url());
+                let signal = self.question();
                 spawn_local(async move {
-                    let (status, retry_after_ms) = probe::status_of(&url).await;
-                    driver.feed(Input::Probed {
-                        status,
-                        retry_after_ms,
-                    });
+                    let answer = probe::why_refused(&url, signal).await;
+                    driver.feed(Input::Probed { question, answer });
                 });
             }
-            Action::RenewSession => {
-                let driver = self.clone();
+            Action::RenewSession { question } => {
+                let (driver, signal) = (self.clone(), self.question());
+                let renewals = self.0.signals.renewals;
                 spawn_local(async move {
-                    driver.feed(Input::SessionRenewed(probe::renew_session().await))
+                    let renewal = probe::renew_session(signal, renewals).await;
+                    driver.feed(Input::SessionRenewed { question, renewal });
                 });
             }
             Action::DropKept => probe::drop_kept_connections(),
@@ -326,6 +360,14 @@ impl Driver {
             }
         }
         None
+    }
+
+    /// Begins a request, in the place of one that may still be under way.
+    fn question(&self) -> Option<web_sys::AbortSignal> {
+        let question = Question::new()?;
+        let signal = question.signal();
+        self.0.question.replace(Some(question));
+        Some(signal)
     }
 
     fn set_timer(&self, deadline: Option<f64>) {

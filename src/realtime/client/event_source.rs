@@ -35,6 +35,8 @@ pub enum StreamEvent<E> {
     Heartbeat { connections: usize },
     /// An event of the feature.
     Event(E),
+    /// An event of a known name whose data could not be decoded, as it came. It is counted and skipped.
+    Undecoded { name: String, text: String },
 }
 
 /// What a stream begins with. A position alone will do for most.
@@ -141,6 +143,10 @@ pub(super) enum Heard {
     Greeted {
         connection: String,
         heartbeat_ms: u64,
+        connections: usize,
+    },
+    Beat {
+        connections: usize,
     },
     Undecoded(String),
     /// A change at a position that the client holds already.
@@ -196,15 +202,21 @@ impl Stream {
         let heard = self.take(name, data, id);
         driver.moved(self.position());
         let news = !matches!(heard, Heard::Duplicate);
+        let counted = match heard {
+            Heard::Greeted { connections, .. } | Heard::Beat { connections } => Some(connections),
+            _ => None,
+        };
         driver.feed(match heard {
             Heard::Input(input) => input,
             Heard::Greeted {
                 connection,
                 heartbeat_ms,
+                ..
             } => {
                 driver.named(connection);
                 Input::Greeted { heartbeat_ms }
             }
+            Heard::Beat { .. } => Input::Frame,
             Heard::Duplicate => {
                 driver.saw(|| Sight::Skipped(Skipped::Duplicate));
                 Input::Frame
@@ -214,6 +226,9 @@ impl Stream {
                 Input::Frame
             }
         });
+        if counted.is_some() {
+            driver.counted(counted);
+        }
         news
     }
 
@@ -255,22 +270,34 @@ fn decoder<C: StreamContract>(
     mut handler: impl FnMut(StreamEvent<C::Event>) + 'static,
 ) -> impl FnMut(&str, &str, bool) -> Heard + 'static {
     move |name, data, held| {
+        let undecoded = |error| {
+            let (name, text) = (name.to_owned(), data.to_owned());
+            (
+                StreamEvent::Undecoded { name, text },
+                Heard::Undecoded(error),
+            )
+        };
         if KIT_EVENTS.contains(&name) {
             return match decode::<StreamControl>(data) {
                 Ok(StreamControl::Hello(hello)) => {
                     let heard = Heard::Greeted {
                         connection: hello.connection.clone(),
                         heartbeat_ms: hello.heartbeat_ms,
+                        connections: hello.connections,
                     };
                     handler(StreamEvent::Hello(hello));
                     heard
                 }
                 Ok(StreamControl::Heartbeat { connections, .. }) => {
                     handler(StreamEvent::Heartbeat { connections });
-                    Heard::Input(Input::Frame)
+                    Heard::Beat { connections }
                 }
                 Ok(StreamControl::Drain { retry_ms }) => Heard::Input(Input::Drain { retry_ms }),
-                Err(error) => Heard::Undecoded(error),
+                Err(error) => {
+                    let (event, heard) = undecoded(error);
+                    handler(event);
+                    heard
+                }
             };
         }
         if held && !C::STATES.contains(&name) {
@@ -282,7 +309,11 @@ fn decoder<C: StreamContract>(
                 handler(StreamEvent::Event(event));
                 Heard::Input(if last { Input::Finished } else { Input::Frame })
             }
-            Err(error) => Heard::Undecoded(error),
+            Err(error) => {
+                let (event, heard) = undecoded(error);
+                handler(event);
+                heard
+            }
         }
     }
 }
@@ -377,5 +408,49 @@ impl Transport for EventSourceTransport {
 
     fn probe_url(&self) -> String {
         self.stream.url()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::{Deserialize, Serialize};
+
+    use super::*;
+
+    #[derive(Clone, PartialEq)]
+    struct Weather;
+
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    #[serde(tag = "type", rename_all = "snake_case")]
+    enum Measured {
+        Now { celsius: f64 },
+    }
+
+    impl StreamContract for Weather {
+        const ROUTE: &'static str = "/api/weather/events";
+        const EVENTS: &'static [&'static str] = &["now"];
+        const STATES: &'static [&'static str] = &["now"];
+        type Event = Measured;
+
+        fn url(&self) -> String {
+            Self::ROUTE.into()
+        }
+    }
+
+    #[test]
+    fn a_page_sees_what_could_not_be_decoded_as_it_came() {
+        let heard = Rc::new(RefCell::new(vec![]));
+        let hear = heard.clone();
+        let mut take = decoder::<Weather>(move |event| hear.borrow_mut().push(event));
+        for name in ["now", "hello"] {
+            assert!(matches!(take(name, "{}", false), Heard::Undecoded(_)));
+        }
+        take("now", r#"{"type":"now","celsius":7.0}"#, false);
+        let undecoded = |name: &str| StreamEvent::Undecoded {
+            name: name.to_owned(),
+            text: "{}".to_owned(),
+        };
+        let now = StreamEvent::Event(Measured::Now { celsius: 7.0 });
+        assert_eq!(*heard.borrow(), [undecoded("now"), undecoded("hello"), now]);
     }
 }

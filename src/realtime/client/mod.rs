@@ -13,9 +13,10 @@ pub mod status_line;
 pub mod storage;
 pub mod tap;
 
-pub use armed::Armed;
+pub use armed::{Alarm, Armed};
 pub use connection::Connection;
 pub use event_source::{Sharing, StreamEvent, StreamOptions, use_event_source};
+pub use probe::Renewals;
 pub use shared_stream::tabs_can_share;
 pub use socket::{Socket, SocketEvent, SocketOptions, use_socket, use_socket_with};
 pub use status_line::{StatusLine, countdown};

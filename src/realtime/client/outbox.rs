@@ -13,7 +13,7 @@ pub const CAPACITY: usize = 500;
 /// Commands under way at once. More would only be refused for their rate, all of them.
 const WINDOW: usize = 16;
 /// Longest wait that a refusal can ask for, in milliseconds: a mistaken server shall not silence a page for hours.
-const LONGEST_WAIT_MS: f64 = 60_000.0;
+pub const LONGEST_WAIT_MS: f64 = 60_000.0;
 
 /// Commands that need an answer, in the order in which they were given.
 #[derive(Clone, Debug, PartialEq)]
@@ -153,7 +153,7 @@ impl<C: Clone> Outbox<C> {
 
     /// The commands to send now, oldest first; they count as under way.
     pub fn take_due(&mut self, now: f64) -> Vec<C> {
-        if now < self.held_until {
+        if self.is_held(now) {
             return vec![];
         }
         let window = self.pace_ms.map_or(WINDOW, |_| 1);
@@ -179,7 +179,13 @@ impl<C: Clone> Outbox<C> {
     /// When [`Outbox::take_due`] is worth calling again although nothing else happens (Unix milliseconds).
     pub fn due_at(&self, now: f64) -> Option<f64> {
         let waits = self.count(|entry| entry.state == EntryState::Waiting) > 0;
-        (waits && now < self.held_until).then_some(self.held_until)
+        (waits && self.is_held(now)).then_some(self.held_until)
+    }
+
+    /// Whether nothing may be sent yet. A time further away than any wait is of a clock that was set back meanwhile.
+    fn is_held(&self, now: f64) -> bool {
+        let left_ms = self.held_until - now;
+        left_ms > 0.0 && left_ms <= LONGEST_WAIT_MS
     }
 
     pub fn entries(&self) -> impl Iterator<Item = &Entry<C>> {

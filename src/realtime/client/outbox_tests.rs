@@ -105,6 +105,29 @@ fn a_mistaken_server_does_not_silence_the_page_for_hours() {
 }
 
 #[test]
+fn what_is_due_moves_earlier_with_a_new_connection() {
+    let mut outbox = ready(2);
+    outbox.take_due(0.0);
+    outbox.refused(id(1), 0.0, 50_000.0, false);
+    assert_eq!(outbox.due_at(0.0), Some(50_000.0));
+    outbox.lost();
+    outbox.ready(LANE);
+    assert_eq!(outbox.take_due(1_000.0), [1, 2]);
+    outbox.refused(id(1), 1_000.0, 2_000.0, false);
+    assert_eq!(outbox.due_at(1_000.0), Some(3_000.0));
+}
+
+#[test]
+fn a_clock_that_is_set_back_holds_nothing_longer() {
+    let mut outbox = ready(1);
+    outbox.take_due(1e12);
+    outbox.refused(id(1), 1e12, 1_000.0, true);
+    assert!(outbox.take_due(1e12).is_empty());
+    // An hour back.
+    assert_eq!(outbox.take_due(1e12 - 3_600_000.0), [1]);
+}
+
+#[test]
 fn a_lane_that_is_left_holds_its_own_until_it_is_ready_again() {
     let mut outbox = ready(2);
     outbox.take_due(0.0);

@@ -83,10 +83,7 @@ impl Transport for SharedTransport {
             driver.feed(Input::TransportOpen);
         }
         let held = shared.stream.position();
-        let actions = shared
-            .tab
-            .borrow_mut()
-            .open(held.as_ref(), driver.is_asked_for());
+        let actions = shared.tab.borrow_mut().open(held.as_ref(), driver.asked());
         shared.execute(actions);
     }
 

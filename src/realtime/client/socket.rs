@@ -11,7 +11,7 @@ use wasm_bindgen::{JsCast, closure::Closure};
 use web_sys::{BinaryType, CloseEvent, MessageEvent, WebSocket};
 
 use super::{
-    armed::Armed,
+    armed::Alarm,
     connection::{Connection, Driver, Signals, Transport, now},
     outbox::{EntryState, Full, Outbox},
     storage,
@@ -43,6 +43,16 @@ pub enum SocketEvent<W, E> {
     /// stays there as failed.
     Refused(SocketError),
     Binary(Vec<u8>),
+    /// The browser says that the socket closed (RFC 6455, section 7.4): 1006 where no close frame came. What follows, the
+    /// connection's status says. Not when this side gave the socket up, after a missed pong for instance.
+    Closed {
+        code: u16,
+        reason: String,
+    },
+    /// A text message that could not be decoded, or of an unknown type, as it came. It is counted and skipped.
+    Undecoded {
+        text: String,
+    },
 }
 
 /// A socket as a page sees it.
@@ -52,8 +62,8 @@ pub struct Socket<C: SocketContract> {
     pub outbox: RwSignal<Outbox<C::Command>>,
     /// Whether the outbox would survive a reload; `false` where the tab's storage is full or forbidden.
     pub outbox_kept: RwSignal<bool>,
-    /// One timer for the outbox is enough: it looks again when it fires.
-    flush_armed: Armed,
+    /// When the outbox is looked at again although nothing else happens.
+    flush_alarm: Alarm,
     wire: StoredValue<Option<SendWrapper<Rc<Wire>>>>,
 }
 
@@ -69,17 +79,29 @@ impl<C: SocketContract> Socket<C>
 where
     C::Command: Send + Sync,
 {
+    // A page's timers and callbacks may come after the page is gone: nothing here panics then, and nothing leaves.
+
     /// Sends a command now, or not at all: for what is worthless later. Says whether it left.
     pub fn send(&self, command: &C::Command) -> bool {
         let json = serde_json::to_string(command).unwrap_or_default();
-        self.wire
-            .with_value(|wire| wire.as_ref().is_some_and(|wire| wire.send(&json)))
+        self.on_wire(|wire| wire.send(&json))
     }
 
     /// Sends bytes now, or not at all. Says whether they left.
     pub fn send_binary(&self, bytes: &[u8]) -> bool {
-        self.wire
-            .with_value(|wire| wire.as_ref().is_some_and(|wire| wire.send_binary(bytes)))
+        self.on_wire(|wire| wire.send_binary(bytes))
+    }
+
+    fn on_wire(&self, send: impl FnOnce(&Wire) -> bool) -> bool {
+        let sent = self
+            .wire
+            .try_with_value(|wire| wire.as_ref().is_some_and(|wire| send(wire)));
+        sent.unwrap_or(false)
+    }
+
+    fn holds(&self, id: Uuid) -> bool {
+        let holds = |outbox: &Outbox<C::Command>| outbox.contains(id);
+        self.outbox.try_with_untracked(holds).unwrap_or(false)
     }
 
     /// Keeps a command until [`Socket::acknowledge`] is called with its id, and sends it as often as it takes. Commands of
@@ -95,18 +117,18 @@ where
 
     /// The page has joined what the lane's commands are sent to: they may leave.
     pub fn ready(&self, lane: &str) {
-        self.outbox.update(|outbox| outbox.ready(lane));
+        let _ = self.outbox.try_update(|outbox| outbox.ready(lane));
         self.flush();
     }
 
     /// The page has left, or was put out of, what the lane's commands are sent to.
     pub fn not_ready(&self, lane: &str) {
-        self.outbox.update(|outbox| outbox.not_ready(lane));
+        let _ = self.outbox.try_update(|outbox| outbox.not_ready(lane));
     }
 
     /// The command with this id has arrived, or is not wanted any more; it is given back when it was waiting.
     pub fn acknowledge(&self, id: Uuid) -> Option<C::Command> {
-        let known = self.outbox.with_untracked(|outbox| outbox.contains(id));
+        let known = self.holds(id);
         let command = known
             .then(|| self.outbox.try_update(|outbox| outbox.remove(id)))
             .flatten()
@@ -118,7 +140,6 @@ where
     }
 
     fn flush(&self) {
-        let at = now();
         let idle = |outbox: &Outbox<C::Command>| {
             let mut waiting = outbox.entries().map(|entry| &entry.state);
             !waiting.any(|state| *state == EntryState::Waiting)
@@ -127,6 +148,7 @@ where
         if self.outbox.try_with_untracked(idle).unwrap_or(true) {
             return;
         }
+        let at = now();
         let taken = self
             .outbox
             .try_update(|outbox| (outbox.take_due(at), outbox.due_at(at)));
@@ -134,13 +156,13 @@ where
         due.iter().for_each(|command| {
             self.send(command);
         });
-        let Some(due_at) = due_at.filter(|_| self.flush_armed.arm()) else {
+        let Some(due_at) = due_at.filter(|due_at| self.flush_alarm.set(*due_at)) else {
             return;
         };
         let this = *self;
         let wait = Timeout::new((due_at - at).ceil() as u32, move || {
             // The page may be gone by then, and its outbox with it.
-            if this.flush_armed.fired() {
+            if this.flush_alarm.fired(due_at) {
                 this.flush();
             }
         });
@@ -152,7 +174,7 @@ where
         let Some(id) = error.re.as_ref().and_then(|id| id.parse::<Uuid>().ok()) else {
             return false;
         };
-        if !self.outbox.with_untracked(|outbox| outbox.contains(id)) {
+        if !self.holds(id) {
             return false;
         }
         if error.code == ErrorCode::NotJoined {
@@ -160,7 +182,7 @@ where
             return false;
         }
         let again = error.code.may_be_retried();
-        self.outbox.update(|outbox| {
+        let _ = self.outbox.try_update(|outbox| {
             if again {
                 let wait = error.retry_after_ms.unwrap_or(RETRY_AFTER_MS) as f64;
                 outbox.refused(id, now(), wait, error.code == ErrorCode::RateLimited);
@@ -215,7 +237,7 @@ where
         connection: signals.connection(),
         outbox: RwSignal::new(Outbox::default()),
         outbox_kept: RwSignal::new(true),
-        flush_armed: Armed::new(),
+        flush_alarm: Alarm::new(),
         wire: StoredValue::new(None),
     };
     if let Some(name) = options.keep_outbox_as {
@@ -302,19 +324,28 @@ where
     });
 }
 
-/// Takes one message: text or bytes. `Err` is what could not be decoded: name and reason.
+/// Takes what a socket brings. `Err` is what could not be decoded: name and reason.
 type Take = dyn FnMut(&Driver, Inbound) -> Result<Input, (String, String)>;
 
 enum Inbound {
     Text(String),
     Binary(Vec<u8>),
+    Closed { code: u16, reason: String },
 }
 
 impl Inbound {
-    fn to_payload(&self) -> Payload {
+    fn to_sight(&self) -> Sight {
+        let frame = |payload| {
+            let direction = Direction::In;
+            Sight::Frame(Frame { direction, payload })
+        };
         match self {
-            Self::Text(text) => Payload::Text(text.clone()),
-            Self::Binary(bytes) => Payload::Binary(bytes.clone()),
+            Self::Text(text) => frame(Payload::Text(text.clone())),
+            Self::Binary(bytes) => frame(Payload::Binary(bytes.clone())),
+            Self::Closed { code, reason } => Sight::Closed {
+                code: *code,
+                reason: reason.clone(),
+            },
         }
     }
 }
@@ -327,62 +358,88 @@ fn decoder<C: SocketContract>(
 where
     C::Command: Send + Sync,
 {
+    move |driver, inbound| match inbound {
+        Inbound::Text(text) => {
+            let taken = take_text(&text, socket, driver, &mut handler);
+            if taken.is_err() {
+                handler(SocketEvent::Undecoded { text });
+            }
+            taken
+        }
+        Inbound::Binary(bytes) => {
+            handler(SocketEvent::Binary(bytes));
+            Ok(Input::Frame)
+        }
+        Inbound::Closed { code, reason } => {
+            handler(SocketEvent::Closed {
+                code,
+                reason: reason.clone(),
+            });
+            Ok(Input::SocketClosed { code, reason })
+        }
+    }
+}
+
+fn take_text<C: SocketContract>(
+    text: &str,
+    socket: Socket<C>,
+    driver: &Driver,
+    handler: &mut impl FnMut(SocketEvent<C::Welcome, C::Event>),
+) -> Result<Input, (String, String)>
+where
+    C::Command: Send + Sync,
+{
     #[derive(Deserialize)]
     struct Tag<'a> {
         #[serde(borrow)]
         r#type: Cow<'a, str>,
     }
-    move |driver, inbound| {
-        let text = match inbound {
-            Inbound::Text(text) => text,
-            Inbound::Binary(bytes) => {
-                handler(SocketEvent::Binary(bytes));
-                return Ok(Input::Frame);
-            }
-        };
-        let name = serde_json::from_str::<Tag>(&text).map(|tag| tag.r#type.into_owned());
-        let name = name.map_err(|error| (String::new(), error.to_string()))?;
-        let undecoded = |error: serde_json::Error| (name.clone(), error.to_string());
-        if !KIT_EVENTS.contains(&name.as_str()) {
-            handler(SocketEvent::Event(
-                serde_json::from_str(&text).map_err(undecoded)?,
-            ));
-            return Ok(Input::Frame);
-        }
-        Ok(
-            match serde_json::from_str::<SocketControl<C::Welcome>>(&text).map_err(undecoded)? {
-                SocketControl::Welcome {
-                    connection,
-                    heartbeat_ms,
-                    connections,
-                    feature,
-                    ..
-                } => {
-                    driver.named(connection);
-                    // Before the handler, which may send.
-                    driver.feed(Input::Greeted { heartbeat_ms });
-                    handler(SocketEvent::Welcome {
-                        welcome: feature,
-                        connections,
-                    });
-                    Input::Frame
-                }
-                SocketControl::Pong { at, .. } => {
-                    if let Some(sent) = at.as_f64() {
-                        driver.measured(now() - sent);
-                    }
-                    Input::Pong
-                }
-                SocketControl::Error(error) => {
-                    if !socket.refused(&error) {
-                        handler(SocketEvent::Refused(error));
-                    }
-                    Input::Frame
-                }
-                SocketControl::Drain { retry_ms } => Input::Drain { retry_ms },
-            },
-        )
+    let name = serde_json::from_str::<Tag>(text).map(|tag| tag.r#type.into_owned());
+    let name = name.map_err(|error| (String::new(), error.to_string()))?;
+    let undecoded = |error: serde_json::Error| (name.clone(), error.to_string());
+    if !KIT_EVENTS.contains(&name.as_str()) {
+        handler(SocketEvent::Event(
+            serde_json::from_str(text).map_err(undecoded)?,
+        ));
+        return Ok(Input::Frame);
     }
+    Ok(
+        match serde_json::from_str::<SocketControl<C::Welcome>>(text).map_err(undecoded)? {
+            SocketControl::Welcome {
+                connection,
+                heartbeat_ms,
+                connections,
+                feature,
+                ..
+            } => {
+                driver.named(connection);
+                // Before the handler, which may send.
+                driver.feed(Input::Greeted { heartbeat_ms });
+                driver.counted(Some(connections));
+                handler(SocketEvent::Welcome {
+                    welcome: feature,
+                    connections,
+                });
+                Input::Frame
+            }
+            SocketControl::Pong {
+                at, connections, ..
+            } => {
+                if let Some(sent) = at.as_f64() {
+                    driver.measured(now() - sent);
+                }
+                driver.counted(Some(connections));
+                Input::Pong
+            }
+            SocketControl::Error(error) => {
+                if !socket.refused(&error) {
+                    handler(SocketEvent::Refused(error));
+                }
+                Input::Frame
+            }
+            SocketControl::Drain { retry_ms } => Input::Drain { retry_ms },
+        },
+    )
 }
 
 /// The part of a socket that outlives its connections.
@@ -394,6 +451,17 @@ struct Wire {
 }
 
 impl Wire {
+    /// Hands it to the page and tells the driver what it means.
+    fn take(&self, driver: &Driver, inbound: Inbound) {
+        // Before the handler, which may answer.
+        driver.saw(|| inbound.to_sight());
+        let taken = (self.take.borrow_mut())(driver, inbound);
+        driver.feed(taken.unwrap_or_else(|(name, error)| {
+            driver.could_not_decode(&name, &error);
+            Input::Frame
+        }));
+    }
+
     fn send(&self, text: &str) -> bool {
         let sent = self.with_open(|socket| socket.send_with_str(text).is_ok());
         self.tell_if(sent, || Payload::Text(text.to_owned()))
@@ -475,28 +543,13 @@ impl Transport for SocketTransport {
                 Some(text) => Inbound::Text(text),
                 None => Inbound::Binary(js_sys::Uint8Array::new(&event.data()).to_vec()),
             };
-            // Before the handler, which may answer.
-            heard_by.saw(|| {
-                Sight::Frame(Frame {
-                    direction: Direction::In,
-                    payload: inbound.to_payload(),
-                })
-            });
-            match (wire.take.borrow_mut())(&heard_by, inbound) {
-                Ok(input) => heard_by.feed(input),
-                Err((name, error)) => {
-                    heard_by.could_not_decode(&name, &error);
-                    heard_by.feed(Input::Frame);
-                }
-            }
+            wire.take(&heard_by, inbound);
         });
-        let closed_by = driver.clone();
+        let (wire, closed_by) = (self.wire.clone(), driver.clone());
         // No listener for `error`: it says nothing, and `close` always follows it.
         let on_close = Closure::new(move |event: CloseEvent| {
-            closed_by.feed(Input::SocketClosed {
-                code: event.code(),
-                reason: event.reason(),
-            });
+            let (code, reason) = (event.code(), event.reason());
+            wire.take(&closed_by, Inbound::Closed { code, reason });
         });
         socket.set_onopen(Some(on_open.as_ref().unchecked_ref()));
         socket.set_onmessage(Some(on_message.as_ref().unchecked_ref()));
@@ -533,3 +586,7 @@ impl Transport for SocketTransport {
         self.wire.path.borrow().clone()
     }
 }
+
+#[cfg(test)]
+#[path = "socket_tests.rs"]
+mod tests;

@@ -12,6 +12,9 @@ use crate::realtime::status::ConnectionStatus;
 pub fn StatusLine(
     connection: Connection,
     transport: &'static str,
+    /// What the others are called who are counted: "3 connected". Also the name of the count in tests.
+    #[prop(default = "connected")]
+    counted: &'static str,
     /// What else belongs into the line.
     #[prop(optional)]
     children: Option<Children>,
@@ -22,7 +25,7 @@ pub fn StatusLine(
         ConnectionStatus::Connecting { .. } => "connecting",
         ConnectionStatus::Open => "open",
         ConnectionStatus::Waiting { .. } => "waiting",
-        ConnectionStatus::Offline => "offline",
+        ConnectionStatus::Offline { .. } => "offline",
         ConnectionStatus::Stopped { .. } => "stopped",
     };
     let words = move || match connection.status.get() {
@@ -33,16 +36,17 @@ pub fn StatusLine(
         ConnectionStatus::Waiting { .. } => {
             format!("Connection lost. Retrying in {} s", seconds.get())
         }
-        ConnectionStatus::Offline => {
-            "Offline. It goes on by itself when the network is back.".to_owned()
-        }
-        ConnectionStatus::Stopped { reason } => reason.into_owned(),
+        ConnectionStatus::Offline { .. } => format!(
+            "Offline. The browser reports no network. Trying in {} s",
+            seconds.get()
+        ),
+        ConnectionStatus::Stopped { reason, .. } => reason.into_owned(),
     };
     // What is shown beside the line stands still then, although the next attempt is under way.
     let lost = move || match connection.status.get() {
         ConnectionStatus::Connecting { attempt } => attempt > 0,
         ConnectionStatus::Waiting { .. }
-        | ConnectionStatus::Offline
+        | ConnectionStatus::Offline { .. }
         | ConnectionStatus::Stopped { .. } => true,
         ConnectionStatus::Closed | ConnectionStatus::Open => false,
     };
@@ -55,7 +59,7 @@ pub fn StatusLine(
         matches!(
             status,
             ConnectionStatus::Waiting { .. }
-                | ConnectionStatus::Offline
+                | ConnectionStatus::Offline { .. }
                 | ConnectionStatus::Stopped { .. }
         )
     };
@@ -64,6 +68,10 @@ pub fn StatusLine(
             .round_trip
             .get()
             .map(|ms| format!("{} ms", ms.round()))
+    };
+    let count = move || {
+        let count = connection.connections.get();
+        count.map(|count| view! { <span data-test=counted>{format!("{count} {counted}")}</span> })
     };
     view! {
         <div class="status" class:lost=lost data-test="status" data-state=state data-transport=transport>
@@ -75,7 +83,7 @@ pub fn StatusLine(
             <Show when=retriable>
                 <button type="button" class="small" data-test="retry-now" on:click=move |_| connection.reconnect()>"Retry now"</button>
             </Show>
-            <span class="status-more">{round_trip} {children.map(|children| children().into_any())}</span>
+            <span class="status-more">{round_trip} {count} {children.map(|children| children().into_any())}</span>
         </div>
     }
     .into_any()
@@ -84,23 +92,22 @@ pub fn StatusLine(
 /// Whole seconds until the next attempt, counted down while one is waited for.
 pub fn countdown(connection: Connection) -> ReadSignal<u64> {
     let (seconds, set_seconds) = signal(0);
-    let left = move || match connection.status.get_untracked() {
-        ConnectionStatus::Waiting { retry_at, .. } => {
-            ((retry_at - now()) / 1_000.0).ceil().max(0.0) as u64
-        }
-        _ => 0,
+    let left = move || {
+        let retry_at = connection.status.try_get_untracked()?.retry_at();
+        let left = retry_at.map(|retry_at| ((retry_at - now()) / 1_000.0).ceil().max(0.0) as u64);
+        Some(left.unwrap_or_default())
     };
     Effect::new(move |_| {
-        let waiting = matches!(connection.status.get(), ConnectionStatus::Waiting { .. });
-        set_seconds.set(left());
+        let waiting = connection.status.get().retry_at().is_some();
+        set_seconds.set(left().unwrap_or_default());
         let ticking = waiting.then(|| {
             SendWrapper::new(Interval::new(250, move || {
-                let now_left = left();
-                if seconds
-                    .try_get_untracked()
-                    .is_some_and(|shown| shown != now_left)
+                if let Some(left) = left()
+                    && seconds
+                        .try_get_untracked()
+                        .is_some_and(|shown| shown != left)
                 {
-                    set_seconds.set(now_left);
+                    set_seconds.set(left);
                 }
             }))
         });

@@ -12,6 +12,8 @@ pub enum Sight {
     Frame(Frame),
     /// The frame that came in last was not handed to the page.
     Skipped(Skipped),
+    /// The browser says that the socket closed, with this code and reason.
+    Closed { code: u16, reason: String },
     /// The state machine has another state.
     Status(ConnectionStatus),
 }

@@ -1,0 +1,133 @@
+use std::cell::Cell;
+
+use serde::Serialize;
+
+use super::*;
+
+#[derive(Clone, PartialEq)]
+struct Echo;
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+enum Say {
+    Say { text: String },
+}
+
+impl SocketContract for Echo {
+    const ROUTE: &'static str = "/api/echo";
+    const SUBPROTOCOL: &'static str = "echo.v1";
+    const COMMANDS: &'static [&'static str] = &["say"];
+    const EVENTS: &'static [&'static str] = &["say"];
+    type Welcome = ();
+    type Command = Say;
+    type Event = Say;
+
+    fn url(&self) -> String {
+        Self::ROUTE.into()
+    }
+}
+
+/// A socket that is never opened.
+struct NoSocket;
+
+impl Transport for NoSocket {
+    fn open(&mut self, _driver: &Driver) {}
+
+    fn abandon(&mut self) {}
+
+    fn ping(&mut self, _now: f64) {}
+
+    fn probe_url(&self) -> String {
+        Echo.url()
+    }
+}
+
+/// What a handler hears of what a socket brings, and what the state machine is told.
+fn heard(inbound: Inbound) -> (SocketEvent<(), Say>, Result<Input, (String, String)>) {
+    let owner = Owner::new();
+    owner.with(|| {
+        let policy = Policy {
+            backoff: Backoff::DEFAULT,
+            liveness: Liveness::Ping,
+            max_attempts: None,
+        };
+        let driver = Signals::new().driver(policy, Box::new(NoSocket));
+        let heard = Rc::new(Cell::new(None));
+        let hear = heard.clone();
+        let socket = use_socket(|| None::<Echo>, |_| {});
+        let input = decoder(socket, move |event| hear.set(Some(event)))(&driver, inbound);
+        (heard.take().expect("the handler heard something"), input)
+    })
+}
+
+#[test]
+fn a_page_hears_how_its_socket_closed() {
+    let (code, reason) = (1012, "restart".to_owned());
+    let (event, input) = heard(Inbound::Closed {
+        code,
+        reason: reason.clone(),
+    });
+    let closed = Input::SocketClosed {
+        code,
+        reason: reason.clone(),
+    };
+    assert_eq!(event, SocketEvent::Closed { code, reason });
+    assert_eq!(input, Ok(closed));
+}
+
+#[test]
+fn a_page_sees_what_could_not_be_decoded_as_it_came() {
+    for text in [
+        r#"{"type":"dance"}"#,
+        r#"{"type":"say"}"#,
+        r#"{"type":"pong"}"#,
+        "{",
+        "",
+    ] {
+        let (event, input) = heard(Inbound::Text(text.into()));
+        let text = text.to_owned();
+        assert_eq!(event, SocketEvent::Undecoded { text });
+        assert!(input.is_err());
+    }
+    let text = r#"{"type":"say","text":"Hello"}"#;
+    let (event, _) = heard(Inbound::Text(text.into()));
+    let said = Say::Say {
+        text: "Hello".into(),
+    };
+    assert_eq!(event, SocketEvent::Event(said));
+}
+
+#[test]
+fn a_socket_whose_component_is_gone_sends_nothing_and_does_not_panic() {
+    let owner = Owner::new();
+    let socket = owner.with(|| use_socket(|| Some(Echo), |_| {}));
+    owner.cleanup();
+    let (id, say) = (
+        Uuid::from_u128(1),
+        Say::Say {
+            text: "Hello".into(),
+        },
+    );
+    assert!(!socket.send(&say));
+    assert!(!socket.send_binary(&[1]));
+    assert_eq!(socket.send_reliably(id, "lobby", say), Ok(()));
+    socket.ready("lobby");
+    socket.not_ready("lobby");
+    assert!(socket.acknowledge(id).is_none());
+    assert!(!socket.refused(&SocketError::new(ErrorCode::Unavailable, "Later.").about(id)));
+    socket.flush();
+}
+
+#[test]
+fn a_connection_whose_component_is_gone_does_nothing() {
+    let owner = Owner::new();
+    let connection = owner.with(|| use_socket(|| Some(Echo), |_| {}).connection);
+    owner.cleanup();
+    connection.reconnect();
+    connection.restart();
+    connection.cut();
+    connection.close();
+    connection.go_offline(1);
+    connection.watch(|_| {});
+    assert_eq!(connection.address(), None);
+}
