@@ -39,6 +39,8 @@ const ROOMS_A_SOCKET: usize = 128;
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 /// When a command that the storage refused may be tried again, in milliseconds.
 const STORAGE_RETRY_MS: u64 = 1_000;
+/// The storage works and does not take this message; sent again, it would hold up all that come after it for ever.
+const NOT_STORABLE: &str = "This message cannot be stored. Write it anew.";
 
 /// A socket in the chat.
 pub struct Visitor {
@@ -143,6 +145,9 @@ impl Visitor {
                 offset,
                 at,
             }),
+            Err(PostError::Bus(BusError::Refused(_))) => {
+                return Err(SocketError::new(ErrorCode::InvalidField, NOT_STORABLE));
+            }
             Err(PostError::Bus(error)) => return Err(away(error)),
             Err(taken @ PostError::IdTaken) => {
                 return Err(SocketError::new(ErrorCode::InvalidField, taken.to_string()));

@@ -23,6 +23,18 @@ pub async fn say(socket: &mut Socket, room: &str, text: &str) -> Value {
     socket.next_of("ack").await
 }
 
+/// Asks again until the answer is as wanted (the search index is written a little after the messages), or for ten seconds.
+async fn until<T>(ask: impl AsyncFn() -> T, wanted: impl Fn(&T) -> bool) -> T {
+    for _ in 0..200 {
+        let answer = ask().await;
+        if wanted(&answer) {
+            return answer;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    ask().await
+}
+
 async fn two(server: &Server) -> (Socket, Socket, Guest, Guest) {
     let (ada, bob) = (server.guest().await, server.guest().await);
     let (mut one, mut two) = (server.chat(&ada).await, server.chat(&bob).await);
@@ -63,6 +75,53 @@ async fn the_same_id_is_stored_once_and_acknowledged_again() {
     say(&mut one, "lobby", "after").await;
     assert_eq!(two.next_of("message").await["text"], "once");
     assert_eq!(two.next_of("message").await["text"], "after");
+}
+
+#[tokio::test]
+async fn search_finds_words_in_every_script_and_letters_in_every_case() {
+    let server = Server::start().await;
+    let guest = server.guest().await;
+    let mut socket = server.chat(&guest).await;
+    join(&mut socket, "lobby", None).await;
+    for text in [
+        "今天玩成语接龙游戏",
+        "今日は成語しりとりをした",
+        "Straße",
+        "ไปเที่ยวทะเลกัน",
+        "온라인게임을 좋아해요",
+    ] {
+        say(&mut socket, "lobby", text).await;
+    }
+    for (words, offset) in [
+        ("成语接龙", 1),
+        ("游戏", 1),
+        ("しりとり", 2),
+        ("strasse", 3),
+        ("ทะเล", 4),
+        ("게임", 5),
+    ] {
+        let ask = async || {
+            let request = server
+                .get("/api/chat/rooms/lobby/search")
+                .query(&[("q", words)])
+                .header("authorization", guest.bearer());
+            let page: Value = request.send().await.unwrap().json().await.unwrap();
+            let offsets = page["messages"].as_array().unwrap().iter();
+            offsets
+                .map(|message| message["offset"].as_u64().unwrap())
+                .collect::<Vec<_>>()
+        };
+        let found = until(ask, |found| !found.is_empty()).await;
+        assert_eq!(found, [offset], "{words}");
+    }
+    // A character that stands for four words counts as four.
+    for (words, status) in [("\u{fdfa} ".repeat(4), 200), ("\u{fdfa} ".repeat(5), 422)] {
+        let request = server
+            .get("/api/chat/rooms/lobby/search")
+            .query(&[("q", &words)])
+            .header("authorization", guest.bearer());
+        assert_eq!(request.send().await.unwrap().status().as_u16(), status);
+    }
 }
 
 #[tokio::test]
@@ -220,10 +279,13 @@ async fn history_and_search_answer_in_pages_newest_first() {
             .len(),
         5
     );
-    assert_eq!(
-        offsets(&get("/api/chat/rooms/lobby/search?q=NUMBER%203").await.1),
-        [4]
-    );
+    let path = "/api/chat/rooms/lobby/search?q=NUMBER%203";
+    let found = until(
+        async || offsets(&get(path).await.1),
+        |found| !found.is_empty(),
+    )
+    .await;
+    assert_eq!(found, [4]);
     let (_, rooms) = get("/api/chat/rooms").await;
     let lobby = rooms
         .as_array()
