@@ -8,7 +8,10 @@ use uuid::Uuid;
 use super::message::ChatMessage;
 use crate::{
     bus::{BusError, Event, Follower, NewEvent, Searchable, SharedBus},
-    realtime::position::{Epoch, Position},
+    realtime::{
+        id::SpelledId,
+        position::{Epoch, Position},
+    },
     session::User,
 };
 
@@ -35,6 +38,9 @@ pub struct RoomLog {
 struct Stored {
     from: User,
     text: String,
+    /// How the id was spelled, where that is not the usual way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    spelling: Option<Box<str>>,
 }
 
 /// A piece of the log.
@@ -77,14 +83,21 @@ impl RoomLog {
     }
 
     /// Stores a message, unless its id is stored already. Either way: where it stands, and since when.
-    pub async fn post(&self, id: Uuid, from: &User, text: &str) -> Result<(u64, u64), PostError> {
+    pub async fn post(
+        &self,
+        id: impl Into<SpelledId>,
+        from: &User,
+        text: &str,
+    ) -> Result<(u64, u64), PostError> {
+        let id = id.into();
         let stored = Stored {
             from: from.clone(),
             text: text.to_owned(),
+            spelling: id.spelling().map(Into::into),
         };
         let bytes = serde_json::to_vec(&stored)
             .map_err(|error| BusError::Unavailable(error.to_string()))?;
-        let event = NewEvent::new(&*self.name, id, bytes).by(from.id);
+        let event = NewEvent::new(&*self.name, id.value(), bytes).by(from.id);
         let appended = self.bus.append(event).await?;
         let (offset, at) = (appended.event.offset, appended.event.at);
         if !appended.new && decode(appended.event).from.id != from.id {
@@ -175,11 +188,12 @@ pub fn decode(event: Event) -> ChatMessage {
         Stored {
             from: User::new(Uuid::nil(), "?".into()),
             text: "This message cannot be shown.".into(),
+            spelling: None,
         }
     });
     ChatMessage {
         offset: event.offset,
-        id: event.id,
+        id: SpelledId::new(event.id, stored.spelling),
         from: stored.from,
         text: stored.text,
         at: event.at,
@@ -222,7 +236,10 @@ mod tests {
         let taken = log.post(id, &bob, "hello").await;
         assert!(matches!(taken, Err(PostError::IdTaken)));
         let page = log.before(u64::MAX, 10).await.unwrap();
-        assert_eq!((page.messages[1].id, &page.messages[1].from), (id, &ada));
+        assert_eq!(
+            (page.messages[1].id.value(), &page.messages[1].from),
+            (id, &ada)
+        );
     }
 
     #[tokio::test]

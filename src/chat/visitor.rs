@@ -11,7 +11,6 @@ use std::{
 
 use axum::extract::ws::Message;
 use tokio::time::timeout;
-use uuid::Uuid;
 
 use super::{
     HISTORY_LIMIT, ROOM_RULE, TEXT_RULE,
@@ -26,6 +25,7 @@ use crate::{
     bus::BusError,
     realtime::{
         close::CloseCode,
+        id::SpelledId,
         message::{ErrorCode, SocketError},
         position::Position,
         server::{Counted, queue::OutQueue, socket::SocketHandler},
@@ -55,7 +55,7 @@ pub struct Visitor {
     behind: VecDeque<String>,
     /// Rooms in which a `send` was refused that may succeed later, and its id: until that one comes again, later ones
     /// are refused too, so that a writer's order holds.
-    refused: HashMap<String, (Uuid, SocketError)>,
+    refused: HashMap<String, (SpelledId, SocketError)>,
     /// The history is taken for lost: the first join of each room is answered so. Holds those that were.
     pub expired: Option<HashSet<String>>,
 }
@@ -126,7 +126,7 @@ impl Visitor {
         &mut self,
         hall: &Hall,
         room: String,
-        id: Uuid,
+        id: SpelledId,
         text: &str,
     ) -> Result<(), SocketError> {
         if let Some((first, error)) = self.refused.get(&room) {
@@ -138,7 +138,7 @@ impl Visitor {
         if !is_sendable(text) {
             return Err(SocketError::new(ErrorCode::InvalidField, TEXT_RULE));
         }
-        match hall.post(id, &self.user, text).await {
+        match hall.post(id.clone(), &self.user, text).await {
             Ok((offset, at)) => self.queue.push_json(&ChatEvent::Ack {
                 id,
                 room,
@@ -157,12 +157,12 @@ impl Visitor {
     }
 
     /// Remembers a `send` that was refused and may succeed later. One after it is told which has to come first.
-    fn hold_up(&mut self, room: String, id: Uuid, mut error: SocketError) -> SocketError {
+    fn hold_up(&mut self, room: String, id: &SpelledId, mut error: SocketError) -> SocketError {
         // In a room that was not joined nothing is sent, so nothing can be overtaken.
         if error.code.may_be_retried() && self.joined.contains_key(&room) {
             let refused = self.refused.entry(room);
-            let (first, _) = refused.or_insert_with(|| (id, error.clone()));
-            if *first != id {
+            let (first, _) = refused.or_insert_with(|| (id.clone(), error.clone()));
+            if first != id {
                 error.message = format!(
                     "Message {first} was refused before this one. Send it again first, then this one."
                 );
@@ -241,7 +241,7 @@ impl SocketHandler for Visitor {
     async fn command(&mut self, command: ChatCommand) -> Result<(), SocketError> {
         let room = command.room().to_owned();
         let send = match &command {
-            ChatCommand::Send { id, .. } => Some(*id),
+            ChatCommand::Send { id, .. } => Some(id.clone()),
             _ => None,
         };
         let Err(error) = self.obey(command).await else {
@@ -249,7 +249,7 @@ impl SocketHandler for Visitor {
         };
         let error = error.in_room(&room);
         match send {
-            Some(id) => Err(self.hold_up(room, id, error).about(id)),
+            Some(id) => Err(self.hold_up(room, &id, error).about(id)),
             None => Err(error),
         }
     }

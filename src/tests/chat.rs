@@ -78,6 +78,91 @@ async fn the_same_id_is_stored_once_and_acknowledged_again() {
 }
 
 #[tokio::test]
+async fn an_id_comes_back_in_the_spelling_of_its_own_command() {
+    let server = Server::start().await;
+    let (mut one, mut two, ada, _) = two(&server).await;
+    let usual = Uuid::now_v7().to_string();
+    let first = usual.to_uppercase();
+    let spellings = [
+        first.clone(),
+        usual.clone(),
+        usual.replace('-', ""),
+        format!("{{{usual}}}"),
+        format!("urn:uuid:{usual}"),
+    ];
+    for spelling in &spellings {
+        let send = json!({"type":"send","id":spelling,"room":"lobby","text":"once"});
+        one.send(&send).await;
+        let ack = one.next_of("ack").await;
+        assert_eq!((&ack["id"], &ack["offset"]), (&json!(spelling), &json!(1)));
+        // Refused for good, and because of a field that cannot be read.
+        for text in [json!(" "), json!(7)] {
+            let send = json!({"type":"send","id":spelling,"room":"lobby","text":text});
+            one.send(&send).await;
+            assert_eq!(one.next_of("error").await["re"], json!(spelling));
+        }
+        let taken = json!({"type":"send","id":spelling,"room":"lobby","text":"mine"});
+        two.send(&taken).await;
+        assert_eq!(two.next_of("error").await["re"], json!(spelling));
+    }
+    // The message is there once, spelled as it was stored first, whichever way it comes.
+    say(&mut two, "lobby", "after").await;
+    let mut newcomer = server.chat(&ada).await;
+    assert_eq!(join(&mut newcomer, "lobby", None).await["replayed"], 2);
+    assert_eq!(newcomer.next_of("message").await["id"], json!(first));
+    newcomer
+        .send(&json!({"type":"history","room":"lobby","before":2,"limit":9}))
+        .await;
+    let page = newcomer.next_of("history").await;
+    assert_eq!(page["messages"][0]["id"], json!(first));
+    let path = "/api/chat/rooms/lobby/search?q=once";
+    let ask = async || server.json(path, Some(&ada)).await["messages"][0]["id"].clone();
+    let found = until(ask, |id| !id.is_null()).await;
+    assert_eq!(found, json!(first));
+    let page = server.get("/chat").send().await.unwrap().text().await;
+    assert!(page.unwrap().contains(&first), "the page continues from it");
+}
+
+#[tokio::test]
+async fn what_was_refused_for_the_rate_is_told_in_its_own_spelling_and_known_in_any() {
+    let server = Server::with(|settings| settings.messages_per_second = 2).await;
+    let guest = server.guest().await;
+    let mut socket = server.chat(&guest).await;
+    join(&mut socket, "lobby", None).await;
+    let send = |id: String| json!({"type":"send","id":id,"room":"lobby","text":"x"});
+    let (id, wait) = loop {
+        let id = Uuid::now_v7().to_string().to_uppercase();
+        socket.send(&send(id.clone())).await;
+        let answer = next_answer(&mut socket).await;
+        if answer["type"] == "error" {
+            assert_eq!(
+                (&answer["code"], &answer["re"]),
+                (&json!("rate_limited"), &json!(id))
+            );
+            break (id, answer["retry_after_ms"].as_u64().unwrap());
+        }
+    };
+    tokio::time::sleep(std::time::Duration::from_millis(wait)).await;
+    // The one that has to come first comes in another spelling.
+    let other = id.to_lowercase();
+    socket.send(&send(other.clone())).await;
+    let answer = next_answer(&mut socket).await;
+    assert_eq!(
+        (&answer["type"], &answer["id"]),
+        (&json!("ack"), &json!(other))
+    );
+}
+
+async fn next_answer(socket: &mut Socket) -> Value {
+    loop {
+        let answer = socket.next_json().await;
+        if answer["type"] == "ack" || answer["type"] == "error" {
+            return answer;
+        }
+    }
+}
+
+#[tokio::test]
 async fn search_finds_words_in_every_script_and_letters_in_every_case() {
     let server = Server::start().await;
     let guest = server.guest().await;
