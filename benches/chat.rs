@@ -1,8 +1,8 @@
 //! `make bench-chat`: acknowledged messages a second, with one fsync for each and with many to a commit.
 //!
-//! Both at the bus, on the same disk, with the same writes (message, index by id, words for the search): the only
-//! difference is how many writes a commit may take. Ids are in the order of time, as the chat page makes them; what random ones
-//! cost stands beside it. Then through real sockets to a server process of its own.
+//! Both at the bus, on the same disk, with the same writes (message, index by id): the only difference is how many writes a
+//! commit may take. Ids are in the order of time, as the chat page makes them; what random ones cost stands beside it, and what
+//! comes without the search index, which a thread of its own writes. Then through real sockets to a server process of its own.
 
 #![allow(
     clippy::unwrap_used,
@@ -34,9 +34,9 @@ use uuid::Uuid;
 use wirewise::{
     bus::{
         SharedBus,
-        embedded::{Commits, Embedded, GROUP},
+        embedded::{Commits, Embedded, Options},
     },
-    chat::log::RoomLog,
+    chat::log::{RoomLog, SEARCHABLE},
     session::User,
 };
 
@@ -59,16 +59,26 @@ async fn main() {
     let target = Path::new(env!("CARGO_TARGET_TMPDIR"));
     std::fs::create_dir_all(target).unwrap();
     println!("{:<44}{:>16}{:>18}", "", "messages/s", "messages/commit");
-    let single = at_the_bus(target, 1, 100, Uuid::now_v7).await;
+    let searched = Options {
+        searchable: Some(SEARCHABLE),
+        ..Options::default()
+    };
+    let one_each = Options {
+        group: 1,
+        ..searched
+    };
+    let single = at_the_bus(target, one_each, 100, Uuid::now_v7).await;
     print("bus, one fsync each, 100 senders", &single);
     let mut grouped = vec![];
     for senders in [1, 10, 100] {
-        let rate = at_the_bus(target, GROUP, senders, Uuid::now_v7).await;
+        let rate = at_the_bus(target, searched, senders, Uuid::now_v7).await;
         print(&format!("bus, {senders} senders"), &rate);
         grouped.push(rate);
     }
-    let random = at_the_bus(target, GROUP, 100, Uuid::new_v4).await;
+    let random = at_the_bus(target, searched, 100, Uuid::new_v4).await;
     print("bus, 100 senders, random ids", &random);
+    let unsearched = at_the_bus(target, Options::default(), 100, Uuid::now_v7).await;
+    print("bus, 100 senders, without the search index", &unsearched);
     for senders in [1, 10, 100] {
         let rate = through_sockets(target, senders).await;
         print(&format!("sockets, {senders} senders"), &rate);
@@ -85,9 +95,9 @@ fn print(what: &str, rate: &Rate) {
     println!("{what:<44}{:>16.0}{:>18.1}", rate.a_second, rate.a_commit);
 }
 
-async fn at_the_bus(target: &Path, group: usize, senders: usize, id: fn() -> Uuid) -> Rate {
+async fn at_the_bus(target: &Path, options: Options, senders: usize, id: fn() -> Uuid) -> Rate {
     let folder = tempfile::tempdir_in(target).unwrap();
-    let embedded = Arc::new(Embedded::with_group(folder.path(), group).unwrap());
+    let embedded = Arc::new(Embedded::with(folder.path(), options).unwrap());
     let bus: SharedBus = embedded.clone();
     let acknowledged = Arc::<AtomicU64>::default();
     let tasks: Vec<_> = (0..senders)

@@ -40,7 +40,7 @@ use crate::{
     background::Supervisor,
     bus::{
         BusError, SharedBus,
-        embedded::{Embedded, OpenError},
+        embedded::{Embedded, OpenError, Options},
     },
     chat::{self, rooms::Chat},
     collab::{self, registry::Collab},
@@ -125,7 +125,13 @@ impl AppState {
         std::fs::create_dir_all(&settings.data_dir).map_err(no_data)?;
         // First: it takes the folder's lock, and a second server must not touch what the first one keeps there.
         let bus: SharedBus = match settings.bus {
-            BusSetting::Embedded => Arc::new(Embedded::open(&settings.data_dir)?),
+            BusSetting::Embedded => {
+                let options = Options {
+                    searchable: Some(chat::log::SEARCHABLE),
+                    ..Options::default()
+                };
+                Arc::new(Embedded::with(&settings.data_dir, options)?)
+            }
         };
         let sessions = Sessions::open(
             bus.clone(),

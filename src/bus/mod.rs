@@ -25,6 +25,7 @@ pub mod embedded;
 mod fan_out;
 #[cfg(test)]
 mod tests;
+pub mod words;
 
 use std::sync::Arc;
 
@@ -64,7 +65,9 @@ pub trait Bus: Send + Sync {
     /// How many events a log holds after one offset and up to another, but for those of one author.
     fn count(&self, log: &str, after: u64, upto: u64, except: Option<Uuid>) -> Answer<u64>;
 
-    /// Events whose words begin with the words of a text, newest first. Any text will do; it is no query language.
+    /// Events in which all words of a text occur (`words.rs` says what is a word), newest first. Any text will do; it is no
+    /// query language. The index is written after the events: the newest are found about a tenth of a second later.
+    /// [`BusError::TimedOut`] when the search takes too long.
     fn search(&self, log: &str, text: &str, limit: usize) -> Answer<Page>;
 
     /// Up to `limit` logs whose names begin with `prefix`, the lately written first.
@@ -128,6 +131,11 @@ pub enum BusError {
     Forgotten { floor: u64 },
     #[error("the head of the log is {head} by now")]
     HeadMoved { head: u64 },
+    /// The write itself is at fault: the same one again is refused again.
+    #[error("the storage does not take this: {0}")]
+    Refused(String),
+    #[error("the search took longer than it may")]
+    TimedOut,
 }
 
 /// What is to be appended.
@@ -140,8 +148,15 @@ pub struct NewEvent {
     pub bytes: Bytes,
     /// Whose event it is, for [`Bus::count`].
     pub author: Option<Uuid>,
-    /// What [`Bus::search`] finds it by.
-    pub words: Option<String>,
+}
+
+/// What [`Bus::search`] finds.
+#[derive(Clone, Copy, Debug)]
+pub struct Searchable {
+    /// Events of the logs whose names begin with this.
+    pub prefix: &'static str,
+    /// The text of an event; `None` where it has none.
+    pub text: fn(&[u8]) -> Option<String>,
 }
 
 /// An event as it is stored.
@@ -214,17 +229,11 @@ impl NewEvent {
             id,
             bytes: bytes.into(),
             author: None,
-            words: None,
         }
     }
 
     pub fn by(mut self, author: Uuid) -> Self {
         self.author = Some(author);
-        self
-    }
-
-    pub fn searchable(mut self, words: impl Into<String>) -> Self {
-        self.words = Some(words.into());
         self
     }
 }

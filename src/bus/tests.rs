@@ -6,7 +6,7 @@ use tempfile::TempDir;
 use tokio::time::timeout;
 
 use super::{
-    embedded::{BackupError, Embedded, OpenError, backup, restore},
+    embedded::{BackupError, Embedded, OpenError, Options, backup, restore},
     *,
 };
 
@@ -14,8 +14,18 @@ const LOG: &str = "chat/lobby";
 /// Nothing here takes this long; it ends a test that waits in vain.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// The text of an event is its bytes, with a word before them.
+const SEARCHED: Options = Options {
+    group: embedded::GROUP,
+    searchable: Some(Searchable {
+        prefix: "chat/",
+        text: |bytes| Some(format!("number {}", String::from_utf8_lossy(bytes))),
+    }),
+    search_within: PATIENCE,
+};
+
 fn open(folder: &Path) -> SharedBus {
-    Arc::new(Embedded::open(folder).unwrap())
+    Arc::new(Embedded::with(folder, SEARCHED).unwrap())
 }
 
 fn bus() -> (SharedBus, TempDir) {
@@ -29,11 +39,31 @@ fn event(text: &str) -> NewEvent {
 
 async fn fill(bus: &SharedBus, count: usize) {
     let answers: Vec<_> = (1..=count)
-        .map(|number| bus.append(event(&number.to_string()).searchable(format!("number {number}"))))
+        .map(|number| bus.append(event(&number.to_string())))
         .collect();
     for answer in answers {
         answer.await.unwrap();
     }
+}
+
+/// Searches until this is found: the index is written a little after the events.
+async fn finds(bus: &SharedBus, text: &str, limit: usize, expected: (&[u64], bool)) {
+    found(bus, text, limit, |page| {
+        let found = (offsets(page), page.more);
+        println!("{text}: {found:?}, expected {expected:?}");
+        (&*found.0, found.1) == expected
+    })
+    .await;
+}
+
+async fn found(bus: &SharedBus, text: &str, limit: usize, expected: impl Fn(&Page) -> bool) {
+    let searching = async {
+        while !expected(&bus.search(LOG, text, limit).await.unwrap()) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let found = timeout(PATIENCE, searching).await;
+    assert!(found.is_ok(), "{text} does not find what it should");
 }
 
 fn offsets(page: &Page) -> Vec<u64> {
@@ -176,16 +206,105 @@ async fn a_follower_gets_what_is_there_and_what_comes_each_once_and_in_order() {
 async fn search_finds_words_in_one_log_newest_first() {
     let (bus, _folder) = bus();
     fill(&bus, 12).await;
-    let elsewhere = NewEvent::new("chat/rust", Uuid::new_v4(), "x").searchable("number 1");
+    let elsewhere = NewEvent::new("chat/rust", Uuid::new_v4(), "1");
     bus.append(elsewhere).await.unwrap();
-    let page = bus.search(LOG, "NUMB 1", 3).await.unwrap();
-    assert_eq!((offsets(&page), page.more), (vec![12, 11, 10], true));
-    let page = bus.search(LOG, "number 1", 10).await.unwrap();
-    assert_eq!((offsets(&page), page.more), (vec![12, 11, 10, 1], false));
+    finds(&bus, "NUMB 1", 3, (&[12, 11, 10], true)).await;
+    finds(&bus, "number 1", 10, (&[12, 11, 10, 1], false)).await;
     for nothing in ["absent", "", "\"", "*"] {
         let page = bus.search(LOG, nothing, 10).await.unwrap();
         assert_eq!(page, Page::default(), "{nothing}");
     }
+}
+
+#[tokio::test]
+async fn search_finds_runs_of_characters_in_sentences_without_spaces() {
+    let (bus, _folder) = bus();
+    for text in [
+        "今天玩成语接龙游戏",
+        "今日は成語しりとりをした",
+        "die Straße",
+    ] {
+        bus.append(event(text)).await.unwrap();
+    }
+    for (text, offset) in [
+        ("成语接龙", 1),
+        ("游戏", 1),
+        ("しりとり", 2),
+        ("strasse", 3),
+    ] {
+        finds(&bus, text, 10, (&[offset], false)).await;
+    }
+}
+
+#[tokio::test]
+async fn what_was_stored_without_an_index_is_indexed_at_the_start_and_after() {
+    let folder = tempfile::tempdir().unwrap();
+    // As a server before the index, or one that was killed before it came to it.
+    let bus: SharedBus = Arc::new(Embedded::open(folder.path()).unwrap());
+    fill(&bus, 1_700).await;
+    assert_eq!(bus.search(LOG, "number", 9).await.unwrap(), Page::default());
+    bus.close().await;
+    let bus = open(folder.path());
+    finds(&bus, "number 1700", 9, (&[1_700], false)).await;
+    finds(&bus, "number 1", 1, (&[1_700], true)).await;
+    bus.close().await;
+    // It goes on where it stood; the same is not indexed twice.
+    let bus = open(folder.path());
+    bus.append(event("1701")).await.unwrap();
+    finds(&bus, "number 170", 9, (&[1_701, 1_700, 170], false)).await;
+}
+
+#[tokio::test]
+async fn an_index_that_is_damaged_or_lost_is_made_anew() {
+    let (bus, folder) = bus();
+    fill(&bus, 3).await;
+    finds(&bus, "number 3", 9, (&[3], false)).await;
+    bus.close().await;
+    let file = folder.path().join("search.db");
+    std::fs::write(&file, "no database ".repeat(999)).unwrap();
+    let bus = open(folder.path());
+    finds(&bus, "number 3", 9, (&[3], false)).await;
+    bus.close().await;
+    std::fs::remove_file(&file).unwrap();
+    let bus = open(folder.path());
+    finds(&bus, "number 3", 9, (&[3], false)).await;
+}
+
+#[tokio::test]
+async fn what_is_dropped_leaves_the_index() {
+    let (bus, folder) = bus();
+    fill(&bus, 5).await;
+    finds(&bus, "number", 9, (&[5, 4, 3, 2, 1], false)).await;
+    bus.compact(LOG, 4, "all".into(), 5).await.unwrap();
+    finds(&bus, "number", 9, (&[5], false)).await;
+    bus.append(event("6")).await.unwrap();
+    finds(&bus, "number", 9, (&[6, 5], false)).await;
+    bus.close().await;
+    // Not hidden only: gone.
+    let index = rusqlite::Connection::open(folder.path().join("search.db")).unwrap();
+    let mut select = index
+        .prepare("SELECT rowid & 0xfffffffff FROM words WHERE words MATCH 'number' ORDER BY rowid")
+        .unwrap();
+    let left: Vec<u64> = select
+        .query_map([], |row| row.get::<_, i64>(0))
+        .unwrap()
+        .map(|offset| offset.unwrap() as u64)
+        .collect();
+    assert_eq!(left, [5, 6]);
+}
+
+#[tokio::test]
+async fn a_search_that_takes_too_long_is_given_up_and_reads_go_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let at_once = Options {
+        search_within: Duration::ZERO,
+        ..SEARCHED
+    };
+    let bus: SharedBus = Arc::new(Embedded::with(folder.path(), at_once).unwrap());
+    fill(&bus, 10).await;
+    let given_up = bus.search(LOG, "number", 9).await;
+    assert_eq!(given_up, Err(BusError::TimedOut));
+    assert_eq!(bus.read(LOG, 0, 99).await.unwrap().events.len(), 10);
 }
 
 #[tokio::test]
@@ -373,10 +492,7 @@ async fn a_backup_is_taken_while_others_write_and_comes_back_under_a_new_epoch()
     let head = bus.head(LOG).await.unwrap().head;
     assert!((100..=1_100).contains(&head), "{head}");
     assert_eq!(bus.latest("mark").await.unwrap().len(), 1);
-    assert_eq!(
-        offsets(&bus.search(LOG, "number 100", 1).await.unwrap()).len(),
-        1
-    );
+    found(&bus, "number 100", 1, |page| page.events.len() == 1).await;
     let next = bus.append(event("next")).await.unwrap();
     assert_eq!((next.event.offset, next.new), (head + 1, true));
     let old = rusqlite::Connection::open(kept).unwrap();

@@ -30,7 +30,10 @@ use super::{
 use crate::{
     background::Supervisor,
     bus::{BusError, Follower, SharedBus, Volatile},
-    realtime::server::queue::{OutQueue, QUEUE_BYTES, encode},
+    realtime::{
+        id::SpelledId,
+        server::queue::{OutQueue, QUEUE_BYTES, encode},
+    },
     session::User,
 };
 
@@ -232,7 +235,12 @@ impl Hall {
     }
 
     /// Stores a message. Returns when it is on disk and every live member was told, with its offset and time.
-    pub async fn post(&self, id: Uuid, from: &User, text: &str) -> Result<(u64, u64), PostError> {
+    pub async fn post(
+        &self,
+        id: SpelledId,
+        from: &User,
+        text: &str,
+    ) -> Result<(u64, u64), PostError> {
         let mut told = self.told.subscribe();
         let (offset, at) = self.log.post(id, from, text).await?;
         let _ = timeout(TOLD_WITHIN, told.wait_for(|told| *told >= offset)).await;

@@ -7,8 +7,11 @@ use uuid::Uuid;
 
 use super::message::ChatMessage;
 use crate::{
-    bus::{BusError, Event, Follower, NewEvent, SharedBus},
-    realtime::position::{Epoch, Position},
+    bus::{BusError, Event, Follower, NewEvent, Searchable, SharedBus},
+    realtime::{
+        id::SpelledId,
+        position::{Epoch, Position},
+    },
     session::User,
 };
 
@@ -16,6 +19,12 @@ use crate::{
 pub const LATEST: usize = 50;
 /// What the names of all rooms' logs begin with.
 pub const PREFIX: &str = "chat/";
+
+/// What can be searched for: the texts of all rooms' messages.
+pub const SEARCHABLE: Searchable = Searchable {
+    prefix: PREFIX,
+    text: |bytes| Some(serde_json::from_slice::<Stored>(bytes).ok()?.text),
+};
 
 /// The log of one room. Cheap to clone.
 #[derive(Clone)]
@@ -29,6 +38,9 @@ pub struct RoomLog {
 struct Stored {
     from: User,
     text: String,
+    /// How the id was spelled, where that is not the usual way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    spelling: Option<Box<str>>,
 }
 
 /// A piece of the log.
@@ -71,16 +83,21 @@ impl RoomLog {
     }
 
     /// Stores a message, unless its id is stored already. Either way: where it stands, and since when.
-    pub async fn post(&self, id: Uuid, from: &User, text: &str) -> Result<(u64, u64), PostError> {
+    pub async fn post(
+        &self,
+        id: impl Into<SpelledId>,
+        from: &User,
+        text: &str,
+    ) -> Result<(u64, u64), PostError> {
+        let id = id.into();
         let stored = Stored {
             from: from.clone(),
             text: text.to_owned(),
+            spelling: id.spelling().map(Into::into),
         };
         let bytes = serde_json::to_vec(&stored)
             .map_err(|error| BusError::Unavailable(error.to_string()))?;
-        let event = NewEvent::new(&*self.name, id, bytes)
-            .by(from.id)
-            .searchable(text);
+        let event = NewEvent::new(&*self.name, id.value(), bytes).by(from.id);
         let appended = self.bus.append(event).await?;
         let (offset, at) = (appended.event.offset, appended.event.at);
         if !appended.new && decode(appended.event).from.id != from.id {
@@ -133,7 +150,7 @@ impl RoomLog {
         page.await.map(Into::into)
     }
 
-    /// Messages with words that begin with all words of a text, newest first.
+    /// Messages in which all words of a text occur, newest first; the latest are found after a tenth of a second.
     pub async fn search(&self, text: &str, limit: usize) -> Result<Messages, BusError> {
         let page = self.bus.search(&self.name, text, limit);
         page.await.map(Into::into)
@@ -171,11 +188,12 @@ pub fn decode(event: Event) -> ChatMessage {
         Stored {
             from: User::new(Uuid::nil(), "?".into()),
             text: "This message cannot be shown.".into(),
+            spelling: None,
         }
     });
     ChatMessage {
         offset: event.offset,
-        id: event.id,
+        id: SpelledId::new(event.id, stored.spelling),
         from: stored.from,
         text: stored.text,
         at: event.at,
@@ -218,7 +236,10 @@ mod tests {
         let taken = log.post(id, &bob, "hello").await;
         assert!(matches!(taken, Err(PostError::IdTaken)));
         let page = log.before(u64::MAX, 10).await.unwrap();
-        assert_eq!((page.messages[1].id, &page.messages[1].from), (id, &ada));
+        assert_eq!(
+            (page.messages[1].id.value(), &page.messages[1].from),
+            (id, &ada)
+        );
     }
 
     #[tokio::test]

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::{
-    realtime::{contract::SocketContract, position::Epoch, position::Position},
+    realtime::{contract::SocketContract, id::SpelledId, position::Epoch, position::Position},
     session::User,
 };
 
@@ -36,9 +36,10 @@ pub enum ChatCommand {
     Leave {
         room: String,
     },
-    /// Says something. The id is the client's: the same one sent again is stored once and acknowledged again.
+    /// Says something. The id is the client's: the same one sent again is stored once and acknowledged again, in whatever
+    /// spelling of it.
     Send {
-        id: Uuid,
+        id: SpelledId,
         room: String,
         text: String,
     },
@@ -71,9 +72,9 @@ pub enum ChatEvent {
         #[serde(flatten)]
         message: ChatMessage,
     },
-    /// The message with this id stands in the room.
+    /// The message with this id stands in the room. The id is spelled as in the command.
     Ack {
-        id: Uuid,
+        id: SpelledId,
         room: String,
         offset: u64,
         at: u64,
@@ -126,7 +127,8 @@ pub struct ReadMark {
 pub struct ChatMessage {
     /// Grows within the room.
     pub offset: u64,
-    pub id: Uuid,
+    /// In the spelling that was stored first.
+    pub id: SpelledId,
     pub from: User,
     pub text: String,
     /// Unix milliseconds.

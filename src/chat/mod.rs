@@ -43,20 +43,8 @@ pub fn is_room_name(name: &str) -> bool {
     (1..=32).contains(&name.len()) && name.bytes().all(plain)
 }
 
-/// What may be searched for, in characters and in words: each word costs the index a look at everything that begins with it.
+/// Longest search in characters.
 pub const SEARCH_CHARACTERS: usize = 200;
-const SEARCH_WORDS: usize = 16;
-/// The sentence for a search that cannot be made.
-pub const SEARCH_RULE: &str = "Search for 1 to 16 words, in at most 200 characters.";
-
-/// Whether this can be searched for.
-pub fn is_search(words: &str) -> bool {
-    // The index is asked for what stands between these (bus/embedded/words.rs).
-    let between = |character: char| character.is_whitespace() || character.is_control();
-    let words_in = words.split(between);
-    let count = words_in.filter(|word| has_visible_character(word)).count();
-    words.chars().count() <= SEARCH_CHARACTERS && (1..=SEARCH_WORDS).contains(&count)
-}
 
 /// Whether a text can be sent.
 pub fn is_sendable(text: &str) -> bool {

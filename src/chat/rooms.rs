@@ -180,9 +180,16 @@ impl Chat {
 
     async fn forget(&self, retention: Duration) -> Result<(), BusError> {
         let before = now_ms().saturating_sub(retention.as_millis() as u64);
+        let mut outcome = Ok(());
         for log in self.0.bus.logs(PREFIX, usize::MAX).await? {
-            while self.0.bus.forget(&log.log, before).await? > 0 {}
+            // A room whose messages cannot be dropped keeps those of no other room.
+            outcome = self.forget_room(&log.log, before).await.and(outcome);
         }
+        outcome
+    }
+
+    async fn forget_room(&self, log: &str, before: u64) -> Result<(), BusError> {
+        while self.0.bus.forget(log, before).await? > 0 {}
         Ok(())
     }
 

@@ -15,7 +15,7 @@ use axum::{
 use serde::Deserialize;
 
 use super::{
-    HISTORY_LIMIT, ROOM_RULE, ROOMS, SEARCH_RULE, is_room_name, is_search,
+    HISTORY_LIMIT, ROOM_RULE, ROOMS, SEARCH_CHARACTERS, is_room_name,
     log::{LATEST, Messages, RoomLog},
     message::{
         ChatSocket, ChatWelcome, HistoryPage, MESSAGES_ROUTE, ROOMS_ROUTE, RoomSummary,
@@ -30,7 +30,7 @@ use crate::{
         answer::{Path, Query},
         origin::Caller,
     },
-    bus::BusError,
+    bus::{BusError, words},
     first_state::FirstState,
     realtime::{
         close::CloseCode,
@@ -45,6 +45,11 @@ use crate::{
     server::{AppState, welcome},
     session::{server::SocketSession, token::Session},
 };
+
+/// Words in a search: each costs the index a look at everything that begins with it.
+const SEARCH_WORDS: usize = 16;
+/// The sentence for a search that cannot be made.
+const SEARCH_RULE: &str = "Search for 1 to 16 words, in at most 200 characters.";
 
 pub fn routes() -> Router<AppState> {
     Router::new()
@@ -179,7 +184,12 @@ async fn search(
     }
     let log = log_of(&state, &room)?;
     let found = log.search(&search.q, HISTORY_LIMIT).await;
-    Ok(history_page(room, &log, found.map_err(away)?))
+    Ok(history_page(room, &log, found.map_err(not_searched)?))
+}
+
+/// Whether this can be searched for, with its words counted as the index takes them.
+fn is_search(text: &str) -> bool {
+    text.chars().count() <= SEARCH_CHARACTERS && (1..=SEARCH_WORDS).contains(&words::count(text))
 }
 
 fn log_of(state: &AppState, room: &str) -> Result<RoomLog, ApiError> {
@@ -200,6 +210,19 @@ fn history_page(room: String, log: &RoomLog, found: Messages) -> Json<HistoryPag
         messages: found.messages,
         more: found.more,
     })
+}
+
+fn not_searched(error: BusError) -> ApiError {
+    match error {
+        BusError::TimedOut => ApiError {
+            retry_after: Some(1),
+            ..ApiError::new(
+                503,
+                "The search took too long and was given up. Search for longer or fewer words, or try again.",
+            )
+        },
+        error => away(error),
+    }
 }
 
 fn away(_error: BusError) -> ApiError {

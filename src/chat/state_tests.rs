@@ -22,7 +22,7 @@ fn me() -> Uuid {
 fn said(offset: u64, by: u128) -> ChatMessage {
     ChatMessage {
         offset,
-        id: Uuid::from_u128(1_000 + u128::from(offset)),
+        id: Uuid::from_u128(1_000 + u128::from(offset)).into(),
         from: user(by),
         text: format!("{offset}"),
         at: offset,
@@ -536,7 +536,7 @@ fn only_what_comes_live_from_others_is_announced() {
 fn a_message_of_ones_own_is_shown_from_its_acknowledgement_to_its_arrival() {
     let mut state = in_lobby(3);
     let own = |offset| Acknowledged {
-        id: said(offset, 1).id,
+        id: said(offset, 1).id.value(),
         offset,
         text: "mine".into(),
     };
@@ -552,8 +552,8 @@ fn a_message_of_ones_own_is_shown_from_its_acknowledgement_to_its_arrival() {
 #[test]
 fn what_came_before_its_acknowledgement_is_known_to_be_here() {
     let mut state = in_lobby(3);
-    let ids = [said(2, 1).id, said(4, 1).id].into();
-    assert_eq!(lobby(&state).held(&ids), [said(2, 1).id].into());
+    let ids = [said(2, 1), said(4, 1)].map(|said| said.id.value()).into();
+    assert_eq!(lobby(&state).held(&ids), [said(2, 1).id.value()].into());
     state.take(message(4, 1), 0.0);
     assert_eq!(lobby(&state).held(&ids), ids);
 }

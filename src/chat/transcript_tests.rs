@@ -15,7 +15,7 @@ fn message(offset: u64) -> Arc<ChatMessage> {
 fn said(offset: u64, by: u128, at: u64) -> Arc<ChatMessage> {
     Arc::new(ChatMessage {
         offset,
-        id: Uuid::from_u128(offset.into()),
+        id: Uuid::from_u128(offset.into()).into(),
         from: user(by),
         text: format!("message {offset}"),
         at,

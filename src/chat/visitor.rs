@@ -11,7 +11,6 @@ use std::{
 
 use axum::extract::ws::Message;
 use tokio::time::timeout;
-use uuid::Uuid;
 
 use super::{
     HISTORY_LIMIT, ROOM_RULE, TEXT_RULE,
@@ -26,6 +25,7 @@ use crate::{
     bus::BusError,
     realtime::{
         close::CloseCode,
+        id::SpelledId,
         message::{ErrorCode, SocketError},
         position::Position,
         server::{Counted, queue::OutQueue, socket::SocketHandler},
@@ -39,6 +39,8 @@ const ROOMS_A_SOCKET: usize = 128;
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 /// When a command that the storage refused may be tried again, in milliseconds.
 const STORAGE_RETRY_MS: u64 = 1_000;
+/// The storage works and does not take this message; sent again, it would hold up all that come after it for ever.
+const NOT_STORABLE: &str = "This message cannot be stored. Write it anew.";
 
 /// A socket in the chat.
 pub struct Visitor {
@@ -53,7 +55,7 @@ pub struct Visitor {
     behind: VecDeque<String>,
     /// Rooms in which a `send` was refused that may succeed later, and its id: until that one comes again, later ones
     /// are refused too, so that a writer's order holds.
-    refused: HashMap<String, (Uuid, SocketError)>,
+    refused: HashMap<String, (SpelledId, SocketError)>,
     /// The history is taken for lost: the first join of each room is answered so. Holds those that were.
     pub expired: Option<HashSet<String>>,
 }
@@ -124,7 +126,7 @@ impl Visitor {
         &mut self,
         hall: &Hall,
         room: String,
-        id: Uuid,
+        id: SpelledId,
         text: &str,
     ) -> Result<(), SocketError> {
         if let Some((first, error)) = self.refused.get(&room) {
@@ -136,13 +138,16 @@ impl Visitor {
         if !is_sendable(text) {
             return Err(SocketError::new(ErrorCode::InvalidField, TEXT_RULE));
         }
-        match hall.post(id, &self.user, text).await {
+        match hall.post(id.clone(), &self.user, text).await {
             Ok((offset, at)) => self.queue.push_json(&ChatEvent::Ack {
                 id,
                 room,
                 offset,
                 at,
             }),
+            Err(PostError::Bus(BusError::Refused(_))) => {
+                return Err(SocketError::new(ErrorCode::InvalidField, NOT_STORABLE));
+            }
             Err(PostError::Bus(error)) => return Err(away(error)),
             Err(taken @ PostError::IdTaken) => {
                 return Err(SocketError::new(ErrorCode::InvalidField, taken.to_string()));
@@ -152,12 +157,12 @@ impl Visitor {
     }
 
     /// Remembers a `send` that was refused and may succeed later. One after it is told which has to come first.
-    fn hold_up(&mut self, room: String, id: Uuid, mut error: SocketError) -> SocketError {
+    fn hold_up(&mut self, room: String, id: &SpelledId, mut error: SocketError) -> SocketError {
         // In a room that was not joined nothing is sent, so nothing can be overtaken.
         if error.code.may_be_retried() && self.joined.contains_key(&room) {
             let refused = self.refused.entry(room);
-            let (first, _) = refused.or_insert_with(|| (id, error.clone()));
-            if *first != id {
+            let (first, _) = refused.or_insert_with(|| (id.clone(), error.clone()));
+            if first != id {
                 error.message = format!(
                     "Message {first} was refused before this one. Send it again first, then this one."
                 );
@@ -236,7 +241,7 @@ impl SocketHandler for Visitor {
     async fn command(&mut self, command: ChatCommand) -> Result<(), SocketError> {
         let room = command.room().to_owned();
         let send = match &command {
-            ChatCommand::Send { id, .. } => Some(*id),
+            ChatCommand::Send { id, .. } => Some(id.clone()),
             _ => None,
         };
         let Err(error) = self.obey(command).await else {
@@ -244,7 +249,7 @@ impl SocketHandler for Visitor {
         };
         let error = error.in_room(&room);
         match send {
-            Some(id) => Err(self.hold_up(room, id, error).about(id)),
+            Some(id) => Err(self.hold_up(room, &id, error).about(id)),
             None => Err(error),
         }
     }

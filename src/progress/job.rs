@@ -15,6 +15,7 @@ use super::{
     rate::Rate,
 };
 use crate::realtime::{
+    id::SpelledId,
     position::{Epoch, Position},
     server::{
         now_ms,
@@ -32,7 +33,7 @@ const EVENT_GAP: Duration = Duration::from_millis(50);
 pub struct Job(Arc<Inner>);
 
 struct Inner {
-    id: Uuid,
+    id: SpelledId,
     kind: JobKind,
     owner: Uuid,
     started_at: u64,
@@ -57,7 +58,7 @@ struct State {
 /// What a new job is.
 #[derive(Clone, Debug)]
 pub struct NewJob {
-    pub id: Uuid,
+    pub id: SpelledId,
     pub kind: JobKind,
     pub owner: Uuid,
     /// `None` when it is not known.
@@ -69,7 +70,7 @@ pub struct NewJob {
 /// A job as it is kept: written when it starts and when it ends, read when the server starts.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct JobRecord {
-    pub id: Uuid,
+    pub id: SpelledId,
     pub kind: JobKind,
     pub owner: Uuid,
     /// Unix milliseconds.
@@ -149,7 +150,7 @@ impl Job {
     }
 
     pub fn id(&self) -> Uuid {
-        self.0.id
+        self.0.id.value()
     }
 
     pub fn owner(&self) -> Uuid {
@@ -235,7 +236,7 @@ impl Job {
             }
         });
         JobRecord {
-            id: self.0.id,
+            id: self.0.id.clone(),
             kind: self.0.kind,
             owner: self.0.owner,
             started_at: self.0.started_at,
@@ -276,7 +277,7 @@ impl Job {
             Some((_, Outcome::Cancelled)) | None => (None, None),
         };
         let Inner {
-            id,
+            ref id,
             kind,
             owner,
             started_at,
@@ -284,7 +285,7 @@ impl Job {
         } = *self.0;
         let position = self.0.topic.head();
         JobView {
-            id,
+            id: id.clone(),
             kind,
             owner,
             started_at,

@@ -3,7 +3,7 @@ use crate::realtime::server::topic::{Opening, Pending};
 
 fn job() -> Job {
     let new = NewJob {
-        id: Uuid::new_v4(),
+        id: Uuid::new_v4().into(),
         kind: JobKind::Countdown,
         owner: Uuid::new_v4(),
         total: Some(10),

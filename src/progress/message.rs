@@ -5,6 +5,7 @@ use uuid::Uuid;
 
 use crate::realtime::{
     contract::{SocketContract, StreamContract, fill},
+    id::SpelledId,
     position::Position,
 };
 
@@ -102,7 +103,8 @@ pub struct RaceWelcome {}
 /// A job as JSON, and as the server renders it first.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct JobView {
-    pub id: Uuid,
+    /// As the client spelled it that made it.
+    pub id: SpelledId,
     pub kind: JobKind,
     /// Whoever started it, the only one who may cancel it.
     pub owner: Uuid,
@@ -118,10 +120,10 @@ pub struct JobView {
     pub position: Position,
 }
 
-/// The answer to a start.
+/// The answer to a start. The id is spelled as in the request, where it had one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Started {
-    pub id: Uuid,
+    pub id: SpelledId,
 }
 
 impl Progress {

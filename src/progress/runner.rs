@@ -83,7 +83,8 @@ impl Jobs {
                 record.end = Some(end.clone());
                 self.0.store.keep(record.clone()).await;
             }
-            self.jobs().insert(record.id, Job::restored(record, end));
+            self.jobs()
+                .insert(record.id.value(), Job::restored(record, end));
         }
         self.forget_the_old().await;
     }
@@ -262,7 +263,7 @@ mod tests {
 
     fn new(owner: Uuid) -> NewJob {
         NewJob {
-            id: Uuid::new_v4(),
+            id: Uuid::new_v4().into(),
             kind: JobKind::Countdown,
             owner,
             total: None,

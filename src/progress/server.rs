@@ -52,7 +52,7 @@ pub fn upload_routes() -> Router<AppState> {
 /// Starts what a form asks for.
 pub fn start(state: &AppState, session: &Session, form: &StartForm) -> Result<Job, ApiError> {
     let new = |kind, total, unit| NewJob {
-        id: Uuid::new_v4(),
+        id: Uuid::new_v4().into(),
         kind,
         owner: session.user.id,
         total: Some(total),

@@ -34,7 +34,7 @@ impl JobStore {
     pub async fn keep(&self, record: JobRecord) {
         // A record is strings and numbers, so that it always encodes.
         let json = serde_json::to_vec(&record).unwrap_or_default();
-        self.put(record.id, json.into()).await;
+        self.put(record.id.value(), json.into()).await;
     }
 
     pub async fn forget(&self, id: Uuid) {

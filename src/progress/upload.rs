@@ -28,6 +28,7 @@ use crate::{
         ApiError,
         answer::{Query, back_to_form, wants_page},
     },
+    realtime::id::SpelledId,
     server::AppState,
     session::token::Session,
     settings::in_binary_units,
@@ -60,7 +61,7 @@ pub async fn upload(
     let taken = take(&state, &session, &headers, &query, multipart).await;
     match (taken, wants_page(&headers)) {
         (Ok(id), false) => Json(Started { id }).into_response(),
-        (Ok(id), true) => Redirect::to(&format!("/progress/{id}")).into_response(),
+        (Ok(id), true) => Redirect::to(&format!("/progress/{}", id.value())).into_response(),
         (Err(error), false) => error.into_response(),
         (Err(error), true) => back_to_form(&headers, UPLOAD_ROUTE, Some(error)),
     }
@@ -72,7 +73,7 @@ async fn take(
     headers: &HeaderMap,
     query: &UploadQuery,
     multipart: Result<Multipart, MultipartRejection>,
-) -> Result<Uuid, ApiError> {
+) -> Result<SpelledId, ApiError> {
     let (id, total) = query.read()?;
     let most = state.settings.max_upload;
     let length = headers.get(header::CONTENT_LENGTH);
@@ -102,7 +103,7 @@ async fn take(
     };
     let (task, pieces) = Checksum::new(base_name(field.file_name().unwrap_or_default()));
     let new = NewJob {
-        id,
+        id: id.clone(),
         kind: JobKind::Checksum,
         owner: session.user.id,
         total,
@@ -169,9 +170,9 @@ async fn in_time<T>(deadline: Instant, what: impl Future<Output = T>) -> Result<
 }
 
 impl UploadQuery {
-    fn read(&self) -> Result<(Uuid, Option<u64>), ApiError> {
+    fn read(&self) -> Result<(SpelledId, Option<u64>), ApiError> {
         let id = match &self.id {
-            None => Uuid::new_v4(),
+            None => Uuid::new_v4().into(),
             Some(id) => id
                 .parse()
                 .map_err(|_| ApiError::field("id", "The id of a job is a UUID."))?,
@@ -266,7 +267,7 @@ mod tests {
         let file = multipart.next_field().await.unwrap().unwrap();
         let job = Job::new(
             NewJob {
-                id: Uuid::new_v4(),
+                id: Uuid::new_v4().into(),
                 kind: JobKind::Checksum,
                 owner: Uuid::new_v4(),
                 total: None,

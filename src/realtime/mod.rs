@@ -225,6 +225,7 @@ pub mod contract;
 #[cfg(feature = "ssr")]
 pub mod event_parser;
 pub mod framing;
+pub mod id;
 pub mod message;
 pub mod position;
 #[cfg(feature = "ssr")]

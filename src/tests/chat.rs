@@ -23,6 +23,18 @@ pub async fn say(socket: &mut Socket, room: &str, text: &str) -> Value {
     socket.next_of("ack").await
 }
 
+/// Asks again until the answer is as wanted (the search index is written a little after the messages), or for ten seconds.
+async fn until<T>(ask: impl AsyncFn() -> T, wanted: impl Fn(&T) -> bool) -> T {
+    for _ in 0..200 {
+        let answer = ask().await;
+        if wanted(&answer) {
+            return answer;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    ask().await
+}
+
 async fn two(server: &Server) -> (Socket, Socket, Guest, Guest) {
     let (ada, bob) = (server.guest().await, server.guest().await);
     let (mut one, mut two) = (server.chat(&ada).await, server.chat(&bob).await);
@@ -63,6 +75,138 @@ async fn the_same_id_is_stored_once_and_acknowledged_again() {
     say(&mut one, "lobby", "after").await;
     assert_eq!(two.next_of("message").await["text"], "once");
     assert_eq!(two.next_of("message").await["text"], "after");
+}
+
+#[tokio::test]
+async fn an_id_comes_back_in_the_spelling_of_its_own_command() {
+    let server = Server::start().await;
+    let (mut one, mut two, ada, _) = two(&server).await;
+    let usual = Uuid::now_v7().to_string();
+    let first = usual.to_uppercase();
+    let spellings = [
+        first.clone(),
+        usual.clone(),
+        usual.replace('-', ""),
+        format!("{{{usual}}}"),
+        format!("urn:uuid:{usual}"),
+    ];
+    for spelling in &spellings {
+        let send = json!({"type":"send","id":spelling,"room":"lobby","text":"once"});
+        one.send(&send).await;
+        let ack = one.next_of("ack").await;
+        assert_eq!((&ack["id"], &ack["offset"]), (&json!(spelling), &json!(1)));
+        // Refused for good, and because of a field that cannot be read.
+        for text in [json!(" "), json!(7)] {
+            let send = json!({"type":"send","id":spelling,"room":"lobby","text":text});
+            one.send(&send).await;
+            assert_eq!(one.next_of("error").await["re"], json!(spelling));
+        }
+        let taken = json!({"type":"send","id":spelling,"room":"lobby","text":"mine"});
+        two.send(&taken).await;
+        assert_eq!(two.next_of("error").await["re"], json!(spelling));
+    }
+    // The message is there once, spelled as it was stored first, whichever way it comes.
+    say(&mut two, "lobby", "after").await;
+    let mut newcomer = server.chat(&ada).await;
+    assert_eq!(join(&mut newcomer, "lobby", None).await["replayed"], 2);
+    assert_eq!(newcomer.next_of("message").await["id"], json!(first));
+    newcomer
+        .send(&json!({"type":"history","room":"lobby","before":2,"limit":9}))
+        .await;
+    let page = newcomer.next_of("history").await;
+    assert_eq!(page["messages"][0]["id"], json!(first));
+    let path = "/api/chat/rooms/lobby/search?q=once";
+    let ask = async || server.json(path, Some(&ada)).await["messages"][0]["id"].clone();
+    let found = until(ask, |id| !id.is_null()).await;
+    assert_eq!(found, json!(first));
+    let page = server.get("/chat").send().await.unwrap().text().await;
+    assert!(page.unwrap().contains(&first), "the page continues from it");
+}
+
+#[tokio::test]
+async fn what_was_refused_for_the_rate_is_told_in_its_own_spelling_and_known_in_any() {
+    let server = Server::with(|settings| settings.messages_per_second = 2).await;
+    let guest = server.guest().await;
+    let mut socket = server.chat(&guest).await;
+    join(&mut socket, "lobby", None).await;
+    let send = |id: String| json!({"type":"send","id":id,"room":"lobby","text":"x"});
+    let (id, wait) = loop {
+        let id = Uuid::now_v7().to_string().to_uppercase();
+        socket.send(&send(id.clone())).await;
+        let answer = next_answer(&mut socket).await;
+        if answer["type"] == "error" {
+            assert_eq!(
+                (&answer["code"], &answer["re"]),
+                (&json!("rate_limited"), &json!(id))
+            );
+            break (id, answer["retry_after_ms"].as_u64().unwrap());
+        }
+    };
+    tokio::time::sleep(std::time::Duration::from_millis(wait)).await;
+    // The one that has to come first comes in another spelling.
+    let other = id.to_lowercase();
+    socket.send(&send(other.clone())).await;
+    let answer = next_answer(&mut socket).await;
+    assert_eq!(
+        (&answer["type"], &answer["id"]),
+        (&json!("ack"), &json!(other))
+    );
+}
+
+async fn next_answer(socket: &mut Socket) -> Value {
+    loop {
+        let answer = socket.next_json().await;
+        if answer["type"] == "ack" || answer["type"] == "error" {
+            return answer;
+        }
+    }
+}
+
+#[tokio::test]
+async fn search_finds_words_in_every_script_and_letters_in_every_case() {
+    let server = Server::start().await;
+    let guest = server.guest().await;
+    let mut socket = server.chat(&guest).await;
+    join(&mut socket, "lobby", None).await;
+    for text in [
+        "今天玩成语接龙游戏",
+        "今日は成語しりとりをした",
+        "Straße",
+        "ไปเที่ยวทะเลกัน",
+        "온라인게임을 좋아해요",
+    ] {
+        say(&mut socket, "lobby", text).await;
+    }
+    for (words, offset) in [
+        ("成语接龙", 1),
+        ("游戏", 1),
+        ("しりとり", 2),
+        ("strasse", 3),
+        ("ทะเล", 4),
+        ("게임", 5),
+    ] {
+        let ask = async || {
+            let request = server
+                .get("/api/chat/rooms/lobby/search")
+                .query(&[("q", words)])
+                .header("authorization", guest.bearer());
+            let page: Value = request.send().await.unwrap().json().await.unwrap();
+            let offsets = page["messages"].as_array().unwrap().iter();
+            offsets
+                .map(|message| message["offset"].as_u64().unwrap())
+                .collect::<Vec<_>>()
+        };
+        let found = until(ask, |found| !found.is_empty()).await;
+        assert_eq!(found, [offset], "{words}");
+    }
+    // A character that stands for four words counts as four.
+    for (words, status) in [("\u{fdfa} ".repeat(4), 200), ("\u{fdfa} ".repeat(5), 422)] {
+        let request = server
+            .get("/api/chat/rooms/lobby/search")
+            .query(&[("q", &words)])
+            .header("authorization", guest.bearer());
+        assert_eq!(request.send().await.unwrap().status().as_u16(), status);
+    }
 }
 
 #[tokio::test]
@@ -220,10 +364,13 @@ async fn history_and_search_answer_in_pages_newest_first() {
             .len(),
         5
     );
-    assert_eq!(
-        offsets(&get("/api/chat/rooms/lobby/search?q=NUMBER%203").await.1),
-        [4]
-    );
+    let path = "/api/chat/rooms/lobby/search?q=NUMBER%203";
+    let found = until(
+        async || offsets(&get(path).await.1),
+        |found| !found.is_empty(),
+    )
+    .await;
+    assert_eq!(found, [4]);
     let (_, rooms) = get("/api/chat/rooms").await;
     let lobby = rooms
         .as_array()

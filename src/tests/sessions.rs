@@ -18,7 +18,7 @@ fn private_stream(server: &Server, guest: &Guest) -> String {
         step: std::time::Duration::from_secs(10),
     };
     let new = NewJob {
-        id: Uuid::new_v4(),
+        id: Uuid::new_v4().into(),
         kind: JobKind::Countdown,
         owner: guest.id.parse().unwrap(),
         total: Some(long.steps),

@@ -165,6 +165,26 @@ async fn an_empty_file_is_a_file() {
 }
 
 #[tokio::test]
+async fn a_job_keeps_the_spelling_of_its_clients_id_and_answers_to_any() {
+    let server = Server::start().await;
+    let guest = server.guest().await;
+    let usual = Uuid::new_v4().to_string();
+    let spelled = usual.to_uppercase();
+    let answer = upload(&server, &guest, &format!("?id={spelled}"), b"whole").await;
+    assert_eq!(started(answer).await, spelled);
+    for spelling in [usual.clone(), spelled.clone(), usual.replace('-', "")] {
+        assert_eq!(result(&server, &guest, &spelling).await["bytes"], 5);
+        let path = format!("/api/jobs/{spelling}");
+        let view = server.json(&path, Some(&guest)).await;
+        assert_eq!(view["id"], spelled.as_str());
+        let again = upload(&server, &guest, &format!("?id={spelling}"), b"x").await;
+        assert_eq!(again.status().as_u16(), 409);
+    }
+    let jobs = server.json("/api/jobs", Some(&guest)).await;
+    assert_eq!(jobs[0]["id"], spelled.as_str());
+}
+
+#[tokio::test]
 async fn a_job_is_watched_under_the_clients_id_while_its_file_arrives() {
     let server = Server::start().await;
     let guest = server.guest().await;

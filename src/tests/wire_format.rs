@@ -311,7 +311,7 @@ fn chat() {
         ),
         (
             ChatCommand::Send {
-                id: id(),
+                id: id().into(),
                 room: room(),
                 text: "Hello".into(),
             },
@@ -347,7 +347,7 @@ fn chat() {
     )]);
     let message = ChatMessage {
         offset: 18,
-        id: id(),
+        id: id().into(),
         from: ada(),
         text: "Hello".into(),
         at: 5,
@@ -380,7 +380,7 @@ fn chat() {
         ),
         (
             ChatEvent::Ack {
-                id: id(),
+                id: id().into(),
                 room: room(),
                 offset: 18,
                 at: 5,

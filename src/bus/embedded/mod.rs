@@ -1,16 +1,17 @@
 //! The bus within one process: SQLite in the data folder, woken followers, no other program.
 //!
 //! `schema.rs` opens the file, `writer.rs` gathers writes into commits, `tables.rs` is what a write does, `reader.rs` what a
-//! read does, `words.rs` makes a query of what somebody typed, `backup.rs` copies the whole and puts it back.
+//! read does, `index.rs` makes what is searched, on the thread of `indexer.rs`; `backup.rs` copies the whole and puts it back.
 
 mod backup;
+mod index;
+mod indexer;
 mod reader;
 mod schema;
 mod tables;
-mod words;
 mod writer;
 
-use std::{path::Path, sync::Arc};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures::{FutureExt, future::BoxFuture};
@@ -23,13 +24,16 @@ pub use self::{
     writer::Commits,
 };
 use self::{
+    index::{Index, index_file},
+    indexer::Indexer,
     reader::Reader,
     schema::{database, lock, open_to_write},
     tables::Tables,
     writer::Writer,
 };
 use super::{
-    Answer, Appended, Bus, Head, Health, LogSummary, NewEvent, Page, Snapshot, Volatile, Wakes,
+    Answer, Appended, Bus, Head, Health, LogSummary, NewEvent, Page, Searchable, Snapshot, Volatile,
+    Wakes,
     fan_out::FanOut,
 };
 use crate::realtime::position::Epoch;
@@ -37,30 +41,101 @@ use crate::realtime::position::Epoch;
 /// Most writes in one commit: a few milliseconds of work, so that none waits long behind the others.
 pub const GROUP: usize = 1_024;
 
+/// Short reads at the same time.
+const READS: usize = 8;
+/// Reads of many rows, and searches, at the same time: together about one core, which live delivery then lacks.
+const LONG_READS: usize = 2;
+const SEARCHES: usize = 2;
+/// A search that takes longer is given up.
+const SEARCH_WITHIN: Duration = Duration::from_secs(2);
+
 /// The bus of one process. A data folder has one at a time.
 pub struct Embedded {
     epoch: Epoch,
     writer: Writer,
     reader: Reader,
+    long_reader: Reader,
+    search: Option<Search>,
     fan_out: Arc<FanOut>,
 }
 
+struct Search {
+    indexer: Indexer,
+    reader: Reader,
+    within: Duration,
+}
+
+/// How a bus is opened.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Most writes in a commit; 1 is one fsync for each, what grouping is measured against.
+    pub group: usize,
+    /// Without it there is no search index, and [`Bus::search`] finds nothing.
+    pub searchable: Option<Searchable>,
+    /// Longest time that a search may take, with its wait for a turn.
+    pub search_within: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            group: GROUP,
+            searchable: None,
+            search_within: SEARCH_WITHIN,
+        }
+    }
+}
+
 impl Embedded {
-    /// Opens the database of a data folder, or makes it.
+    /// Opens the database of a data folder, or makes it; nothing can be searched for.
     pub fn open(data_dir: &Path) -> Result<Self, OpenError> {
-        Self::with_group(data_dir, GROUP)
+        Self::with(data_dir, Options::default())
     }
 
-    /// The same with at most `group` writes in a commit; 1 is one fsync for each, what grouping is measured against.
-    pub fn with_group(data_dir: &Path, group: usize) -> Result<Self, OpenError> {
-        let lock = lock(data_dir)?;
+    pub fn with(data_dir: &Path, options: Options) -> Result<Self, OpenError> {
+        // Held by the threads that write, for as long as they live.
+        let lock = Arc::new(lock(data_dir)?);
         let path = database(data_dir);
         let (connection, epoch) = open_to_write(&path)?;
+        let no_thread = |error| OpenError::Io {
+            path: data_dir.to_owned(),
+            error,
+        };
+        let search = match options.searchable {
+            Some(searchable) => {
+                let file = index_file(data_dir);
+                let index = Index::open(&path, &file, &epoch, searchable)?;
+                Some(Search {
+                    indexer: Indexer::start(index, lock.clone()).map_err(no_thread)?,
+                    reader: Reader::of_index(&path, &file, SEARCHES),
+                    within: options.search_within,
+                })
+            }
+            None => None,
+        };
         let fan_out = Arc::<FanOut>::default();
+        let committed = {
+            let fan_out = fan_out.clone();
+            let prefix = options.searchable.map(|searchable| searchable.prefix);
+            let changes = search.as_ref().map(|search| search.indexer.changes());
+            move |changed: &[(String, u64)]| {
+                let _lock = &lock;
+                changed
+                    .iter()
+                    .for_each(|(log, head)| fan_out.wake(log, *head));
+                if let (Some(prefix), Some(changes)) = (prefix, &changes) {
+                    let logs = changed.iter().map(|(log, _)| log.as_str());
+                    changes.add(logs.filter(|log| log.starts_with(prefix)));
+                }
+            }
+        };
+        let writer = Writer::start(Tables::new(connection), options.group, committed);
         Ok(Self {
             epoch,
-            writer: Writer::start(Tables::new(connection), lock, fan_out.clone(), group),
-            reader: Reader::new(path),
+            writer: writer.map_err(no_thread)?,
+            reader: Reader::new(&path, READS),
+            long_reader: Reader::new(&path, LONG_READS),
+            search,
             fan_out,
         })
     }
@@ -77,9 +152,8 @@ impl Bus for Embedded {
     }
 
     fn append(&self, event: NewEvent) -> Answer<Appended> {
-        let bytes = event.bytes.len() + event.words.as_ref().map_or(0, String::len);
         self.writer
-            .submit(bytes, move |tables| tables.append(&event))
+            .submit(event.bytes.len(), move |tables| tables.append(&event))
     }
 
     fn head(&self, log: &str) -> Answer<Head> {
@@ -102,19 +176,27 @@ impl Bus for Embedded {
 
     fn count(&self, log: &str, after: u64, upto: u64, except: Option<Uuid>) -> Answer<u64> {
         let log = log.to_owned();
-        self.reader
-            .ask(move |connection| reader::count(connection, &log, after, upto, except).map(Ok))
+        // Looks at what somebody has not read, however much that is.
+        let reader = match except {
+            Some(_) => &self.long_reader,
+            None => &self.reader,
+        };
+        reader.ask(move |connection| reader::count(connection, &log, after, upto, except).map(Ok))
     }
 
     fn search(&self, log: &str, text: &str, limit: usize) -> Answer<Page> {
+        let Some(search) = &self.search else {
+            return async { Ok(Page::default()) }.boxed();
+        };
         let (log, text) = (log.to_owned(), text.to_owned());
-        self.reader
-            .ask(move |connection| reader::search(connection, &log, &text, limit).map(Ok))
+        let find = move |connection: &_| reader::search(connection, &log, &text, limit).map(Ok);
+        search.reader.ask_within(search.within, find)
     }
 
     fn logs(&self, prefix: &str, limit: usize) -> Answer<Vec<LogSummary>> {
         let prefix = prefix.to_owned();
-        self.reader
+        // Sorts all of them by when they were written to.
+        self.long_reader
             .ask(move |connection| reader::logs(connection, &prefix, limit).map(Ok))
     }
 
@@ -166,9 +248,14 @@ impl Bus for Embedded {
     }
 
     fn close(&self) -> BoxFuture<'static, ()> {
-        let (thread, fan_out) = (self.writer.close(), self.fan_out.clone());
+        let indexing = self
+            .search
+            .as_ref()
+            .and_then(|search| search.indexer.close());
+        let threads = [self.writer.close(), indexing];
+        let fan_out = self.fan_out.clone();
         async move {
-            if let Some(thread) = thread {
+            for thread in threads.into_iter().flatten() {
                 // Joined on a thread that may block. A panic in there was reported by the panic hook.
                 let _ = tokio::task::spawn_blocking(move || thread.join()).await;
             }

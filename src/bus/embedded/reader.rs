@@ -1,23 +1,27 @@
 //! Reads: on connections of their own, which wait for no writer, on threads that may block.
+//!
+//! Three kinds of reads, each with connections of its own, so that what may take long holds up only its like: short ones, which
+//! live delivery waits for; those that may look at many rows; searches, which also have a time limit.
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
 use futures::FutureExt;
-use rusqlite::{Connection, OptionalExtension, Params, Row, params};
-use tokio::sync::Semaphore;
+use rusqlite::{Connection, ErrorCode, OptionalExtension, Params, Row, params};
+use tokio::{sync::Semaphore, time::timeout_at};
 use uuid::Uuid;
 
 use super::schema::{offset_of, open_to_read, place};
 use crate::bus::{
-    Answer, BusError, Event, Head, LogSummary, Page, READ_BYTES, Snapshot, embedded::words::query,
+    Answer, BusError, Event, Head, LogSummary, Page, READ_BYTES, Snapshot, words::query,
 };
 
-/// Reads at the same time; the others wait their turn.
-const AT_ONCE: usize = 8;
+/// Steps of SQLite's machine between two looks at the clock: some microseconds, or a few pages of the search index.
+const STEPS: i32 = 100;
 
 /// A pool of connections. Cheap to clone; all clones are one.
 #[derive(Clone)]
@@ -25,6 +29,8 @@ pub struct Reader(Arc<Pool>);
 
 struct Pool {
     path: PathBuf,
+    /// The file of the search index, where its connections need it.
+    index: Option<PathBuf>,
     turns: Arc<Semaphore>,
     /// A std mutex: it is held for one push or pop.
     idle: Mutex<Vec<Connection>>,
@@ -34,10 +40,21 @@ struct Pool {
 pub type Read<T> = rusqlite::Result<Result<T, BusError>>;
 
 impl Reader {
-    pub fn new(path: PathBuf) -> Self {
+    /// At most `at_once` reads at the same time; the others wait their turn.
+    pub fn new(path: &Path, at_once: usize) -> Self {
+        Self::with(path, None, at_once)
+    }
+
+    /// The same for searches.
+    pub fn of_index(path: &Path, index: &Path, at_once: usize) -> Self {
+        Self::with(path, Some(index.to_owned()), at_once)
+    }
+
+    fn with(path: &Path, index: Option<PathBuf>, at_once: usize) -> Self {
         Self(Arc::new(Pool {
-            path,
-            turns: Arc::new(Semaphore::new(AT_ONCE)),
+            path: path.to_owned(),
+            index,
+            turns: Arc::new(Semaphore::new(at_once)),
             idle: Mutex::default(),
         }))
     }
@@ -50,48 +67,93 @@ impl Reader {
         let pool = self.0.clone();
         async move {
             let turn = pool.turns.clone().acquire_owned().await;
-            let answer = tokio::task::spawn_blocking(move || {
+            in_the_background(move || {
                 let _turn = turn;
-                pool.run(read)
-            });
-            match answer.await {
-                Ok(answer) => answer,
-                // Not for good: whoever follows a log tries again.
-                Err(error) if error.is_panic() => Err(BusError::Unavailable(
-                    "a read panicked; the log says why".into(),
-                )),
-                Err(_) => Err(BusError::Closed),
-            }
+                pool.run(None, read)
+            })
+            .await
+        }
+        .boxed()
+    }
+
+    /// The same with a time limit, which includes the wait for a turn: [`BusError::TimedOut`].
+    pub fn ask_within<T: Send + 'static>(
+        &self,
+        limit: Duration,
+        read: impl FnOnce(&Connection) -> Read<T> + Send + 'static,
+    ) -> Answer<T> {
+        let pool = self.0.clone();
+        async move {
+            let deadline = Instant::now() + limit;
+            let turn = timeout_at(deadline.into(), pool.turns.clone().acquire_owned()).await;
+            let turn = turn.map_err(|_| BusError::TimedOut)?;
+            in_the_background(move || {
+                let _turn = turn;
+                pool.run(Some(deadline), read)
+            })
+            .await
         }
         .boxed()
     }
 }
 
+async fn in_the_background<T: Send + 'static>(
+    read: impl FnOnce() -> Result<T, BusError> + Send + 'static,
+) -> Result<T, BusError> {
+    match tokio::task::spawn_blocking(read).await {
+        Ok(answer) => answer,
+        // It panicked, which the panic hook reported. The storage is not closed by that: the next read may go well.
+        Err(error) => Err(BusError::Unavailable(error.to_string())),
+    }
+}
+
 impl Pool {
-    fn run<T>(&self, read: impl FnOnce(&Connection) -> Read<T>) -> Result<T, BusError> {
+    fn run<T>(
+        &self,
+        deadline: Option<Instant>,
+        read: impl FnOnce(&Connection) -> Read<T>,
+    ) -> Result<T, BusError> {
         let idle = self
             .idle
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .pop();
-        let outcome = idle.map_or_else(|| open_to_read(&self.path), Ok).and_then(
-            |connection| -> rusqlite::Result<_> {
-                let answer = {
-                    let transaction = connection.unchecked_transaction()?;
-                    read(&transaction)?
-                };
-                // A connection that failed is not kept.
-                self.idle
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .push(connection);
-                Ok(answer)
-            },
-        );
+        let outcome =
+            idle.map_or_else(|| self.open(), Ok)
+                .and_then(|connection| -> rusqlite::Result<_> {
+                    let answer = {
+                        let transaction = connection.unchecked_transaction()?;
+                        if let Some(deadline) = deadline {
+                            let is_over = move || Instant::now() >= deadline;
+                            connection.progress_handler(STEPS, Some(is_over))?;
+                        }
+                        let answer = read(&transaction)?;
+                        // Before the transaction ends: that is not to be interrupted.
+                        connection.progress_handler(0, None::<fn() -> bool>)?;
+                        answer
+                    };
+                    // A connection that failed is not kept.
+                    self.idle
+                        .lock()
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .push(connection);
+                    Ok(answer)
+                });
         outcome.unwrap_or_else(|error| {
+            if error.sqlite_error_code() == Some(ErrorCode::OperationInterrupted) {
+                return Err(BusError::TimedOut);
+            }
             tracing::error!(%error, "the storage could not be read");
             Err(BusError::Unavailable(error.to_string()))
         })
+    }
+
+    fn open(&self) -> rusqlite::Result<Connection> {
+        let connection = open_to_read(&self.path)?;
+        if let Some(index) = &self.index {
+            connection.execute("ATTACH DATABASE ?1 AS search", [index.to_string_lossy()])?;
+        }
+        Ok(connection)
     }
 }
 
@@ -106,8 +168,9 @@ pub fn after(connection: &Connection, log: &str, after: u64, limit: usize) -> Re
     if after < floor {
         return Ok(Err(BusError::Forgotten { floor }));
     }
-    let sql = "SELECT place, id, at, bytes FROM events WHERE place > ?1 AND place <= ?2 ORDER BY place LIMIT ?3";
-    let range = params![place(id, after), place(id, head), one_more(limit)];
+    let sql =
+        "SELECT place, id, at, bytes FROM events WHERE place > ?1 AND place <= ?2 ORDER BY place";
+    let range = [place(id, after), place(id, head)];
     page(connection, sql, range, limit).map(Ok)
 }
 
@@ -120,8 +183,8 @@ pub fn before(
     let Some((id, Head { floor, .. })) = find(connection, log)? else {
         return Ok(Page::default());
     };
-    let sql = "SELECT place, id, at, bytes FROM events WHERE place > ?1 AND place < ?2 ORDER BY place DESC LIMIT ?3";
-    let range = params![place(id, floor), place(id, before), one_more(limit)];
+    let sql = "SELECT place, id, at, bytes FROM events WHERE place > ?1 AND place < ?2 ORDER BY place DESC";
+    let range = [place(id, floor), place(id, before)];
     page(connection, sql, range, limit)
 }
 
@@ -168,9 +231,11 @@ pub fn search(
     else {
         return Ok(Page::default());
     };
-    let sql = "SELECT place, id, at, bytes FROM words JOIN events ON place = words.rowid
-         WHERE words MATCH ?1 AND words.rowid > ?2 AND words.rowid <= ?3 ORDER BY words.rowid DESC LIMIT ?4";
-    let range = params![query, place(id, floor), place(id, head), one_more(limit)];
+    // The index may still hold what was dropped a moment ago, and lacks what was stored a moment ago.
+    let sql =
+        "SELECT place, id, at, bytes FROM search.words CROSS JOIN events ON place = words.rowid
+         WHERE words MATCH ?1 AND words.rowid > ?2 AND words.rowid <= ?3 ORDER BY words.rowid DESC";
+    let range = params![query, place(id, floor), place(id, head)];
     page(connection, sql, range, limit)
 }
 
@@ -179,10 +244,13 @@ pub fn logs(
     prefix: &str,
     limit: usize,
 ) -> rusqlite::Result<Vec<LogSummary>> {
-    let sql = "SELECT name, head FROM logs WHERE name >= ?1 AND name < ?2 ORDER BY at DESC, name LIMIT ?3";
-    let mut select = connection.prepare_cached(sql)?;
+    // A literal: SQLite prepares a cached statement again whenever a parameter of LIMIT is bound anew.
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    let rows = select.query_map(params![prefix, past(prefix), limit], |row| {
+    let sql = format!(
+        "SELECT name, head FROM logs WHERE name >= ?1 AND name < ?2 ORDER BY at DESC, name LIMIT {limit}"
+    );
+    let mut select = connection.prepare_cached(&sql)?;
+    let rows = select.query_map([prefix, &past(prefix)], |row| {
         Ok(LogSummary {
             log: row.get(0)?,
             head: row.get::<_, i64>(1)? as u64,
@@ -215,7 +283,8 @@ pub fn latest(connection: &Connection, prefix: &str) -> rusqlite::Result<Vec<(St
     rows.collect()
 }
 
-fn find(connection: &Connection, log: &str) -> rusqlite::Result<Option<(i64, Head)>> {
+/// The number of a log and what it holds.
+pub fn find(connection: &Connection, log: &str) -> rusqlite::Result<Option<(i64, Head)>> {
     let sql = "SELECT id, floor, head FROM logs WHERE name = ?1";
     let mut select = connection.prepare_cached(sql)?;
     let found = select.query_row([log], |row| {
@@ -228,7 +297,8 @@ fn find(connection: &Connection, log: &str) -> rusqlite::Result<Option<(i64, Hea
     found.optional()
 }
 
-/// Events up to the limit and to [`READ_BYTES`]; the query asks for one more, which says whether there are others.
+/// Events up to the limit and to [`READ_BYTES`]; one row more says whether there are others. The query has no LIMIT: rows are
+/// made one by one, in the order of the table or of the index, and those after the last one that is looked at never.
 fn page(
     connection: &Connection,
     sql: &str,
@@ -256,11 +326,7 @@ fn page(
     Ok(page)
 }
 
-fn one_more(limit: usize) -> i64 {
-    i64::try_from(limit).map_or(i64::MAX, |limit| limit.saturating_add(1))
-}
-
 /// Sorts after every text that begins with the prefix.
-fn past(prefix: &str) -> String {
+pub fn past(prefix: &str) -> String {
     format!("{prefix}{}", char::MAX)
 }

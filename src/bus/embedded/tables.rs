@@ -20,8 +20,8 @@ const FORGET_AT_ONCE: u64 = 1_000;
 pub struct Tables {
     connection: Connection,
     logs: HashMap<String, Log>,
-    /// Logs that grew in this group.
-    grown: BTreeSet<String>,
+    /// Logs that changed in this group.
+    changed: BTreeSet<String>,
 }
 
 #[derive(Clone, Copy)]
@@ -33,7 +33,8 @@ struct Log {
     at: u64,
 }
 
-/// The inner error is an answer; the outer one undoes the group.
+/// The inner error is an answer; with the outer one the write undoes what it did, or the whole group. What is remembered
+/// of the logs is changed last, when nothing of the write can fail any more.
 pub type Write<T> = rusqlite::Result<Result<T, BusError>>;
 
 impl Tables {
@@ -41,7 +42,7 @@ impl Tables {
         Self {
             connection,
             logs: HashMap::new(),
-            grown: BTreeSet::new(),
+            changed: BTreeSet::new(),
         }
     }
 
@@ -52,14 +53,14 @@ impl Tables {
         self.connection.execute_batch("BEGIN IMMEDIATE")
     }
 
-    /// Commits, with the heads that moved. Says which logs have grown, and up to where.
+    /// Commits, with the heads that moved. Says which logs have changed, and where their heads are.
     pub fn commit(&mut self) -> rusqlite::Result<Vec<(String, u64)>> {
-        let grown = std::mem::take(&mut self.grown);
-        let mut heads = Vec::with_capacity(grown.len());
+        let changed = std::mem::take(&mut self.changed);
+        let mut heads = Vec::with_capacity(changed.len());
         {
             let sql = "UPDATE logs SET head = ?2, at = ?3 WHERE id = ?1";
             let mut update = self.connection.prepare_cached(sql)?;
-            for name in grown {
+            for name in changed {
                 if let Some(log) = self.logs.get(&name) {
                     update.execute(params![log.id, log.head as i64, log.at as i64])?;
                     heads.push((name, log.head));
@@ -70,10 +71,30 @@ impl Tables {
         Ok(heads)
     }
 
+    /// Begins a write that may be undone without the others of its group.
+    pub fn set_savepoint(&mut self) -> rusqlite::Result<()> {
+        self.connection.execute_batch("SAVEPOINT one_write")
+    }
+
+    pub fn release_savepoint(&mut self) -> rusqlite::Result<()> {
+        self.connection.execute_batch("RELEASE one_write")
+    }
+
+    /// Undoes what was written since the savepoint.
+    pub fn undo_to_savepoint(&mut self) -> rusqlite::Result<()> {
+        self.connection
+            .execute_batch("ROLLBACK TO one_write; RELEASE one_write")
+    }
+
+    /// Whether SQLite gave up the whole transaction.
+    pub fn is_undone(&self) -> bool {
+        self.connection.is_autocommit()
+    }
+
     /// Undoes the group; what was remembered of the logs may be wrong now.
     pub fn roll_back(&mut self) {
         self.logs.clear();
-        self.grown.clear();
+        self.changed.clear();
         if !self.connection.is_autocommit()
             && let Err(error) = self.connection.execute_batch("ROLLBACK")
         {
@@ -105,17 +126,8 @@ impl Tables {
                 .prepare_cached(sql)?
                 .execute(params![log.id, author, row])?;
         }
-        if let Some(words) = &event.words {
-            let sql = "INSERT INTO words (rowid, text) VALUES (?1, ?2)";
-            self.connection
-                .prepare_cached(sql)?
-                .execute(params![row, words])?;
-        }
         (log.head, log.at) = (offset, at);
-        self.logs.insert(event.log.clone(), log);
-        if !self.grown.contains(&event.log) {
-            self.grown.insert(event.log.clone());
-        }
+        self.changed(&event.log, log);
         let event = Event {
             offset,
             id: event.id,
@@ -133,7 +145,6 @@ impl Tables {
         if upto < log.floor {
             return Ok(Err(BusError::Forgotten { floor: log.floor }));
         }
-        self.drop_events(name, log, upto)?;
         let sql = "INSERT INTO snapshots (log, upto, bytes) VALUES (?1, ?2, ?3)
              ON CONFLICT (log) DO UPDATE SET upto = excluded.upto, bytes = excluded.bytes";
         self.connection.prepare_cached(sql)?.execute(params![
@@ -141,6 +152,7 @@ impl Tables {
             upto as i64,
             &snapshot[..]
         ])?;
+        self.drop_events(name, log, upto)?;
         Ok(Ok(()))
     }
 
@@ -179,19 +191,25 @@ impl Tables {
 
     fn drop_events(&mut self, name: &str, mut log: Log, upto: u64) -> rusqlite::Result<()> {
         let range = [place(log.id, log.floor), place(log.id, upto)];
-        for sql in [
-            "DELETE FROM words WHERE rowid > ?1 AND rowid <= ?2",
-            "DELETE FROM events WHERE place > ?1 AND place <= ?2",
-        ] {
-            self.connection.prepare_cached(sql)?.execute(range)?;
-        }
+        let sql = "DELETE FROM events WHERE place > ?1 AND place <= ?2";
+        self.connection.prepare_cached(sql)?.execute(range)?;
         let sql = "UPDATE logs SET floor = ?2 WHERE id = ?1";
         self.connection
             .prepare_cached(sql)?
             .execute([log.id, upto as i64])?;
         log.floor = upto;
-        self.logs.insert(name.to_owned(), log);
+        self.changed(name, log);
         Ok(())
+    }
+
+    fn changed(&mut self, name: &str, log: Log) {
+        match self.logs.get_mut(name) {
+            Some(known) => *known = log,
+            None => drop(self.logs.insert(name.to_owned(), log)),
+        }
+        if !self.changed.contains(name) {
+            self.changed.insert(name.to_owned());
+        }
     }
 
     fn stored(&self, log: i64, event: &NewEvent) -> rusqlite::Result<Event> {
@@ -225,20 +243,18 @@ impl Tables {
                 })
             })
             .optional()?;
-        let log = match known {
-            Some(log) => log,
-            None => {
-                let sql = "INSERT INTO logs (name, head, floor, at) VALUES (?1, 0, 0, 0)";
-                self.connection.prepare_cached(sql)?.execute([name])?;
-                Log {
-                    id: self.connection.last_insert_rowid(),
-                    head: 0,
-                    floor: 0,
-                    at: 0,
-                }
-            }
-        };
-        self.logs.insert(name.to_owned(), log);
-        Ok(log)
+        if let Some(log) = known {
+            self.logs.insert(name.to_owned(), log);
+            return Ok(log);
+        }
+        // Not remembered yet: what makes it may be undone.
+        let sql = "INSERT INTO logs (name, head, floor, at) VALUES (?1, 0, 0, 0)";
+        self.connection.prepare_cached(sql)?.execute([name])?;
+        Ok(Log {
+            id: self.connection.last_insert_rowid(),
+            head: 0,
+            floor: 0,
+            at: 0,
+        })
     }
 }

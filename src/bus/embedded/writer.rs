@@ -2,9 +2,13 @@
 //!
 //! Whoever was answered with one group often writes again at once, and would just miss the next one: a hundred writers would
 //! go in two groups of fifty that take turns. So a large group is waited for, a little, as PostgreSQL's `commit_delay` does it.
+//!
+//! A write that fails by itself fails alone. The group is undone and stored again with a savepoint before each write, so that
+//! groups in which nothing fails, nearly all, pay for no savepoints. What fails in the database (a full disk, an I/O error) fails the group.
 
 use std::{
-    fs::File,
+    any::Any,
+    io,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, Mutex, PoisonError,
@@ -16,10 +20,11 @@ use std::{
 };
 
 use futures::FutureExt;
+use rusqlite::ErrorCode;
 use tokio::sync::{oneshot, watch};
 
 use super::tables::{Tables, Write};
-use crate::bus::{Answer, BusError, Health, fan_out::FanOut};
+use crate::bus::{Answer, BusError, Health};
 
 /// Bytes that may wait to be written. Beyond it the disk is too slow for what comes, and whoever comes is told so.
 const WAITING_BYTES: usize = 64 * 1024 * 1024;
@@ -61,8 +66,18 @@ struct Waiting {
 /// A write and whoever waits for its answer.
 trait Operation: Send {
     fn apply(&mut self, tables: &mut Tables) -> rusqlite::Result<()>;
+    /// This write is left out of its group.
+    fn refuse(&mut self, error: BusError);
     /// The group is on disk, or it is not.
     fn settle(self: Box<Self>, committed: Result<(), BusError>);
+}
+
+/// Why a write failed.
+enum Failure {
+    /// Nothing can be stored at the moment.
+    Database(rusqlite::Error),
+    /// This write cannot be stored, ever.
+    Write(String),
 }
 
 struct Asked<T, F> {
@@ -77,6 +92,10 @@ impl<T: Send, F: FnMut(&mut Tables) -> Write<T> + Send> Operation for Asked<T, F
         Ok(())
     }
 
+    fn refuse(&mut self, error: BusError) {
+        self.outcome = Some(Err(error));
+    }
+
     fn settle(self: Box<Self>, committed: Result<(), BusError>) {
         let outcome = match (committed, self.outcome) {
             (Ok(()), Some(outcome)) => outcome,
@@ -89,26 +108,32 @@ impl<T: Send, F: FnMut(&mut Tables) -> Write<T> + Send> Operation for Asked<T, F
 }
 
 impl Writer {
-    /// `group` is the most writes in one commit. The lock of the data folder is held for as long as the thread lives.
-    pub fn start(tables: Tables, lock: File, fan_out: Arc<FanOut>, group: usize) -> Self {
+    /// `group` is the most writes in one commit; `committed` hears which logs changed with each, and where their heads are.
+    pub fn start(
+        tables: Tables,
+        group: usize,
+        committed: impl Fn(&[(String, u64)]) + Send + 'static,
+    ) -> io::Result<Self> {
         let (sender, receiver) = channel();
         let counts = Arc::<Counts>::default();
-        let thread = thread::spawn({
+        let writing = {
             let counts = counts.clone();
             move || {
-                let _lock = lock;
-                let writing = || run(tables, &receiver, &fan_out, &counts, group.max(1));
+                let writing = || run(tables, &receiver, &counts, group.max(1), &committed);
                 // The panic hook logs it. Those who wait for an answer are told that the bus is closed.
                 if catch_unwind(AssertUnwindSafe(writing)).is_err() {
                     counts.health.send_replace(Health::Broken);
                 }
             }
-        });
-        Self {
+        };
+        let thread = thread::Builder::new()
+            .name("bus-writer".into())
+            .spawn(writing)?;
+        Ok(Self {
             inbox: Mutex::new(Some(sender)),
             thread: Mutex::new(Some(thread)),
             counts,
-        }
+        })
     }
 
     /// Puts a write into the line; `bytes` is what it holds in memory meanwhile.
@@ -190,27 +215,25 @@ impl Counts {
 fn run(
     mut tables: Tables,
     inbox: &Receiver<Waiting>,
-    fan_out: &FanOut,
     counts: &Counts,
     most: usize,
+    committed: &dyn Fn(&[(String, u64)]),
 ) {
     let mut answered = 0;
     while let Ok(first) = inbox.recv() {
         let mut group = gather(first, inbox, answered, most);
         answered = group.len();
-        let committed = commit(&mut tables, &mut group);
+        let stored = commit(&mut tables, &mut group);
         counts.commits.fetch_add(1, Ordering::Relaxed);
         counts
             .writes
             .fetch_add(group.len() as u64, Ordering::Relaxed);
         metrics::counter!("wirewise_bus_commits").increment(1);
         metrics::counter!("wirewise_bus_writes").increment(group.len() as u64);
-        counts.note(&committed);
-        let outcome = match committed {
-            Ok(grown) => {
-                grown
-                    .iter()
-                    .for_each(|(log, head)| fan_out.wake(log, *head));
+        counts.note(&stored);
+        let outcome = match stored {
+            Ok(changed) => {
+                committed(&changed);
                 Ok(())
             }
             Err(error) => {
@@ -249,34 +272,254 @@ fn gather(first: Waiting, inbox: &Receiver<Waiting>, answered: usize, most: usiz
 
 fn commit(tables: &mut Tables, group: &mut [Waiting]) -> rusqlite::Result<Vec<(String, u64)>> {
     tables.begin()?;
-    for waiting in group {
-        waiting.operation.apply(tables)?;
+    for waiting in group.iter_mut() {
+        match waiting.apply(tables) {
+            Ok(()) => {}
+            Err(Failure::Database(error)) => return Err(error),
+            Err(Failure::Write(_)) => {
+                tables.roll_back();
+                return commit_without_failures(tables, group);
+            }
+        }
     }
     tables.commit()
 }
 
+/// Stores what can be stored of a group, and refuses the rest.
+fn commit_without_failures(
+    tables: &mut Tables,
+    group: &mut [Waiting],
+) -> rusqlite::Result<Vec<(String, u64)>> {
+    tables.begin()?;
+    for waiting in group {
+        tables.set_savepoint()?;
+        match waiting.apply(tables) {
+            Ok(()) => tables.release_savepoint()?,
+            Err(Failure::Database(error)) => return Err(error),
+            Err(Failure::Write(error)) => {
+                tables.undo_to_savepoint()?;
+                tracing::error!(
+                    error,
+                    "a write was refused; the others of its group are stored"
+                );
+                waiting.operation.refuse(BusError::Refused(error));
+            }
+        }
+    }
+    tables.commit()
+}
+
+impl Waiting {
+    /// Does the write. A panic in it is its own failure: the thread goes on for everybody else.
+    fn apply(&mut self, tables: &mut Tables) -> Result<(), Failure> {
+        match catch_unwind(AssertUnwindSafe(|| self.operation.apply(tables))) {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) if tables.is_undone() || !is_of_the_write(&error) => {
+                Err(Failure::Database(error))
+            }
+            Ok(Err(error)) => Err(Failure::Write(error.to_string())),
+            Err(panic) => Err(Failure::Write(message_of(&*panic))),
+        }
+    }
+}
+
+/// Whether the database works and only does not take these values. Any other error would meet the next write as well.
+pub fn is_of_the_write(error: &rusqlite::Error) -> bool {
+    match error.sqlite_error_code() {
+        Some(code) => matches!(
+            code,
+            ErrorCode::ConstraintViolation | ErrorCode::TooBig | ErrorCode::TypeMismatch
+        ),
+        // The values could not be handed to SQLite, or not be read from it.
+        None => true,
+    }
+}
+
+fn message_of(panic: &(dyn Any + Send)) -> String {
+    let words = panic.downcast_ref::<&str>().copied();
+    let words = words.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    format!("panic: {}", words.unwrap_or("without words"))
+}
+
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::bus::embedded::schema::{database, lock, open_to_write};
+    use uuid::Uuid;
 
-    #[tokio::test]
-    async fn a_writer_that_panics_is_reported_and_nobody_waits_for_it() {
+    use super::*;
+    use crate::bus::{
+        Appended, NewEvent,
+        embedded::{
+            reader,
+            schema::{database, open_to_read, open_to_write},
+        },
+    };
+
+    const LOG: &str = "chat/lobby";
+
+    fn tables(folder: &std::path::Path) -> Tables {
+        Tables::new(open_to_write(&database(folder)).unwrap().0)
+    }
+
+    /// Writes that are in the line before the thread takes the first of them, so that they are one group.
+    struct Group(Vec<Waiting>);
+
+    impl Group {
+        fn add<T: Send + 'static>(
+            &mut self,
+            work: impl FnMut(&mut Tables) -> Write<T> + Send + 'static,
+        ) -> oneshot::Receiver<Result<T, BusError>> {
+            let (reply, answer) = oneshot::channel();
+            let outcome = None;
+            let operation = Box::new(Asked {
+                work,
+                outcome,
+                reply,
+            });
+            self.0.push(Waiting {
+                operation,
+                bytes: 0,
+            });
+            answer
+        }
+
+        fn append(
+            &mut self,
+            log: &str,
+            text: &str,
+        ) -> oneshot::Receiver<Result<Appended, BusError>> {
+            let event = NewEvent::new(log, Uuid::new_v4(), text.to_owned());
+            self.add(move |tables| tables.append(&event))
+        }
+
+        fn run(self, tables: Tables) -> Commits {
+            let (sender, receiver) = channel();
+            let count = self.0.len();
+            self.0
+                .into_iter()
+                .for_each(|waiting| sender.send(waiting).unwrap());
+            drop(sender);
+            let counts = Counts::default();
+            run(tables, &receiver, &counts, count, &|_| {});
+            Commits {
+                commits: counts.commits.into_inner(),
+                writes: counts.writes.into_inner(),
+            }
+        }
+    }
+
+    fn texts(folder: &std::path::Path, log: &str) -> Vec<(u64, String)> {
+        let connection = open_to_read(&database(folder)).unwrap();
+        let page = reader::after(&connection, log, 0, 1_000);
+        let events = page.unwrap().unwrap().events.into_iter();
+        events
+            .map(|event| {
+                let text = String::from_utf8(event.bytes.to_vec()).unwrap();
+                (event.offset, text)
+            })
+            .collect()
+    }
+
+    /// A database that refuses a text, as a constraint would.
+    fn refuse_the_text_no(folder: &std::path::Path) {
+        let connection = rusqlite::Connection::open(database(folder)).unwrap();
+        let trigger =
+            "CREATE TRIGGER planted BEFORE INSERT ON events WHEN NEW.bytes = CAST('no' AS BLOB)
+             BEGIN SELECT RAISE(ABORT, 'planted'); END";
+        connection.execute_batch(trigger).unwrap();
+    }
+
+    #[test]
+    fn a_write_that_fails_fails_alone_and_the_others_share_one_commit() {
         let folder = tempfile::tempdir().unwrap();
-        let lock = lock(folder.path()).unwrap();
-        let (connection, _) = open_to_write(&database(folder.path())).unwrap();
-        let writer = Writer::start(Tables::new(connection), lock, Arc::default(), 8);
-        let mut health = writer.health();
-        assert_eq!(*health.borrow(), Health::Well);
-        let answer = writer.submit(0, |_| -> Write<()> { panic!("on purpose") });
-        assert_eq!(answer.await, Err(BusError::Closed));
-        health
-            .wait_for(|health| *health == Health::Broken)
-            .await
-            .unwrap();
-        assert_eq!(
-            writer.submit(0, |_| Ok(Ok(()))).await,
-            Err(BusError::Closed)
-        );
+        let tables = tables(folder.path());
+        refuse_the_text_no(folder.path());
+        let mut group = Group(vec![]);
+        let mut answers = vec![];
+        for number in 0..50 {
+            answers.push((group.append(LOG, &number.to_string()), true));
+            if number % 10 == 3 {
+                answers.push((group.append(LOG, "no"), false));
+                // The first write of its log: nothing may remember a log that was undone.
+                answers.push((group.append("chat/new", "no"), false));
+            }
+        }
+        answers.push((group.append("chat/new", "yes"), true));
+        let panics = group.add::<()>(|_| panic!("planted"));
+        answers.push((group.append(LOG, "last"), true));
+        let commits = group.run(tables);
+        assert_eq!((commits.commits, commits.writes), (1, 63));
+        let mut offsets = vec![];
+        for (mut answer, stored) in answers {
+            match answer.try_recv().unwrap() {
+                Ok(appended) => {
+                    assert!(stored);
+                    offsets.push(appended.event.offset);
+                }
+                Err(error) => {
+                    assert!(!stored, "{error}");
+                    assert!(matches!(error, BusError::Refused(_)), "{error}");
+                }
+            }
+        }
+        let mut panics = panics;
+        let refused = panics.try_recv().unwrap().unwrap_err();
+        assert_eq!(refused, BusError::Refused("panic: planted".into()));
+        let expected: Vec<_> = (0..50).map(|number| number.to_string()).collect();
+        let lobby = texts(folder.path(), LOG);
+        let stored: Vec<_> = lobby.iter().map(|(_, text)| text.clone()).collect();
+        assert_eq!(stored[..50], expected);
+        assert_eq!(stored[50..], ["last"]);
+        assert!(lobby.iter().map(|(offset, _)| *offset).eq(1..=51));
+        assert_eq!(texts(folder.path(), "chat/new"), [(1, "yes".to_owned())]);
+        assert_eq!(offsets.len(), 52);
+    }
+
+    #[test]
+    fn what_a_refused_write_did_before_it_failed_is_undone() {
+        let folder = tempfile::tempdir().unwrap();
+        let tables = tables(folder.path());
+        let planted = "CREATE TRIGGER planted BEFORE DELETE ON events BEGIN SELECT RAISE(ABORT, 'planted'); END";
+        let connection = rusqlite::Connection::open(database(folder.path())).unwrap();
+        connection.execute_batch(planted).unwrap();
+        let mut group = Group(vec![]);
+        let mut kept = group.append(LOG, "kept");
+        // The snapshot is there before the events go.
+        let mut refused = group.add(|tables| tables.compact(LOG, 1, &"all".into(), 1));
+        let mut after = group.append(LOG, "after");
+        group.run(tables);
+        let refused = refused.try_recv().unwrap().unwrap_err();
+        assert!(matches!(refused, BusError::Refused(_)), "{refused}");
+        let offset = |appended: Result<Appended, BusError>| appended.unwrap().event.offset;
+        assert_eq!(offset(kept.try_recv().unwrap()), 1);
+        assert_eq!(offset(after.try_recv().unwrap()), 2);
+        let expected = [(1, "kept".to_owned()), (2, "after".to_owned())];
+        assert_eq!(texts(folder.path(), LOG), expected);
+        let connection = open_to_read(&database(folder.path())).unwrap();
+        assert_eq!(reader::snapshot(&connection, LOG).unwrap(), None);
+    }
+
+    #[test]
+    fn what_fails_in_the_database_fails_the_group_and_says_so() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut group = Group(vec![]);
+        let mut before = group.append(LOG, "before");
+        let mut failing = group.add::<()>(|_| {
+            let full = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_FULL);
+            Err(rusqlite::Error::SqliteFailure(full, None))
+        });
+        let mut after = group.append(LOG, "after");
+        group.run(tables(folder.path()));
+        let answers = [
+            before.try_recv().unwrap().err(),
+            failing.try_recv().unwrap().err(),
+            after.try_recv().unwrap().err(),
+        ];
+        for answer in answers {
+            assert!(
+                matches!(answer, Some(BusError::Unavailable(_))),
+                "{answer:?}"
+            );
+        }
+        assert_eq!(texts(folder.path(), LOG), []);
     }
 }

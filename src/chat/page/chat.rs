@@ -155,7 +155,7 @@ impl Chat {
         // In the order of time (RFC 9562): those of a moment stand together in the server's index, where random ones are a page each.
         let (id, room) = (Uuid::now_v7(), self.current.get_untracked());
         let command = ChatCommand::Send {
-            id,
+            id: id.into(),
             room: room.clone(),
             text,
         };
@@ -277,9 +277,9 @@ impl Chat {
             ChatEvent::Ack {
                 id, room, offset, ..
             } => {
-                if let Some(ChatCommand::Send { text, .. }) = self.acknowledge(*id) {
+                if let Some(ChatCommand::Send { text, .. }) = self.acknowledge(id.value()) {
                     let own = Acknowledged {
-                        id: *id,
+                        id: id.value(),
                         offset: *offset,
                         text,
                     };

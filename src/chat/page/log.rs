@@ -58,7 +58,7 @@ pub fn Log(chat: Chat, socket: Socket<ChatSocket>) -> impl IntoView {
                 <Show when=move || empty.get()><p class="empty">"Nobody has said anything here yet."</p></Show>
                 <div node_ref=list>
                     <For each=move || blocks.get() key=|block| *block let:block>
-                        <div><For each=move || rows_of(block) key=|row| (row.message.id, row.leads, row.day) let:row><Message chat row receipts/></For></div>
+                        <div><For each=move || rows_of(block) key=|row| (row.message.id.value(), row.leads, row.day) let:row><Message chat row receipts/></For></div>
                     </For>
                 </div>
                 <For each=move || waiting.get() key=|entry| (entry.id, entry.state.clone()) let:entry><Waiting chat entry/></For>

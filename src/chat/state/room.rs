@@ -126,7 +126,7 @@ impl RoomState {
     pub(super) fn message(&mut self, message: Arc<ChatMessage>, me: Option<Uuid>) {
         let old_news = self.backlog > 0;
         self.backlog = self.backlog.saturating_sub(1);
-        self.acknowledged.retain(|own| own.id != message.id);
+        self.acknowledged.retain(|own| own.id != message.id.value());
         self.typing.remove(&message.from.id);
         if !self.log.append(message.clone()) {
             return;
@@ -166,7 +166,7 @@ impl RoomState {
 
     /// Which of these messages the log holds.
     pub fn held(&self, ids: &BTreeSet<Uuid>) -> BTreeSet<Uuid> {
-        let held = self.log.after(0).iter().map(|message| message.id);
+        let held = self.log.after(0).iter().map(|message| message.id.value());
         held.filter(|id| ids.contains(id)).collect()
     }
 

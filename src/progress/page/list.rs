@@ -39,10 +39,10 @@ impl MyJobs {
 
     /// The stream of a job says how it stands.
     pub(super) fn follow(self, id: Uuid, progress: &Progress) {
-        let other = |job: &JobView| job.id == id && job.progress.status != progress.status;
+        let other = |job: &JobView| job.id.value() == id && job.progress.status != progress.status;
         if self.0.with_untracked(|jobs| jobs.iter().any(other)) {
             self.0.update(|jobs| {
-                let known = jobs.iter_mut().filter(|job| job.id == id);
+                let known = jobs.iter_mut().filter(|job| job.id.value() == id);
                 known.for_each(|job| job.progress = progress.clone());
             });
         }
@@ -52,7 +52,7 @@ impl MyJobs {
     pub(super) fn refresh_for(self, id: Uuid) {
         if self
             .0
-            .with_untracked(|jobs| jobs.iter().all(|job| job.id != id))
+            .with_untracked(|jobs| jobs.iter().all(|job| job.id.value() != id))
         {
             self.refresh();
         }
@@ -76,7 +76,7 @@ pub(super) fn JobList(mine: MyJobs) -> impl IntoView {
             </Show>
             <ul class="jobs">
                 // Its status is part of the key: a row is made anew when it changes.
-                <For each=move || jobs.get() key=|job| (job.id, job.progress.status.word().to_owned()) let:job><Row job/></For>
+                <For each=move || jobs.get() key=|job| (job.id.value(), job.progress.status.word().to_owned()) let:job><Row job/></For>
             </ul>
         </section>
     }
@@ -87,7 +87,7 @@ fn Row(job: JobView) -> impl IntoView {
     let words = outcome_words(&job);
     view! {
         <li data-test="my-job">
-            <A href=format!("/progress/{}", job.id)>{job.kind.word()}</A>
+            <A href=format!("/progress/{}", job.id.value())>{job.kind.word()}</A>
             <span class="badge plain" data-status=job.progress.status.word()>{job.progress.status.word()}</span>
             <span class="quiet">{words}</span>
         </li>

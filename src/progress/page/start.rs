@@ -38,7 +38,7 @@ pub async fn start_job(
     };
     let id = crate::progress::server::start(&state, &session, &form)?.id();
     leptos_axum::redirect(&format!("/progress/{id}"));
-    Ok(Started { id })
+    Ok(Started { id: id.into() })
 }
 
 /// A number as text; a field that is not there at all is `NUMBER`, one that is empty is empty.

@@ -189,5 +189,5 @@ fn is_sending(upload: RwSignal<Upload>) -> bool {
 async fn exists(id: Uuid) -> bool {
     jobs_of_mine()
         .await
-        .is_some_and(|jobs| jobs.iter().any(|job| job.id == id))
+        .is_some_and(|jobs| jobs.iter().any(|job| job.id.value() == id))
 }

@@ -1,0 +1,109 @@
+//! An id that a client made, as the client spelled it.
+
+use std::fmt::{self, Display, Formatter};
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
+use uuid::Uuid;
+
+/// A UUID with its spelling: upper case, without hyphens, in braces, as a URN. A client that compares strings knows its id
+/// again only in its own spelling; everybody else compares [`SpelledId::value`]s. It costs nothing where the spelling is the
+/// usual one (lower case, with hyphens).
+#[derive(Clone, Debug)]
+pub struct SpelledId {
+    value: Uuid,
+    /// Where it is not the usual one.
+    spelling: Option<Box<str>>,
+}
+
+impl SpelledId {
+    /// An id with the spelling that [`SpelledId::spelling`] gave for it.
+    pub fn new(value: Uuid, spelling: Option<Box<str>>) -> Self {
+        Self { value, spelling }
+    }
+
+    pub fn value(&self) -> Uuid {
+        self.value
+    }
+
+    /// The spelling, where it is not the usual one.
+    pub fn spelling(&self) -> Option<&str> {
+        self.spelling.as_deref()
+    }
+}
+
+impl From<Uuid> for SpelledId {
+    fn from(value: Uuid) -> Self {
+        Self::new(value, None)
+    }
+}
+
+impl std::str::FromStr for SpelledId {
+    type Err = uuid::Error;
+
+    fn from_str(text: &str) -> Result<Self, uuid::Error> {
+        let value: Uuid = text.parse()?;
+        let mut usual = Uuid::encode_buffer();
+        let usual: &str = value.as_hyphenated().encode_lower(&mut usual);
+        Ok(Self::new(value, (text != usual).then(|| text.into())))
+    }
+}
+
+impl Display for SpelledId {
+    fn fmt(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
+        match &self.spelling {
+            Some(spelling) => spelling.fmt(formatter),
+            None => self.value.fmt(formatter),
+        }
+    }
+}
+
+/// By value.
+impl PartialEq for SpelledId {
+    fn eq(&self, other: &Self) -> bool {
+        self.value == other.value
+    }
+}
+
+impl Eq for SpelledId {}
+
+impl Serialize for SpelledId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for SpelledId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        // The words of the crate uuid, which the socket replaces by plain ones.
+        let in_words = |error| D::Error::custom(format_args!("UUID parsing failed: {error}"));
+        String::deserialize(deserializer)?.parse().map_err(in_words)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const USUAL: &str = "0192a5b4-9c1e-7def-8abc-0123456789ab";
+
+    #[test]
+    fn an_id_is_compared_by_value_and_told_as_it_was_spelled() {
+        let usual: SpelledId = USUAL.parse().unwrap();
+        assert_eq!((usual.spelling(), &*usual.to_string()), (None, USUAL));
+        for spelling in [
+            USUAL.to_uppercase(),
+            USUAL.replace('-', ""),
+            format!("{{{USUAL}}}"),
+            format!("urn:uuid:{USUAL}"),
+        ] {
+            let json = serde_json::to_string(&spelling).unwrap();
+            let id: SpelledId = serde_json::from_str(&json).unwrap();
+            assert_eq!(id, usual);
+            assert_eq!(id.spelling(), Some(&*spelling));
+            assert_eq!(serde_json::to_string(&id).unwrap(), json);
+            assert_eq!(id.to_string(), spelling);
+        }
+        assert!(serde_json::from_str::<SpelledId>("\"no uuid\"").is_err());
+        assert!(serde_json::from_str::<SpelledId>("7").is_err());
+    }
+}
