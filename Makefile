@@ -6,7 +6,7 @@ export WASM_BINDGEN := 0.2.129
 # Where `cargo install` puts programs, and where npm put wasm-opt: cargo-leptos takes both from PATH.
 export PATH := $(CURDIR)/node_modules/.bin:$(or $(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH)
 
-.PHONY: help setup tools browser build run watch check test screenshots check-budgets check-upload torture fuzz bench-chat bench-collab
+.PHONY: help setup tools browser build run watch check test screenshots check-budgets check-upload torture fuzz bench-chat bench-collab bench-writers
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(firstword $(MAKEFILE_LIST))
@@ -61,6 +61,9 @@ bench-chat: ## acknowledged messages a second, with one fsync each and in groups
 
 bench-collab: tools ## pointers and typing: the server's CPU time, latency from key to peer, beside the npm websocket server
 	cargo bench --features ssr --bench collab
+
+bench-writers: ## what a keystroke costs where 20 or 2,000 people wrote before: fails where many cost over 1.5 times few
+	cargo bench --features ssr --bench collab -- writers
 
 # Not part of test: they measure, and want the machine to themselves.
 check-budgets: build browser ## what the pages may cost: no task over 50 ms at a thousand prices a second, nor in a long chat

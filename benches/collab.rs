@@ -1,6 +1,8 @@
 //! `make bench-collab`: what two hundred pointers cost the server, and how long a keystroke takes to the others, beside the
 //! same load on the npm package `@y/websocket-server` in the same run.
 //!
+//! `make bench-writers`: what a keystroke costs where few or many people wrote before (`collab/writers.rs`).
+//!
 //! The clients are in this process, the server is in one of its own; its CPU time is the kernel's count (`/proc/PID/stat`).
 
 #![allow(
@@ -12,12 +14,14 @@
 #[path = "../src/tests/process.rs"]
 #[allow(dead_code, reason = "the tests use more of it")]
 mod process;
+#[path = "collab/writers.rs"]
+mod writers;
 
 use std::{
     collections::HashMap,
     net::{SocketAddr, TcpListener},
     path::Path,
-    process::{Child, Command, Stdio},
+    process::{Child, Command, ExitCode, Stdio},
     sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
@@ -49,10 +53,16 @@ const DOCUMENT_BYTES: usize = 100_000;
 
 type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
+/// The argument that asks for the comparison of few and many writers alone.
+const WRITERS: &str = "writers";
+
 #[tokio::main]
-async fn main() {
+async fn main() -> ExitCode {
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let ours = Process::start(folder.path(), &[]);
+    if std::env::args().any(|argument| argument == WRITERS) {
+        return writers::compare(&ours).await;
+    }
     pointers(&ours).await;
     println!();
     let address = format!("ws://{}/api/collab/typing", ours.addr);
@@ -61,26 +71,31 @@ async fn main() {
     let theirs = Theirs::start();
     let address = format!("ws://{}/typing", theirs.addr);
     typing("@y/websocket-server", &address, theirs.child.id()).await;
+    ExitCode::SUCCESS
+}
+
+/// A socket of a new guest's that speaks our subprotocol.
+async fn connect_ours(server: &Process, document: &str) -> Socket {
+    let guest = reqwest::Client::new().post(format!("http://{}/api/session/guest", server.addr));
+    let guest: Value = guest.send().await.unwrap().json().await.unwrap();
+    let mut request = format!("ws://{}/api/collab/{document}", server.addr)
+        .into_client_request()
+        .unwrap();
+    let bearer = format!("Bearer {}", guest["token"].as_str().unwrap());
+    let headers = request.headers_mut();
+    headers.insert("authorization", bearer.parse().unwrap());
+    headers.insert(
+        "sec-websocket-protocol",
+        "wirewise.collab.v1".parse().unwrap(),
+    );
+    connect_async(request).await.unwrap().0
 }
 
 async fn pointers(server: &Process) {
-    let http = reqwest::Client::new();
     let mut readers = vec![];
     let mut writers = vec![];
     for _ in 0..POINTERS {
-        let guest = http.post(format!("http://{}/api/session/guest", server.addr));
-        let guest: Value = guest.send().await.unwrap().json().await.unwrap();
-        let mut request = format!("ws://{}/api/collab/pointers", server.addr)
-            .into_client_request()
-            .unwrap();
-        let bearer = format!("Bearer {}", guest["token"].as_str().unwrap());
-        let headers = request.headers_mut();
-        headers.insert("authorization", bearer.parse().unwrap());
-        headers.insert(
-            "sec-websocket-protocol",
-            "wirewise.collab.v1".parse().unwrap(),
-        );
-        let (sink, mut stream) = connect_async(request).await.unwrap().0.split();
+        let (sink, mut stream) = connect_ours(server, "pointers").await.split();
         let counted = Arc::new(Mutex::new(0_u64));
         let counter = counted.clone();
         let reading = tokio::spawn(async move {

@@ -5,8 +5,10 @@
 //! only then says so. Whoever asks for what they lack gets what is in memory, saved or not.
 
 use std::{
-    collections::VecDeque,
-    sync::{Arc, Mutex as StdMutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex as StdMutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -20,15 +22,14 @@ use uuid::Uuid;
 use super::{
     document::{Document, Refusal, Taken},
     message::PeerId,
-    people::{Durable, People},
+    people::People,
     store::{Growth, LoadError, Store},
+    unsaved::Unsaved,
 };
 use crate::bus::{BusError, SharedBus};
 
 /// How long the writer gathers: a second is promised, and one event for several keystrokes is worth more than one for each.
 const GATHER: Duration = Duration::from_millis(50);
-/// One write takes no more updates than this many bytes, unless a single one is larger.
-const WRITE_BYTES: usize = 256 * 1024;
 /// Between two tries while the storage is away.
 const RETRY: Duration = Duration::from_secs(1);
 /// Work on more bytes than this is done on a thread of its own, so that it holds nobody else up.
@@ -40,6 +41,8 @@ pub struct Board {
     /// A std mutex: it is held for pushes into queues and never across an await.
     people: StdMutex<People>,
     text: Arc<Mutex<Text>>,
+    /// Somebody moved since the last tick.
+    moved: AtomicBool,
     /// Something is unsaved.
     changed: Notify,
     /// The newest change, and the newest that is on disk.
@@ -52,18 +55,8 @@ struct Text {
     /// `None` until it is loaded, and again when an update broke it: then it is loaded anew, and what is unsaved is put on top.
     /// The broken one is never touched again, for its lock is held for ever.
     document: Option<Document>,
-    sequence: u64,
-    /// What is not on disk yet, oldest first.
-    unsaved: VecDeque<Change>,
+    unsaved: Unsaved,
     growth: Growth,
-}
-
-#[derive(Clone)]
-struct Change {
-    sequence: u64,
-    update: Bytes,
-    /// Of the document with this change.
-    state_vector: Bytes,
 }
 
 /// Why an update was not taken.
@@ -73,6 +66,9 @@ pub enum TakeError {
     Refused(#[from] Refusal),
     #[error(transparent)]
     Load(#[from] LoadError),
+    /// The storage is away, or slow. Nothing of the update was kept.
+    #[error("too much waits for the storage")]
+    Behind,
 }
 
 impl Board {
@@ -81,6 +77,7 @@ impl Board {
             store: Store::new(bus, name),
             people: StdMutex::default(),
             text: Arc::default(),
+            moved: AtomicBool::new(false),
             changed: Notify::new(),
             progress: watch::Sender::new((0, 0)),
         }
@@ -91,6 +88,18 @@ impl Board {
         self.people.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Somebody moved. Says whether the board is to be ticked for it: once, however many move.
+    pub fn moved(&self) -> bool {
+        !self.moved.swap(true, Ordering::Relaxed)
+    }
+
+    /// Tells everybody who moved since the last tick.
+    pub fn tick(&self) {
+        // Before the lock: a move that comes after this asks for the next tick.
+        self.moved.store(false, Ordering::Relaxed);
+        self.people().tick();
+    }
+
     /// Loads the text, if it is not loaded yet.
     pub async fn load(&self) -> Result<(), LoadError> {
         self.loaded().await.map(drop)
@@ -98,7 +107,9 @@ impl Board {
 
     /// The text as it is now.
     pub async fn read(&self) -> Result<String, LoadError> {
-        Ok(self.loaded().await?.document()?.text())
+        let mut text = self.loaded().await?;
+        let bytes = text.document()?.bytes();
+        quickly_or_aside(bytes, text, |text| Ok(text.document()?.text())).await
     }
 
     /// What is in the text, encoded as a state vector.
@@ -123,20 +134,24 @@ impl Board {
         update: Bytes,
         whole: bool,
     ) -> Result<Taken, TakeError> {
-        let text = self.loaded().await?;
-        let (board, bytes) = (self.clone(), update.len());
+        let mut text = self.loaded().await?;
+        if !text.unsaved.has_room(update.len()) {
+            return Err(TakeError::Behind);
+        }
+        let (board, bytes) = (self.clone(), text.document()?.work_of(update.len()));
         let take = move |text: &mut Text| {
             let taken = text.ask(|document| document.take(&update))?;
             let mut people = board.people();
             if let Some(change) = &taken.change {
-                text.push(change)?;
+                let change = Bytes::copy_from_slice(change);
+                people.tell_update(&change, from);
+                text.unsaved.push(change, taken.moved.clone());
                 board
                     .progress
-                    .send_modify(|(newest, _)| *newest = text.sequence);
-                people.tell_update(change, from);
+                    .send_modify(|(newest, _)| *newest = text.unsaved.newest());
             }
             // Before the writer can have written it: it needs the text's lock.
-            people.took(from, text.sequence, whole && !taken.incomplete);
+            people.took(from, text.unsaved.newest(), whole && !taken.incomplete);
             board.changed.notify_one();
             Ok(taken)
         };
@@ -168,14 +183,12 @@ impl Board {
 
     /// Appends what is unsaved, up to a bound. Says whether there may be more.
     async fn write_some(&self) -> bool {
-        let batch = self.text.lock().await.oldest_unsaved();
-        let Some(last) = batch.last().cloned() else {
+        let Some(batch) = self.text.lock().await.unsaved.oldest() else {
             return false;
         };
-        let updates: Vec<Bytes> = batch.into_iter().map(|change| change.update).collect();
         let id = Uuid::now_v7();
         let head = loop {
-            match self.store.append(id, &updates).await {
+            match self.store.append(id, &batch.updates).await {
                 Ok(head) => break head,
                 Err(BusError::Closed) => return false,
                 Err(error) => {
@@ -185,27 +198,40 @@ impl Board {
             sleep(RETRY).await;
         };
         let mut text = self.text.lock().await;
-        text.unsaved.drain(..updates.len());
-        for update in &updates {
+        text.unsaved.written(&batch);
+        for update in &batch.updates {
             text.growth.add(update.len());
         }
         self.progress
-            .send_modify(|(_, saved)| *saved = last.sequence);
-        self.people()
-            .saved(Durable::new(last.sequence, &last.state_vector));
+            .send_modify(|(_, saved)| *saved = batch.sequence);
+        self.people().saved(batch.sequence, batch.moved);
+        let has_room = text.unsaved.is_half_empty();
         drop(text);
+        if has_room {
+            self.ask_the_refused().await;
+        }
         self.compact_if_large(head).await;
         true
+    }
+
+    /// Asks the Yjs clients whose updates found no room for all that the server lacks. They know of no refusal that passes.
+    async fn ask_the_refused(&self) {
+        if !self.people().has_refused() {
+            return;
+        }
+        if let Ok(state_vector) = self.state_vector().await {
+            self.people().ask_the_refused(&state_vector);
+        }
     }
 
     async fn compact_if_large(&self, head: u64) {
         let Ok(mut text) = self.loaded().await else {
             return;
         };
-        if !text.growth.is_large() {
+        let bytes = text.document().map_or(0, |document| document.bytes());
+        if !text.growth.is_large(bytes) {
             return;
         }
-        let bytes = text.document().map_or(0, |document| document.bytes());
         let snapshot = quickly_or_aside(bytes, text, |text| {
             // Whatever comes of it, the next try is when the log has grown once more.
             text.growth = Growth::default();
@@ -226,14 +252,9 @@ impl Board {
         if text.document.is_some() {
             return Ok(text);
         }
-        let mut loaded = self.store.load().await?;
-        if text.sequence == 0 {
-            let state_vector = loaded.document.state_vector();
-            self.people().saved(Durable::new(0, &state_vector));
-        }
-        for change in &text.unsaved {
-            let again = loaded.document.restore(&change.update);
-            again.map_err(|refusal| LoadError::Damaged(refusal.to_string()))?;
+        let loaded = self.store.load(text.unsaved.updates()).await?;
+        if text.unsaved.newest() == 0 {
+            self.people().loaded(loaded.document.clocks());
         }
         text.growth = loaded.growth;
         text.document = Some(loaded.document);
@@ -260,35 +281,14 @@ impl Text {
         }
         Ok(answer?)
     }
-
-    fn push(&mut self, update: &[u8]) -> Result<(), LoadError> {
-        self.sequence += 1;
-        let state_vector = self.document()?.state_vector().into();
-        self.unsaved.push_back(Change {
-            sequence: self.sequence,
-            update: Bytes::copy_from_slice(update),
-            state_vector,
-        });
-        Ok(())
-    }
-
-    fn oldest_unsaved(&self) -> Vec<Change> {
-        let mut bytes = 0;
-        let fits = |change: &&Change| {
-            let first = bytes == 0;
-            bytes += change.update.len();
-            first || bytes <= WRITE_BYTES
-        };
-        self.unsaved.iter().take_while(fits).cloned().collect()
-    }
 }
 
 /// Does a piece of work under the text's lock: here when it is small, on a thread for such work when it is not.
-async fn quickly_or_aside<T: Send + 'static>(
+async fn quickly_or_aside<T: Send + 'static, E: From<LoadError> + Send + 'static>(
     bytes: usize,
     mut text: OwnedMutexGuard<Text>,
-    work: impl FnOnce(&mut Text) -> Result<T, TakeError> + Send + 'static,
-) -> Result<T, TakeError> {
+    work: impl FnOnce(&mut Text) -> Result<T, E> + Send + 'static,
+) -> Result<T, E> {
     if bytes <= QUICK_BYTES {
         return work(&mut text);
     }
@@ -299,8 +299,17 @@ async fn quickly_or_aside<T: Send + 'static>(
 
 #[cfg(test)]
 mod tests {
+    use axum::extract::ws::Message as Frame;
+
     use super::*;
-    use crate::{bus::embedded::Embedded, collab::typist::Client};
+    use crate::{
+        bus::embedded::Embedded,
+        collab::{
+            protocol::{Message, decode},
+            typist::Client,
+        },
+        realtime::server::queue::OutQueue,
+    };
 
     #[tokio::test]
     async fn a_broken_document_is_made_anew_with_what_is_not_written_yet() {
@@ -349,5 +358,63 @@ mod tests {
         let written = tokio::time::timeout(Duration::from_secs(20), board.written()).await;
         assert!(written.is_ok(), "it waits for another change");
         writer.abort();
+    }
+
+    #[tokio::test]
+    async fn what_finds_no_room_is_refused_and_asked_for_once_the_storage_is_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let bus: SharedBus = Arc::new(Embedded::open(folder.path()).unwrap());
+        let board = Arc::new(Board::new(bus.clone(), "notes"));
+        let queue = OutQueue::default();
+        board.people().enter_yjs(1, queue.clone());
+        board.people().brief(1);
+        queue.take().await;
+        // Nobody writes anything down: there is no writer here.
+        let ana = Client::new(1);
+        let megabyte = "x".repeat(1024 * 1024);
+        let mut refused = 0;
+        for _ in 0..20 {
+            // The text stays short: what waits is its history.
+            let update = ana.insert(0, &megabyte).into();
+            let taken = board.take(1, update, false).await;
+            if matches!(taken, Err(TakeError::Behind)) {
+                board.people().refused(1);
+                refused += 1;
+            }
+            let update = ana.remove(0, megabyte.len() as u32).into();
+            board.take(1, update, false).await.unwrap();
+        }
+        assert_eq!(refused, 5);
+        let waiting: usize = board
+            .text
+            .lock()
+            .await
+            .unsaved
+            .updates()
+            .iter()
+            .map(Bytes::len)
+            .sum();
+        assert!(waiting <= 16 * 1024 * 1024, "{waiting}");
+        let last = ana.insert(0, "all is here");
+        let taken = board.take(1, last.into(), false).await.unwrap();
+        assert!(taken.incomplete, "it builds on what was refused");
+
+        // The storage is back.
+        while board.write_some().await {}
+        let asked = queue.take().await.messages;
+        let questions = asked.iter().filter_map(|message| match message {
+            Frame::Binary(frame) => match decode(frame).next() {
+                Some(Ok(Message::SyncStep1(vector))) => Some(vector.to_vec()),
+                _ => None,
+            },
+            _ => None,
+        });
+        let questions: Vec<_> = questions.collect();
+        assert_eq!(questions.len(), 1, "one question for all that was refused");
+        let answer = ana.difference(&questions[0]);
+        board.take(1, answer.into(), true).await.unwrap();
+        while board.write_some().await {}
+        let again = Arc::new(Board::new(bus, "notes"));
+        assert_eq!(again.read().await.unwrap(), "all is here");
     }
 }

@@ -9,7 +9,9 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 
 use super::{
     presence::{Presence, State},
-    protocol::{Message, decode, decode_awareness},
+    protocol::{
+        Clocks, Message, decode, decode_awareness, decode_state_vector, encode_state_vector,
+    },
     saving::Saving,
     text::{HeldSelection, STEP_BYTES, Selection, SharedText, TooLong, Undone},
 };
@@ -77,12 +79,17 @@ pub struct Client {
     sync_waits: bool,
     /// What a former visit of this tab could not save.
     kept: Option<Vec<u8>>,
-    /// The state vector of what is durable.
-    durable: Vec<u8>,
+    /// Under which ids what is written here stands in the document: one's own, and those of what was kept. All else came from
+    /// the server.
+    own: Vec<u64>,
     readonly: bool,
     connected: bool,
     /// On this connection the server was told what it lacked: edits may leave one by one.
     told: bool,
+    /// The server could not take something: it is to be told anew, some time later.
+    refused: bool,
+    /// How often it was told anew since all was saved.
+    resent: u32,
     /// The text is at least as new as the server's was once.
     synced: bool,
 }
@@ -91,18 +98,19 @@ impl Client {
     /// `id` is random, and new with every visit; `kept` is what [`Client::to_keep`] gave at the end of the last one.
     pub fn new(id: u32, readonly: bool, kept: Option<Vec<u8>>) -> Self {
         let text = SharedText::new(id);
-        let durable = text.state_vector();
         Self {
             presence: Presence::new(text.client()),
+            own: vec![text.client()],
             text,
             saving: Saving::default(),
             waiting: vec![],
             sync_waits: false,
             kept,
-            durable,
             readonly,
             connected: false,
             told: false,
+            refused: false,
+            resent: 0,
             synced: false,
         }
     }
@@ -120,7 +128,7 @@ impl Client {
     /// The connection stands. Returns what is to be sent.
     pub fn connected(&mut self, now: f64) -> Vec<Vec<u8>> {
         self.connected = true;
-        self.told = false;
+        (self.told, self.refused) = (false, false);
         self.saving.reconnected();
         let vector = self.text.state_vector();
         let mut frames = vec![Message::SyncStep1(&vector).encode()];
@@ -130,7 +138,7 @@ impl Client {
 
     pub fn disconnected(&mut self) {
         self.connected = false;
-        self.told = false;
+        (self.told, self.refused) = (false, false);
         self.saving.reconnected();
         self.presence.disconnected();
     }
@@ -159,9 +167,13 @@ impl Client {
             self.synced = true;
             // Only now: what was kept builds upon what the server has.
             if let Some(kept) = self.kept.take() {
+                let before = self.clocks();
                 let (restored, kept_read) = self.text.apply([kept.as_slice()]);
                 changed |= restored;
                 read = read.and(kept_read);
+                let moved = self.clocks().into_iter();
+                let moved = moved.filter(|(client, clock)| before.get(client) != Some(clock));
+                self.own.extend(moved.map(|(client, _)| client));
                 frames = self.send(vec![kept]);
             }
         }
@@ -203,10 +215,36 @@ impl Client {
 
     /// The server told what is on its disk.
     pub fn saved(&mut self, state_vector: &str, updates: u64) {
-        if let Ok(vector) = STANDARD.decode(state_vector) {
-            self.durable = vector;
-            self.saving.saved(updates);
+        let vector = STANDARD.decode(state_vector).ok();
+        let clocks = vector.and_then(|vector| decode_state_vector(&vector).ok());
+        if let Some(clocks) = clocks {
+            self.saving.saved(clocks, updates);
         }
+        if self.saving.is_saved() {
+            self.resent = 0;
+        }
+    }
+
+    /// The server could not take an update now, and keeps nothing of it: no edit leaves until all of them do, with
+    /// [`Client::resend`]. Returns how often that was tried since all was saved.
+    pub fn refused(&mut self) -> u32 {
+        (self.told, self.refused) = (false, true);
+        self.resent
+    }
+
+    /// After a refusal, and a while: tells the server what was written here and is not on its disk. `None` where it was told
+    /// meanwhile.
+    pub fn resend(&mut self) -> Option<Vec<u8>> {
+        if !(self.connected && self.refused) {
+            return None;
+        }
+        // What others wrote the server has, saved or not: with all of it the message might be too long.
+        let mut known = self.clocks();
+        let own = self.own.iter();
+        known.extend(own.map(|client| (*client, self.saving.clock(*client))));
+        let lacks = self.text.difference(&encode_state_vector(&known))?;
+        self.resent += 1;
+        Some(self.tell(&lacks))
     }
 
     pub fn mark(&self) -> Mark {
@@ -218,9 +256,7 @@ impl Client {
             } => Mark::Offline {
                 unsent: self.saving.unsaved(),
             },
-            _ if self.told && self.saving.is_saved() && self.text.is_covered_by(&self.durable) => {
-                Mark::Saved
-            }
+            _ if self.told && self.saving.is_saved() && self.is_covered() => Mark::Saved,
             _ => Mark::Saving,
         }
     }
@@ -232,7 +268,7 @@ impl Client {
         }
         let unsaved = self.saving.unsaved() > 0;
         unsaved
-            .then(|| self.text.difference(&self.durable))
+            .then(|| self.text.difference(&self.saving.state_vector()))
             .flatten()
     }
 
@@ -280,9 +316,7 @@ impl Client {
                 let lacks = self.text.difference(vector);
                 let lacks = lacks.ok_or("a state vector cannot be read")?;
                 if !self.readonly {
-                    outcome.frames.push(Message::SyncStep2(&lacks).encode());
-                    self.saving.sent_all();
-                    self.told = true;
+                    outcome.frames.push(self.tell(&lacks));
                 }
             }
             Message::SyncStep2(update) => {
@@ -305,6 +339,22 @@ impl Client {
         }
         outcome.text_waits = !self.waiting.is_empty();
         Ok(())
+    }
+
+    /// The server is told all that it lacks.
+    fn tell(&mut self, lacks: &[u8]) -> Vec<u8> {
+        self.saving.sent_all();
+        (self.told, self.refused) = (true, false);
+        Message::SyncStep2(lacks).encode()
+    }
+
+    /// How many clocks of each client are in the text.
+    fn clocks(&self) -> Clocks {
+        decode_state_vector(&self.text.state_vector()).unwrap_or_default()
+    }
+
+    fn is_covered(&self) -> bool {
+        self.text.is_covered_by(|client| self.saving.clock(client))
     }
 
     fn step(&mut self, now: f64, step: fn(&mut SharedText, f64) -> Option<Undone>) -> Option<Step> {

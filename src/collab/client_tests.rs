@@ -262,3 +262,64 @@ fn people_come_and_go_and_a_denial_is_heard() {
     let (_, read) = client.receive(&[0, 0, 9], 0.0);
     assert!(read.is_err());
 }
+
+#[test]
+fn what_the_server_could_not_store_is_sent_again_without_another_edit() {
+    let mut server = Server::new();
+    let (mut one, mut two) = (Client::new(1, false, None), Client::new(2, false, None));
+    server.greet(0, &mut one);
+    server.greet(1, &mut two);
+    server.tell_saved(0, &mut one);
+    // Two's text is with the server, and not on its disk; one's is refused.
+    let frames = append(&mut two, "two ");
+    let news = server.hear(1, &mut two, &frames[0]);
+    receive(&mut one, &news[0]);
+    let frames = append(&mut one, "refused");
+    assert_eq!(frames.len(), 1, "and nobody hears it");
+    assert_eq!((one.resend(), one.refused()), (None, 0));
+    // What is typed meanwhile waits: it builds on what the server lacks.
+    assert_eq!(append(&mut one, ", and later"), Vec::<Vec<u8>>::new());
+    let again = one.resend().unwrap();
+    assert_eq!(one.resend(), None, "one message is enough");
+    let [Ok(Message::SyncStep2(update))] = decode(&again).collect::<Vec<_>>()[..] else {
+        panic!("a sync step 2");
+    };
+    let only_own = SharedText::new(9).apply([update]).1;
+    assert_eq!(only_own, Ok(()));
+    assert!(!update.windows(4).any(|four| four == b"two "));
+    // Refused once more, and then taken.
+    assert_eq!(one.refused(), 1);
+    let again = one.resend().unwrap();
+    server.hear(0, &mut one, &again);
+    assert_eq!(server.document.shown(), one.shown());
+    let frames = append(&mut one, "!");
+    assert_eq!(frames.len(), 1, "edits leave one by one again");
+    server.hear(0, &mut one, &frames[0]);
+    assert_eq!(one.mark(), Mark::Saving);
+    server.flush();
+    // As the server counts: a sync step 2 makes up for what it refused.
+    one.saved(&STANDARD.encode(&server.on_disk), 5);
+    assert_eq!(one.mark(), Mark::Saved);
+    assert_eq!(
+        one.refused(),
+        0,
+        "the next refusal waits no longer than the first"
+    );
+}
+
+#[test]
+fn what_a_former_visit_kept_is_sent_again_too() {
+    let mut server = Server::new();
+    let mut before = Client::new(1, false, None);
+    server.greet(0, &mut before);
+    before.disconnected();
+    append(&mut before, "kept");
+    let mut after = Client::new(7, false, before.to_keep());
+    after.connected(0.0);
+    let step_2 = Message::SyncStep2(&server.document.difference(&[0]).unwrap()).encode();
+    receive(&mut after, &step_2);
+    after.refused();
+    let again = after.resend().unwrap();
+    server.hear(1, &mut after, &again);
+    assert_eq!(server.document.shown(), "kept");
+}

@@ -14,13 +14,14 @@ use std::{
 };
 
 use yrs::{
-    ClientID, Doc, GetString, OffsetKind, Options, ReadTxn, StateVector, Transact, Update,
+    Doc, GetString, OffsetKind, Options, ReadTxn, StateVector, Transact, TransactionMut, Update,
     WriteTxn,
     updates::{decoder::Decode, encoder::Encode},
 };
 
 use super::{
     ROOT,
+    protocol::{Clocks, encode_state_vector},
     scan::{NESTED_TYPES, ScanError, Scanned, scan, scan_state_vector},
 };
 
@@ -28,16 +29,23 @@ use super::{
 pub const DOCUMENT_BYTES: usize = 8 * 1024 * 1024;
 
 /// Clients whose edits one document may hold; each page that writes is one. All of them are in the state vector, which every
-/// newcomer is told, twice: so many are some 750 KB, where a socket's queue takes 1 MiB.
+/// newcomer is told, twice: up to 1 MB. What is told of an edit does not depend on them.
 pub const CLIENTS: usize = 32 * 1024;
-/// A full document is measured this often at most: that takes as long as encoding it.
-const MEASURE_EVERY: Duration = Duration::from_secs(1);
+/// A document that seems full is measured when it took this many bytes since it was measured last, ...
+const MEASURE_AFTER: usize = 64 * 1024;
+/// ... or when it took anything and so much time has passed: measuring takes as long as encoding all of it.
+const MEASURE_EVERY: Duration = Duration::from_secs(10);
 
 /// A shared text.
 pub struct Document {
     doc: Doc,
-    /// When it was last measured because it was full.
+    /// How many clocks of each client it has. The same as yrs's state vector, which is a new map of all clients for every
+    /// question: an edit must not cost more the more clients wrote before.
+    clocks: Clocks,
+    /// When it was last measured because it seemed full.
     measured: Option<Instant>,
+    /// What was taken since it was measured, in bytes.
+    unmeasured: usize,
     /// About what the whole would be when encoded: exact after [`Document::snapshot`], an upper bound in between.
     bytes: usize,
     nested_types: usize,
@@ -51,6 +59,8 @@ pub struct Taken {
     /// It builds on updates that are not here. That part is not kept: the sender has the rest, and gives all of it when asked
     /// with a sync step 1.
     pub incomplete: bool,
+    /// The clients whose clocks the change moved, each with its new clock. A deletion moves none.
+    pub moved: Vec<(u64, u32)>,
 }
 
 /// Why an update is not in the document.
@@ -84,7 +94,9 @@ impl Default for Document {
         doc.get_or_insert_text(ROOT);
         Self {
             doc,
+            clocks: Clocks::new(),
             measured: None,
+            unmeasured: 0,
             bytes: 0,
             nested_types: 0,
         }
@@ -94,22 +106,23 @@ impl Default for Document {
 impl Document {
     /// Takes an update of anybody's.
     pub fn take(&mut self, update: &[u8]) -> Result<Taken, Refusal> {
-        let (found, clients) = self.scan(update)?;
+        let found = self.scan(update)?;
         let update = found.without_gaps.as_deref().unwrap_or(update);
         // What only deletes makes room, sooner or later.
         if found.inserts && !self.has_room(update.len())? {
             return Err(Refusal::Full);
         }
-        if found.new_clients > 0 && clients + found.new_clients > CLIENTS {
+        if found.new_clients > 0 && self.clocks.len() + found.new_clients > CLIENTS {
             return Err(Refusal::Clients);
         }
         if self.nested_types + found.nested_types > NESTED_TYPES {
             return Err(Refusal::Nested);
         }
-        let mut taken = self.apply(decode(update)?)?;
+        let mut taken = self.apply(decode(update)?, found.special)?;
         taken.incomplete |= found.without_gaps.is_some();
         if let Some(change) = &taken.change {
             self.bytes += change.len();
+            self.unmeasured += change.len();
             self.nested_types += found.nested_types;
         }
         Ok(taken)
@@ -118,34 +131,62 @@ impl Document {
     /// Takes back what was stored. It came out of [`Document::take`] once, so that no bound applies, but it is guarded alike:
     /// a disk is not to be trusted either.
     pub fn restore(&mut self, update: &[u8]) -> Result<(), Refusal> {
-        let (found, _) = self.scan(update)?;
+        let found = self.scan(update)?;
         self.bytes += update.len();
+        self.unmeasured += update.len();
         self.nested_types += found.nested_types;
-        self.apply(decode(update)?).map(drop)
+        self.apply(decode(update)?, found.special).map(drop)
     }
 
-    /// What is in an update, and how many clients are in the document.
-    fn scan(&self, update: &[u8]) -> Result<(Scanned, usize), ScanError> {
-        let known = self.doc.transact().state_vector();
-        let found = scan(update, |client| known.get(&ClientID::new(client)))?;
-        Ok((found, known.len()))
-    }
-
-    /// Whether so many bytes fit in. What was counted is an upper bound, far from it where much was deleted.
-    fn has_room(&mut self, bytes: usize) -> Result<bool, Refusal> {
-        let fits = |document: &Self| document.bytes + bytes <= DOCUMENT_BYTES;
-        let lately = |at: Instant| at.elapsed() < MEASURE_EVERY;
-        if fits(self) || self.measured.is_some_and(lately) {
-            return Ok(fits(self));
+    /// About how many bytes are worked through to take an update of so many: all of the document where it is measured first.
+    pub fn work_of(&self, bytes: usize) -> usize {
+        if self.is_to_be_measured(bytes) {
+            self.bytes
+        } else {
+            bytes
         }
-        self.measured = Some(Instant::now());
-        self.snapshot()?;
-        Ok(fits(self))
+    }
+
+    fn scan(&self, update: &[u8]) -> Result<Scanned, ScanError> {
+        scan(update, |client| self.clock(client))
+    }
+
+    /// How many clocks of a client it has.
+    fn clock(&self, client: u64) -> u32 {
+        self.clocks.get(&client).copied().unwrap_or(0)
+    }
+
+    fn fits(&self, bytes: usize) -> bool {
+        self.bytes + bytes <= DOCUMENT_BYTES
+    }
+
+    /// What was counted is an upper bound, far from the truth where much was deleted. To measure again helps only where
+    /// something was taken since the last time.
+    fn is_to_be_measured(&self, bytes: usize) -> bool {
+        let lately = |at: Instant| at.elapsed() < MEASURE_EVERY;
+        !self.fits(bytes)
+            && self.unmeasured > 0
+            && (self.unmeasured >= MEASURE_AFTER || !self.measured.is_some_and(lately))
+    }
+
+    /// Whether so many bytes fit in.
+    fn has_room(&mut self, bytes: usize) -> Result<bool, Refusal> {
+        if self.is_to_be_measured(bytes) {
+            self.measured = Some(Instant::now());
+            self.snapshot()?;
+        }
+        Ok(self.fits(bytes))
     }
 
     /// The one place where an update is applied. `None` from [`caught`] leaves the transaction open for ever, and the
-    /// document with it: there is no safe way to close it.
-    fn apply(&mut self, update: Update) -> Result<Taken, Refusal> {
+    /// document with it: there is no safe way to close it. `special`: see [`Scanned::special`].
+    fn apply(&mut self, update: Update, special: bool) -> Result<Taken, Refusal> {
+        // yrs finds out what a transaction changed by comparing the clocks of all clients. An edit of one client is all new,
+        // so that its own blocks are what changed, and are encoded here before the document takes them.
+        let blocks = match special {
+            true => None,
+            false => Some(caught(|| encode_blocks(&update)).ok_or(Refusal::Undecodable)?),
+        };
         let mut transaction = ManuallyDrop::new(self.doc.transact_mut());
         caught(|| transaction.apply_update(update))
             .and_then(Result::ok)
@@ -155,16 +196,20 @@ impl Document {
             caught(|| transaction.prune_pending()).ok_or(Refusal::Harmful)?;
         }
         caught(|| transaction.commit()).ok_or(Refusal::Harmful)?;
-        let change = match transaction.has_changes() {
-            true => Some(caught(|| transaction.encode_update_v1()).ok_or(Refusal::Harmful)?),
-            false => None,
-        };
+        let blocks = blocks.filter(|_| !incomplete);
+        let (change, moved) =
+            caught(|| changed_by(&transaction, blocks)).ok_or(Refusal::Harmful)?;
+        self.clocks.extend(moved.iter().copied());
         // Committed: its destructor has nothing left to do but to unlock the document.
         drop(ManuallyDrop::into_inner(transaction));
         if let Some(change) = &change {
             verify(change)?;
         }
-        Ok(Taken { change, incomplete })
+        Ok(Taken {
+            change,
+            incomplete,
+            moved,
+        })
     }
 
     /// What a peer lacks that has this state vector.
@@ -185,6 +230,7 @@ impl Document {
         let whole = whole.ok_or(Refusal::Harmful)?;
         let found = verify(&whole)?;
         self.bytes = whole.len();
+        self.unmeasured = 0;
         self.nested_types = found;
         Ok(whole)
     }
@@ -194,9 +240,14 @@ impl Document {
         self.bytes
     }
 
+    /// How many clocks of each client it has.
+    pub fn clocks(&self) -> &Clocks {
+        &self.clocks
+    }
+
     /// What is in it, encoded.
     pub fn state_vector(&self) -> Vec<u8> {
-        self.doc.transact().state_vector().encode_v1()
+        encode_state_vector(&self.clocks)
     }
 
     /// The text.
@@ -206,6 +257,38 @@ impl Document {
         text.map(|text| text.get_string(&transaction))
             .unwrap_or_default()
     }
+}
+
+/// The blocks of an update without its deletions, as an update begins.
+fn encode_blocks(update: &Update) -> Vec<u8> {
+    let mut bytes = update.encode_v1();
+    let deletions = update.delete_set().encode_v1();
+    bytes.truncate(bytes.len() - deletions.len());
+    bytes
+}
+
+/// What a transaction changed, as an update, and the clocks that it moved. `blocks` are those that were new, where they are
+/// known; else all clients are gone through.
+fn changed_by(
+    transaction: &TransactionMut,
+    blocks: Option<Vec<u8>>,
+) -> (Option<Vec<u8>>, Vec<(u64, u32)>) {
+    if !transaction.has_changes() {
+        return (None, vec![]);
+    }
+    let inserted = transaction.insert_set();
+    if let Some(blocks) = blocks {
+        let deletions = transaction.delete_set().encode_v1();
+        let moved = inserted.iter().filter_map(|(client, ranges)| {
+            let newest = ranges.iter().next_back()?;
+            Some((client.get(), newest.end))
+        });
+        return (Some([blocks, deletions].concat()), moved.collect());
+    }
+    let known = transaction.state_vector();
+    let moved = inserted.client_ids();
+    let moved = moved.map(|client| (client.get(), known.get(&client)));
+    (Some(transaction.encode_update_v1()), moved.collect())
 }
 
 /// Nothing is open yet: a panic here harms nothing.

@@ -107,7 +107,7 @@ fn a_panic_inside_yrs_ends_neither_the_process_nor_the_text() {
     let log = [ana.insert(0, "what was there")];
     let mut document = of(&log);
     // Past the first check, as a hostile update would get that nobody has thought of.
-    let hostile = decode(&bytes(REPRODUCER)).and_then(|update| document.apply(update));
+    let hostile = decode(&bytes(REPRODUCER)).and_then(|update| document.apply(update, false));
     assert!(
         matches!(hostile, Err(Refusal::Undecodable | Refusal::Harmful)),
         "{hostile:?}"
@@ -150,6 +150,62 @@ fn a_full_document_refuses_and_goes_on() {
     document.measured = None;
     document.take(&more).unwrap();
     assert!(document.bytes() < 6 * 1024 * 1024);
+}
+
+#[test]
+fn a_full_document_is_measured_now_and_then_and_not_for_each_refusal() {
+    let ana = Client::new(1);
+    let mut document = Document::default();
+    document.take(&ana.insert(0, &"x".repeat(1_000))).unwrap();
+    document.snapshot().unwrap();
+    let one = ana.insert(0, "x");
+    let measured = |document: &Document| document.work_of(one.len()) > DOCUMENT_BYTES / 2;
+    document.bytes = DOCUMENT_BYTES;
+    assert!(
+        !measured(&document),
+        "nothing was taken since it was measured"
+    );
+    document.unmeasured = 1;
+    assert!(measured(&document));
+    document.measured = Some(Instant::now());
+    assert!(!measured(&document), "little was taken since, and lately");
+    assert_eq!(document.take(&one), Err(Refusal::Full));
+    document.unmeasured = MEASURE_AFTER;
+    assert!(measured(&document));
+    assert!(document.take(&one).is_ok(), "measured, it is far from full");
+    assert!(document.bytes() < 2_000);
+    document.bytes = 0;
+    assert!(!measured(&document), "there is room");
+}
+
+#[test]
+fn what_one_client_types_is_told_on_as_yrs_would_tell_it() {
+    let (ana, ben) = (Client::new(1), Client::new(2));
+    let before = ana.insert(0, "before");
+    ben.apply(&before);
+    let typed = ben.insert(3, " 🦀 ");
+    let mut transaction = ben.doc.transact_mut();
+    ben.text.remove_range(&mut transaction, 0, 2);
+    ben.text.insert(&mut transaction, 0, "over");
+    let typed_over = transaction.encode_update_v1();
+    drop(transaction);
+    let removed = ben.remove(0, 3);
+    let edits = [&before, &typed, &typed_over, &removed];
+    let moved = [vec![(1, 6)], vec![(2, 4)], vec![(2, 8)], vec![]];
+    let mut document = Document::default();
+    for (edit, moved) in edits.into_iter().zip(moved) {
+        let found = document.scan(edit).unwrap();
+        assert!(!found.special);
+        let mut other = of(&[document.snapshot().unwrap()]);
+        let general = other.apply(decode(edit).unwrap(), true).unwrap();
+        let taken = document.take(edit).unwrap();
+        assert_eq!(taken, general, "by the blocks it brings and by all clocks");
+        assert_eq!(taken.moved, moved);
+    }
+    assert_eq!(document.text(), ben.string());
+    // What is known in part, comes from several or brings a type is left to yrs.
+    let whole = ben.whole();
+    assert!(document.scan(&whole).unwrap().special);
 }
 
 #[test]
@@ -325,6 +381,11 @@ fn takes_or_refuses(history: &[Vec<u8>], known: usize, which: usize, mutations: 
         }
         Err(_) => assert_eq!(document.text(), before),
     }
+    assert_eq!(
+        clocks_of_yrs(&document),
+        document.clocks,
+        "counted and asked for"
+    );
     let snapshot = document
         .snapshot()
         .expect("a document that took an update can be written down");
@@ -352,6 +413,13 @@ fn takes_or_refuses(history: &[Vec<u8>], known: usize, which: usize, mutations: 
     document
         .take(&typist.insert(0, "x"))
         .expect("it can be edited");
+}
+
+/// What yrs says that the document has: its own count, of all clients.
+fn clocks_of_yrs(document: &Document) -> Clocks {
+    let known = document.doc.transact().state_vector();
+    let known = known.iter().map(|(client, clock)| (client.get(), *clock));
+    known.collect()
 }
 
 fn characters(document: &Document) -> Vec<char> {

@@ -79,7 +79,8 @@ pub enum BoardEvent {
     Left { id: PeerId },
     /// What is durable now.
     Saved {
-        /// The state vector in base64: everything up to it is on disk.
+        /// A state vector in base64: everything up to it is on disk. The first one of a connection names every client, each
+        /// later one only those whose clock moved: they are to be merged.
         state_vector: String,
         /// How many of the updates that this socket sent (sync step 2 counts as one) are on disk. Deletions do not move a
         /// state vector; this number does move with them.

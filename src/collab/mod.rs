@@ -49,6 +49,8 @@ pub mod text;
 #[cfg(all(test, feature = "ssr"))]
 mod typist;
 #[cfg(feature = "ssr")]
+mod unsaved;
+#[cfg(feature = "ssr")]
 mod visitor;
 pub mod words;
 

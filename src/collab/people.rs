@@ -10,7 +10,7 @@ use super::{
     awareness::{Awareness, Unfit},
     cursors::Cursors,
     message::{BoardEvent, Peer, PeerId},
-    protocol::{ClientState, Message, encode_awareness},
+    protocol::{ClientState, Clocks, Message, encode_awareness, encode_state_vector},
 };
 use crate::{
     realtime::server::queue::{OutQueue, encode},
@@ -26,37 +26,59 @@ pub struct People {
     cursors: Cursors,
     awareness: Awareness,
     listeners: HashMap<PeerId, Listener>,
-    durable: Durable,
-}
-
-/// What is on disk.
-#[derive(Clone, Debug, Default)]
-pub struct Durable {
-    /// The newest change that is; changes are counted since the board was opened.
-    sequence: u64,
-    /// In base64, once for all who are told.
-    state_vector: String,
-}
-
-impl Durable {
-    pub fn new(sequence: u64, state_vector: &[u8]) -> Self {
-        Self {
-            sequence,
-            state_vector: BASE64_STANDARD.encode(state_vector),
-        }
-    }
+    /// The newest change that is on disk; changes are counted since the board was opened.
+    newest_saved: u64,
+    /// What is on disk: only a newcomer is told all of it.
+    durable: Clocks,
 }
 
 struct Listener {
     queue: OutQueue,
     /// Speaks our subprotocol; the others are Yjs clients and get binary messages only.
     ours: bool,
+    /// It was told all that is on disk: from then on what was added is enough.
+    briefed: bool,
+    /// An update from here found no room: it is to be asked again for all that it has.
+    refused: bool,
+    saving: Saving,
+}
+
+/// How many of a socket's updates are on disk.
+#[derive(Default)]
+struct Saving {
     /// Updates that came from here, taken or refused.
     came: u64,
-    /// The changes that came from here and are not on disk yet.
-    unsaved: VecDeque<u64>,
-    /// How many are.
+    /// What is not on disk yet, oldest first: the change with which it will be, and how many updates that are. Never more
+    /// entries than changes that are not on disk, however often the same is sent.
+    unsaved: VecDeque<(u64, u64)>,
+    /// How many those are.
+    waiting: u64,
+    /// How many are on disk.
     saved: u64,
+}
+
+impl Saving {
+    /// Updates are in the document, and on disk with the change `sequence`.
+    fn took(&mut self, sequence: u64, updates: u64) {
+        self.waiting += updates;
+        match self.unsaved.back_mut() {
+            Some((newest, many)) if *newest >= sequence => *many += updates,
+            _ => self.unsaved.push_back((sequence, updates)),
+        }
+    }
+
+    /// Counts what is on disk with the change `newest`. Says whether that is more than before.
+    fn count(&mut self, newest: u64) -> bool {
+        let before = self.saved;
+        while let Some((_, many)) = self
+            .unsaved
+            .pop_front_if(|(sequence, _)| *sequence <= newest)
+        {
+            self.saved += many;
+            self.waiting -= many;
+        }
+        self.saved > before
+    }
 }
 
 impl People {
@@ -88,13 +110,20 @@ impl People {
         self.listen(id, queue, false);
     }
 
-    /// Tells a newcomer who is here and what is saved, after its welcome.
+    /// Tells a newcomer who is here and all that is saved, after its welcome. Both may be long, and say nothing of how fast
+    /// the newcomer reads: they count as answers.
     pub fn brief(&mut self, id: PeerId) {
-        let states = encode_states(self.awareness.states());
-        let saved = self.saved_event(id);
-        if let Some(listener) = self.listeners.get(&id) {
-            listener.queue.push(states);
-            saved.inspect(|saved| listener.queue.push_json(saved));
+        let Some(listener) = self.listeners.get_mut(&id) else {
+            return;
+        };
+        listener
+            .queue
+            .push_answer(encode_states(self.awareness.states()));
+        listener.saving.count(self.newest_saved);
+        listener.briefed = true;
+        if listener.ours {
+            let saved = saved_event(&self.durable, listener.saving.saved);
+            listener.queue.push_answer(encode(&saved));
         }
     }
 
@@ -174,69 +203,80 @@ impl People {
     /// A socket sent an update.
     pub fn came(&mut self, from: PeerId) {
         if let Some(listener) = self.listeners.get_mut(&from) {
-            listener.came += 1;
+            listener.saving.came += 1;
+        }
+    }
+
+    /// A Yjs client's update found no room.
+    pub fn refused(&mut self, from: PeerId) {
+        if let Some(listener) = self.listeners.get_mut(&from) {
+            listener.refused = true;
+        }
+    }
+
+    /// Whether an update of somebody who is here found no room.
+    pub fn has_refused(&self) -> bool {
+        self.listeners.values().any(|listener| listener.refused)
+    }
+
+    /// Asks whoever was refused for all that it has and the document, with this state vector, lacks.
+    pub fn ask_the_refused(&mut self, state_vector: &[u8]) {
+        let question = Frame::Binary(Message::SyncStep1(state_vector).encode().into());
+        for listener in self.listeners.values_mut() {
+            if std::mem::take(&mut listener.refused) {
+                listener.queue.push(question.clone());
+            }
         }
     }
 
     /// A socket's message is in the document; it is saved with the change `sequence`. `whole`: with everything that the
     /// socket has, also what was refused or could not be taken before.
     pub fn took(&mut self, from: PeerId, sequence: u64, whole: bool) {
-        let durable = self.durable.sequence;
         let Some(listener) = self.listeners.get_mut(&from) else {
             return;
         };
-        listener.unsaved.push_back(sequence);
-        let counted = listener.saved + listener.unsaved.len() as u64;
+        let Listener { saving, .. } = &mut *listener;
+        saving.took(sequence, 1);
         if whole {
-            let refused = listener.came.saturating_sub(counted);
-            listener.unsaved.extend((0..refused).map(|_| sequence));
+            let refused = saving.came.saturating_sub(saving.saved + saving.waiting);
+            saving.took(sequence, refused);
         }
-        // All of it was known: nothing has to be written, so nobody would tell later.
-        if sequence <= durable {
-            self.tell_saved(from);
-        }
-    }
-
-    /// What is on disk has grown.
-    pub fn saved(&mut self, durable: Durable) {
-        self.durable = durable;
-        let everybody: Vec<PeerId> = self.listeners.keys().copied().collect();
-        everybody.into_iter().for_each(|id| self.tell_saved(id));
-    }
-
-    fn tell_saved(&mut self, id: PeerId) {
-        if let Some(event) = self.saved_event(id)
-            && let Some(listener) = self.listeners.get(&id)
-        {
-            listener.queue.push_json(&event);
+        // Where all of it was known nothing has to be written, so nobody would tell later.
+        if saving.count(self.newest_saved) && listener.is_told_what_is_saved() {
+            let saved = saved_event(&Clocks::new(), listener.saving.saved);
+            listener.queue.push_json(&saved);
         }
     }
 
-    /// What a socket of ours is told of the durable state.
-    fn saved_event(&mut self, id: PeerId) -> Option<BoardEvent> {
-        let durable = &self.durable;
-        let listener = self.listeners.get_mut(&id)?;
-        while listener
-            .unsaved
-            .front()
-            .is_some_and(|sequence| *sequence <= durable.sequence)
-        {
-            listener.unsaved.pop_front();
-            listener.saved += 1;
+    /// What was on disk when the board was opened, before anybody is told of it.
+    pub fn loaded(&mut self, durable: &Clocks) {
+        self.durable.clone_from(durable);
+    }
+
+    /// Everything up to the change `newest` is on disk. `moved`: the clocks that were moved by it.
+    pub fn saved(&mut self, newest: u64, moved: Clocks) {
+        self.newest_saved = newest;
+        // Whoever has the same number of updates on disk is told the same: it is encoded once for all of them.
+        let mut encoded = HashMap::<u64, Frame>::new();
+        for listener in self.listeners.values_mut() {
+            let is_news = listener.saving.count(newest) || !moved.is_empty();
+            if is_news && listener.is_told_what_is_saved() {
+                let updates = listener.saving.saved;
+                let event = || encode(&saved_event(&moved, updates));
+                let frame = encoded.entry(updates).or_insert_with(event);
+                listener.queue.push(frame.clone());
+            }
         }
-        listener.ours.then(|| BoardEvent::Saved {
-            state_vector: durable.state_vector.clone(),
-            updates: listener.saved,
-        })
+        self.durable.extend(moved);
     }
 
     fn listen(&mut self, id: PeerId, queue: OutQueue, ours: bool) {
         let listener = Listener {
             queue,
             ours,
-            came: 0,
-            unsaved: VecDeque::new(),
-            saved: 0,
+            briefed: false,
+            refused: false,
+            saving: Saving::default(),
         };
         self.listeners.insert(id, listener);
     }
@@ -267,85 +307,24 @@ impl People {
     }
 }
 
+impl Listener {
+    fn is_told_what_is_saved(&self) -> bool {
+        self.ours && self.briefed
+    }
+}
+
+fn saved_event(clocks: &Clocks, updates: u64) -> BoardEvent {
+    BoardEvent::Saved {
+        state_vector: BASE64_STANDARD.encode(encode_state_vector(clocks)),
+        updates,
+    }
+}
+
 fn encode_states<'a>(states: impl ExactSizeIterator<Item = &'a ClientState>) -> Frame {
     let states = encode_awareness(states);
     Frame::Binary(Message::Awareness(&states).encode().into())
 }
 
 #[cfg(test)]
-mod tests {
-    use uuid::Uuid;
-
-    use super::*;
-
-    /// Somebody of ours on the board.
-    fn enter(people: &mut People, id: PeerId) -> OutQueue {
-        let (queue, user) = (OutQueue::default(), User::new(Uuid::new_v4(), "Ana".into()));
-        let welcome = |others: Vec<Peer>| {
-            let others: Vec<PeerId> = others.iter().map(|peer| peer.id).collect();
-            Frame::Text(format!("welcome {others:?}").into())
-        };
-        people.enter(id, user, queue.clone(), welcome);
-        queue
-    }
-
-    /// What waits in a queue, as far as it is text.
-    async fn told(queue: &OutQueue) -> Vec<String> {
-        let messages = queue.take().await.messages;
-        let texts = messages.into_iter().filter_map(|message| match message {
-            Frame::Text(text) => Some(text.as_str().to_owned()),
-            _ => None,
-        });
-        texts.collect()
-    }
-
-    #[tokio::test]
-    async fn the_welcome_is_first_and_what_is_told_meanwhile_comes_after_it() {
-        let mut people = People::default();
-        let ana = enter(&mut people, 1);
-        let ben = enter(&mut people, 2);
-        people.leave(1, 2);
-        let ana = told(&ana).await;
-        assert_eq!(ana[0], "welcome []");
-        assert!(ana[1].starts_with(r#"{"type":"joined""#), "{ana:?}");
-        assert_eq!(
-            told(&ben).await,
-            ["welcome [1]", r#"{"type":"left","id":1}"#]
-        );
-    }
-
-    #[tokio::test]
-    async fn a_pointer_that_comes_and_goes_is_told_once_a_tick() {
-        let mut people = People::default();
-        let ana = enter(&mut people, 1);
-        enter(&mut people, 2);
-        told(&ana).await;
-        for step in 0..1_000 {
-            people.move_to(2, step as f32 / 1_000.0, 0.5);
-            people.hide(2);
-        }
-        people.tick();
-        people.tick();
-        assert_eq!(told(&ana).await, [r#"{"type":"hidden","id":2}"#]);
-    }
-
-    #[tokio::test]
-    async fn an_answer_with_all_that_a_socket_has_counts_for_what_was_refused_before() {
-        let mut people = People::default();
-        let ana = enter(&mut people, 1);
-        told(&ana).await;
-        // The second of three is refused.
-        for _ in 0..3 {
-            people.came(1);
-        }
-        people.took(1, 1, false);
-        people.took(1, 2, false);
-        people.saved(Durable::new(2, &[0]));
-        assert!(told(&ana).await[0].ends_with(r#""updates":2}"#));
-        // What lacks it is no such answer; one that has everything is.
-        people.came(1);
-        people.took(1, 3, true);
-        people.saved(Durable::new(3, &[0]));
-        assert!(told(&ana).await[0].ends_with(r#""updates":4}"#));
-    }
-}
+#[path = "people_tests.rs"]
+mod tests;

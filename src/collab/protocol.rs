@@ -6,6 +6,8 @@
 //! another; [`decode`] reads every one of them to the last byte. [`Message::encode`] makes one, because y-websocket reads only
 //! the first of a frame.
 
+use std::collections::HashMap;
+
 const SYNC: u64 = 0;
 const AWARENESS: u64 = 1;
 const AUTH: u64 = 2;
@@ -54,7 +56,7 @@ pub struct ClientState {
 pub enum ProtocolError {
     #[error("the frame ends in the middle of a message")]
     Truncated,
-    #[error("a number is above 2^53 - 1")]
+    #[error("a number is above 2^53 - 1, or a clock above 2^32 - 1")]
     NumberTooLarge,
     #[error("text is not UTF-8")]
     NotUtf8,
@@ -138,6 +140,34 @@ pub fn decode_awareness(bytes: &[u8]) -> Result<Vec<ClientState>, ProtocolError>
         });
     }
     input.end().map(|()| states)
+}
+
+/// How many clocks of each client are known: what a state vector says.
+pub type Clocks = HashMap<u64, u32>;
+
+/// Clocks as a state vector.
+pub fn encode_state_vector(clocks: &Clocks) -> Vec<u8> {
+    let mut bytes = vec![];
+    write_number(&mut bytes, clocks.len() as u64);
+    for (client, clock) in clocks {
+        write_number(&mut bytes, *client);
+        write_number(&mut bytes, (*clock).into());
+    }
+    bytes
+}
+
+/// The clocks in a state vector.
+pub fn decode_state_vector(bytes: &[u8]) -> Result<Clocks, ProtocolError> {
+    let mut input = Input(bytes);
+    let count = input.number()?;
+    // The count is the sender's word: the map grows with what is really there.
+    let mut clocks = Clocks::new();
+    for _ in 0..count {
+        let client = input.number()?;
+        let clock = u32::try_from(input.number()?).map_err(|_| ProtocolError::NumberTooLarge)?;
+        clocks.insert(client, clock);
+    }
+    input.end().map(|()| clocks)
 }
 
 /// The states as what an awareness message holds.

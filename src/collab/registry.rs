@@ -11,6 +11,7 @@ use std::{
 
 use tokio::{
     sync::Notify,
+    task::{AbortHandle, JoinSet},
     time::{Instant, interval, sleep},
 };
 
@@ -43,7 +44,9 @@ struct Inner {
     bus: SharedBus,
     /// A std mutex: it is held for look-ups and for pushes into queues, and never across an await.
     boards: Mutex<HashMap<String, Open>>,
-    moved: Notify,
+    /// The boards on which somebody moved since the last tick. A std mutex: it is held for a push.
+    moved: Mutex<Vec<Arc<Board>>>,
+    has_moved: Notify,
     newest_peer: AtomicU64,
     sockets: Arc<AtomicUsize>,
     harm: Harm,
@@ -55,7 +58,7 @@ struct Open {
     visits: usize,
     /// Since when nobody is there.
     left: Instant,
-    writer: tokio::task::AbortHandle,
+    writer: AbortHandle,
 }
 
 /// Somebody's stay on a board, which is kept until it ends and a while longer.
@@ -70,7 +73,8 @@ impl Collab {
         Self(Arc::new(Inner {
             bus,
             boards: Mutex::default(),
-            moved: Notify::new(),
+            moved: Mutex::default(),
+            has_moved: Notify::new(),
             newest_peer: AtomicU64::new(0),
             sockets: Arc::default(),
             harm: Harm::default(),
@@ -80,15 +84,6 @@ impl Collab {
 
     /// Tells everybody who moved, at most once a tick, and lets go of boards that nobody is on, until the server leaves.
     pub async fn run(self, drain: Drain) {
-        let ticking = async {
-            loop {
-                self.0.moved.notified().await;
-                for open in self.boards().values() {
-                    open.board.people().tick();
-                }
-                sleep(TICK).await;
-            }
-        };
         let sweeping = async {
             let mut every = interval(SWEEP);
             loop {
@@ -97,9 +92,29 @@ impl Collab {
             }
         };
         tokio::select! {
-            () = ticking => {}
+            () = self.tick() => {}
             () = sweeping => {}
             () = drain.started() => {}
+        }
+    }
+
+    /// Each board ticks in a task of its own: one that is busy holds up no other.
+    async fn tick(&self) {
+        let mut ticks = JoinSet::new();
+        loop {
+            self.0.has_moved.notified().await;
+            for board in std::mem::take(&mut *self.moved()) {
+                ticks.spawn(async move { board.tick() });
+            }
+            sleep(TICK).await;
+            while let Some(ticked) = ticks.try_join_next() {
+                if let Err(error) = ticked
+                    && let Ok(panic) = error.try_into_panic()
+                {
+                    // The tick's own panic is this task's: whoever looks after it is told.
+                    std::panic::resume_unwind(panic);
+                }
+            }
         }
     }
 
@@ -181,6 +196,11 @@ impl Collab {
         });
     }
 
+    /// A panic while the lock was held leaves the list whole.
+    fn moved(&self) -> MutexGuard<'_, Vec<Arc<Board>>> {
+        self.0.moved.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// A panic while the lock was held leaves at worst a board that is never let go.
     fn boards(&self) -> MutexGuard<'_, HashMap<String, Open>> {
         self.0.boards.lock().unwrap_or_else(PoisonError::into_inner)
@@ -202,9 +222,12 @@ impl Visit {
         self.collab.0.newest_peer.load(Ordering::Relaxed)
     }
 
-    /// Somebody moved.
-    pub fn wake_the_tick(&self) {
-        self.collab.0.moved.notify_one();
+    /// Somebody moved: the next tick tells the others.
+    pub fn moved(&self) {
+        if self.board.moved() {
+            self.collab.moved().push(self.board.clone());
+            self.collab.0.has_moved.notify_one();
+        }
     }
 }
 
@@ -219,8 +242,12 @@ impl Drop for Visit {
 
 #[cfg(test)]
 mod tests {
+    use axum::extract::ws::Message as Frame;
+    use tokio::time::timeout;
+    use uuid::Uuid;
+
     use super::*;
-    use crate::bus::embedded::Embedded;
+    use crate::{bus::embedded::Embedded, realtime::server::queue::OutQueue, session::User};
 
     #[tokio::test]
     async fn names_are_many_and_open_boards_are_not() {
@@ -261,5 +288,68 @@ mod tests {
             FirstBoard::default()
         );
         assert_eq!(open(), 1, "to look at nothing opens nothing");
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn a_busy_board_holds_up_no_other() {
+        let folder = tempfile::tempdir().unwrap();
+        let collab = Collab::new(Arc::new(Embedded::open(folder.path()).unwrap()));
+        let visits = [
+            collab.visit("busy").await.unwrap(),
+            collab.visit("other").await.unwrap(),
+        ];
+        let queue = OutQueue::default();
+        for visit in &visits {
+            let user = User::new(Uuid::new_v4(), "Ana".into());
+            let welcome = |_| Frame::Text("welcome".into());
+            visit
+                .board()
+                .people()
+                .enter(1, user, queue.clone(), welcome);
+            assert!(visit.board().people().move_to(1, 0.5, 0.5));
+            visit.moved();
+        }
+        queue.take().await;
+        // A thread of its own, as if a message of the busy board's were told to very many.
+        let busy = visits[0].board().clone();
+        let (held, is_held) = std::sync::mpsc::channel();
+        let (let_go, may_go) = std::sync::mpsc::channel::<()>();
+        let holder = std::thread::spawn(move || {
+            let people = busy.people();
+            held.send(()).unwrap();
+            let _ = may_go.recv();
+            drop(people);
+        });
+        is_held.recv().unwrap();
+        let running = tokio::spawn(collab.clone().run(Drain::default()));
+        let told = timeout(Duration::from_secs(20), queue.take()).await;
+        // In a task: where the boards are locked, its thread waits with it.
+        let third = collab.clone();
+        let visiting = tokio::spawn(async move { third.visit("third").await.map(drop) });
+        let visited = timeout(Duration::from_secs(20), visiting).await;
+        let_go.send(()).unwrap();
+        holder.join().unwrap();
+        running.abort();
+        let told = told.expect("the other board is ticked").messages;
+        assert!(told[0].to_text().unwrap().contains("moved"), "{told:?}");
+        assert!(visited.is_ok(), "and a third can be opened");
+    }
+
+    #[tokio::test]
+    async fn a_board_is_ticked_once_however_often_somebody_moves_and_hides() {
+        let folder = tempfile::tempdir().unwrap();
+        let collab = Collab::new(Arc::new(Embedded::open(folder.path()).unwrap()));
+        let visit = collab.visit("notes").await.unwrap();
+        for _ in 0..1_000 {
+            visit.moved();
+        }
+        assert_eq!(collab.moved().len(), 1);
+        visit.board().tick();
+        visit.moved();
+        assert_eq!(
+            collab.moved().len(),
+            2,
+            "a move after the tick asks for the next"
+        );
     }
 }

@@ -1,9 +1,12 @@
 //! Which of one's own edits are durable. Pure; it counts, the page shows.
 //!
 //! The server tells what it has on disk: a state vector, and how many of this connection's updates. Deletions move no state
-//! vector, so both must cover what is here before anything is called saved.
+//! vector, so both must cover what is here before anything is called saved. The first state vector of a connection names
+//! every client, each later one only those whose clock moved: they are merged here.
 
 use std::collections::VecDeque;
+
+use super::protocol::{Clocks, encode_state_vector};
 
 /// Messages of one's own, and what is known of their fate.
 #[derive(Debug, Default)]
@@ -12,6 +15,10 @@ pub struct Saving {
     sent: u64,
     /// How many of them are durable.
     durable: u64,
+    /// The clocks of what the server has on disk.
+    clocks: Clocks,
+    /// The next state vector is the first of its connection.
+    begins: bool,
     /// Edits that are not known to be durable, oldest first.
     edits: VecDeque<Edit>,
 }
@@ -39,8 +46,16 @@ impl Saving {
         }
     }
 
-    /// The server has so many messages of this connection on disk.
-    pub fn saved(&mut self, messages: u64) {
+    /// The server has so many messages of this connection on disk, and everything up to these clocks.
+    pub fn saved(&mut self, clocks: Clocks, messages: u64) {
+        if std::mem::take(&mut self.begins) {
+            // What another connection was told may be of another server, or of before a backup was put back.
+            self.clocks.clear();
+        }
+        for (client, clock) in clocks {
+            let known = self.clocks.entry(client).or_default();
+            *known = clock.max(*known);
+        }
         self.durable = self.durable.max(messages);
         let durable = |edit: &Edit| edit.message.is_some_and(|message| message <= self.durable);
         self.edits.retain(|edit| !durable(edit));
@@ -48,8 +63,18 @@ impl Saving {
 
     /// Another connection, which counts from the beginning. What is not durable yet may never have arrived.
     pub fn reconnected(&mut self) {
-        (self.sent, self.durable) = (0, 0);
+        (self.sent, self.durable, self.begins) = (0, 0, true);
         self.edits.iter_mut().for_each(|edit| edit.message = None);
+    }
+
+    /// How many clocks of a client are durable.
+    pub fn clock(&self, client: u64) -> u32 {
+        self.clocks.get(&client).copied().unwrap_or(0)
+    }
+
+    /// What is durable, as a state vector.
+    pub fn state_vector(&self) -> Vec<u8> {
+        encode_state_vector(&self.clocks)
     }
 
     /// Edits that are not known to be durable.
@@ -71,6 +96,7 @@ impl Saving {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::collab::protocol::decode_state_vector;
 
     #[test]
     fn an_edit_is_saved_when_its_message_is() {
@@ -79,9 +105,9 @@ mod tests {
         saving.edited(10, true);
         saving.edited(20, true);
         assert_eq!((saving.unsaved(), saving.unsaved_bytes()), (2, 30));
-        saving.saved(1);
+        saving.saved(Clocks::new(), 1);
         assert_eq!((saving.unsaved(), saving.is_saved()), (1, false));
-        saving.saved(2);
+        saving.saved(Clocks::new(), 2);
         assert_eq!((saving.unsaved(), saving.is_saved()), (0, true));
     }
 
@@ -89,11 +115,11 @@ mod tests {
     fn what_was_cut_off_waits_and_leaves_in_one_message() {
         let mut saving = Saving::default();
         saving.edited(1, true);
-        saving.saved(1);
+        saving.saved(Clocks::new(), 1);
         saving.edited(1, true);
         saving.reconnected();
         saving.edited(1, false);
-        saving.saved(7);
+        saving.saved(Clocks::new(), 7);
         assert_eq!(
             saving.unsaved(),
             2,
@@ -102,9 +128,9 @@ mod tests {
         saving.reconnected();
         saving.sent_all();
         saving.edited(1, true);
-        saving.saved(1);
+        saving.saved(Clocks::new(), 1);
         assert_eq!(saving.unsaved(), 1);
-        saving.saved(2);
+        saving.saved(Clocks::new(), 2);
         assert!(saving.is_saved());
     }
 
@@ -113,7 +139,28 @@ mod tests {
         let mut saving = Saving::default();
         saving.sent_all();
         assert!(!saving.is_saved());
-        saving.saved(1);
+        saving.saved(Clocks::new(), 1);
         assert!(saving.is_saved());
+    }
+
+    #[test]
+    fn clocks_that_moved_are_merged_and_a_new_connection_begins_anew() {
+        let mut saving = Saving::default();
+        saving.reconnected();
+        saving.saved(Clocks::from([(1, 5), (2, 7)]), 0);
+        saving.saved(Clocks::from([(2, 9)]), 0);
+        saving.saved(Clocks::from([(2, 8), (3, 1)]), 0);
+        let clocks = [1, 2, 3, 4].map(|client| saving.clock(client));
+        assert_eq!(clocks, [5, 9, 1, 0]);
+        let vector = decode_state_vector(&saving.state_vector());
+        assert_eq!(vector, Ok(Clocks::from([(1, 5), (2, 9), (3, 1)])));
+        saving.reconnected();
+        assert_eq!(
+            saving.clock(2),
+            9,
+            "known until the next server says otherwise"
+        );
+        saving.saved(Clocks::from([(1, 5)]), 0);
+        assert_eq!((saving.clock(1), saving.clock(2)), (5, 0));
     }
 }

@@ -22,6 +22,9 @@ pub struct Scanned {
     pub new_clients: usize,
     /// It brings blocks; else it only deletes.
     pub inserts: bool,
+    /// It holds more than an edit of a text by one client does: blocks of several clients, a gap, what is known in part,
+    /// nested types, or entries of maps. Whether yrs can encode those is only certain once they are in the document.
+    pub special: bool,
     /// The update without what lies behind gaps, where it has any.
     pub without_gaps: Option<Vec<u8>>,
 }
@@ -67,8 +70,10 @@ pub fn scan(update: &[u8], known: impl Fn(u64) -> u32) -> Result<Scanned, ScanEr
         has_gap |= !all;
         found.inserts |= run.blocks > 0;
         found.new_clients += usize::from(run.blocks > 0 && known(run.client) == 0);
+        found.special |= !all || run.clock != known(run.client);
         runs.push(run);
     }
+    found.special |= runs.len() > 1 || found.nested_types > 0;
     let deletions = input.0;
     for _ in 0..count(&mut input)? {
         let _client = input.number()?;
@@ -158,6 +163,7 @@ fn clock_of(number: u64) -> Result<u32, ScanError> {
 fn block(input: &mut Input, found: &mut Scanned) -> Result<u32, ScanError> {
     let info = input.byte()?;
     if matches!(info, GC | SKIP) {
+        found.special |= info == SKIP;
         return clock_of(input.number()?);
     }
     for flag in [HAS_ORIGIN, HAS_RIGHT_ORIGIN] {
@@ -168,13 +174,20 @@ fn block(input: &mut Input, found: &mut Scanned) -> Result<u32, ScanError> {
     if info & (HAS_ORIGIN | HAS_RIGHT_ORIGIN) == 0 {
         match input.number()? {
             1 => drop(input.text()?),
-            _ => id(input)?,
+            _ => {
+                found.special = true;
+                id(input)?;
+            }
         }
         if info & HAS_PARENT_SUB != 0 {
+            found.special = true;
             input.text()?;
         }
     }
-    content(info & KIND, input, found)
+    let length = content(info & KIND, input, found)?;
+    // yrs drops an empty block when it decodes it.
+    found.special |= length == 0;
+    Ok(length)
 }
 
 fn content(kind: u8, input: &mut Input, found: &mut Scanned) -> Result<u32, ScanError> {

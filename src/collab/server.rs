@@ -16,7 +16,7 @@ use super::{
     DOCUMENT_RULE, FIRST_DOCUMENT, is_document_name,
     message::{BoardSocket, BoardWelcome, FirstBoard},
     registry::{Collab, TICK},
-    visitor::{Seat, Visitor},
+    visitor::{Gap, Seat, Visitor},
 };
 use crate::{
     api::{
@@ -155,6 +155,7 @@ async fn socket(
             ours,
             readonly: asked.readonly.as_deref() == Some("1"),
             asked: None,
+            gap: Gap::None,
             counted,
         };
         if let Err(error) = visitor.greet().await {

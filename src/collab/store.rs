@@ -16,6 +16,8 @@ use crate::bus::{BusError, Event, NewEvent, SharedBus};
 
 /// What the names of all documents' logs begin with.
 const PREFIX: &str = "collab/";
+/// What one update may cost in bytes of snapshots.
+const SNAPSHOT_SHARE: usize = 1024;
 /// Events read at once.
 const PAGE: usize = 256;
 
@@ -52,9 +54,9 @@ pub struct Growth {
 }
 
 impl Growth {
-    /// Whether a snapshot is worth its while.
-    pub fn is_large(self) -> bool {
-        self.updates > 500 || self.bytes > 1024 * 1024
+    /// Whether a snapshot is worth its while, where it has so many bytes: the larger it is, the more updates share its cost.
+    pub fn is_large(self, snapshot: usize) -> bool {
+        self.updates > 500.max(snapshot / SNAPSHOT_SHARE) || self.bytes > 1024 * 1024
     }
 
     pub fn add(&mut self, bytes: usize) {
@@ -64,7 +66,11 @@ impl Growth {
 }
 
 impl Loaded {
-    fn make(snapshot: Option<&[u8]>, events: &[Event]) -> Result<Self, LoadError> {
+    fn make(
+        snapshot: Option<&[u8]>,
+        events: &[Event],
+        unsaved: &[Bytes],
+    ) -> Result<Self, LoadError> {
         let (mut document, mut growth) = (Document::default(), Growth::default());
         if let Some(snapshot) = snapshot {
             restore(&mut document, snapshot)?;
@@ -78,6 +84,9 @@ impl Loaded {
                 restore(&mut document, update)?;
                 growth.add(update.len());
             }
+        }
+        for update in unsaved {
+            restore(&mut document, update)?;
         }
         Ok(Self { document, growth })
     }
@@ -94,8 +103,8 @@ impl Store {
         Ok(self.bus.head(&self.log).await?.head == 0)
     }
 
-    /// Makes the document from its snapshot and what came after it.
-    pub async fn load(&self) -> Result<Loaded, LoadError> {
+    /// Makes the document from its snapshot, what came after it, and updates that are not stored yet.
+    pub async fn load(&self, unsaved: Vec<Bytes>) -> Result<Loaded, LoadError> {
         let snapshot = self.bus.snapshot(&self.log).await?;
         let mut after = snapshot.as_ref().map_or(0, |snapshot| snapshot.offset);
         let mut events = vec![];
@@ -109,8 +118,9 @@ impl Store {
         }
         let snapshot = snapshot.map(|snapshot| snapshot.bytes);
         let bytes = events.iter().map(|event| event.bytes.len()).sum::<usize>()
-            + snapshot.as_ref().map_or(0, |snapshot| snapshot.len());
-        let make = move || Loaded::make(snapshot.as_deref(), &events);
+            + snapshot.as_ref().map_or(0, |snapshot| snapshot.len())
+            + unsaved.iter().map(Bytes::len).sum::<usize>();
+        let make = move || Loaded::make(snapshot.as_deref(), &events, &unsaved);
         if bytes <= QUICK_BYTES {
             return make();
         }

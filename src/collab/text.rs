@@ -249,14 +249,11 @@ impl SharedText {
         Some(self.doc.transact().encode_diff_v1(&known))
     }
 
-    /// Whether `state_vector` has every character that is known here.
-    pub fn is_covered_by(&self, state_vector: &[u8]) -> bool {
-        let Ok(theirs) = StateVector::decode_v1(state_vector) else {
-            return false;
-        };
+    /// Whether who has so many clocks of each client has every character that is known here.
+    pub fn is_covered_by(&self, clock_of: impl Fn(u64) -> u32) -> bool {
         let ours = self.doc.transact().state_vector();
         ours.iter()
-            .all(|(client, clock)| *clock <= theirs.get(client))
+            .all(|(client, clock)| *clock <= clock_of(client.get()))
     }
 
     /// Takes hold of a selection.

@@ -41,7 +41,20 @@ pub struct Visitor {
     pub readonly: bool,
     /// The newest state vector that waits for an answer. One is enough: what an older one lacks, this one's sender has.
     pub asked: Option<Bytes>,
+    /// Whether this socket lacks an answer to what it sent too early, and was asked for it.
+    pub gap: Gap,
     pub counted: Counted,
+}
+
+/// Where a socket's update built on updates that are not here: its sender has them, and gives them when asked with a sync
+/// step 1. One question is open at most. Its answer holds whatever was sent before it, and a question names every client that
+/// ever wrote: one for each of many updates would overrun the queue.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Gap {
+    #[default]
+    None,
+    Found,
+    Asked,
 }
 
 /// A place on a board; gone for everybody when it is dropped.
@@ -92,7 +105,9 @@ impl Visitor {
     pub async fn greet(&self) -> Result<(), TakeError> {
         let state_vector = self.seat.board().state_vector().await?;
         if !self.readonly {
-            self.push(&Message::SyncStep1(&state_vector));
+            // It grows with the number of people who ever wrote, and says nothing of how fast this one reads.
+            self.queue
+                .push_answer(frame(&Message::SyncStep1(&state_vector)));
         }
         self.people(|people| people.brief(self.seat.id));
         Ok(())
@@ -109,7 +124,10 @@ impl Visitor {
                 Ok(())
             }
             // An answer to a sync step 1 is all that its sender has and the server lacks.
-            Message::SyncStep2(update) => self.update(frame.slice_ref(update), true).await,
+            Message::SyncStep2(update) => {
+                self.gap = Gap::None;
+                self.update(frame.slice_ref(update), true).await
+            }
             Message::Update(update) => self.update(frame.slice_ref(update), false).await,
             Message::Awareness(states) => {
                 let states = match protocol::decode_awareness(states) {
@@ -151,15 +169,67 @@ impl Visitor {
         }
         match self.seat.board().take(self.seat.id, update, whole).await {
             Ok(taken) => {
-                if taken.incomplete {
-                    let state_vector = self.seat.board().state_vector().await;
-                    let state_vector = state_vector.map_err(|error| unavailable(&error.into()))?;
-                    self.push(&Message::SyncStep1(&state_vector));
+                if taken.incomplete && self.gap == Gap::None {
+                    self.gap = Gap::Found;
                 }
                 Ok(())
             }
             Err(TakeError::Refused(refusal)) => self.refuse(refusal),
-            Err(error) => Err(unavailable(&error)),
+            Err(TakeError::Behind) if self.ours => Err(SocketError::new(
+                ErrorCode::Unavailable,
+                "Too much waits for the storage. Keep what you have and send it again later.",
+            )),
+            // It knows no such error. It is asked for all of it when there is room.
+            Err(TakeError::Behind) => {
+                self.people(|people| people.refused(self.seat.id));
+                Ok(())
+            }
+            Err(TakeError::Load(error)) => {
+                tracing::error!(%error, "an update could not be taken");
+                if self.ours {
+                    let message = "The document cannot be had now. Keep what you have and send it again later.";
+                    return Err(SocketError::new(ErrorCode::Unavailable, message));
+                }
+                // It comes back with all that it has.
+                self.close_for_now();
+                Ok(())
+            }
+        }
+    }
+
+    fn close_for_now(&self) {
+        self.queue
+            .close(CloseCode::ServerError, "the document cannot be had now");
+    }
+
+    /// Asks for what the socket has and the document lacks.
+    async fn ask(&mut self) {
+        match self.seat.board().state_vector().await {
+            Ok(state_vector) => {
+                self.gap = Gap::Asked;
+                self.queue
+                    .push_answer(frame(&Message::SyncStep1(&state_vector)));
+            }
+            Err(error) => {
+                tracing::error!(%error, "a document cannot be had");
+                self.close_for_now();
+            }
+        }
+    }
+
+    /// Gives what the peer lacks that has this state vector.
+    async fn answer(&self, state_vector: Bytes) {
+        match self.seat.board().difference(state_vector).await {
+            Ok(update) => self.queue.push_answer(frame(&Message::SyncStep2(&update))),
+            Err(TakeError::Refused(refusal)) => {
+                tracing::debug!(%refusal, "a state vector was refused");
+                self.queue
+                    .close(CloseCode::Policy, "a state vector cannot be read");
+            }
+            Err(error) => {
+                tracing::error!(%error, "a document cannot be had");
+                self.close_for_now();
+            }
         }
     }
 
@@ -221,12 +291,12 @@ impl SocketHandler for Visitor {
                     ));
                 }
                 if self.people(|people| people.move_to(self.seat.id, x, y)) {
-                    self.seat.visit.wake_the_tick();
+                    self.seat.visit.moved();
                 }
             }
             BoardCommand::Hide => {
                 if self.people(|people| people.hide(self.seat.id)) {
-                    self.seat.visit.wake_the_tick();
+                    self.seat.visit.moved();
                 }
             }
         }
@@ -257,26 +327,15 @@ impl SocketHandler for Visitor {
     }
 
     fn has_backlog(&self) -> bool {
-        self.asked.is_some()
+        self.asked.is_some() || self.gap == Gap::Found
     }
 
     /// What the peer lacks may be all of a large document: it is made when there is room for it, not before.
     async fn fill(&mut self) {
-        let Some(state_vector) = self.asked.take() else {
-            return;
-        };
-        match self.seat.board().difference(state_vector).await {
-            Ok(update) => self.queue.push_answer(frame(&Message::SyncStep2(&update))),
-            Err(TakeError::Refused(refusal)) => {
-                tracing::debug!(%refusal, "a state vector was refused");
-                self.queue
-                    .close(CloseCode::Policy, "a state vector cannot be read");
-            }
-            Err(error) => {
-                tracing::error!(%error, "a document cannot be had");
-                self.queue
-                    .close(CloseCode::ServerError, "the document cannot be had now");
-            }
+        if self.gap == Gap::Found {
+            self.ask().await;
+        } else if let Some(state_vector) = self.asked.take() {
+            self.answer(state_vector).await;
         }
     }
 
@@ -299,10 +358,4 @@ fn frame(message: &Message<'_>) -> axum::extract::ws::Message {
 
 fn invalid(message: impl Into<String>) -> SocketError {
     SocketError::new(ErrorCode::InvalidField, message)
-}
-
-fn unavailable(error: &TakeError) -> SocketError {
-    tracing::error!(%error, "an update could not be taken");
-    let message = "The document cannot be had now. Keep what you have and try again.";
-    SocketError::new(ErrorCode::Unavailable, message)
 }

@@ -21,6 +21,9 @@ use super::{
     support::{PATIENCE, Remote, Server, Socket, small_socket},
 };
 
+#[path = "collab_writers.rs"]
+mod writers;
+
 const OURS: (&str, &str) = ("sec-websocket-protocol", "wirewise.collab.v1");
 
 /// A Yjs client: a document, and the y-websocket protocol over a socket.
@@ -30,6 +33,8 @@ struct Typist {
     text: TextRef,
     /// Text messages and awareness that came meanwhile.
     texts: Vec<Value>,
+    /// What the server said it has on disk, merged.
+    durable: StateVector,
     states: Vec<ClientState>,
     denied: Vec<String>,
 }
@@ -59,6 +64,7 @@ impl Typist {
             doc,
             text,
             texts: vec![],
+            durable: StateVector::default(),
             states: vec![],
             denied: vec![],
         };
@@ -117,7 +123,13 @@ impl Typist {
             .expect("a frame comes");
         let bytes = match frame.expect("the socket is open").unwrap() {
             Frame::Text(text) => {
-                self.texts.push(serde_json::from_str(&text).unwrap());
+                let text: Value = serde_json::from_str(&text).unwrap();
+                if text["type"] == "saved" {
+                    let moved = BASE64_STANDARD.decode(text["state_vector"].as_str().unwrap());
+                    let moved = StateVector::decode_v1(&moved.unwrap()).unwrap();
+                    self.durable.merge(moved);
+                }
+                self.texts.push(text);
                 return None;
             }
             Frame::Binary(bytes) => bytes,
@@ -170,15 +182,14 @@ impl Typist {
         }
     }
 
-    /// Waits until the server says that so many of the updates sent here are on disk, and what its state vector is.
+    /// Waits until the server says that so many of the updates sent here are on disk, and what else is.
     async fn saved(&mut self, updates: u64) -> StateVector {
         loop {
             let saved = self.texts.iter().rev().find(|text| text["type"] == "saved");
             if let Some(saved) = saved
                 && saved["updates"].as_u64().unwrap() >= updates
             {
-                let bytes = BASE64_STANDARD.decode(saved["state_vector"].as_str().unwrap());
-                return StateVector::decode_v1(&bytes.unwrap()).unwrap();
+                return self.durable.clone();
             }
             self.next().await;
         }

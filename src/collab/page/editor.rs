@@ -13,7 +13,11 @@ use crate::{
         message::BoardSocket,
         words::count_words,
     },
-    realtime::client::{Armed, Socket, storage},
+    realtime::{
+        backoff::Backoff,
+        client::{Armed, Socket, storage},
+        message::{ErrorCode, SocketError},
+    },
     session::{User, view::kept_name},
 };
 
@@ -23,6 +27,9 @@ const TICK: Duration = Duration::from_secs(5);
 const STATE_AFTER: Duration = Duration::from_millis(50);
 /// What is unsaved is kept in the tab's storage this long after it was written: many letters are one write.
 const KEEP_AFTER: Duration = Duration::from_millis(250);
+/// What the server cannot store now is sent again by itself.
+const STORED_LATER: &str =
+    "The server cannot store anything now. What you write is kept here and sent again by itself.";
 /// What the tab's storage had no room for.
 const NO_ROOM: &str = "This tab has no room to keep what is not saved yet: it will not survive a reload. Leave it open until all is saved.";
 
@@ -51,6 +58,7 @@ pub struct Editor {
     pub(super) show_asked: Armed,
     state_asked: Armed,
     keep_asked: Armed,
+    resend_asked: Armed,
 }
 
 impl Editor {
@@ -80,6 +88,7 @@ impl Editor {
             show_asked: Armed::new(),
             state_asked: Armed::new(),
             keep_asked: Armed::new(),
+            resend_asked: Armed::new(),
         };
         Effect::new(move |_| this.begin(readonly));
         Effect::new(move |_| {
@@ -143,7 +152,34 @@ impl Editor {
     pub fn saved(self, state_vector: &str, updates: u64) {
         self.with(|client| client.saved(state_vector, updates));
         self.tell();
+        let is_saved = self.mark.get_untracked() == Mark::Saved;
+        if is_saved
+            && self
+                .refusal
+                .with_untracked(|why| why.as_deref() == Some(STORED_LATER))
+        {
+            self.refusal.set(None);
+        }
         self.keep_soon();
+    }
+
+    /// The server did not take something. What it cannot store now is sent again after a while, and again, until it is saved.
+    pub fn refused(self, error: SocketError) {
+        if error.code != ErrorCode::Unavailable {
+            return self.refuse(error.message);
+        }
+        self.refuse(STORED_LATER.to_owned());
+        let resent = self.with(Client::refused).unwrap_or_default();
+        let chance = js_sys::Math::random();
+        let wait = Backoff::DEFAULT.delay_ms(resent, !document().hidden(), chance);
+        self.once(self.resend_asked, Duration::from_millis(wait), Self::resend);
+        self.tell();
+    }
+
+    fn resend(self) {
+        let frame = self.with(Client::resend).flatten();
+        self.send(frame.into_iter().collect());
+        self.tell();
     }
 
     pub fn refuse(self, why: String) {

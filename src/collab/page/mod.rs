@@ -101,7 +101,7 @@ fn Desk(document: String, readonly: bool) -> impl IntoView {
                 updates,
             }) => editor.saved(&state_vector, updates),
             SocketEvent::Event(event) => peers.take(event),
-            SocketEvent::Refused(error) => editor.refuse(error.message),
+            SocketEvent::Refused(error) => editor.refused(error),
             SocketEvent::Binary(frame) => editor.receive(&frame),
             // The status line says what follows a close, the inspector shows what was not understood.
             SocketEvent::Closed { .. } | SocketEvent::Undecoded { .. } => {}

@@ -120,7 +120,8 @@ impl OutQueue {
         self.0.ready.notify_one();
     }
 
-    /// Queues an answer of any size. Wait for [`OutQueue::has_room`] before: then there is at most one.
+    /// Queues an answer of any size. Wait for [`OutQueue::has_room`] before: then there is at most one. A greeting may have
+    /// several: it is what a new socket's queue begins with.
     pub fn push_answer(&self, message: Message) {
         let mut state = self.state();
         if self.drops(&state, &message) {
