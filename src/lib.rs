@@ -14,7 +14,7 @@
 //! - [`home`], [`app`], [`mod@lazy_page`], [`first_state`]: the guide, the shell and the routes of the pages, loaded when they
 //!   are opened, and what a page begins with.
 //! - [`theme`], [`icons`]: light or dark, and what is drawn beside words.
-//! - [`numbers`]: numbers as people read them.
+//! - [`numbers`]: numbers as people read them. [`input_method`]: keys that are not the application's.
 //! - `settings`, `server`, `assets`: the binary's settings, its router and run loop, the files for the browser.
 
 // The views of a page are one deep type.
@@ -31,6 +31,7 @@ pub mod collab;
 pub mod first_state;
 pub mod home;
 pub mod icons;
+pub mod input_method;
 pub mod inspector;
 pub mod lazy_page;
 pub mod numbers;
