@@ -14,7 +14,8 @@
 //! - [`home`], [`app`], [`mod@lazy_page`], [`first_state`]: the guide, the shell and the routes of the pages, loaded when they
 //!   are opened, and what a page begins with.
 //! - [`theme`], [`icons`]: light or dark, and what is drawn beside words.
-//! - [`numbers`], [`text_rules`]: numbers as people read them, and which text shows anything at all.
+//! - [`numbers`], [`text_rules`], [`input_method`]: numbers as people read them, which text shows anything at all, and which
+//!   keys belong to an input method.
 //! - `settings`, `server`, `assets`: the binary's settings, its router and run loop, the files for the browser.
 //! - `background`, `health`, `output`: tasks that start again when they panic; what `/readyz` answers; the log, and its
 //!   standard error, which may be gone.
@@ -37,6 +38,7 @@ pub mod first_state;
 pub mod health;
 pub mod home;
 pub mod icons;
+pub mod input_method;
 pub mod inspector;
 pub mod lazy_page;
 pub mod numbers;

@@ -46,6 +46,7 @@ pub mod splice;
 #[cfg(feature = "ssr")]
 mod store;
 pub mod text;
+pub mod typing;
 #[cfg(all(test, feature = "ssr"))]
 mod typist;
 #[cfg(feature = "ssr")]

@@ -8,6 +8,16 @@ pub struct Splice<'a> {
     pub inserted: &'a str,
 }
 
+impl Splice<'_> {
+    /// Where a place of the old text is in the new one. What is inserted at a place comes behind it.
+    pub fn carry(&self, index: u32) -> u32 {
+        if index <= self.at {
+            return index;
+        }
+        index.saturating_sub(self.removed).max(self.at) + units(self.inserted)
+    }
+}
+
 /// The smallest splice that makes `new` out of `old`; `None` where there is nothing to do.
 ///
 /// Where several are equally small (one more `a` among many), it is the one that ends at `caret`, the place of the caret in
@@ -46,6 +56,41 @@ pub fn byte_at(text: &str, unit: u32) -> usize {
         }
     }
     text.len()
+}
+
+/// The end of what a person sees as one character, where a place is within it: between the two surrogates of an emoji, before a
+/// combining mark, in a family that is joined of several emoji. Else the place itself.
+///
+/// By ranges, not by the tables of Unicode, which are larger than this page's other code for texts: what people type with dead
+/// keys and pickers is in them.
+pub fn character_end(text: &str, unit: u32) -> u32 {
+    let mut byte = byte_at(text, unit);
+    if units(&text[..byte]) < unit {
+        byte += text[byte..].chars().next().map_or(0, char::len_utf8);
+    }
+    let mut before = text[..byte].chars().next_back();
+    for next in text[byte..].chars() {
+        let within = before.is_some_and(|before| before == JOINER || continues(next));
+        if !within || before == Some('\n') {
+            break;
+        }
+        byte += next.len_utf8();
+        before = Some(next);
+    }
+    units(&text[..byte])
+}
+
+const JOINER: char = '\u{200d}';
+
+/// Whether a character belongs to the one before it.
+fn continues(character: char) -> bool {
+    matches!(character,
+        JOINER
+        // Combining marks: Latin, Greek and Cyrillic; Hebrew; Arabic; of symbols, keycaps among them.
+        | '\u{300}'..='\u{36f}' | '\u{483}'..='\u{489}' | '\u{591}'..='\u{5bd}' | '\u{610}'..='\u{61a}'
+        | '\u{64b}'..='\u{65f}' | '\u{670}' | '\u{1ab0}'..='\u{1aff}' | '\u{1dc0}'..='\u{1dff}' | '\u{20d0}'..='\u{20ff}'
+        // Variation selectors, colours of skin, the letters of flags of regions.
+        | '\u{fe00}'..='\u{fe0f}' | '\u{fe20}'..='\u{fe2f}' | '\u{1f3fb}'..='\u{1f3ff}' | '\u{e0020}'..='\u{e007f}')
 }
 
 /// Cuts a text into pieces of at most so many bytes, between characters.
@@ -131,6 +176,45 @@ mod tests {
     }
 
     #[test]
+    fn a_place_within_a_character_moves_to_its_end() {
+        let family = "👨‍👩‍👧";
+        let text = format!("a{family}e\u{301}!👍🏽\n\u{301}");
+        let length = units(family);
+        for unit in 2..=length + 1 {
+            assert_eq!(character_end(&text, unit), length + 1, "{unit}");
+        }
+        for (unit, end) in [
+            (0, 0),
+            (1, 1),
+            (10, 11),
+            (11, 11),
+            (12, 12),
+            (13, 16),
+            (14, 16),
+            (17, 17),
+        ] {
+            assert_eq!(character_end(&text, unit), end, "{unit}");
+        }
+        assert_eq!(character_end("شُكر", 1), 2);
+        assert_eq!(character_end("中文", 1), 1);
+        assert_eq!(character_end("", 7), 0);
+    }
+
+    #[test]
+    fn a_splice_within_a_joined_emoji_or_below_a_mark_cuts_between_code_points() {
+        let (child, family) = ("👨‍👩‍👧", "👨‍👩‍👦");
+        assert_eq!(splice_between(child, family, 8), splice(6, 2, "👦"));
+        assert_eq!(
+            splice_between("👨", child, 8),
+            splice(2, 0, "\u{200d}👩\u{200d}👧")
+        );
+        assert_eq!(splice_between("e", "e\u{301}", 2), splice(1, 0, "\u{301}"));
+        assert_eq!(splice_between("مرحبا", "مرحَبا", 4), splice(3, 0, "\u{64e}"));
+        // Flags are pairs of letters, each of which is a pair of surrogates.
+        assert_eq!(splice_between("🇩🇪", "🇩🇪🇩🇪", 8), splice(4, 0, "🇩🇪"));
+    }
+
+    #[test]
     fn pieces_are_cut_between_characters() {
         assert_eq!(pieces("a中😀b", 4).collect::<Vec<_>>(), ["a中", "😀", "b"]);
         assert_eq!(pieces("", 4).count(), 0);
@@ -138,7 +222,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_splice_makes_the_new_text_out_of_the_old(old in "[ab中😀\n]{0,12}", new in "[ab中😀\n]{0,12}", caret in 0u32..30) {
+        fn a_splice_makes_the_new_text_out_of_the_old(old in "[abع中😀👩🏽\u{200d}\u{301}\n]{0,12}", new in "[abع中😀👩🏽\u{200d}\u{301}\n]{0,12}", caret in 0u32..30) {
             let made = splice_between(&old, &new, caret).map_or(old.clone(), |splice| {
                 let (from, to) = (byte_at(&old, splice.at), byte_at(&old, splice.at + splice.removed));
                 format!("{}{}{}", &old[..from], splice.inserted, &old[to..])

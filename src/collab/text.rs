@@ -7,14 +7,15 @@ use std::{
     collections::HashSet,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU32, AtomicU64, Ordering},
     },
 };
 
 use yrs::{
-    Assoc, ClientID, Doc, IndexedSequence, OffsetKind, Origin, ReadTxn, StateVector, Text, TextRef,
-    Transact, UndoManager, Update,
+    Any, Assoc, ClientID, Doc, IndexedSequence, Observable, OffsetKind, Origin, Out, ReadTxn,
+    StateVector, Text, TextRef, Transact, UndoManager, Update,
     branch::{Branch, BranchPtr},
+    types::Delta,
     undo,
     updates::{decoder::Decode, encoder::Encode},
 };
@@ -56,6 +57,22 @@ pub struct Selection {
     pub end: u32,
     /// The caret is at its start.
     pub backward: bool,
+}
+
+impl Selection {
+    /// Nothing is selected, and the caret is here.
+    pub fn caret(at: u32) -> Self {
+        Self {
+            start: at,
+            end: at,
+            backward: false,
+        }
+    }
+
+    /// Where the caret is.
+    pub fn head(self) -> u32 {
+        if self.backward { self.start } else { self.end }
+    }
 }
 
 /// A selection that moves with the text. What others put at a caret comes behind it; what they put at the ends of a
@@ -314,15 +331,20 @@ impl SharedText {
 
     fn step(&mut self, now: f64, step: fn(&mut UndoManager) -> bool) -> Option<Undone> {
         self.set_time(now);
-        let before = self.shown.clone();
+        // The document knows which of many equal letters was put back or taken away; the texts before and after do not.
+        let end = Arc::<AtomicU32>::default();
+        let told = end.clone();
+        self.text.observe(LOCAL, move |transaction, event| {
+            told.store(end_of(event.delta(transaction)), Ordering::Relaxed);
+        });
         step(&mut self.undo);
-        self.refresh();
+        self.text.unobserve(LOCAL);
+        let changed = self.refresh();
         // The next edit is not joined with what was undone.
         self.end_step();
         let made = self.take_made();
         // A letter that is put back where the same one is taken away: nothing is seen of it, and others must know.
-        let splice = splice_between(before.text(), self.shown.text(), 0);
-        let caret = splice.map(|splice| splice.at + units(splice.inserted));
+        let caret = changed.then(|| self.shown.to_shown(end.load(Ordering::Relaxed)));
         (!made.is_empty()).then_some((made, caret))
     }
 
@@ -341,6 +363,23 @@ impl SharedText {
     fn take_made(&self) -> Vec<Vec<u8>> {
         std::mem::take(&mut *lock(&self.made))
     }
+}
+
+/// Where the last part of a change ends, in UTF-16 units of the changed text.
+fn end_of(delta: &[Delta]) -> u32 {
+    let (mut at, mut end) = (0, 0);
+    for part in delta {
+        at += match part {
+            Delta::Retain(length, _) => *length,
+            Delta::Inserted(Out::Any(Any::String(text)), _) => units(text),
+            Delta::Inserted(..) => 1,
+            Delta::Deleted(_) => 0,
+        };
+        if !matches!(part, Delta::Retain(..)) {
+            end = at;
+        }
+    }
+    end
 }
 
 /// A panic while it was held leaves a list of updates, whole.

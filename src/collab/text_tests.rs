@@ -1,7 +1,7 @@
 //! Two and more copies of a text, without a network between them.
 
 use proptest::prelude::*;
-use yrs::{Any, types::Attrs};
+use yrs::types::Attrs;
 
 use super::{
     super::{protocol::decode_state_vector, splice::byte_at},

@@ -8,6 +8,7 @@ use leptos_router::{
     NavigateOptions,
     hooks::{use_navigate, use_query_map},
 };
+use web_sys::Event;
 
 use super::{
     SYMBOLS_ROUTE,
@@ -21,6 +22,7 @@ use super::{
 use crate::{
     app::{About, Visitor},
     first_state::first_state,
+    input_method::settled_value,
     inspector::{Inspector, Transport},
     lazy_page::lazy_page,
     realtime::{
@@ -88,6 +90,11 @@ fn Ticker() -> impl IntoView {
         let named = !unknown.is_empty() && !listings.with(Vec::is_empty);
         named.then(|| format!("Not listed here, and left out: {}.", unknown.join(", ")))
     };
+    let filter = move |event: &Event| {
+        if let Some(words) = settled_value(event) {
+            choice.update(|choice| choice.filter = words);
+        }
+    };
 
     view! {
         <About title="Ticker" description="Live prices over Server-Sent Events: the latest value wins, and what was missed is replayed."/>
@@ -104,7 +111,7 @@ fn Ticker() -> impl IntoView {
             <Picker listings choice/>
             <input type="search" placeholder="Filter rows" aria-label="Filter rows by symbol or name" autocomplete="off" data-test="filter"
                 prop:value=move || choice.with(|choice| choice.filter.clone())
-                on:input=move |event| choice.update(|choice| choice.filter = event_target_value(&event))/>
+                on:input=move |event| filter(&event) on:compositionend=move |event| filter(&event)/>
             {move || unknown().map(|words| view! { <span class="warning" data-test="unknown-symbols">{words}</span> })}
         </div>
         <PriceTable listings rows selected choice prices/>

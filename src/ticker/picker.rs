@@ -1,8 +1,10 @@
 //! Chooses the symbols: searchable, by mouse and keyboard.
 
 use leptos::prelude::*;
+use web_sys::Event;
 
 use super::{choice::Choice, message::Listing};
+use crate::input_method::settled_value;
 
 /// The picker.
 #[component]
@@ -29,13 +31,18 @@ pub fn Picker(listings: RwSignal<Vec<Listing>>, choice: RwSignal<Choice>) -> imp
             })
         })
     });
+    let look_for = move |event: &Event| {
+        if let Some(words) = settled_value(event) {
+            search.set(words);
+        }
+    };
     view! {
         <details class="picker" data-test="picker">
             <summary data-test="picker-open">{count}</summary>
             <div class="picker-panel">
                 <div class="picker-head">
                     <input type="search" placeholder="Search symbols" aria-label="Search symbols" autocomplete="off" data-test="picker-search"
-                        prop:value=search on:input=move |event| search.set(event_target_value(&event))/>
+                        prop:value=search on:input=move |event| look_for(&event) on:compositionend=move |event| look_for(&event)/>
                     <button type="button" class="small" data-test="picker-all" disabled=move || chosen.with(Option::is_none)
                         on:click=move |_| choice.update(|choice| choice.symbols = None)>"All"</button>
                 </div>

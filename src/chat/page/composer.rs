@@ -8,7 +8,7 @@ use leptos::{
 use web_sys::HtmlTextAreaElement;
 
 use super::chat::Chat;
-use crate::text_rules::has_visible_character;
+use crate::{input_method::is_composing, text_rules::has_visible_character};
 
 /// Lines that the field grows to; it scrolls beyond.
 const MOST_LINES: u32 = 8;
@@ -72,7 +72,7 @@ pub fn Composer(chat: Chat) -> impl IntoView {
     };
     let key = move |event: KeyboardEvent| {
         // While a word is being composed (Japanese, Chinese, …), Enter chooses it.
-        if event.key() == "Enter" && !event.shift_key() && !event.alt_key() && !event.is_composing()
+        if event.key() == "Enter" && !event.shift_key() && !event.alt_key() && !is_composing(&event)
         {
             event.prevent_default();
             send();

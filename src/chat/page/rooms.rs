@@ -10,9 +10,12 @@ use leptos::{
 use leptos_router::hooks::use_navigate;
 
 use super::chat::Chat;
-use crate::chat::{
-    ROOM_RULE, ROOMS, is_room_name,
-    message::{ROOMS_ROUTE, RoomSummary},
+use crate::{
+    chat::{
+        ROOM_RULE, ROOMS, is_room_name,
+        message::{ROOMS_ROUTE, RoomSummary},
+    },
+    input_method::is_composing,
 };
 
 /// More than a person looks through.
@@ -41,6 +44,9 @@ pub fn listen_for_room_keys(chat: Chat) {
             (true, "ArrowDown") => 1,
             _ => return,
         };
+        if is_composing(&event) {
+            return;
+        }
         event.prevent_default();
         let (names, current) = (untrack(|| room_names(chat)), chat.current.get_untracked());
         let place = names.iter().position(|name| *name == current).unwrap_or(0) as isize;

@@ -15,6 +15,7 @@ use crate::{
         SEARCH_CHARACTERS,
         message::{ChatMessage, HistoryPage, SEARCH_ROUTE},
     },
+    input_method::is_composing,
     realtime::contract::fill,
     session::view::Avatar,
     text_rules::has_visible_character,
@@ -32,6 +33,8 @@ enum Results {
 pub fn Search(chat: Chat) -> impl IntoView {
     let field = NodeRef::<html::Input>::new();
     let results = RwSignal::new(None::<Results>);
+    // Not what the field holds: the next words may be written there already.
+    let asked = StoredValue::new(0_u32);
     // Another room was searched, or the log is wanted again.
     Effect::new(move |_| {
         if !chat.covered.get() {
@@ -57,6 +60,8 @@ pub fn Search(chat: Chat) -> impl IntoView {
         let room = chat.current.get_untracked();
         chat.covered.set(true);
         results.set(Some(Results::Coming));
+        asked.update_value(|asked| *asked += 1);
+        let number = asked.get_value();
         spawn_local(async move {
             let found = find(&room, words.trim()).await;
             // Whoever went on to another room, or asked for something else, does not wait for this answer.
@@ -64,10 +69,7 @@ pub fn Search(chat: Chat) -> impl IntoView {
                 .current
                 .try_get_untracked()
                 .is_some_and(|now| now == room)
-                && field
-                    .try_get_untracked()
-                    .flatten()
-                    .is_some_and(|field| field.value() == words);
+                && asked.try_get_value() == Some(number);
             if same && chat.covered.get_untracked() {
                 results.set(Some(found.map_or_else(Results::Failed, Results::Found)));
             }
@@ -78,7 +80,8 @@ pub fn Search(chat: Chat) -> impl IntoView {
         Err(sentence) => results.set(Some(Results::Failed(sentence.to_owned()))),
     };
     let on_escape = move |event: KeyboardEvent| {
-        if event.key() == "Escape" {
+        // While a word is being composed, Escape gives it up.
+        if event.key() == "Escape" && !is_composing(&event) {
             leave();
         }
     };

@@ -4,7 +4,7 @@
 use wasm_bindgen::prelude::*;
 use web_sys::{DomRect, Element, EventTarget, HtmlTextAreaElement, Node};
 
-use crate::collab::text::Selection;
+use crate::collab::{text::Selection, typing::TextArea};
 
 #[wasm_bindgen]
 extern "C" {
@@ -99,28 +99,37 @@ impl Drop for Listener {
     }
 }
 
-/// What is selected in a text area.
-pub fn selection_of(field: &HtmlTextAreaElement) -> Selection {
-    let unit = |unit: Result<Option<u32>, _>| unit.ok().flatten().unwrap_or_default();
-    Selection {
-        start: unit(field.selection_start()),
-        end: unit(field.selection_end()),
-        backward: field.selection_direction().ok().flatten().as_deref() == Some("backward"),
+impl TextArea for HtmlTextAreaElement {
+    fn value(&self) -> String {
+        self.value()
     }
-}
 
-/// Selects in a text area.
-pub fn select(field: &HtmlTextAreaElement, selection: Selection) {
-    let direction = if selection.backward {
-        "backward"
-    } else {
-        "forward"
-    };
-    let _ = field.set_selection_range_with_direction(selection.start, selection.end, direction);
-}
+    fn set_value(&self, value: &str) {
+        self.set_value(value);
+    }
 
-/// The text area is where typing goes, also while another window is in front.
-pub fn has_focus(field: &HtmlTextAreaElement) -> bool {
-    let field: &web_sys::Element = field;
-    leptos::prelude::document().active_element().as_ref() == Some(field)
+    fn selection(&self) -> Selection {
+        let unit = |unit: Result<Option<u32>, _>| unit.ok().flatten().unwrap_or_default();
+        Selection {
+            start: unit(self.selection_start()),
+            end: unit(self.selection_end()),
+            backward: self.selection_direction().ok().flatten().as_deref() == Some("backward"),
+        }
+    }
+
+    fn select(&self, selection: Selection) {
+        let Selection {
+            start,
+            end,
+            backward,
+        } = selection;
+        let direction = if backward { "backward" } else { "forward" };
+        let _ = self.set_selection_range_with_direction(start, end, direction);
+    }
+
+    /// Also while another window is in front.
+    fn has_focus(&self) -> bool {
+        let field: &Element = self;
+        leptos::prelude::document().active_element().as_ref() == Some(field)
+    }
 }

@@ -9,12 +9,15 @@ use wasm_bindgen::closure::Closure;
 use web_sys::{HtmlDivElement, HtmlTextAreaElement, Node};
 
 use super::{
-    browser::{Range, ResizeObserver, selection_of},
+    browser::{Range, ResizeObserver},
     editor::Editor,
     writers::CaretPlace,
 };
 use crate::{
-    collab::splice::{byte_at, units},
+    collab::{
+        splice::{byte_at, units},
+        typing::TextArea,
+    },
     realtime::client::Armed,
 };
 
@@ -87,20 +90,15 @@ impl Carets {
         }
     }
 
-    /// The place that stays where it is when the text changes: the caret when it is seen, else the first line that is. Its unit
+    /// The place that stays where it is when the text changes: one's caret when it is seen, else the first line that is. Its unit
     /// and its height on the screen; `None` at the very top, where nothing is above what is seen.
     pub fn anchor(self, field: &HtmlTextAreaElement) -> Option<(u32, f64)> {
         if field.scroll_top() == 0 {
             return None;
         }
         let filled = self.fill(field)?;
-        let caret = selection_of(field);
-        let caret = if caret.backward {
-            caret.start
-        } else {
-            caret.end
-        };
-        let index = Some(caret)
+        let caret = field.has_focus().then(|| field.selection().head());
+        let index = caret
             .filter(|index| filled.is_seen(*index))
             .unwrap_or_else(|| filled.first_seen());
         Some((index, filled.area(index)?.y))

@@ -1,4 +1,4 @@
-//! The page's handle on the shared text: what [`Client`] decides is done here, to the text area, the socket and the tab's storage.
+//! The page's handle on the shared text: what [`Client`] and [`Typing`] decide is done here, to the text area, the socket and the tab's storage.
 
 use std::time::Duration;
 
@@ -11,6 +11,7 @@ use crate::{
     collab::{
         client::{Client, Mark, Outcome},
         message::BoardSocket,
+        typing::Typing,
         words::count_words,
     },
     realtime::{
@@ -48,12 +49,11 @@ pub struct Editor {
     pub writers: RwSignal<Vec<Writer>>,
     pub(super) visitor: RwSignal<Option<User>>,
     /// Made in the browser: it begins with chance.
-    client: StoredValue<Option<SendWrapper<Client>>>,
+    typing: StoredValue<Option<SendWrapper<Typing>>>,
     /// There once the hook has returned.
     socket: StoredValue<Option<Socket<BoardSocket>>>,
     /// The name under which the tab keeps what is unsaved; `None` for a reader, who writes nothing.
     kept_as: StoredValue<Option<String>>,
-    pub(super) composing: StoredValue<bool>,
     /// Timers that are set; each of them is enough.
     pub(super) show_asked: Armed,
     state_asked: Armed,
@@ -81,10 +81,9 @@ impl Editor {
             refusal: RwSignal::new(None),
             writers: RwSignal::new(vec![]),
             visitor,
-            client: StoredValue::new(None),
+            typing: StoredValue::new(None),
             socket: StoredValue::new(None),
             kept_as: StoredValue::new(kept_as.filter(|_| !readonly)),
-            composing: StoredValue::new(false),
             show_asked: Armed::new(),
             state_asked: Armed::new(),
             keep_asked: Armed::new(),
@@ -199,7 +198,8 @@ impl Editor {
         // As Yjs makes them.
         let id = (js_sys::Math::random() * f64::from(u32::MAX)) as u32;
         let client = Client::new(id, readonly, kept);
-        self.client.set_value(Some(SendWrapper::new(client)));
+        let typing = SendWrapper::new(Typing::new(client));
+        self.typing.set_value(Some(typing));
         let every = set_interval_with_handle(
             move || {
                 if let Some(outcome) = self.with(|client| client.tick(now())) {
@@ -249,12 +249,6 @@ impl Editor {
         if outcome.people_changed {
             self.people_changed();
         }
-    }
-
-    pub(super) fn text_changed(self, shown: &str) {
-        self.words.set(count_words(shown));
-        self.carets.draw_soon(self);
-        self.tell();
     }
 
     /// Shows what is otherwise now, and only that.
@@ -319,8 +313,13 @@ impl Editor {
     }
 
     pub(super) fn with<T>(self, act: impl FnOnce(&mut Client) -> T) -> Option<T> {
-        let act = |client: &mut Option<SendWrapper<Client>>| client.as_mut().map(|it| act(it));
-        self.client.try_update_value(act).flatten()
+        self.typing(|typing| act(&mut typing.client))
+    }
+
+    /// Not to be called within itself, nor to do what fires an event at once, as moving the focus does.
+    pub(super) fn typing<T>(self, act: impl FnOnce(&mut Typing) -> T) -> Option<T> {
+        let act = |typing: &mut Option<SendWrapper<Typing>>| typing.as_mut().map(|it| act(it));
+        self.typing.try_update_value(act).flatten()
     }
 
     /// Does something after a while, once, however often it is asked for meanwhile.

@@ -6,6 +6,7 @@ use leptos::{
 };
 
 use super::{carets::CaretLayer, editor::Editor};
+use crate::input_method::is_composing;
 
 /// Where one reads and writes. `text` is what the server has; nothing can be typed before the page has it too.
 #[component]
@@ -24,7 +25,7 @@ pub fn Field(editor: Editor, text: String, readonly: bool) -> impl IntoView {
     };
     let key = move |event: KeyboardEvent| {
         let wanted = match shortcut(&event) {
-            Some(wanted) if !event.is_composing() => wanted,
+            Some(wanted) if !is_composing(&event) => wanted,
             _ => return,
         };
         event.prevent_default();
@@ -45,7 +46,8 @@ pub fn Field(editor: Editor, text: String, readonly: bool) -> impl IntoView {
                 readonly=move || !editor.editable.get() inner_html=escape(&text) data-test="text"
                 on:beforeinput=before on:input=move |_| editor.edited() on:keydown=key
                 on:compositionstart=move |_| editor.composition_began() on:compositionend=move |_| editor.composition_ended()
-                on:blur=move |_| editor.tell_state_soon() on:scroll=move |_| editor.carets.draw_soon(editor)></textarea>
+                on:mousedown=move |_| editor.pointed() on:drop=move |_| editor.pointed()
+                on:focus=move |_| editor.focused() on:blur=move |_| editor.blurred() on:scroll=move |_| editor.carets.draw_soon(editor)></textarea>
             <CaretLayer editor/>
         </div>
     }

@@ -1,20 +1,16 @@
-//! Between the text area and the document: what a person typed goes into the one, what others did into the other.
-//!
-//! Both hold the same at every moment, but while something is composed: then the text area is left alone, what others send
-//! waits, and both are brought together when the composition ends.
+//! What the browser tells of the text area goes to [`Typing`], which decides; what follows goes to the socket and the page.
 
 use std::time::Duration;
 
 use leptos::prelude::*;
+use web_sys::HtmlTextAreaElement;
 
-use super::{
-    browser::{has_focus, select, selection_of},
-    editor::{Editor, now},
-};
+use super::editor::{Editor, now};
 use crate::collab::{
     client::{Client, Step},
-    splice::units,
     text::Selection,
+    typing::{Change, Typing},
+    words::count_words,
 };
 
 /// In a hidden tab no animation frame comes; its text goes on.
@@ -23,22 +19,39 @@ const HIDDEN_FRAME: Duration = Duration::from_millis(200);
 impl Editor {
     /// The person edited the text area.
     pub fn edited(self) {
-        // What is composed is taken over in one go, when it is done.
-        if self.composing.get_value() {
-            self.carets.draw_soon(self);
-            return;
-        }
-        self.take_over();
+        self.on_field(Typing::edited);
+        // What is composed moves the carets behind it.
+        self.carets.draw_soon(self);
     }
 
     pub fn composition_began(self) {
-        self.composing.set_value(true);
+        self.typing(Typing::composition_began);
     }
 
     pub fn composition_ended(self) {
-        self.composing.set_value(false);
-        self.take_over();
-        self.show();
+        self.on_field(Typing::composition_ended);
+        self.show_soon();
+    }
+
+    /// The text area got the focus.
+    pub fn focused(self) {
+        if let Some(field) = self.field.try_get_untracked().flatten() {
+            self.typing(|typing| typing.focused(&field));
+        }
+    }
+
+    /// The person points at a place in the text area.
+    pub fn pointed(self) {
+        self.typing(Typing::pointed);
+    }
+
+    /// The text area lost the focus.
+    pub fn blurred(self) {
+        // Nothing is composed without focus, whether the browser tells of the end or not.
+        if self.is_composing() {
+            self.composition_ended();
+        }
+        self.tell_state_soon();
     }
 
     pub fn undo(self) {
@@ -49,60 +62,30 @@ impl Editor {
         self.step(Client::redo);
     }
 
-    /// Takes over what the text area holds.
+    pub(super) fn is_composing(self) -> bool {
+        self.typing(|typing| typing.is_composing())
+            .unwrap_or_default()
+    }
+
+    /// Takes over what the text area holds, half a composition too.
     pub(super) fn take_over(self) {
-        let Some(field) = self.field.try_get_untracked().flatten() else {
-            return;
-        };
-        if !self.editable.get_untracked() {
-            return;
-        }
-        let (value, caret) = (field.value(), selection_of(&field).end);
-        let Some(edit) = self.with(|client| client.edit(&value, caret, now())) else {
-            return;
-        };
-        match edit {
-            Ok(frames) => {
-                if !frames.is_empty() || self.refusal.with_untracked(Option::is_some) {
-                    self.refusal.set(None);
-                }
-                self.send(frames);
-            }
-            Err(refusal) => self.refuse(refusal.to_string()),
-        }
-        let shown = self
-            .with(|client| client.shown().to_owned())
-            .unwrap_or_default();
-        if shown != value {
-            field.set_value(&shown);
-            let caret = caret.min(units(&shown));
-            let _ = field.set_selection_range(caret, caret);
-        }
-        self.text_changed(&shown);
-        self.keep_soon();
-        self.tell_state_soon();
+        self.on_field(Typing::take_over);
     }
 
     fn step(self, step: fn(&mut Client, f64) -> Option<Step>) {
-        if self.composing.get_value() || !self.editable.get_untracked() {
+        let Some(field) = self.field.get_untracked() else {
             return;
+        };
+        let Some((change, caret)) = self.typing(|typing| typing.step(&field, now(), step)) else {
+            return;
+        };
+        self.follow_change(change);
+        if let Some(caret) = caret {
+            // After the call: the focus event puts the caret there.
+            let _ = field.focus();
+            self.carets.reveal(&field, caret);
         }
-        let made = self.with(|client| step(client, now())).flatten();
-        if let Some(step) = made {
-            self.send(step.frames);
-            if let (Some(caret), Some(field)) = (step.caret, self.field.get_untracked()) {
-                let shown = self.with(|client| client.shown().to_owned());
-                let shown = shown.unwrap_or_default();
-                field.set_value(&shown);
-                let _ = field.focus();
-                let _ = field.set_selection_range(caret, caret);
-                self.carets.reveal(&field, caret);
-                self.text_changed(&shown);
-            }
-            self.keep_soon();
-            self.tell_state_soon();
-        }
-        self.tell();
+        self.keep_soon();
     }
 
     /// Shows what others did with the next frame: a burst of letters is one change.
@@ -124,52 +107,60 @@ impl Editor {
         }
     }
 
-    /// Puts what waits into the text area; caret, selection and the lines that are looked at stay where they are in the text.
+    /// Puts what waits into the text area; the lines that are looked at stay where they are.
     fn show(self) {
-        if self.composing.get_value() {
+        if self.is_composing() {
             return;
         }
         let Some(field) = self.field.get_untracked() else {
             return;
         };
-        let held = self.with(|client| client.hold(selection_of(&field)));
         let anchor = self.carets.anchor(&field);
         let anchored = anchor.map(|(index, top)| {
-            let caret = Selection {
-                start: index,
-                end: index,
-                backward: false,
-            };
-            (self.with(|client| client.hold(caret)), top)
+            let held = self.with(|client| client.hold(Selection::caret(index)));
+            (held, top)
         });
-        let Some((changed, frames, read)) = self.with(Client::take_waiting) else {
+        let Some(change) = self.typing(|typing| typing.show(&field, now())) else {
             return;
         };
-        if let Err(fault) = read {
+        if change.changed
+            && let Some((Some(held), top)) = anchored
+            && let Some(place) = self.with(|client| client.find(&held)).flatten()
+        {
+            self.carets.bring_back(&field, place.start, top);
+        }
+        self.follow_change(change);
+    }
+
+    fn on_field(self, act: fn(&mut Typing, &HtmlTextAreaElement, f64) -> Change) {
+        let Some(field) = self.field.try_get_untracked().flatten() else {
+            return;
+        };
+        if let Some(change) = self.typing(|typing| act(typing, &field, now())) {
+            self.follow_change(change);
+        }
+    }
+
+    fn follow_change(self, change: Change) {
+        if let Some(fault) = change.fault {
             leptos::logging::warn!("an update of the shared text cannot be applied: {fault}");
         }
-        self.send(frames);
-        let shown = self
-            .with(|client| client.shown().to_owned())
-            .unwrap_or_default();
-        if changed || field.value() != shown {
-            field.set_value(&shown);
-            let find = |held| self.with(|client| client.find(&held)).flatten();
-            // Elsewhere it would take the focus in some browsers.
-            if has_focus(&field)
-                && let Some(selection) = held.and_then(find)
-            {
-                select(&field, selection);
-            }
-            if let Some((Some(held), top)) = anchored
-                && let Some(Selection { start, .. }) = find(held)
-            {
-                self.carets.bring_back(&field, start, top);
-            }
-            self.text_changed(&shown);
+        self.send(change.frames);
+        match change.typed {
+            Some(Err(refusal)) => self.refuse(refusal.to_string()),
+            Some(Ok(())) if self.refusal.with_untracked(Option::is_some) => self.refusal.set(None),
+            _ => {}
+        }
+        if change.typed.is_some() {
+            self.keep_soon();
+        }
+        if change.changed {
+            let words = self.with(|client| count_words(client.shown()));
+            self.words.set(words.unwrap_or_default());
+            self.carets.draw_soon(self);
         }
         self.tell();
-        // What others cannot be told of one's caret before the text is here can be now.
+        // Others are told of a place in the text: what the caret stands beside may be new.
         self.tell_state_soon();
     }
 }

@@ -3,14 +3,14 @@
 use leptos::prelude::*;
 
 use super::{
-    browser::{has_focus, selection_of},
     editor::{Editor, now},
     people::{shown_color, shown_name},
 };
 use crate::collab::{
     client::Mark,
     presence::{Cursor, State, StateUser},
-    splice::{splice_between, units},
+    splice::splice_between,
+    typing::TextArea,
 };
 
 /// Somebody else in the text.
@@ -38,24 +38,17 @@ impl Editor {
     /// Where the others' carets are in what the text area holds now.
     pub fn caret_places(self) -> Vec<CaretPlace> {
         let composed = self
-            .composing
-            .try_get_value()
-            .unwrap_or_default()
+            .is_composing()
             .then(|| self.field.get_untracked())
             .flatten();
         let writers = self.writers.try_get_untracked().unwrap_or_default();
         let places = self.with(|client| {
             // What is composed stands in the text area and not in the document.
-            let composed = composed.map(|field| (field.value(), selection_of(&field).end));
+            let composed = composed.map(|field| (field.value(), field.selection().end));
             let splice = composed
                 .as_ref()
                 .and_then(|(value, caret)| splice_between(client.shown(), value, *caret));
-            let shown_at = |index: u32| match &splice {
-                Some(splice) if index > splice.at => {
-                    index.saturating_sub(splice.removed).max(splice.at) + units(splice.inserted)
-                }
-                _ => index,
-            };
+            let shown_at = |index: u32| splice.map_or(index, |splice| splice.carry(index));
             let place_of = |writer: Writer| {
                 let cursor = writer.cursor?;
                 Some(CaretPlace {
@@ -73,7 +66,7 @@ impl Editor {
 
     /// Tells the others who one is and where one's caret is.
     pub(super) fn tell_state(self) {
-        if self.composing.get_value() {
+        if self.is_composing() {
             return;
         }
         let Some(field) = self.field.try_get_untracked().flatten() else {
@@ -85,8 +78,8 @@ impl Editor {
             id: Some(user.id.to_string()),
         });
         let told = self.with(|client| {
-            let here = has_focus(&field) && client.mark() != Mark::Loading;
-            let cursor = here.then(|| client.hold(selection_of(&field)).cursor());
+            let here = field.has_focus() && client.mark() != Mark::Loading;
+            let cursor = here.then(|| client.hold(field.selection()).cursor());
             client.set_state(Some(&State { user, cursor }), now())
         });
         self.send(told.flatten().into_iter().collect());
