@@ -14,7 +14,7 @@
 //! - [`home`], [`app`], [`mod@lazy_page`], [`first_state`]: the guide, the shell and the routes of the pages, loaded when they
 //!   are opened, and what a page begins with.
 //! - [`theme`], [`icons`]: light or dark, and what is drawn beside words.
-//! - [`numbers`]: numbers as people read them.
+//! - [`numbers`], [`text_rules`]: numbers as people read them, and which text shows anything at all.
 //! - `settings`, `server`, `assets`: the binary's settings, its router and run loop, the files for the browser.
 
 // The views of a page are one deep type.
@@ -41,6 +41,7 @@ pub mod server;
 pub mod session;
 #[cfg(feature = "ssr")]
 pub mod settings;
+pub mod text_rules;
 pub mod theme;
 pub mod ticker;
 

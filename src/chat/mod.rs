@@ -24,6 +24,8 @@ pub mod transcript;
 #[cfg(feature = "ssr")]
 pub mod visitor;
 
+use crate::text_rules::has_visible_character;
+
 /// Longest text in characters.
 pub const TEXT_LENGTH: usize = 4_000;
 /// The sentence for a text out of bounds.
@@ -51,13 +53,14 @@ pub const SEARCH_RULE: &str = "Search for 1 to 16 words, in at most 200 characte
 pub fn is_search(words: &str) -> bool {
     // The index is asked for what stands between these (bus/embedded/words.rs).
     let between = |character: char| character.is_whitespace() || character.is_control();
-    let count = words.split(between).filter(|word| !word.is_empty()).count();
+    let words_in = words.split(between);
+    let count = words_in.filter(|word| has_visible_character(word)).count();
     words.chars().count() <= SEARCH_CHARACTERS && (1..=SEARCH_WORDS).contains(&count)
 }
 
 /// Whether a text can be sent.
 pub fn is_sendable(text: &str) -> bool {
-    (1..=TEXT_LENGTH).contains(&text.chars().count()) && !text.trim().is_empty()
+    (1..=TEXT_LENGTH).contains(&text.chars().count()) && has_visible_character(text)
 }
 
 #[cfg(test)]
@@ -86,9 +89,16 @@ mod tests {
                 .all(is_sendable)
         );
         assert!(
-            !["", "  \n\t", &"x".repeat(4_001)]
-                .into_iter()
-                .any(is_sendable)
+            ![
+                "",
+                "  \n\t",
+                "\u{200b}",
+                "\u{ad}\u{2800}",
+                "\u{3164}",
+                &"x".repeat(4_001)
+            ]
+            .into_iter()
+            .any(is_sendable)
         );
     }
 }

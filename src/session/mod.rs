@@ -15,6 +15,8 @@ pub mod view;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::text_rules::has_visible_character;
+
 pub const GUEST_ROUTE: &str = crate::realtime::contract::RENEWAL_ROUTE;
 pub const SIGN_IN_ROUTE: &str = "/api/session/sign_in";
 pub const SIGN_OUT_ROUTE: &str = "/api/session/sign_out";
@@ -60,30 +62,12 @@ impl User {
 pub fn valid_name(name: &str) -> Option<&str> {
     let name = name.trim();
     let fits = (1..=NAME_LENGTH).contains(&name.chars().count());
-    let visible = name.chars().any(|character| !is_invisible(character));
-    (fits && visible && !name.chars().any(is_control)).then_some(name)
+    (fits && has_visible_character(name) && !name.chars().any(is_control)).then_some(name)
 }
 
 /// Unicode's control characters, and those that turn the direction of whatever is written around the name.
 fn is_control(character: char) -> bool {
     character.is_control() || matches!(character, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-}
-
-/// What takes a place and shows nothing: spaces, joiners, fillers. Within a name they have their uses.
-fn is_invisible(character: char) -> bool {
-    let fillers = matches!(
-        character,
-        '\u{ad}'
-            | '\u{34f}'
-            | '\u{61c}'
-            | '\u{115f}'
-            | '\u{1160}'
-            | '\u{3164}'
-            | '\u{feff}'
-            | '\u{ffa0}'
-    );
-    let spaces = matches!(character, '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{2060}'..='\u{206f}' | '\u{fe00}'..='\u{fe0f}');
-    character.is_whitespace() || fillers || spaces
 }
 
 #[cfg(test)]
@@ -107,6 +91,8 @@ mod tests {
             &"x".repeat(33),
             "\u{200b}",
             "\u{3164}\u{feff}",
+            "\u{2800}",
+            "\u{a0}\u{e0067}\u{fe0f}",
             "\u{202e}nimda",
         ] {
             assert_eq!(valid_name(name), None, "{name:?}");

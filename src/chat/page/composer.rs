@@ -8,7 +8,7 @@ use leptos::{
 use web_sys::HtmlTextAreaElement;
 
 use super::chat::Chat;
-use crate::realtime::client::storage;
+use crate::{realtime::client::storage, text_rules::has_visible_character};
 
 /// Lines that the field grows to; it scrolls beyond.
 const MOST_LINES: u32 = 8;
@@ -43,7 +43,7 @@ pub fn Composer(chat: Chat) -> impl IntoView {
         chat.current
             .with_untracked(|room| storage::write(&draft_of(room), draft));
         grow(&field);
-        if !text.trim().is_empty() {
+        if has_visible_character(&text) {
             chat.typing();
         }
     };

@@ -17,6 +17,7 @@ use crate::{
     },
     realtime::contract::fill,
     session::view::Avatar,
+    text_rules::has_visible_character,
 };
 
 #[derive(Clone, PartialEq)]
@@ -50,7 +51,7 @@ pub fn Search(chat: Chat) -> impl IntoView {
             .get_untracked()
             .map(|field| field.value())
             .unwrap_or_default();
-        if words.trim().is_empty() {
+        if !has_visible_character(&words) {
             return leave();
         }
         let room = chat.current.get_untracked();

@@ -1,0 +1,109 @@
+//! What counts as text that a reader can see: one rule for names, messages and everything else that must not be blank,
+//! checked in the browser and again on the server.
+
+/// Whether a text shows anything at all. Text of nothing but spaces, control characters and characters that are drawn as
+/// nothing is blank, however long it is. Within a text such characters have their uses: joiners make one emoji of several.
+pub fn has_visible_character(text: &str) -> bool {
+    text.chars().any(is_visible)
+}
+
+fn is_visible(character: char) -> bool {
+    !character.is_whitespace()
+        && !character.is_control()
+        && !is_default_ignorable(character)
+        && !is_drawn_blank(character)
+}
+
+/// The property Default_Ignorable_Code_Point of Unicode 17.0 (DerivedCoreProperties.txt): soft hyphens, joiners, fillers,
+/// direction marks, variation selectors, tags. A table of 17 ranges: the crate that knows the property would add its data
+/// for all of Unicode to what the browser downloads. A test compares the two.
+fn is_default_ignorable(character: char) -> bool {
+    matches!(
+        character,
+        '\u{ad}'
+            | '\u{34f}'
+            | '\u{61c}'
+            | '\u{115f}'..='\u{1160}'
+            | '\u{17b4}'..='\u{17b5}'
+            | '\u{180b}'..='\u{180f}'
+            | '\u{200b}'..='\u{200f}'
+            | '\u{202a}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}'
+            | '\u{3164}'
+            | '\u{fe00}'..='\u{fe0f}'
+            | '\u{feff}'
+            | '\u{ffa0}'
+            | '\u{fff0}'..='\u{fff8}'
+            | '\u{1bca0}'..='\u{1bca3}'
+            | '\u{1d173}'..='\u{1d17a}'
+            | '\u{e0000}'..='\u{e0fff}'
+    )
+}
+
+/// Characters outside that property whose glyph is empty by definition (Unicode's NamesList.txt): the braille pattern
+/// without dots, interlinear annotation marks, the null notehead, the Khitan filler, Egyptian joiners.
+fn is_drawn_blank(character: char) -> bool {
+    matches!(
+        character,
+        '\u{2800}' | '\u{fff9}'..='\u{fffb}' | '\u{13430}'..='\u{1343f}' | '\u{16fe4}' | '\u{1d159}'
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use icu_properties::{CodePointSetData, props::DefaultIgnorableCodePoint};
+
+    use super::*;
+
+    #[test]
+    fn the_table_is_unicodes_property() {
+        let property = CodePointSetData::new::<DefaultIgnorableCodePoint>();
+        for character in '\0'..=char::MAX {
+            assert_eq!(
+                is_default_ignorable(character),
+                property.contains(character),
+                "U+{:04X}",
+                u32::from(character)
+            );
+        }
+    }
+
+    #[test]
+    fn text_of_nothing_but_what_is_not_drawn_is_blank() {
+        for text in [
+            "",
+            " \t\r\n",
+            "\0",
+            "\u{a0}\u{3000}\u{2003}",
+            "\u{200b}",
+            "\u{ad}",
+            "\u{2800}",
+            "\u{3164}",
+            "\u{115f}\u{1160}\u{ffa0}",
+            "\u{180e}",
+            "\u{feff}\u{fe0f}\u{e0100}",
+            // Tags without the flag that they belong to.
+            "\u{e0001}\u{e0067}\u{e0062}\u{e007f}",
+            "\u{202e}\u{2066}\u{2069}",
+        ] {
+            assert!(!has_visible_character(text), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn one_visible_character_is_enough_whatever_stands_around_it() {
+        for text in [
+            "a",
+            "\u{200b}.\u{200b}",
+            "👩\u{200d}👧",
+            "❤\u{fe0f}",
+            // England's flag: a black flag and tags.
+            "🏴\u{e0067}\u{e0062}\u{e0065}\u{e006e}\u{e0067}\u{e007f}",
+            "ا\u{200f}",
+            "中",
+            "\u{301}",
+        ] {
+            assert!(has_visible_character(text), "{text:?}");
+        }
+    }
+}
