@@ -15,7 +15,8 @@
 //!   are opened, and what a page begins with.
 //! - [`theme`], [`icons`]: light or dark, and what is drawn beside words.
 //! - [`numbers`], [`text_rules`]: numbers as people read them, and which text shows anything at all.
-//! - `settings`, `server`, `assets`: the binary's settings, its router and run loop, the files for the browser.
+//! - `settings`, `server`, `assets`, `hydration`: the binary's settings, its router and run loop, the files for the browser,
+//!   and the form in which a page leaves.
 
 // The views of a page are one deep type.
 #![recursion_limit = "512"]
@@ -30,6 +31,8 @@ pub mod chat;
 pub mod collab;
 pub mod first_state;
 pub mod home;
+#[cfg(feature = "ssr")]
+pub mod hydration;
 pub mod icons;
 pub mod inspector;
 pub mod lazy_page;

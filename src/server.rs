@@ -45,6 +45,7 @@ use crate::{
     collab::{self, registry::Collab},
     first_state::{FirstState, PageStatus},
     home::{self, feed::Feed},
+    hydration::keep_text_nodes,
     inspector::{self, message::Allowed},
     progress::{self, race::lane::Lanes, runner::Jobs, store::JobStore},
     realtime::{
@@ -343,7 +344,7 @@ async fn render_page(State(state): State<AppState>, request: Request) -> Respons
     });
     let handler =
         leptos_axum::render_app_async_with_context(context, move || shell(options.clone()));
-    handler(request).await.into_response()
+    keep_text_nodes(handler(request).await.into_response())
 }
 
 /// The `welcome` of a feature's socket, with what this server takes.

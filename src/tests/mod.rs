@@ -15,6 +15,7 @@ mod drain;
 mod durable;
 mod faults;
 mod feeds;
+mod hydration;
 mod limits;
 mod process;
 mod progress;
