@@ -338,12 +338,14 @@ impl Events {
 
 /// One block between blank lines; `None` when it dispatches nothing (comments, `retry`).
 pub fn parse(block: &str) -> Option<Event> {
-    let field = |name: &str| {
-        block
-            .lines()
-            .find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
+    let fields = |name: &str| {
+        let lines = block.lines();
+        let values = lines.filter_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
+        values.collect::<Vec<_>>()
     };
-    let data = serde_json::from_str(field("data")?).unwrap();
+    let field = |name: &str| fields(name).first().copied();
+    field("data")?;
+    let data = serde_json::from_str(&fields("data").join("\n")).unwrap();
     Some(Event {
         id: field("id").map(str::to_owned),
         name: field("event").unwrap_or("message").into(),
