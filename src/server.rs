@@ -33,7 +33,7 @@ use crate::{
         ApiError, answer, limits,
         limits::Limits,
         origin::{self, Caller},
-        panicked,
+        panicked, query,
     },
     app::{Site, shell},
     assets::{self, Assets},
@@ -291,6 +291,7 @@ pub fn router(state: AppState) -> Router {
         .merge(progress::server::upload_routes())
         .layer(from_fn(answer::map_server_function_errors))
         .layer(CatchPanicLayer::custom(panicked::in_json))
+        .layer(from_fn(query::spell))
         .layer(from_fn_with_state(state.clone(), limits::limit_requests))
         .layer(from_fn_with_state(
             state.clone(),
