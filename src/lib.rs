@@ -16,7 +16,8 @@
 //! - [`theme`], [`icons`]: light or dark, and what is drawn beside words.
 //! - [`numbers`], [`text_rules`], [`input_method`]: numbers as people read them, which text shows anything at all, and which
 //!   keys belong to an input method.
-//! - `settings`, `server`, `assets`: the binary's settings, its router and run loop, the files for the browser.
+//! - `settings`, `server`, `assets`, `text_nodes`: the binary's settings, its router and run loop, the files for the browser,
+//!   and the form in which a page leaves.
 //! - `background`, `health`, `output`: tasks that start again when they panic; what `/readyz` answers; the log, and its
 //!   standard error, which may be gone.
 
@@ -51,6 +52,8 @@ pub mod server;
 pub mod session;
 #[cfg(feature = "ssr")]
 pub mod settings;
+#[cfg(feature = "ssr")]
+pub mod text_nodes;
 pub mod text_rules;
 pub mod theme;
 pub mod ticker;

@@ -33,7 +33,7 @@ use crate::{
         ApiError, answer, headers, limits,
         limits::Limits,
         origin::{self, Caller},
-        panicked,
+        panicked, query,
     },
     app::{Site, shell},
     assets::{self, Assets},
@@ -60,6 +60,7 @@ use crate::{
         token::{self, Session, Sessions},
     },
     settings::{BusSetting, Settings},
+    text_nodes::keep_text_nodes,
     theme::{self, Theme},
     ticker::{self, server::Ticker},
 };
@@ -327,6 +328,7 @@ pub fn router(state: AppState) -> Router {
         .merge(progress::server::upload_routes())
         .layer(from_fn(answer::map_server_function_errors))
         .layer(CatchPanicLayer::custom(panicked::in_json))
+        .layer(from_fn(query::spell))
         .layer(from_fn_with_state(state.clone(), limits::limit_requests))
         .layer(from_fn_with_state(
             state.clone(),
@@ -381,7 +383,7 @@ async fn render_page(State(state): State<AppState>, request: Request) -> Respons
     });
     let handler =
         leptos_axum::render_app_async_with_context(context, move || shell(options.clone()));
-    handler(request).await.into_response()
+    keep_text_nodes(handler(request).await.into_response())
 }
 
 /// The `welcome` of a feature's socket, with what this server takes.
@@ -417,8 +419,9 @@ fn page_context(
     let state = state.clone();
     move || {
         provide_context(state.clone());
-        if let Some(parts) = use_context::<Parts>() {
-            provide_visitor(&parts);
+        let parts = use_context::<Parts>();
+        if let Some(parts) = &parts {
+            provide_visitor(parts);
         }
         let allowed = Allowed {
             faults: state.settings.allow_faults,
@@ -434,7 +437,7 @@ fn page_context(
         if let Some(nonce) = leptos::nonce::use_nonce() {
             response.insert_header(
                 header::CONTENT_SECURITY_POLICY,
-                content_security_policy(&nonce),
+                content_security_policy(&nonce, parts.as_ref()),
             );
         }
         PageStatus::provide(move |status| {
@@ -503,8 +506,11 @@ async fn security_headers(mut response: Response) -> Response {
     response
 }
 
-/// Scripts only with this page's nonce, styles only from files. In `cargo leptos watch` the reload socket is another port.
-fn content_security_policy(nonce: &str) -> HeaderValue {
+/// Scripts only with this page's nonce, styles only from files. The host's sockets are named, since in Safari before 15.4
+/// `'self'` covers none. In `cargo leptos watch` the reload socket is another port.
+fn content_security_policy(nonce: &str, request: Option<&Parts>) -> HeaderValue {
+    let caller = request.and_then(|parts| parts.extensions.get::<Caller>());
+    let sockets = caller.map(Caller::socket_sources).unwrap_or_default();
     let reload = if std::env::var_os("LEPTOS_WATCH").is_some() {
         " ws://127.0.0.1:* ws://localhost:*"
     } else {
@@ -512,7 +518,7 @@ fn content_security_policy(nonce: &str) -> HeaderValue {
     };
     let policy = format!(
         "default-src 'self'; script-src 'strict-dynamic' 'nonce-{nonce}' 'wasm-unsafe-eval'; style-src 'self'; \
-         img-src 'self' data:; connect-src 'self'{reload}; object-src 'none'; base-uri 'none'; form-action 'self'; \
+         img-src 'self' data:; connect-src 'self'{sockets}{reload}; object-src 'none'; base-uri 'none'; form-action 'self'; \
          frame-ancestors 'none'"
     );
     HeaderValue::from_str(&policy)

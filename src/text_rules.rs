@@ -1,5 +1,7 @@
 //! What counts as text that a reader can see: one rule for names, messages and everything else that must not be blank,
-//! checked in the browser and again on the server.
+//! checked in the browser and again on the server. And what the HTML parser makes of a text, for which texts are prepared.
+
+use std::borrow::Cow;
 
 /// Whether a text shows anything at all. Text of nothing but spaces, control characters and characters that are drawn as
 /// nothing is blank, however long it is. Within a text such characters have their uses: joiners make one emoji of several.
@@ -47,6 +49,21 @@ fn is_drawn_blank(character: char) -> bool {
         character,
         '\u{2800}' | '\u{fff9}'..='\u{fffb}' | '\u{13430}'..='\u{1343f}' | '\u{16fe4}' | '\u{1d159}'
     )
+}
+
+/// Whether a text holds a NUL. It means nothing to a reader, and HTML cannot carry it: the parser drops it from text, so that
+/// a node that hydration expects may be missing (WHATWG HTML, section 13.2.6.4.7).
+pub fn has_nul(text: &str) -> bool {
+    text.contains('\0')
+}
+
+/// A text with `\n` as its only line end, as a text area gives it back and as the HTML parser reads it.
+pub fn with_line_feeds(text: &str) -> Cow<'_, str> {
+    if text.contains('\r') {
+        text.replace("\r\n", "\n").replace('\r', "\n").into()
+    } else {
+        text.into()
+    }
 }
 
 #[cfg(test)]
@@ -105,5 +122,17 @@ mod tests {
         ] {
             assert!(has_visible_character(text), "{text:?}");
         }
+    }
+
+    #[test]
+    fn every_line_end_becomes_a_line_feed() {
+        assert_eq!(with_line_feeds("a\r\nb\rc\n\r\r\nd"), "a\nb\nc\n\n\nd");
+        assert!(matches!(with_line_feeds("a\nb"), Cow::Borrowed(_)));
+    }
+
+    #[test]
+    fn a_nul_is_found_wherever_it_stands_and_nothing_else_is_one() {
+        assert!(has_nul("\0") && has_nul("a\0"));
+        assert!(!has_nul("a\u{1}\u{fffe}\u{2400}"));
     }
 }

@@ -32,6 +32,29 @@ async function drop(one: Locator): Promise<void> {
 }
 
 test.describe('the live comparison', () => {
+  test('the bytes of the stream show an event on two data lines, which a client joins', async ({ page, server }) => {
+    await openGuide(page);
+    await page.getByTestId('raw-toggle').click();
+    const bytes = page.getByTestId('raw-bytes');
+    await expect(bytes).toContainText(/^: wirewise compare\nretry: 2000\nevent: hello\ndata: .*\n\nid: .*\nevent: note\ndata: \{"type":"note",\ndata: "text":.*\}\n\nid: .*\nevent: pulse\n/);
+    await expect(page.getByTestId('raw-note')).toContainText('A client joins them with a line feed');
+    // It read the beginning, and holds no connection.
+    await expect.poll(() => server.openConnections('compare')).toBe(0);
+    // The browser's own client, on the same address.
+    const data = await page.evaluate(
+      () =>
+        new Promise<string>((joined) => {
+          const source = new EventSource('/api/compare/events?note=1');
+          source.addEventListener('note', (event) => {
+            source.close();
+            joined(event.data);
+          });
+        }),
+    );
+    expect(data.split('\n')).toHaveLength(2);
+    expect(JSON.parse(data)).toEqual({ type: 'note', text: await page.getByTestId('raw-note').textContent() });
+  });
+
   test('the guide opens no connection until somebody asks for it, and closes both when they stop or leave', async ({ page, server }) => {
     await openGuide(page);
     expect(await server.openConnections('compare')).toBe(0);

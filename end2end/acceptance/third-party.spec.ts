@@ -38,6 +38,18 @@ test('the npm package eventsource reads the stream and resumes by itself after a
   expectConsecutive(prices, snapshots[0]);
 });
 
+test('curl sees the event that takes two data lines', async ({ server }) => {
+  const curl = spawn('curl', ['--silent', '--no-buffer', '--fail', `${server.url}/api/compare/events?note=1`]);
+  const lines: string[] = [];
+  for await (const line of createInterface({ input: curl.stdout })) {
+    if (line === 'event: pulse') break;
+    lines.push(line);
+  }
+  curl.kill();
+  const note = lines.slice(lines.indexOf('event: note') + 1);
+  expect(note.slice(0, note.indexOf(''))).toEqual(['data: {"type":"note",', expect.stringMatching(/^data: "text":".*"\}$/)]);
+});
+
 test('curl reads the stream, and resumes with a header', async ({ server }) => {
   /** The ids of the first prices, and the id they follow. */
   const read = async (count: number, lastEventId?: string) => {

@@ -118,6 +118,17 @@ test.describe('the view', () => {
     await expect(page.getByTestId('announcement')).toHaveText(/^RAIL [\d.]+, [+−]?[\d.]+ percent$/);
   });
 
+  test.describe('of a market that has not moved yet', () => {
+    test.use({ flags: { 'tick-ms': 86_400_000 } });
+
+    test('the first visitor sees the minutes before the start', async ({ page }) => {
+      await page.goto('/ticker');
+      await expect(page.getByTestId('spark').locator('path').first()).toHaveAttribute('d', /^M-?0\.0 [\d.]+(L[\d.]+ [\d.]+){50,}/);
+      await expect(page.getByTestId('chart-line')).toHaveAttribute('d', /^M[\d.]+ [\d.]+(L[\d.]+ [\d.]+){50,}/);
+      await expect(page.getByTestId('chart')).toContainText('the last 4 minutes');
+    });
+  });
+
   test('sparklines and the chart are drawn from the first minute on', async ({ page }) => {
     await page.goto('/ticker');
     await connected(page);

@@ -13,6 +13,9 @@ pub mod limits;
 pub mod origin;
 #[cfg(feature = "ssr")]
 pub mod panicked;
+pub mod parameters;
+#[cfg(feature = "ssr")]
+pub mod query;
 
 use leptos::{
     prelude::{FromServerFnError, ServerFnErrorErr},

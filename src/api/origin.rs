@@ -53,6 +53,29 @@ impl Caller {
         let scheme = if self.secure { "https" } else { "http" };
         format!("{scheme}://{}", self.host)
     }
+
+    /// The sockets of this host as sources of a content security policy, each with a space before it; empty where the host is
+    /// none that a policy can name (CSP 3, section 2.3.1: letters, digits, hyphens, points and a port). The host is what a
+    /// client wrote: anything else would be read as more of the policy.
+    ///
+    /// Over plain HTTP both schemes: a proxy that ends TLS may say nothing of it.
+    pub fn socket_sources(&self) -> String {
+        let (name, port) = self.host.split_once(':').unwrap_or((&self.host, "0"));
+        let in_name = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.');
+        let is_plain = !name.is_empty()
+            && name.bytes().all(in_name)
+            && !port.is_empty()
+            && port.bytes().all(|byte| byte.is_ascii_digit());
+        let schemes: &[&str] = match (is_plain, self.secure) {
+            (false, _) => &[],
+            (true, true) => &["wss"],
+            (true, false) => &["ws", "wss"],
+        };
+        let sources = schemes
+            .iter()
+            .map(|scheme| format!(" {scheme}://{}", self.host));
+        sources.collect()
+    }
 }
 
 /// Puts the [`Caller`] into the request, refuses foreign origins, and answers CORS.
@@ -325,6 +348,41 @@ mod tests {
                 Standing::Foreign,
                 "{origin}"
             );
+        }
+    }
+
+    #[test]
+    fn a_policy_names_the_sockets_of_a_host_and_of_nothing_that_is_none() {
+        let sources = |host: &str, secure| {
+            let caller = Caller {
+                address: [127, 0, 0, 1].into(),
+                secure,
+                host: host.into(),
+            };
+            caller.socket_sources()
+        };
+        assert_eq!(sources("wire.example", true), " wss://wire.example");
+        assert_eq!(
+            sources("localhost:3000", false),
+            " ws://localhost:3000 wss://localhost:3000"
+        );
+        for host in [
+            "",
+            ":80",
+            "a:",
+            "a:b",
+            "a:1:2",
+            "[::1]:3000",
+            "a; script-src *",
+            "a *",
+            "*",
+            "a,b",
+            "a'self'",
+            "ä.example",
+            "u@a",
+            "a/b",
+        ] {
+            assert_eq!(sources(host, false), "", "{host}");
         }
     }
 

@@ -24,12 +24,15 @@ pub mod transcript;
 #[cfg(feature = "ssr")]
 pub mod visitor;
 
-use crate::text_rules::has_visible_character;
+use crate::text_rules::{has_nul, has_visible_character};
 
 /// Longest text in characters.
 pub const TEXT_LENGTH: usize = 4_000;
 /// The sentence for a text out of bounds.
 pub const TEXT_RULE: &str = "A message has 1 to 4000 characters and is not blank.";
+/// The sentence for a text with a NUL.
+pub const NUL_RULE: &str =
+    "A message cannot hold the character NUL (U+0000). Take it out and send it again.";
 /// The sentence for a room name out of bounds.
 pub const ROOM_RULE: &str = "A room's name has 1 to 32 characters of a-z, 0-9 and the hyphen.";
 /// Most messages in one page of history; fewer where they are long.
@@ -46,8 +49,18 @@ pub fn is_room_name(name: &str) -> bool {
 /// Longest search in characters.
 pub const SEARCH_CHARACTERS: usize = 200;
 
-/// Whether a text can be sent.
-pub fn is_sendable(text: &str) -> bool {
+/// Checks a text that somebody wants to send; the error is a sentence.
+pub fn check_text(text: &str) -> Result<(), &'static str> {
+    if has_nul(text) {
+        Err(NUL_RULE)
+    } else if is_sendable(text) {
+        Ok(())
+    } else {
+        Err(TEXT_RULE)
+    }
+}
+
+fn is_sendable(text: &str) -> bool {
     (1..=TEXT_LENGTH).contains(&text.chars().count()) && has_visible_character(text)
 }
 
@@ -67,6 +80,15 @@ mod tests {
                 .into_iter()
                 .any(is_room_name)
         );
+    }
+
+    #[test]
+    fn a_text_with_a_nul_is_refused_and_says_so() {
+        for text in ["\0", "a\0b", "\0http://a.example\0"] {
+            assert_eq!(check_text(text), Err(NUL_RULE));
+        }
+        assert_eq!(check_text("\u{1b}[31m\u{fffe}"), Ok(()));
+        assert_eq!(check_text(" "), Err(TEXT_RULE));
     }
 
     #[test]

@@ -13,9 +13,9 @@ use axum::extract::ws::Message;
 use tokio::time::timeout;
 
 use super::{
-    HISTORY_LIMIT, ROOM_RULE, TEXT_RULE,
+    HISTORY_LIMIT, ROOM_RULE, check_text,
     hall::{Arrival, Entered, Hall},
-    is_room_name, is_sendable,
+    is_room_name,
     log::PostError,
     message::{ChatCommand, ChatEvent, ChatSocket},
     rooms::{Chat, NoRoom},
@@ -31,6 +31,7 @@ use crate::{
         server::{Counted, queue::OutQueue, socket::SocketHandler},
     },
     session::User,
+    text_rules::with_line_feeds,
 };
 
 /// Rooms one socket may be in.
@@ -135,9 +136,10 @@ impl Visitor {
             }
             self.refused.remove(&room);
         }
-        if !is_sendable(text) {
-            return Err(SocketError::new(ErrorCode::InvalidField, TEXT_RULE));
-        }
+        // One form for everybody who reads it, and as the HTML parser would make it anyway.
+        let text = &*with_line_feeds(text);
+        let refused = |rule| SocketError::new(ErrorCode::InvalidField, rule);
+        check_text(text).map_err(refused)?;
         match hall.post(id.clone(), &self.user, text).await {
             Ok((offset, at)) => self.queue.push_json(&ChatEvent::Ack {
                 id,

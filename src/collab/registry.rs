@@ -293,7 +293,10 @@ mod tests {
     #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
     async fn a_busy_board_holds_up_no_other() {
         let folder = tempfile::tempdir().unwrap();
-        let collab = Collab::new(Arc::new(Embedded::open(folder.path()).unwrap()));
+        let collab = Collab::new(
+            Arc::new(Embedded::open(folder.path()).unwrap()),
+            Supervisor::default(),
+        );
         let visits = [
             collab.visit("busy").await.unwrap(),
             collab.visit("other").await.unwrap(),
@@ -338,7 +341,10 @@ mod tests {
     #[tokio::test]
     async fn a_board_is_ticked_once_however_often_somebody_moves_and_hides() {
         let folder = tempfile::tempdir().unwrap();
-        let collab = Collab::new(Arc::new(Embedded::open(folder.path()).unwrap()));
+        let collab = Collab::new(
+            Arc::new(Embedded::open(folder.path()).unwrap()),
+            Supervisor::default(),
+        );
         let visit = collab.visit("notes").await.unwrap();
         for _ in 0..1_000 {
             visit.moved();

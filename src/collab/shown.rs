@@ -80,18 +80,10 @@ impl Shown {
     }
 }
 
-/// A text as a text area would give it back.
-pub fn with_line_feeds(text: &str) -> std::borrow::Cow<'_, str> {
-    if text.contains('\r') {
-        text.replace("\r\n", "\n").replace('\r', "\n").into()
-    } else {
-        text.into()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::text_rules::with_line_feeds;
 
     #[test]
     fn two_units_of_a_line_ending_are_one_that_is_shown() {

@@ -24,9 +24,10 @@ use super::{
     ROOT,
     position::RelativePosition,
     presence::Cursor,
-    shown::{Shown, with_line_feeds},
+    shown::Shown,
     splice::{pieces, splice_between, units},
 };
+use crate::text_rules::with_line_feeds;
 
 /// Longer insertions leave in several updates: none holds up what comes after it for long.
 pub const UPDATE_BYTES: usize = 512 * 1024;

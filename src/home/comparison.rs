@@ -86,13 +86,14 @@ pub static ROWS: [Row; 17] = [
     },
     Row {
         property: "Data",
-        events: "UTF-8 text in lines: id, event, data, retry. A line break within data takes one more data line; JSON has none.",
+        events: "UTF-8 text in lines: id, event, data, retry. A line break within data takes one more data line, and a client joins the lines: the bytes above hold such an event.",
         socket: "Messages, text (UTF-8) or binary, of any length. The server has to bound it: tungstenite by itself takes 64 MiB.",
         shown_by: &[
             source(
                 "src/realtime/server/sse_tests.rs",
                 "any_event_split_anywhere_is_read_back_as_it_was",
             ),
+            source("src/realtime/event_parser.rs", "fn next_event"),
             source(
                 "src/realtime/server/socket_tests.rs",
                 "a_text_of_64_kib_is_taken_and_one_byte_more_is_1009",

@@ -10,6 +10,7 @@ use web_sys::VisibilityState;
 use super::{
     lane::{Arrival, BARS_MS, Figures, Lane, Lanes, Latency},
     message::{CompareEvent, CompareEvents, CompareSocket},
+    raw::FirstBytes,
     source::{Source, Sources, source},
 };
 use crate::{
@@ -56,6 +57,7 @@ pub fn LiveComparison() -> impl IntoView {
     let ready = RwSignal::new(false);
     Effect::new(move |_| ready.set(true));
     let running = RwSignal::new(false);
+    let raw = RwSignal::new(false);
     // Each start is a measurement of its own; 0: none yet.
     let starts = RwSignal::new(0_u32);
     let press = move |_| {
@@ -76,8 +78,12 @@ pub fn LiveComparison() -> impl IntoView {
                 <button type="button" disabled=move || !ready.get() on:click=press data-test="compare-toggle">
                     {move || if running.get() { "Stop" } else { "Start" }}
                 </button>
+                " "
+                <button type="button" class="small" disabled=move || !ready.get() aria-pressed=move || raw.get().to_string()
+                    on:click=move |_| raw.update(|raw| *raw = !*raw) data-test="raw-toggle">"See the bytes"</button>
             </p>
             <noscript inner_html=WITHOUT_SCRIPTS></noscript>
+            {move || raw.get().then(|| view! { <FirstBytes/> })}
             {move || (starts.get() > 0).then(|| view! { <Measurement running/> })}
         </section>
     }

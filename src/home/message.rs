@@ -25,6 +25,17 @@ pub enum CompareEvent {
     },
 }
 
+/// The query parameter that asks the event stream for a [`CompareNote`]: `?note=1`.
+pub const NOTE: &str = "note";
+
+/// What the event stream begins with where it is asked for: an event whose JSON is sent on two lines.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum CompareNote {
+    /// Once, after a `hello` that did not recover. Its `data` fields, joined with a line feed, are the JSON.
+    Note { text: String },
+}
+
 /// The browser only listens.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum CompareCommand {}
@@ -32,6 +43,13 @@ pub enum CompareCommand {}
 /// The comparison adds nothing to `welcome`: nobody needs to be known.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CompareWelcome {}
+
+impl CompareEvents {
+    /// The address of the stream with a [`CompareNote`].
+    pub fn url_with_note() -> String {
+        format!("{}?{NOTE}=1", Self::ROUTE)
+    }
+}
 
 impl StreamContract for CompareEvents {
     const ROUTE: &'static str = "/api/compare/events";

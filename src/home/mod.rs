@@ -10,6 +10,7 @@ pub mod feed;
 pub mod lane;
 pub mod live;
 pub mod message;
+mod raw;
 pub mod recommendations;
 pub mod rules;
 #[cfg(feature = "ssr")]

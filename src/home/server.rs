@@ -10,25 +10,33 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{any, get},
 };
+use bytes::Bytes;
+use serde::Deserialize;
 use uuid::Uuid;
 
 use super::{
     feed::Listener,
-    message::{CompareCommand, CompareEvents, CompareSocket, CompareWelcome},
+    message::{CompareCommand, CompareEvents, CompareNote, CompareSocket, CompareWelcome},
     source::SOURCE_ROUTE,
     sources,
 };
 use crate::{
-    api::{ApiError, answer::Path, limits::Limits, origin::Caller},
+    api::{
+        ApiError,
+        answer::{Path, Query},
+        limits::Limits,
+        origin::Caller,
+    },
     realtime::{
         close::CloseCode,
         contract::{SocketContract, StreamContract},
         message::SocketError,
+        position::Position,
         server::{
             Line,
             queue::OutQueue,
             socket::{self, SocketHandler},
-            sse::{EventStream, ResumeFrom},
+            sse::{EventStream, ResumeFrom, frame_json},
             topic::Opening,
             upgrade,
         },
@@ -44,26 +52,38 @@ pub fn routes() -> Router<AppState> {
         .route(SOURCE_ROUTE, get(source))
 }
 
+#[derive(Deserialize)]
+struct Asked {
+    /// `1` asks for a [`CompareNote`].
+    note: Option<String>,
+}
+
 async fn events(
     State(state): State<AppState>,
     Extension(caller): Extension<Caller>,
     // Open to all; but whoever has a session may look at their own stream, and break it.
     _session: SocketSession,
     line: Line,
+    Query(asked): Query<Asked>,
     ResumeFrom(after): ResumeFrom,
 ) -> Result<Response, ApiError> {
     let place = state.limits.place(caller.address)?;
     let after = after.filter(|_| !line.has_expired());
     let topic = state.compare.topic();
-    let (reader, recovered) = match topic.resume(after.as_ref(), |()| true) {
-        Opening::Recovered { reader, replayed } => (reader, Some(replayed)),
+    let (reader, recovered, opening) = match topic.resume(after.as_ref(), |()| true) {
+        Opening::Recovered { reader, replayed } => (reader, Some(replayed), None),
         // Each pulse stands for itself: there is no state to begin with.
-        Opening::Fresh(filter) => (topic.read_from(topic.head().offset, filter), None),
+        Opening::Fresh(filter) => {
+            let head = topic.head();
+            let reader = topic.read_from(head.offset, filter);
+            let noted = asked.note.as_deref() == Some("1");
+            (reader, None, noted.then(|| note(&head)))
+        }
     };
     let stream = EventStream {
         reader,
         recovered,
-        state: vec![],
+        state: opening.into_iter().collect(),
         session_ended: None,
         line,
     };
@@ -71,6 +91,18 @@ async fn events(
     // Only now it counts as a listener.
     state.compare.wake();
     Ok(response)
+}
+
+/// An event with two `data` lines.
+fn note(position: &Position) -> Bytes {
+    let note = CompareNote::Note {
+        text: "This JSON was sent on two lines, each in a data field of its own. A client joins them with a line feed: \
+               one event, one text (WHATWG HTML, section 9.2.6)."
+            .into(),
+    };
+    // A type of strings always encodes. White space between two members means nothing to JSON.
+    let json = serde_json::to_string(&note).unwrap_or_default();
+    frame_json(Some(position), &json.replacen(',', ",\n", 1))
 }
 
 async fn compare_socket(

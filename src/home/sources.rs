@@ -7,7 +7,7 @@ macro_rules! files {
     };
 }
 
-static FILES: [(&str, &str); 49] = files![
+static FILES: [(&str, &str); 50] = files![
     "end2end/acceptance/collab-interop.spec.ts",
     "end2end/acceptance/native-event-source.spec.ts",
     "end2end/acceptance/proxy.spec.ts",
@@ -36,6 +36,7 @@ static FILES: [(&str, &str); 49] = files![
     "src/realtime/client/socket.rs",
     "src/realtime/close.rs",
     "src/realtime/contract.rs",
+    "src/realtime/event_parser.rs",
     "src/realtime/server/queue.rs",
     "src/realtime/server/socket.rs",
     "src/realtime/server/socket_tests.rs",

@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 use crate::realtime::{
     client::tap::{Direction, Frame, Payload, Sight, Skipped},
-    framing::{event_overhead, frame_overhead},
+    framing::{frame_overhead, overhead_of},
     status::ConnectionStatus,
 };
 
@@ -227,6 +227,7 @@ impl Entry {
     /// The payload on one line, as far as it is text.
     pub fn line(&self) -> Cow<'_, str> {
         match &self.payload {
+            Payload::Event { data, .. } if data.contains('\n') => data.replace('\n', " ").into(),
             Payload::Event { data, .. } => Cow::Borrowed(data),
             Payload::Text(text) => Cow::Borrowed(text),
             Payload::Binary(bytes) => Cow::Owned(hexadecimal(bytes, LINE_BYTES)),
@@ -241,6 +242,7 @@ impl Entry {
                     true => String::new(),
                     false => format!("id: {id}\n"),
                 };
+                let data = data.replace('\n', "\ndata: ");
                 format!("{id}event: {name}\ndata: {data}\n")
             }
             Payload::Text(text) => text.clone(),
@@ -281,9 +283,7 @@ pub fn kind_of(payload: &Payload) -> String {
 fn sizes(frame: &Frame) -> (usize, usize) {
     let from_client = frame.direction == Direction::Out;
     match &frame.payload {
-        Payload::Event { name, data, id } => {
-            (data.len(), event_overhead(name, data.len(), id.len()))
-        }
+        Payload::Event { name, data, id } => (data.len(), overhead_of(name, data, id)),
         Payload::Text(text) => (text.len(), frame_overhead(text.len(), from_client)),
         Payload::Binary(bytes) => (bytes.len(), frame_overhead(bytes.len(), from_client)),
     }

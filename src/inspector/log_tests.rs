@@ -140,3 +140,19 @@ fn bytes_are_shown_in_hexadecimal() {
     assert_eq!(hexadecimal(&[7; 20], 17).lines().count(), 3);
     assert!(hexadecimal(&[7; 20], 17).ends_with("… 3 more bytes"));
 }
+
+#[test]
+fn data_of_several_lines_is_shown_on_one_line_and_whole_as_it_was_sent() {
+    let data = "{\"type\":\"note\",\n\"text\":\"x\"}";
+    let log = log([event("note", data, "e-1")]);
+    let entry = log.newest(None, 1).remove(0);
+    assert_eq!(entry.line(), "{\"type\":\"note\", \"text\":\"x\"}");
+    assert_eq!(
+        entry.whole(),
+        "id: e-1\nevent: note\ndata: {\"type\":\"note\",\ndata: \"text\":\"x\"}\n"
+    );
+    assert_eq!(
+        log.counters.overhead_bytes as usize,
+        overhead_of("note", data, "e-1")
+    );
+}

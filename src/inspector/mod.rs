@@ -19,7 +19,7 @@ mod log;
 mod machine;
 pub mod message;
 mod panel;
-mod raw;
+pub(crate) mod raw;
 #[cfg(feature = "ssr")]
 pub mod server;
 mod trial;

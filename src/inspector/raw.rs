@@ -57,7 +57,12 @@ pub(super) fn RawBytes(connection: Connection) -> impl IntoView {
         let recent = Rc::new(Recent::default());
         let read = recent.clone();
         spawn_local(async move {
-            let why = read_all(&url, &signal, &read).await;
+            let take = |piece: &[u8]| {
+                keep(&mut read.bytes.borrow_mut(), piece);
+                read.fresh.set(true);
+                true
+            };
+            let why = read_pieces(&url, &signal, take).await;
             let _ = ended.try_set(Some(why));
         });
         let show = Interval::new(SHOW_EVERY_MS, move || {
@@ -77,8 +82,12 @@ pub(super) fn RawBytes(connection: Connection) -> impl IntoView {
     }
 }
 
-/// Reads a stream to its end. Says why it ended.
-async fn read_all(url: &str, signal: &AbortSignal, recent: &Recent) -> String {
+/// Reads a stream piece by piece to its end, or until `take` says that it wants no more. Says why it ended.
+pub(crate) async fn read_pieces(
+    url: &str,
+    signal: &AbortSignal,
+    mut take: impl FnMut(&[u8]) -> bool,
+) -> String {
     let request = Request::get(url)
         .header("accept", "text/event-stream")
         .abort_signal(Some(signal));
@@ -103,10 +112,8 @@ async fn read_all(url: &str, signal: &AbortSignal, recent: &Recent) -> String {
         };
         let field = |name: &str| Reflect::get(&piece, &name.into()).ok();
         match field("value").and_then(|value| value.dyn_into::<Uint8Array>().ok()) {
-            Some(piece) => {
-                keep(&mut recent.bytes.borrow_mut(), &piece.to_vec());
-                recent.fresh.set(true);
-            }
+            Some(piece) if !take(&piece.to_vec()) => return "That was enough.".into(),
+            Some(_) => {}
             None => return "The stream ended.".into(),
         }
     }

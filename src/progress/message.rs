@@ -60,9 +60,9 @@ pub struct Progress {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum JobEvent {
-    /// After every `hello`: where the job stands now.
+    /// After a `hello` that did not recover: where the job stands now.
     State(Progress),
-    /// A step, at most 20 a second.
+    /// A step, at most 20 a second: a whole state, so that a client that recovers needs no other.
     Progress(Progress),
     /// The end: it is finished; `result` is an object of the job's kind.
     Done { result: serde_json::Value },
@@ -127,9 +127,15 @@ pub struct Started {
 }
 
 impl Progress {
-    /// Whether this is of an earlier time than `other`: a job only goes forwards.
-    pub fn is_before(&self, other: &Self) -> bool {
-        (self.status, self.done) < (other.status, other.done)
+    /// What is known after somebody said this; `None` when it is older than what was `known`. A job only goes forwards: where
+    /// a server that broke off counts less than it had told before, the larger count stands.
+    pub fn after(self, known: Option<&Self>) -> Option<Self> {
+        let Some(known) = known else {
+            return Some(self);
+        };
+        let is_past = (self.status, self.done) < (known.status, known.done);
+        let done = self.done.max(known.done);
+        (!is_past).then_some(Self { done, ..self })
     }
 }
 
@@ -214,5 +220,47 @@ impl SocketContract for RaceSocket {
 
     fn url(&self) -> String {
         fill(Self::ROUTE, &[&self.lane.to_string()])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn progress(status: JobStatus, done: u64) -> Progress {
+        Progress {
+            status,
+            done,
+            total: Some(50),
+            unit: "steps".into(),
+            eta_ms: None,
+            note: String::new(),
+        }
+    }
+
+    #[test]
+    fn a_bar_never_goes_back_whatever_is_said_in_which_order() {
+        use JobStatus::{Failed, Queued, Running};
+        let said = [
+            (Queued, 0),
+            (Running, 24),
+            // Steps that came before what the page was rendered with, and a state that was older than a step.
+            (Running, 22),
+            (Queued, 0),
+            (Running, 24),
+            (Running, 25),
+            // After a crash the server has only what it kept.
+            (Failed, 0),
+            (Running, 30),
+        ];
+        let (mut known, mut shown) = (None, vec![]);
+        for (status, done) in said {
+            known = progress(status, done).after(known.as_ref()).or(known);
+            shown.extend(known.as_ref().map(|known| (known.status, known.done)));
+        }
+        assert!(shown.is_sorted(), "{shown:?}");
+        let dones: Vec<u64> = shown.iter().map(|(_, done)| *done).collect();
+        assert!(dones.is_sorted(), "{dones:?}");
+        assert_eq!(shown.last(), Some(&(Failed, 25)));
     }
 }

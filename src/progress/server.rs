@@ -141,24 +141,20 @@ async fn events(
     let place = state.limits.place(caller.address)?;
     let after = after.filter(|_| !line.has_expired());
     let session_ended = state.sessions.watch(&session).ended();
-    // Before the state, or a step between the two would be lost.
-    let opening = job.topic().resume(after.as_ref(), |()| true);
-    let (progress, position) = job.state_at();
-    let (reader, recovered, at) = match opening {
-        // At the client's own position: what it missed still follows.
-        Opening::Recovered { reader, replayed } => {
-            let at = reader.written();
-            (reader, Some(replayed), at)
-        }
+    let (reader, recovered, opening) = match job.topic().resume(after.as_ref(), |()| true) {
+        // No state: it would be newer than the steps that follow, and the bar would go back with them.
+        Opening::Recovered { reader, replayed } => (reader, Some(replayed), vec![]),
         Opening::Fresh(filter) => {
+            let (progress, position) = job.state_at();
+            let state = frame(Some(&position), &JobEvent::State(progress));
             let reader = job.topic().read_from(position.offset, filter);
-            (reader, None, position)
+            (reader, None, vec![state])
         }
     };
     let stream = EventStream {
         reader,
         recovered,
-        state: vec![frame(Some(&at), &JobEvent::State(progress))],
+        state: opening,
         session_ended: Some(session_ended.map(drop).boxed()),
         line,
     };

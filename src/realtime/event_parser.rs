@@ -1,4 +1,4 @@
-//! Reads an event stream, for clients that are not browsers.
+//! Reads an event stream, for clients that are no `EventSource`: programs, and a page that reads the bytes by `fetch`.
 //!
 //! The WHATWG HTML standard, section 9.2.6 "Interpreting an event stream". Not kept: the last event id across events without
 //! one, and `retry`.

@@ -17,6 +17,13 @@ pub fn event_overhead(name: &str, data: usize, id: usize) -> usize {
     fields + CHUNK_ENDS + hexadecimal_digits(size)
 }
 
+/// As [`event_overhead`], of data that is known: each line of it after the first has a `data: ` of its own.
+pub fn overhead_of(name: &str, data: &str, id: &str) -> usize {
+    let line_feeds = data.bytes().filter(|byte| *byte == b'\n').count();
+    let more = line_feeds * "data: ".len();
+    event_overhead(name, data.len() + more, id.len()) + more
+}
+
 /// Bytes of a WebSocket frame beyond its payload (RFC 6455, section 5.2).
 pub fn frame_overhead(payload: usize, from_client: bool) -> usize {
     let header = match payload {
@@ -49,6 +56,21 @@ mod tests {
         let bare = format!("event: {name}\ndata: \n\n");
         let chunk = format!("{:x}\r\n{bare}\r\n", bare.len());
         assert_eq!(event_overhead(name, 0, 0), chunk.len());
+    }
+
+    #[test]
+    fn each_further_line_of_data_costs_its_field() {
+        let (name, data) = ("note", "{\"type\":\"note\",\n\"text\":\"\"}");
+        let event = format!(
+            "event: {name}\ndata: {}\n\n",
+            data.replace('\n', "\ndata: ")
+        );
+        let chunk = format!("{:x}\r\n{event}\r\n", event.len());
+        assert_eq!(overhead_of(name, data, ""), chunk.len() - data.len());
+        assert_eq!(
+            overhead_of("price", "{}", "a-1"),
+            event_overhead("price", 2, 3)
+        );
     }
 
     #[test]

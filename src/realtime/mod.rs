@@ -222,7 +222,6 @@ pub mod backoff;
 pub mod client;
 pub mod close;
 pub mod contract;
-#[cfg(feature = "ssr")]
 pub mod event_parser;
 pub mod framing;
 pub mod id;

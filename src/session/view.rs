@@ -5,7 +5,7 @@ use leptos::prelude::*;
 use super::User;
 use crate::realtime::{
     client::{Connection, probe::reload_once},
-    close::SIGNED_OUT_WORDS,
+    close::StopCause,
     status::ConnectionStatus,
 };
 
@@ -29,9 +29,13 @@ pub fn follow_person(visitor: RwSignal<Option<User>>, connection: Connection) {
         name
     });
     Effect::new(move |_| {
-        let status = connection.status.get();
-        let signed_out = |reason: &str| reason == SIGNED_OUT_WORDS;
-        if matches!(status, ConnectionStatus::Stopped { reason } if signed_out(&reason)) {
+        let signed_out = connection.status.with(|status| {
+            let ConnectionStatus::Stopped { cause, .. } = status else {
+                return false;
+            };
+            *cause == StopCause::SignedOut
+        });
+        if signed_out {
             visitor.set(None);
         }
     });

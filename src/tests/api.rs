@@ -283,6 +283,55 @@ async fn pages_are_whole_without_a_script_and_guarded_by_a_policy() {
     }
 }
 
+/// The sources of `connect-src` of a page that is asked for with these headers.
+async fn connect_sources(server: &Server, headers: &[(&str, &str)]) -> String {
+    let mut request = server.get("/chat");
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let response = request.send().await.unwrap();
+    let policy = response.headers()["content-security-policy"]
+        .to_str()
+        .unwrap();
+    let directives: Vec<&str> = policy.split("; ").collect();
+    let of = |name: &str| {
+        directives
+            .iter()
+            .filter_map(|it| it.strip_prefix(name))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(of("script-src ").len(), 1, "{policy}");
+    assert_eq!(directives.len(), 9, "{policy}");
+    let sources = of("connect-src ");
+    assert_eq!(sources.len(), 1, "{policy}");
+    sources[0].to_owned()
+}
+
+#[tokio::test]
+async fn a_page_may_open_sockets_of_its_own_host_by_name_and_a_strange_host_adds_nothing() {
+    let server = Server::with(|settings| settings.trust_proxy = true).await;
+    let own = format!("'self' ws://{0} wss://{0}", server.addr);
+    assert_eq!(connect_sources(&server, &[]).await, own);
+    let proxied = [
+        ("x-forwarded-host", "Wire.example"),
+        ("x-forwarded-proto", "https"),
+    ];
+    assert_eq!(
+        connect_sources(&server, &proxied).await,
+        "'self' wss://wire.example"
+    );
+    for host in [
+        "a; script-src *",
+        "a *",
+        "*",
+        "[::1]:3000",
+        "a:1; default-src *",
+    ] {
+        let sources = connect_sources(&server, &[("x-forwarded-host", host)]).await;
+        assert_eq!(sources, "'self'", "{host}");
+    }
+}
+
 #[tokio::test]
 async fn files_carry_an_etag_and_are_for_ever_only_when_their_name_is_their_hash() {
     let server = Server::start().await;

@@ -64,6 +64,41 @@ async fn a_message_reaches_everybody_in_one_order_and_is_acknowledged() {
 }
 
 #[tokio::test]
+async fn a_mistyped_or_doubled_parameter_of_a_request_is_refused_and_a_foreign_one_is_not() {
+    let server = Server::start().await;
+    let guest = server.guest().await;
+    let messages = "/api/chat/rooms/lobby/messages";
+    for (path, status, field) in [
+        (format!("{messages}?LIMIT=0"), 422, "limit"),
+        (format!("{messages}?limits=5"), 400, "limits"),
+        (format!("{messages}?befor=5"), 400, "befor"),
+        (format!("{messages}?limit=5&limit=6"), 400, "limit"),
+        (format!("{messages}?limit=x"), 400, "limit"),
+        ("/api/chat/rooms/lobby/search?q=a&q=b".into(), 400, "q"),
+        ("/api/chat/rooms/lobby/search?query=a".into(), 422, "q"),
+        ("/api/jobs?tickte=a".into(), 400, "tickte"),
+        ("/api/jobs/upload?Size=x".into(), 422, "size"),
+    ] {
+        let method = if path.contains("upload") {
+            "POST"
+        } else {
+            "GET"
+        };
+        let request = server
+            .http
+            .request(method.parse().unwrap(), server.url(&path));
+        let request = request.header("authorization", guest.bearer());
+        let request = request.header("content-type", "multipart/form-data; boundary=x");
+        let response = request.send().await.unwrap();
+        assert_eq!(response.status(), status, "{path}");
+        let answer: Value = response.json().await.unwrap();
+        assert_eq!(answer["field"], field, "{path}: {answer}");
+    }
+    let path = format!("{messages}?_=1&utm_source=x&Limit=5");
+    server.json(&path, Some(&guest)).await;
+}
+
+#[tokio::test]
 async fn the_same_id_is_stored_once_and_acknowledged_again() {
     let server = Server::start().await;
     let (mut one, mut two, ..) = two(&server).await;

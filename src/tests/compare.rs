@@ -5,7 +5,10 @@ use tokio::{
     net::TcpStream,
     time::timeout,
 };
-use wirewise::realtime::framing::{event_overhead, frame_overhead};
+use wirewise::{
+    home::message::CompareEvents,
+    realtime::framing::{event_overhead, frame_overhead},
+};
 
 use super::support::{Events, PATIENCE, Server, Socket};
 
@@ -69,6 +72,36 @@ async fn the_stream_resumes_and_the_socket_does_not() {
     let mut socket = server.socket(SOCKET, &[PROTOCOL]).await;
     let next = socket.next_of("pulse").await["sequence"].as_u64().unwrap();
     assert!(next > missed_after + 1);
+}
+
+#[tokio::test]
+async fn an_event_on_two_data_lines_is_sent_where_it_is_asked_for() {
+    let server = Server::start().await;
+    let host = format!("Host: {}\r\n", server.addr);
+    let path = CompareEvents::url_with_note();
+    let request = format!("GET {path} HTTP/1.1\r\n{host}\r\n");
+    let text = raw(&server, &request, |bytes| {
+        position(bytes, b"event: pulse")?;
+        Some(String::from_utf8(bytes.to_vec()).unwrap())
+    })
+    .await;
+    let note = text.split_once("event: note\n").unwrap().1;
+    let lines: Vec<&str> = note.split_once("\n\n").unwrap().0.split('\n').collect();
+    assert_eq!(lines.len(), 2, "{note}");
+    assert_eq!(lines[0], r#"data: {"type":"note","#);
+    assert!(lines[1].starts_with(r#"data: "text":""#), "{note}");
+
+    // Read as the standard says, it is one event; it has the position of a state, and a resume does not repeat it.
+    let mut events = server.stream(&path, &[]).await;
+    let hello = events.expect("hello").await;
+    let note = events.expect("note").await;
+    assert_eq!(note.offset(), hello.data["offset"].as_u64().unwrap());
+    assert!(note.data["text"].as_str().unwrap().contains("line feed"));
+    let pulse = events.expect("pulse").await;
+    let id = pulse.id.as_deref().unwrap();
+    let mut events = server.stream(&path, &[("last-event-id", id)]).await;
+    assert_eq!(events.expect("hello").await.data["recovered"], true);
+    events.expect("pulse").await;
 }
 
 #[tokio::test]

@@ -17,6 +17,7 @@ mod durable;
 mod faults;
 mod feeds;
 mod health;
+mod hydration;
 mod limits;
 mod output;
 mod process;

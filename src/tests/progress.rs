@@ -66,21 +66,25 @@ async fn a_job_is_watched_to_its_one_end_and_then_the_stream_answers_204() {
         "after the end is at the end"
     );
 
-    // Whoever has not seen the end gets it, however late.
-    for came_with in [
-        None,
-        Some("foreign-1".to_owned()),
-        events[events.len() - 3].id.clone(),
+    // Whoever has not seen the end gets it, however late: after what was missed, or after the state where that is unknown.
+    let missed = events.len() - 3;
+    for (came_with, second) in [
+        (None, "state"),
+        (Some("foreign-1".to_owned()), "state"),
+        (events[missed].id.clone(), "progress"),
     ] {
         let mut headers = headers.to_vec();
         headers.extend(came_with.as_deref().map(|id| ("last-event-id", id)));
-        let events = server.stream(&path, &headers).await.rest().await;
-        let names = names(&events);
+        let again = server.stream(&path, &headers).await.rest().await;
+        let names = names(&again);
         assert_eq!(
             (names[0], names[1], *names.last().unwrap()),
-            ("hello", "state", "done"),
+            ("hello", second, "done"),
             "{came_with:?}"
         );
+        if second == "progress" {
+            assert_eq!(again[1..], events[missed + 1..], "just what was missed");
+        }
         assert_eq!(
             names.iter().filter(|name| TERMINAL.contains(name)).count(),
             1
@@ -100,9 +104,8 @@ async fn a_watcher_that_is_cut_at_every_event_misses_nothing() {
         headers.extend(position.as_deref().map(|id| ("last-event-id", id)));
         let mut events = server.stream(&path, &headers).await;
         events.expect("hello").await;
-        let state = events.expect("state").await;
         if position.is_none() {
-            offsets.push(state.offset());
+            offsets.push(events.expect("state").await.offset());
         }
         let event = events.next().await.unwrap();
         position = event.id.clone();
@@ -113,6 +116,37 @@ async fn a_watcher_that_is_cut_at_every_event_misses_nothing() {
     }
     let steps = offsets.windows(2).all(|pair| pair[1] == pair[0] + 1);
     assert!(steps, "a gap or a double: {offsets:?}");
+}
+
+#[tokio::test]
+async fn a_watcher_that_resumes_never_sees_less_than_it_saw() {
+    let server = Server::start().await;
+    let guest = server.guest().await;
+    let id = start(&server, &guest, "30", "60").await;
+    let (path, bearer) = (format!("/api/jobs/{id}/events"), guest.bearer());
+    let headers = [("authorization", bearer.as_str())];
+    let done = |event: &Event| event.data["done"].as_u64();
+    let seen_up_to = async |events: &mut super::support::Events, wanted: u64| loop {
+        let event = events.next().await.unwrap();
+        if done(&event) >= Some(wanted) {
+            return event;
+        }
+    };
+    let mut one = server.stream(&path, &headers).await;
+    let last_seen = seen_up_to(&mut one, 3).await;
+    drop(one);
+    // The job goes on; somebody else sees it.
+    seen_up_to(&mut server.stream(&path, &headers).await, 10).await;
+    let position = last_seen.id.as_deref().unwrap();
+    let headers = [headers[0], ("last-event-id", position)];
+    let resumed = server.stream(&path, &headers).await.rest().await;
+    assert_eq!(resumed[0].data["recovered"], true);
+    assert!(!names(&resumed).contains(&"state"), "{:?}", names(&resumed));
+    let mut dones = vec![done(&last_seen).unwrap()];
+    dones.extend(resumed.iter().filter_map(done));
+    assert!(dones.len() > 10, "{dones:?}");
+    assert!(dones.is_sorted(), "{dones:?}");
+    assert_eq!(resumed.last().unwrap().name, "done");
 }
 
 #[tokio::test]

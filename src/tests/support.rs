@@ -58,6 +58,15 @@ impl Server {
 
     /// The same on a folder that another server may have left.
     pub async fn within(folder: TempDir, change: impl FnOnce(&mut Settings)) -> Self {
+        Self::prepared(folder, change, |_| {}).await
+    }
+
+    /// The same with a state that the test changes before anybody is served.
+    pub async fn prepared(
+        folder: TempDir,
+        change: impl FnOnce(&mut Settings),
+        prepare: impl FnOnce(&mut AppState),
+    ) -> Self {
         std::fs::create_dir_all(folder.path().join("site/pkg")).unwrap();
         let mut settings = Settings::defaults();
         settings.site_root = folder.path().join("site");
@@ -67,7 +76,8 @@ impl Server {
         settings.max_connections_per_ip = 0;
         settings.requests_per_second = 1_000_000;
         change(&mut settings);
-        let state = AppState::open(settings).await.unwrap();
+        let mut state = AppState::open(settings).await.unwrap();
+        prepare(&mut state);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
         let (shutdown, asked) = oneshot::channel::<()>();
@@ -328,12 +338,14 @@ impl Events {
 
 /// One block between blank lines; `None` when it dispatches nothing (comments, `retry`).
 pub fn parse(block: &str) -> Option<Event> {
-    let field = |name: &str| {
-        block
-            .lines()
-            .find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
+    let fields = |name: &str| {
+        let lines = block.lines();
+        let values = lines.filter_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
+        values.collect::<Vec<_>>()
     };
-    let data = serde_json::from_str(field("data")?).unwrap();
+    let field = |name: &str| fields(name).first().copied();
+    field("data")?;
+    let data = serde_json::from_str(&fields("data").join("\n")).unwrap();
     Some(Event {
         id: field("id").map(str::to_owned),
         name: field("event").unwrap_or("message").into(),

@@ -288,6 +288,55 @@ async fn symbols_that_cannot_be_served_are_refused_in_words() {
     assert_eq!(listed[0]["decimals"], 2);
 }
 
+#[tokio::test]
+async fn symbols_are_understood_in_any_spelling_and_never_taken_for_all_in_silence() {
+    let server = Server::start().await;
+    for query in [
+        "symbols[]=ACME",
+        "symbols%5B%5D=ACME",
+        "Symbols=acme",
+        "symbols=ACME&_=17&utm_source=x",
+    ] {
+        let mut events = server.stream(&format!("{EVENTS}?{query}"), &[]).await;
+        events.expect("hello").await;
+        let snapshot = events.expect("snapshot").await;
+        let quotes = snapshot.data["quotes"].as_array().unwrap();
+        assert_eq!(quotes.len(), 1, "{query}");
+        assert_eq!(quotes[0]["symbol"], "ACME");
+    }
+    for (query, field) in [
+        ("symbol=ACME", "symbol"),
+        ("symbols=ACME&symbols=INIT", "symbols"),
+        ("simbols=ACME", "simbols"),
+    ] {
+        let response = server
+            .get(&format!("{EVENTS}?{query}"))
+            .send()
+            .await
+            .unwrap();
+        assert_eq!(response.status(), 400, "{query}");
+        let answer: Value = response.json().await.unwrap();
+        assert_eq!(answer["field"], field);
+        assert!(
+            answer["error"].as_str().unwrap().contains("\"symbols\""),
+            "{answer}"
+        );
+    }
+    // A polyfill spells the position in its own way, and adds it to an address that has one.
+    let position = server.state.ticker.first_prices().position;
+    for query in [
+        format!("lastEventId={position}"),
+        format!("last_event_id=x-1&lastEventId={position}"),
+    ] {
+        let mut events = server.stream(&format!("{EVENTS}?{query}"), &[]).await;
+        assert_eq!(
+            events.expect("hello").await.data["recovered"],
+            true,
+            "{query}"
+        );
+    }
+}
+
 /// The client's side of a cut: what a prefix of the stream's bytes leaves it with.
 fn held_after(prefix: &str, came_with: Option<&str>) -> (Option<String>, Vec<u64>) {
     let (mut id, mut prices) = (came_with.map(str::to_owned), vec![]);

@@ -10,7 +10,7 @@ use wirewise::{
         ChatCommand, ChatEvent, ChatMessage, ChatSocket, ChatWelcome, Joined, ReadMark,
     },
     collab::message::{BoardCommand, BoardEvent, BoardSocket, BoardWelcome, Peer},
-    home::message::{CompareEvent, CompareEvents, CompareSocket, CompareWelcome},
+    home::message::{CompareEvent, CompareEvents, CompareNote, CompareSocket, CompareWelcome},
     progress::message::{
         JobEvent, JobEvents, JobStatus, Progress, RaceEvent, RaceEvents, RaceSocket,
     },
@@ -494,6 +494,11 @@ fn compare() {
     assert_eq!(events, CompareSocket::EVENTS);
     assert!(CompareSocket::COMMANDS.is_empty());
     golden([(CompareWelcome {}, json!({}))]);
+    let note = CompareNote::Note { text: "x".into() };
+    assert_eq!(
+        golden([(note, json!({"type":"note","text":"x"}))]),
+        ["note"]
+    );
     assert_eq!(CompareEvents.url(), CompareEvents::ROUTE);
     assert_eq!(CompareSocket.url(), CompareSocket::ROUTE);
 }

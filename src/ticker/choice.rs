@@ -8,6 +8,7 @@ use super::{
     MOST_SYMBOLS,
     message::{Listing, TickerEvents},
 };
+use crate::api::parameters::{Spelling, spelling};
 
 /// The choice.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -97,14 +98,14 @@ impl Sort {
 impl Choice {
     /// Reads the query of an address. What it does not know is as if it were not there.
     pub fn from_query(query: &ParamsMap) -> Self {
-        let symbols = query.get("symbols").map(|list| {
-            let names = list.split(',').map(|name| name.trim().to_ascii_uppercase());
-            names
-                .filter(|name| !name.is_empty())
-                .collect::<BTreeSet<_>>()
-        });
+        // However it is spelt and however often it comes: a page cannot refuse an address that somebody typed.
+        let meant = |name: &str| spelling(name, "symbols") != Spelling::Other;
+        let lists = query.into_iter().filter(|(name, _)| meant(name));
+        let names = lists.flat_map(|(_, list)| list.split(','));
+        let names = names.map(|name| name.trim().to_ascii_uppercase());
+        let symbols: BTreeSet<String> = names.filter(|name| !name.is_empty()).collect();
         Self {
-            symbols: symbols.filter(|symbols| !symbols.is_empty()),
+            symbols: Some(symbols).filter(|symbols| !symbols.is_empty()),
             chart: query.get("chart").map(|symbol| symbol.to_ascii_uppercase()),
             sort: query
                 .get("sort")
@@ -290,6 +291,14 @@ mod tests {
             params.insert(name, value.to_owned());
         }
         assert_eq!(Choice::from_query(&params), choice);
+        for name in ["symbols[]", "Symbols", "symbol"] {
+            let mut params = ParamsMap::new();
+            params.insert(name, "a".to_owned());
+            params.insert(name, "b".to_owned());
+            params.insert("_", "c".to_owned());
+            let expected = set(&["A", "B"]);
+            assert_eq!(Choice::from_query(&params).symbols, expected, "{name}");
+        }
         assert_eq!(Choice::default().to_query(), "");
         let mut strange = ParamsMap::new();
         strange.insert("sort", "-luck".to_owned());

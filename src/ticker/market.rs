@@ -95,12 +95,23 @@ impl Market {
         self.stocks.iter().map(|stock| stock.quote(at)).collect()
     }
 
+    /// Moves the market through times that lie before `now`; the quotes, oldest first. All of them belong to the day of `now`,
+    /// or the hour of the start would decide what change and volume are.
+    pub fn run_before(&mut self, now: u64, times: impl Iterator<Item = u64>) -> Vec<Quote> {
+        self.day = Some(now / DAY_MS);
+        times.flat_map(|at| self.trade(at)).collect()
+    }
+
     /// Moves the market by one step; the quotes that changed, in the order of the table.
     pub fn step(&mut self, at: u64) -> Vec<Quote> {
         let day = at / DAY_MS;
         if self.day.replace(day).is_some_and(|before| before != day) {
             self.stocks.iter_mut().for_each(Stock::begin_day);
         }
+        self.trade(at)
+    }
+
+    fn trade(&mut self, at: u64) -> Vec<Quote> {
         let market: f64 = self.random.sample(StandardNormal);
         let sectors: Vec<f64> = (0..self.sectors)
             .map(|_| self.random.sample(StandardNormal))
@@ -239,6 +250,23 @@ mod tests {
             assert_eq!(quote.change, moved);
             assert!(quote.volume <= 1_000.0, "one lot");
         }
+    }
+
+    #[test]
+    fn what_lies_before_the_start_is_of_the_same_day_whenever_that_is() {
+        let before = |now: u64| {
+            let mut market = Market::new(7);
+            let past = market.run_before(now, now - 100..now);
+            assert_eq!(past.first().map(|quote| quote.at), Some(now - 100));
+            let live = market.step(now);
+            let without_time = past
+                .into_iter()
+                .chain(live)
+                .map(|quote| Quote { at: 0, ..quote });
+            without_time.collect::<Vec<_>>()
+        };
+        // A moment after midnight: half of the past is yesterday's.
+        assert_eq!(before(9 * DAY_MS + 50), before(9 * DAY_MS + 5_000_000));
     }
 
     #[test]

@@ -57,7 +57,7 @@ struct Wanted {
 }
 
 impl Ticker {
-    pub fn new(feed: Box<dyn Feed>, history: usize) -> Self {
+    pub fn new(mut feed: Box<dyn Feed>, history: usize) -> Self {
         let mut book = Book::new(feed.listings());
         feed.opening().into_iter().for_each(|quote| {
             book.write(quote);

@@ -32,9 +32,8 @@ use self::{
     writer::Writer,
 };
 use super::{
-    Answer, Appended, Bus, Head, Health, LogSummary, NewEvent, Page, Searchable, Snapshot, Volatile,
-    Wakes,
-    fan_out::FanOut,
+    Answer, Appended, Bus, Head, Health, LogSummary, NewEvent, Page, Searchable, Snapshot,
+    Volatile, Wakes, fan_out::FanOut,
 };
 use crate::realtime::position::Epoch;
 

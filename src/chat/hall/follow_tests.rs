@@ -168,7 +168,10 @@ async fn a_room_whose_task_panics_is_followed_anew_and_tells_what_came_meanwhile
         name: "Ada".into(),
         color: "#123456".into(),
     };
-    let (offset, _) = hall.post(Uuid::new_v4(), &user, "hello").await.unwrap();
+    let (offset, _) = hall
+        .post(Uuid::new_v4().into(), &user, "hello")
+        .await
+        .unwrap();
     let mut told = hall.told.subscribe();
     let told = timeout(PATIENCE, told.wait_for(|told| *told == offset)).await;
     assert!(told.is_ok(), "the room is dead");

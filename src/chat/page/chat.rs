@@ -14,7 +14,7 @@ use super::{
 use crate::{
     app::Visitor,
     chat::{
-        TEXT_RULE, is_room_name, is_sendable,
+        check_text, is_room_name,
         message::{ChatCommand, ChatEvent, ChatMessage, ChatSocket, ChatWelcome, FirstMessages},
         state::{Acknowledged, ChatState, RoomState, TYPING_MS},
         transcript::Row,
@@ -149,9 +149,7 @@ impl Chat {
         if self.visitor.with_untracked(Option::is_none) {
             return Err(SIGNED_OUT.to_owned());
         }
-        if !is_sendable(&text) {
-            return Err(TEXT_RULE.to_owned());
-        }
+        check_text(&text).map_err(str::to_owned)?;
         // In the order of time (RFC 9562): those of a moment stand together in the server's index, where random ones are a page each.
         let (id, room) = (Uuid::now_v7(), self.current.get_untracked());
         let command = ChatCommand::Send {

@@ -16,6 +16,8 @@ mod typing;
 mod wire;
 mod writers;
 
+use std::borrow::Cow;
+
 use leptos::prelude::*;
 use leptos_router::{
     components::A,
@@ -35,6 +37,7 @@ use super::{
     message::{BoardEvent, BoardSocket, FirstBoard, READONLY},
 };
 use crate::{
+    api::parameters::{Spelling, spelling},
     app::{About, Visitor},
     first_state::{PageStatus, first_state},
     inspector::{Inspector, Transport},
@@ -58,8 +61,7 @@ fn CollabRoute() -> impl IntoView {
                 .unwrap_or_else(|| FIRST_DOCUMENT.to_owned())
         })
     });
-    let readonly =
-        Memo::new(move |_| query.with(|query| query.get(READONLY).as_deref() == Some("1")));
+    let readonly = Memo::new(move |_| query.with(|query| query.into_iter().any(asks_to_read_only)));
     view! {
         <About title="Collab" description="One text and everybody's pointers over WebSocket: what anybody writes merges, offline too."/>
         // Anew for another document.
@@ -73,6 +75,11 @@ fn CollabRoute() -> impl IntoView {
             }
         }}
     }
+}
+
+/// However the parameter is spelt: who mistypes it does not want to write.
+fn asks_to_read_only((name, value): (&Cow<'static, str>, &str)) -> bool {
+    spelling(name, READONLY) != Spelling::Other && value == "1"
 }
 
 #[component]

@@ -13,13 +13,22 @@ use crate::{
 
 /// The jobs of this visitor: rendered by the server, then asked for again when one starts or ends.
 #[derive(Clone, Copy)]
-pub(super) struct MyJobs(RwSignal<Vec<JobView>>);
+pub(super) struct MyJobs {
+    jobs: RwSignal<Vec<JobView>>,
+    /// How often the server was asked, and which of the questions was answered last: an answer that is late tells how it was.
+    asked: StoredValue<u64>,
+    answered: StoredValue<u64>,
+}
 
 impl MyJobs {
     pub(super) fn new() -> Self {
         let first = first_state::<(), Vec<JobView>>(());
         let known = first.is_some();
-        let this = Self(RwSignal::new(first.unwrap_or_default()));
+        let this = Self {
+            jobs: RwSignal::new(first.unwrap_or_default()),
+            asked: StoredValue::new(0),
+            answered: StoredValue::new(0),
+        };
         Effect::new(move |_| {
             if !known {
                 this.refresh();
@@ -30,20 +39,36 @@ impl MyJobs {
 
     /// Asks the server. What is shown stays when it cannot be reached.
     pub(super) fn refresh(self) {
+        self.asked.update_value(|asked| *asked += 1);
+        let question = self.asked.get_value();
         spawn_local(async move {
-            if let Some(jobs) = jobs_of_mine().await {
-                let _ = self.0.try_set(jobs);
+            let Some(jobs) = jobs_of_mine().await else {
+                return;
+            };
+            let is_newest = self.answered.try_update_value(|answered| {
+                let is_newest = question > *answered;
+                *answered = question.max(*answered);
+                is_newest
+            });
+            if is_newest == Some(true) {
+                let _ = self.jobs.try_set(jobs);
             }
         });
     }
 
     /// The stream of a job says how it stands.
     pub(super) fn follow(self, id: Uuid, progress: &Progress) {
-        let other = |job: &JobView| job.id.value() == id && job.progress.status != progress.status;
-        if self.0.with_untracked(|jobs| jobs.iter().any(other)) {
-            self.0.update(|jobs| {
+        let known = self.jobs.with_untracked(|jobs| {
+            let known = jobs.iter().find(|job| job.id.value() == id)?;
+            Some(known.progress.clone())
+        });
+        let news = known
+            .filter(|known| known.status != progress.status)
+            .and_then(|known| progress.clone().after(Some(&known)));
+        if let Some(news) = news {
+            self.jobs.update(|jobs| {
                 let known = jobs.iter_mut().filter(|job| job.id.value() == id);
-                known.for_each(|job| job.progress = progress.clone());
+                known.for_each(|job| job.progress = news.clone());
             });
         }
     }
@@ -51,7 +76,7 @@ impl MyJobs {
     /// Asks the server unless this job is in the list.
     pub(super) fn refresh_for(self, id: Uuid) {
         if self
-            .0
+            .jobs
             .with_untracked(|jobs| jobs.iter().all(|job| job.id.value() != id))
         {
             self.refresh();
@@ -67,7 +92,7 @@ pub(super) async fn jobs_of_mine() -> Option<Vec<JobView>> {
 
 #[component]
 pub(super) fn JobList(mine: MyJobs) -> impl IntoView {
-    let jobs = mine.0;
+    let jobs = mine.jobs;
     view! {
         <section aria-labelledby="my-jobs">
             <h2 id="my-jobs">"Your jobs"</h2>

@@ -75,21 +75,19 @@ impl JobState {
         });
     }
 
-    /// Whether an event tells what is known already: after a break the state comes first, and then the steps that led there.
-    fn is_past(self, event: &JobEvent) -> bool {
-        let JobEvent::Progress(step) = event else {
-            return false;
-        };
-        let is_before = |known: &Option<Progress>| {
-            let known = known.as_ref();
-            known.is_some_and(|known| step.is_before(known))
-        };
-        self.progress.with_untracked(is_before)
+    /// What is said of how far it is; nothing when more is known already.
+    fn go_on(self, said: Progress) {
+        let news = self
+            .progress
+            .with_untracked(|known| said.after(known.as_ref()));
+        if let Some(news) = news {
+            self.progress.set(Some(news));
+        }
     }
 
     fn take(self, event: JobEvent) {
         match event {
-            JobEvent::State(state) | JobEvent::Progress(state) => self.progress.set(Some(state)),
+            JobEvent::State(said) | JobEvent::Progress(said) => self.go_on(said),
             JobEvent::Done { result } => {
                 self.result.set(Some(result));
                 self.end(JobStatus::Done);
@@ -163,9 +161,7 @@ pub(super) fn JobPanel(id: Uuid, mine: MyJobs) -> impl IntoView {
     // A finished job has nothing to stream: the page shows its end already.
     let contract = move || (!ended).then_some(JobEvents { id });
     let connection = use_event_source(contract, position, move |event| {
-        if let StreamEvent::Event(event) = event
-            && !state.is_past(&event)
-        {
+        if let StreamEvent::Event(event) = event {
             let last = JobEvents::is_last(&event);
             if let JobEvent::State(progress) | JobEvent::Progress(progress) = &event {
                 mine.follow(id, progress);

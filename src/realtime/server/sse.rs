@@ -39,19 +39,29 @@ const STALLED_AT_MOST: Duration = Duration::from_secs(300);
 /// Bytes handed to the connection at once: hyper's write buffer takes that much without growing.
 const WRITE_BYTES: usize = 16 * 1024;
 
-/// Encodes one event: `id`, `event` (the serde tag) and `data` (the whole JSON on one line).
-///
-/// JSON of serde holds no raw newline, and a tag is an identifier, so that no field can break out of its line.
+/// Encodes one event: `id`, `event` (the serde tag) and `data` (the whole JSON, of which serde makes one line).
 pub fn frame(position: Option<&Position>, event: &impl Serialize) -> Bytes {
     let json = serde_json::to_string(event).unwrap_or_else(|error| {
         // Only a type that is not a message (a map with keys that are no strings) can fail: a programmer's error.
         tracing::error!(%error, "an event could not be encoded");
         String::from("{}")
     });
+    frame_json(position, &json)
+}
+
+/// Encodes one event whose data is this JSON: a `data` line for each of its lines, which every client joins with line feeds
+/// (WHATWG HTML, section 9.2.6).
+///
+/// A tag is an identifier and a position has no line ends, so that no field can break out of its line.
+pub fn frame_json(position: Option<&Position>, json: &str) -> Bytes {
     let id = position
         .map(|position| format!("id: {position}\n"))
         .unwrap_or_default();
-    Bytes::from(format!("{id}event: {}\ndata: {json}\n\n", tag(&json)))
+    let name = tag(json);
+    // A carriage return ends a line as well; in JSON it stands only where white space means nothing.
+    let data = json.split(['\n', '\r']).collect::<Vec<_>>();
+    let data = data.join("\ndata: ");
+    Bytes::from(format!("{id}event: {name}\ndata: {data}\n\n"))
 }
 
 /// The tag of an internally tagged enum; serde writes it first.

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::*;
-use crate::realtime::position::Epoch;
+use crate::realtime::{event_parser::EventParser, position::Epoch};
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
@@ -144,6 +144,30 @@ fn an_event_without_a_position_has_no_id_line() {
         bytes,
         "event: text\ndata: {\"type\":\"text\",\"text\":\"x\"}\n\n"
     );
+}
+
+#[test]
+fn data_of_several_lines_is_read_back_as_one_text() {
+    let position = Position::new(Epoch::new("k3j9x0").unwrap(), 7);
+    let json = "{\"type\":\"text\",\n\r\n\"text\":\r\"x\"}";
+    let bytes = frame_json(Some(&position), json);
+    assert_eq!(
+        bytes,
+        "id: k3j9x0-7\nevent: text\ndata: {\"type\":\"text\",\ndata: \ndata: \ndata: \"text\":\ndata: \"x\"}\n\n"
+    );
+    let (mut browser, mut ours) = (Parser::default(), EventParser::default());
+    browser.feed(&bytes);
+    ours.feed(&bytes);
+    let [dispatched] = &*browser.dispatched else {
+        panic!("{:?}", browser.dispatched)
+    };
+    let event = ours.next_event().unwrap();
+    assert_eq!(event.data, dispatched.data);
+    assert_eq!(event.data, "{\"type\":\"text\",\n\n\n\"text\":\n\"x\"}");
+    assert_eq!(ours.next_event(), None);
+    let text = Sample::Text { text: "x".into() };
+    assert_eq!(serde_json::from_str::<Sample>(&event.data).unwrap(), text);
+    assert_eq!(last_event(&bytes), bytes);
 }
 
 #[test]

@@ -17,8 +17,8 @@ pub trait Feed: Send {
     /// Every symbol it will ever name.
     fn listings(&self) -> Vec<Listing>;
 
-    /// The newest prices that it knows before it begins.
-    fn opening(&self) -> Vec<Quote> {
+    /// The prices that it knows before it begins, oldest first; asked for once, before the first [`Feed::next`].
+    fn opening(&mut self) -> Vec<Quote> {
         vec![]
     }
 
