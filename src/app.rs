@@ -13,6 +13,7 @@ use crate::{
     collab::page::CollabPage,
     first_state::{PageStatus, first_state},
     home::HomePage,
+    hydration::{APP_ID, guard::Guard},
     icons::{Glyph, Icon},
     inspector::message::Allowed,
     lazy_page::{AwaitedPage, PagesAwaited},
@@ -34,6 +35,7 @@ pub fn shell(options: LeptosOptions) -> impl IntoView {
         <html lang="en">
             <head>
                 <meta charset="utf-8"/>
+                <Guard/>
                 <meta name="viewport" content="width=device-width, initial-scale=1"/>
                 <link rel="icon" href="/favicon.svg" type="image/svg+xml"/>
                 <link rel="apple-touch-icon" href="/apple-touch-icon.png"/>
@@ -49,7 +51,9 @@ pub fn shell(options: LeptosOptions) -> impl IntoView {
                 <MetaTags/>
             </head>
             <body>
-                <App/>
+                <div id=APP_ID>
+                    <App/>
+                </div>
             </body>
         </html>
     }

@@ -13,8 +13,9 @@
 //! - [`inspector`]: the panel that shows the wire, and breaks it on purpose.
 //! - [`home`], [`app`], [`mod@lazy_page`], [`first_state`]: the guide, the shell and the routes of the pages, loaded when they
 //!   are opened, and what a page begins with.
+//! - [`mod@hydration`]: how the browser takes over a page, and what the page says where it cannot.
 //! - [`theme`], [`icons`]: light or dark, and what is drawn beside words.
-//! - [`numbers`]: numbers as people read them.
+//! - [`numbers`], [`bidi`], [`mod@one_press`]: numbers as people read them, text from right to left within a sentence, double clicks.
 //! - `settings`, `server`, `assets`: the binary's settings, its router and run loop, the files for the browser.
 
 // The views of a page are one deep type.
@@ -24,16 +25,19 @@ pub mod api;
 pub mod app;
 #[cfg(feature = "ssr")]
 pub mod assets;
+pub mod bidi;
 #[cfg(feature = "ssr")]
 pub mod bus;
 pub mod chat;
 pub mod collab;
 pub mod first_state;
 pub mod home;
+pub mod hydration;
 pub mod icons;
 pub mod inspector;
 pub mod lazy_page;
 pub mod numbers;
+pub mod one_press;
 pub mod progress;
 pub mod realtime;
 #[cfg(feature = "ssr")]
@@ -44,10 +48,9 @@ pub mod settings;
 pub mod theme;
 pub mod ticker;
 
-/// Takes over the page that the server rendered. Should it panic, the browser's console says where and why.
+/// Takes over the page that the server rendered.
 #[cfg(feature = "hydrate")]
 #[wasm_bindgen::prelude::wasm_bindgen]
 pub fn hydrate() {
-    std::panic::set_hook(Box::new(|panic| leptos::logging::error!("{panic}")));
-    leptos::mount::hydrate_lazy(app::App);
+    hydration::start();
 }
