@@ -13,11 +13,12 @@ use crate::{
     collab::page::CollabPage,
     first_state::{PageStatus, first_state},
     home::HomePage,
+    hydration::{APP_ID, guard::Guard},
     icons::{Glyph, Icon},
     inspector::message::Allowed,
     lazy_page::{AwaitedPage, PagesAwaited},
     progress::page::ProgressPage,
-    session::{User, form::Person},
+    session::{User, form::Person, view::follow_renewals},
     theme::{ThemeSwitch, bars},
     ticker::page::TickerPage,
 };
@@ -34,6 +35,7 @@ pub fn shell(options: LeptosOptions) -> impl IntoView {
         <html lang="en">
             <head>
                 <meta charset="utf-8"/>
+                <Guard/>
                 <meta name="viewport" content="width=device-width, initial-scale=1"/>
                 <link rel="icon" href="/favicon.svg" type="image/svg+xml"/>
                 <link rel="apple-touch-icon" href="/apple-touch-icon.png"/>
@@ -49,7 +51,9 @@ pub fn shell(options: LeptosOptions) -> impl IntoView {
                 <MetaTags/>
             </head>
             <body>
-                <App/>
+                <div id=APP_ID>
+                    <App/>
+                </div>
             </body>
         </html>
     }
@@ -70,7 +74,9 @@ pub struct Visitor(pub RwSignal<Option<User>>);
 #[component]
 pub fn App() -> impl IntoView {
     provide_meta_context();
-    provide_context(Visitor(RwSignal::new(first_state::<(), User>(()))));
+    let visitor = RwSignal::new(first_state::<(), User>(()));
+    provide_context(Visitor(visitor));
+    follow_renewals(visitor);
     provide_context(first_state::<(), Allowed>(()).unwrap_or_default());
     provide_context(PagesAwaited::default());
     view! {

@@ -11,6 +11,7 @@ use leptos::{prelude::*, wasm_split::SplitLoaderError};
 use leptos_router::{hooks::use_url, location::Url};
 
 use crate::{
+    hydration::guard,
     icons::{Glyph, Icon},
     realtime::{backoff::Backoff, client::probe},
 };
@@ -84,6 +85,8 @@ pub async fn until_loaded<T>(load: impl AsyncFn() -> Result<T, SplitLoaderError>
             return loaded;
         }
         awaited.get_or_insert_with(|| Awaited::count(pages));
+        // While the app is hydrating, its own notice is not there yet.
+        guard::missing();
         let address = address(&target.read_untracked());
         if probe::document_can_be_had(&address).await {
             probe::load_document_once(&address);
@@ -108,7 +111,8 @@ pub fn AwaitedPage() -> impl IntoView {
         <div class="awaited-page" role="status" data-test="awaited-page">
             {move || (count.get() > 0).then(|| view! {
                 <Icon glyph=Glyph::Lost/>
-                "The page you chose could not be loaded. It opens as soon as the connection is back."
+                // In an element: a translator may replace the text itself, and then it could not be taken away.
+                <span>"The page you chose could not be loaded. It opens as soon as the connection is back."</span>
             })}
         </div>
     }

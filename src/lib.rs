@@ -13,9 +13,11 @@
 //! - [`inspector`]: the panel that shows the wire, and breaks it on purpose.
 //! - [`home`], [`app`], [`mod@lazy_page`], [`first_state`]: the guide, the shell and the routes of the pages, loaded when they
 //!   are opened, and what a page begins with.
+//! - [`mod@hydration`]: how the browser takes over a page, and what the page says where it cannot.
 //! - [`theme`], [`icons`]: light or dark, and what is drawn beside words.
-//! - [`numbers`], [`text_rules`], [`input_method`]: numbers as people read them, which text shows anything at all, and which
-//!   keys belong to an input method.
+//! - [`numbers`], [`text_rules`], [`bidi`]: numbers as people read them, which text shows anything at all, and text from right
+//!   to left within a sentence.
+//! - [`input_method`], [`mod@one_press`]: keys that belong to an input method, and double clicks.
 //! - `settings`, `server`, `assets`, `text_nodes`: the binary's settings, its router and run loop, the files for the browser,
 //!   and the form in which a page leaves.
 //! - `background`, `health`, `output`: tasks that start again when they panic; what `/readyz` answers; the log, and its
@@ -30,6 +32,7 @@ pub mod app;
 pub mod assets;
 #[cfg(feature = "ssr")]
 pub mod background;
+pub mod bidi;
 #[cfg(feature = "ssr")]
 pub mod bus;
 pub mod chat;
@@ -38,11 +41,13 @@ pub mod first_state;
 #[cfg(feature = "ssr")]
 pub mod health;
 pub mod home;
+pub mod hydration;
 pub mod icons;
 pub mod input_method;
 pub mod inspector;
 pub mod lazy_page;
 pub mod numbers;
+pub mod one_press;
 #[cfg(feature = "ssr")]
 pub mod output;
 pub mod progress;
@@ -58,10 +63,9 @@ pub mod text_rules;
 pub mod theme;
 pub mod ticker;
 
-/// Takes over the page that the server rendered. Should it panic, the browser's console says where and why.
+/// Takes over the page that the server rendered.
 #[cfg(feature = "hydrate")]
 #[wasm_bindgen::prelude::wasm_bindgen]
 pub fn hydrate() {
-    std::panic::set_hook(Box::new(|panic| leptos::logging::error!("{panic}")));
-    leptos::mount::hydrate_lazy(app::App);
+    hydration::start();
 }

@@ -151,6 +151,16 @@ test.describe('the decision tree', () => {
   });
 });
 
+test('the row for monitoring leads to figures that move', async ({ page }) => {
+  await openGuide(page);
+  await page.getByRole('row', { name: /^Monitoring/ }).getByRole('link', { name: '/#live' }).click();
+  await expect(page).toHaveURL('/#live');
+  await expect(page.locator('#live')).toBeInViewport();
+  await page.getByTestId('compare-toggle').click();
+  const messages = page.getByTestId('lane-messages').first();
+  await expect(messages).not.toHaveText('0');
+});
+
 test('every link to the source shows a file that holds what the link is about', async ({ page }) => {
   await page.goto('/');
   const links = await page.getByTestId('source').evaluateAll((links) => links.map((link) => link.getAttribute('href')!));
@@ -197,7 +207,8 @@ test.describe('without JavaScript', () => {
     await page.goto('/');
     await expect(page.getByTestId('comparison').locator('tbody tr')).toHaveCount(17);
     await expect(page.getByTestId('recommendations').locator('tbody tr')).toHaveCount(7);
-    await expect(page.getByTestId('rules').getByRole('listitem')).toHaveCount(7);
+    await expect(page.getByTestId('rules').getByRole('listitem')).toHaveCount(8);
+    await expect(page.getByTestId('rules')).toContainText('HTTPS and WSS');
     const outcomes = page.getByTestId('outcome');
     await expect(outcomes).toHaveCount(7);
     for (const outcome of await outcomes.all()) await expect(outcome).toBeVisible();

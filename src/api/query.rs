@@ -32,6 +32,8 @@ const KNOWN: [&str; 11] = [
 ];
 /// A position is never an error, and libraries add theirs to an address that may have one: the last one counts.
 const LAST_EVENT_ID: &str = "last_event_id";
+/// Of several tickets the first that is valid counts, as with cookies: one that a library repeats is used up.
+const TICKET: &str = "ticket";
 
 /// Gives handlers the names as they know them, or refuses what is mistyped or given twice.
 pub async fn spell(mut request: Request, next: Next) -> Response {
@@ -53,6 +55,7 @@ fn spelt(uri: &Uri) -> Result<Option<Uri>, ApiError> {
         let (written, value) = pair.split_once('=').unwrap_or((pair, ""));
         let name = known(&decoded(written))?.unwrap_or(written);
         if KNOWN.contains(&name)
+            && name != TICKET
             && let Some(place) = pairs.iter().position(|(known, _)| *known == name)
         {
             if name != LAST_EVENT_ID {

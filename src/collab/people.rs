@@ -70,10 +70,10 @@ impl Saving {
     /// Counts what is on disk with the change `newest`. Says whether that is more than before.
     fn count(&mut self, newest: u64) -> bool {
         let before = self.saved;
-        while let Some((_, many)) = self
-            .unsaved
-            .pop_front_if(|(sequence, _)| *sequence <= newest)
+        while let Some((sequence, many)) = self.unsaved.front().copied()
+            && sequence <= newest
         {
+            self.unsaved.pop_front();
             self.saved += many;
             self.waiting -= many;
         }

@@ -376,7 +376,7 @@ proptest! {
         sync(one, three);
         prop_assert_eq!(one.shown(), two.shown());
         prop_assert_eq!(one.shown(), three.shown());
-        prop_assert!(is_covered(&one, &two.state_vector()) && is_covered(&two, &one.state_vector()));
-        prop_assert!(is_covered(&one, &three.state_vector()) && is_covered(&three, &one.state_vector()));
+        prop_assert!(is_covered(one, &two.state_vector()) && is_covered(two, &one.state_vector()));
+        prop_assert!(is_covered(one, &three.state_vector()) && is_covered(three, &one.state_vector()));
     }
 }

@@ -35,7 +35,7 @@ pub static ROWS: [Row; 17] = [
         events: "A GET, answered with 200 and the type. Any other status or type ends the EventSource for good, and script cannot see which it was; the kit asks once more by fetch, to find out.",
         socket: "A GET with Upgrade: websocket and a random key, answered with 101 and a hash of that key; over HTTP/2 an extended CONNECT (RFC 8441). Whatever refuses it, script sees 1006; so this server accepts, then closes with a code that says why.",
         shown_by: &[
-            source("src/realtime/client/probe.rs", "async fn status_of"),
+            source("src/realtime/client/probe.rs", "async fn why_refused"),
             source("src/realtime/server/upgrade.rs", "pub fn accept"),
             source(
                 "src/tests/sessions.rs",

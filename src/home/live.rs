@@ -17,8 +17,8 @@ use crate::{
     numbers::grouped,
     realtime::{
         client::{
-            Connection, SocketEvent, StatusLine, StreamEvent, StreamOptions, use_event_source,
-            use_socket,
+            Connection, SocketEvent, StatusLine, StreamEvent, StreamOptions, live_text,
+            use_event_source, use_socket,
         },
         contract::StreamContract,
         framing::{event_overhead, frame_overhead},
@@ -75,9 +75,7 @@ pub fn LiveComparison() -> impl IntoView {
                 "anything. What it takes to know, " <A href="/chat">"the chat"</A> " has built. " <Sources places=&SHOWN_BY/>
             </p>
             <p>
-                <button type="button" disabled=move || !ready.get() on:click=press data-test="compare-toggle">
-                    {move || if running.get() { "Stop" } else { "Start" }}
-                </button>
+                <button {..live_text(move || if running.get() { "Stop" } else { "Start" })} type="button" disabled=move || !ready.get() on:click=press data-test="compare-toggle"></button>
                 " "
                 <button type="button" class="small" disabled=move || !ready.get() aria-pressed=move || raw.get().to_string()
                     on:click=move |_| raw.update(|raw| *raw = !*raw) data-test="raw-toggle">"See the bytes"</button>
@@ -185,13 +183,13 @@ fn LanePanel(
             <StatusLine connection transport/>
             <Histogram figures/>
             <dl>
-                <div><dt>"Messages"</dt><dd data-test="lane-messages">{move || count(|figures| figures.messages)}</dd></div>
-                <div><dt>"Half arrive within (p50)"</dt><dd data-test="lane-p50">{move || latency(|latency| latency.p50_ms)}</dd></div>
-                <div><dt>"99 % arrive within (p99)"</dt><dd data-test="lane-p99">{move || latency(|latency| latency.p99_ms)}</dd></div>
-                <div><dt>"Bytes a message"</dt><dd data-test="lane-bytes">{bytes}</dd></div>
-                <div><dt>"Back after a drop in"</dt><dd data-test="lane-back">{back}</dd></div>
-                <div><dt>"Replayed"</dt><dd data-test="lane-replayed">{move || count(|figures| figures.replayed)}</dd></div>
-                <div><dt>"Missed"</dt><dd data-test="lane-missed">{move || count(|figures| figures.missed)}</dd></div>
+                <div><dt>"Messages"</dt><dd {..live_text(move || count(|figures| figures.messages))} data-test="lane-messages" translate="no"></dd></div>
+                <div><dt>"Half arrive within (p50)"</dt><dd {..live_text(move || latency(|latency| latency.p50_ms))} data-test="lane-p50" translate="no"></dd></div>
+                <div><dt>"99 % arrive within (p99)"</dt><dd {..live_text(move || latency(|latency| latency.p99_ms))} data-test="lane-p99" translate="no"></dd></div>
+                <div><dt>"Bytes a message"</dt><dd {..live_text(bytes)} data-test="lane-bytes"></dd></div>
+                <div><dt>"Back after a drop in"</dt><dd {..live_text(back)} data-test="lane-back" translate="no"></dd></div>
+                <div><dt>"Replayed"</dt><dd {..live_text(move || count(|figures| figures.replayed))} data-test="lane-replayed" translate="no"></dd></div>
+                <div><dt>"Missed"</dt><dd {..live_text(move || count(|figures| figures.missed))} data-test="lane-missed" translate="no"></dd></div>
             </dl>
             <button type="button" class="small" disabled=move || !is_open(connection) on:click=move |_| connection.cut() data-test="drop">
                 "Drop the connection"

@@ -10,6 +10,7 @@ pub struct Recommendation {
     transport: &'static str,
     reason: &'static str,
     lost: &'static str,
+    /// Where something of the kind is to be seen.
     page: &'static str,
     pub shown_by: &'static [Source],
 }
@@ -73,8 +74,9 @@ pub static RECOMMENDATIONS: [Recommendation; 7] = [
         transport: "SSE",
         reason: "Many values, one way, read at the pace of whoever looks. The same stream feeds curl and scripts.",
         lost: "A point of a curve costs nothing; an alarm costs an outage. So curves are conflated, and alarms replayed.",
-        page: "/ticker",
+        page: "/#live",
         shown_by: &[
+            source("src/home/live.rs", "fn figures"),
             source(
                 "src/tests/slow_readers.rs",
                 "a_reader_that_wakes_reads_little_old_news_and_then_the_newest_prices",

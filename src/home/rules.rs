@@ -1,4 +1,4 @@
-//! Seven rules, when to use neither, and why the shared text is a CRDT.
+//! Eight rules, when to use neither, and why the shared text is a CRDT.
 
 use leptos::prelude::*;
 
@@ -11,7 +11,7 @@ pub struct Rule {
     pub shown_by: &'static [Source],
 }
 
-pub static RULES: [Rule; 7] = [
+pub static RULES: [Rule; 8] = [
     Rule {
         name: "Start with a plain request.",
         text: "A live connection is for what changes while somebody looks. The first state comes with the page, and the connection goes on from there.",
@@ -46,6 +46,15 @@ pub static RULES: [Rule; 7] = [
         shown_by: &[
             source("src/realtime/status.rs", ""),
             source("src/realtime/backoff.rs", ""),
+        ],
+    },
+    Rule {
+        name: "Encrypt, with either: HTTPS and WSS.",
+        text: "A proxy that does not understand a protocol cannot break what it cannot read: TLS takes a socket past most of them. An https page may open no ws: at all, browsers speak HTTP/2, where a stream costs no connection of its own, over TLS only, and the lock by which tabs share one stream exists on secure pages only.",
+        warns: false,
+        shown_by: &[
+            source("src/realtime/client/socket.rs", "wss"),
+            source("src/realtime/client/shared_stream.rs", "tabs_can_share"),
         ],
     },
     Rule {
@@ -125,7 +134,7 @@ pub fn Rules() -> impl IntoView {
     };
     view! {
         <section aria-labelledby="rules">
-            <h2 id="rules">"Seven rules"</h2>
+            <h2 id="rules">"Eight rules"</h2>
             <ol class="rules" data-test="rules">{RULES.iter().map(rule).collect_view()}</ol>
         </section>
     }

@@ -7,7 +7,7 @@ macro_rules! files {
     };
 }
 
-static FILES: [(&str, &str); 50] = files![
+static FILES: [(&str, &str); 52] = files![
     "end2end/acceptance/collab-interop.spec.ts",
     "end2end/acceptance/native-event-source.spec.ts",
     "end2end/acceptance/proxy.spec.ts",
@@ -25,6 +25,7 @@ static FILES: [(&str, &str); 50] = files![
     "src/home/feed.rs",
     "src/realtime/framing.rs",
     "src/home/lane.rs",
+    "src/home/live.rs",
     "src/progress/job.rs",
     "src/progress/page/panel.rs",
     "src/progress/race/mod.rs",
@@ -33,6 +34,7 @@ static FILES: [(&str, &str); 50] = files![
     "src/realtime/client/event_source.rs",
     "src/realtime/client/outbox.rs",
     "src/realtime/client/probe.rs",
+    "src/realtime/client/shared_stream.rs",
     "src/realtime/client/socket.rs",
     "src/realtime/close.rs",
     "src/realtime/contract.rs",

@@ -3,6 +3,8 @@
 use leptos::prelude::*;
 use leptos_router::components::A;
 
+use crate::realtime::client::live_text;
+
 /// A question and its answers.
 pub struct Question {
     /// Names the group of its answers.
@@ -190,7 +192,7 @@ pub fn DecisionTree() -> impl IntoView {
                 {ask(&ROOT, vec![], answers)}
             </div>
             <p class="tree-words">
-                <span role="status" data-test="tree-words">{move || answers.with(Answers::words)}</span>
+                <span {..live_text(move || answers.with(Answers::words))} role="status" data-test="tree-words"></span>
                 <Show when=begun>
                     <button type="button" class="small" data-test="tree-again" on:click=move |_| answers.set(Answers::default())>"Start over"</button>
                 </Show>

@@ -6,7 +6,7 @@ use super::{
     log,
     panel::{Transport, Watched},
 };
-use crate::numbers::grouped;
+use crate::{numbers::grouped, realtime::client::live_text};
 
 /// The curve's own units; the style says how large it is.
 const WIDTH: f64 = 120.0;
@@ -16,14 +16,18 @@ const HEIGHT: f64 = 24.0;
 pub(super) fn Counters(watched: Watched) -> impl IntoView {
     let counters = Memo::new(move |_| watched.read(|log| log.counters.clone()));
     let row = move |name: &'static str, test: &'static str, value: fn(&log::Counters) -> String| {
-        view! { <div><dt>{name}</dt><dd data-test=test>{move || counters.with(value)}</dd></div> }
+        view! { <div><dt>{name}</dt><dd {..live_text(move || counters.with(value))} data-test=test translate="no"></dd></div> }
     };
     let beats = match watched.transport {
         Transport::Sse => "Heartbeats",
         Transport::WebSocket => "Pongs",
     };
-    let round_trip = move || {
-        counters.with(|counters| counters.round_trips.back().map(|ms| format!("{ms:.0} ms")))
+    let round_trip = move || match watched.transport {
+        Transport::Sse => "one way".to_owned(),
+        Transport::WebSocket => counters.with(|counters| {
+            let newest = counters.round_trips.back();
+            newest.map_or("–".to_owned(), |ms| format!("{ms:.0} ms"))
+        }),
     };
     view! {
         <dl class="counters">
@@ -43,10 +47,7 @@ pub(super) fn Counters(watched: Watched) -> impl IntoView {
             <div>
                 <dt>"Round trip"</dt>
                 <dd data-test="count-round-trip">
-                    {move || match watched.transport {
-                        Transport::Sse => "one way".to_owned(),
-                        Transport::WebSocket => round_trip().unwrap_or_else(|| "–".to_owned()),
-                    }}
+                    <span {..live_text(round_trip)}></span>
                     <Show when=move || counters.with(|counters| counters.round_trips.len() > 1)>
                         <svg class="round-trips" viewBox=format!("0 0 {WIDTH} {HEIGHT}") preserveAspectRatio="none" aria-hidden="true">
                             <polyline points=move || counters.with(|counters| curve(counters.round_trips.iter().copied().collect())) fill="none" stroke="currentColor" vector-effect="non-scaling-stroke"/>

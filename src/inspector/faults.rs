@@ -1,20 +1,34 @@
 //! The buttons that break the connection, and what came of the last press.
 
 use gloo_net::http::Request;
-use leptos::{prelude::*, task::spawn_local};
+use leptos::{ev::MouseEvent, prelude::*, task::spawn_local};
 
 use super::{
     message::{FAULT_ROUTE, Fault},
     panel::Watched,
     trial::{Act, OFFLINE_MS, Trial},
 };
-use crate::{api::refusal, realtime::contract::fill};
+use crate::{
+    api::refusal,
+    one_press::one_press,
+    realtime::{
+        client::{live_text, text_content},
+        contract::fill,
+    },
+};
 
 #[component]
 pub(super) fn Faults(watched: Watched, acts: Vec<Act>) -> impl IntoView {
     let buttons = acts.into_iter().map(|act| {
+        let mut once = one_press(|| false);
+        let press = move |event: MouseEvent| {
+            once(event.clone());
+            if !event.default_prevented() {
+                press(watched, act);
+            }
+        };
         view! {
-            <button type="button" class="small" title=act.explanation(watched.transport) on:click=move |_| press(watched, act) data-test=format!("fault-{}", act.name())>
+            <button type="button" class="small" title=act.explanation(watched.transport) on:click=press data-test=format!("fault-{}", act.name())>
                 {act.label()}
             </button>
         }
@@ -30,9 +44,9 @@ pub(super) fn Faults(watched: Watched, acts: Vec<Act>) -> impl IntoView {
         let words = outcome_in_words(&trial);
         view! {
             <div class="trial" data-test="trial" data-act=trial.act.name() data-state=state>
-                <p class="trial-head"><strong>{trial.act.label()}</strong>" "{trial.act.explanation(watched.transport)}</p>
-                <p class="trial-states" data-test="trial-states">{steps}</p>
-                <p class="trial-outcome" data-test="trial-outcome">{words}</p>
+                <p class="trial-head"><strong {..text_content(trial.act.label())}></strong>" "<span {..text_content(trial.act.explanation(watched.transport))}></span></p>
+                <p {..text_content(steps)} class="trial-states" data-test="trial-states"></p>
+                <p {..text_content(words)} class="trial-outcome" data-test="trial-outcome"></p>
             </div>
         }
     };
@@ -41,7 +55,7 @@ pub(super) fn Faults(watched: Watched, acts: Vec<Act>) -> impl IntoView {
             <h2 id="inspector-faults">"Break it"</h2>
             <p class="fault-buttons">{buttons.collect_view()}</p>
             // Always there: what is put into a live region later is heard.
-            <p class="visually-hidden" role="status">{move || trial.with(|trial| trial.as_ref().map(outcome_in_words))}</p>
+            <p {..live_text(move || trial.with(|trial| trial.as_ref().map(outcome_in_words)))} class="visually-hidden" role="status"></p>
             {move || match trial.get() {
                 Some(trial) => line(trial).into_any(),
                 None => view! { <p class="quiet">"Only your own connection is broken, and it mends itself. A restart is felt by everybody."</p> }.into_any(),

@@ -11,7 +11,11 @@ use super::{
     log::Entry,
     panel::{Transport, Watched},
 };
-use crate::realtime::client::tap::{Direction, Payload, Skipped};
+use crate::realtime::client::{
+    live_text,
+    tap::{Direction, Payload, Skipped},
+    text_content,
+};
 
 // Declared by hand: the feature of web-sys would have every crate above it built anew.
 #[wasm_bindgen]
@@ -96,17 +100,13 @@ pub(super) fn Frames(watched: Watched, describe: Option<fn(&[u8]) -> String>) ->
                     <option value=kind.clone()>{kind.clone()}</option>
                 </For>
             </select>
-            <button type="button" class="small" aria-pressed=move || paused.read().is_some().to_string() on:click=toggle data-test="frame-pause">
-                {move || if paused.read().is_some() { "Go on" } else { "Pause" }}
-            </button>
+            <button {..live_text(move || if paused.read().is_some() { "Go on" } else { "Pause" })} type="button" class="small" aria-pressed=move || paused.read().is_some().to_string() on:click=toggle data-test="frame-pause"></button>
             <button type="button" class="small" on:click=clear data-test="frame-clear">"Clear"</button>
-            <button type="button" class="small" on:click=copy data-test="frame-copy">
-                {move || if chosen.read().is_some() { "Copy this frame" } else { "Copy the list" }}
-            </button>
-            <span class="quiet" role="status" data-test="frame-copied">{copied}</span>
+            <button {..live_text(move || if chosen.read().is_some() { "Copy this frame" } else { "Copy the list" })} type="button" class="small" on:click=copy data-test="frame-copy"></button>
+            <span {..live_text(move || copied.get())} class="quiet" role="status" data-test="frame-copied"></span>
             <span class="quiet frame-note">{encoding}</span>
         </div>
-        <ol class="frames" data-test="frames" aria-label="Frames, the newest first">
+        <ol class="frames" translate="no" data-test="frames" aria-label="Frames, the newest first">
             <For each=move || rows.get() key=|entry| (entry.number, entry.skipped) let(entry)>
                 <Row entry chosen/>
             </For>
@@ -177,12 +177,12 @@ fn Whole(
     view! {
         <div class="frame-whole" data-test="frame-whole">
             <p class="frame-whole-head">
-                <strong>{format!("#{} {}", entry.number, entry.kind)}</strong>
-                <span class="quiet">{sizes}</span>
+                <strong translate="no">{format!("#{} {}", entry.number, entry.kind)}</strong>
+                <span {..text_content(sizes)} class="quiet"></span>
                 <button type="button" class="small" on:click=move |_| chosen.set(None)>"Close"</button>
             </p>
-            {described.map(|described| view! { <pre class="frame-described" role="group" tabindex="0" aria-label="The frame in words" data-test="frame-described">{described}</pre> })}
-            <pre role="group" tabindex="0" aria-label="The whole frame">{entry.whole()}</pre>
+            {described.map(|described| view! { <pre class="frame-described" translate="no" role="group" tabindex="0" aria-label="The frame in words" data-test="frame-described">{described}</pre> })}
+            <pre translate="no" role="group" tabindex="0" aria-label="The whole frame">{entry.whole()}</pre>
         </div>
     }
 }

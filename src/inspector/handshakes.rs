@@ -11,7 +11,7 @@ use crate::{
     api::refusal,
     home::message::{CompareEvents, CompareSocket},
     realtime::{
-        client::{Connection, use_event_source, use_socket},
+        client::{Connection, text_content, use_event_source, use_socket},
         contract::fill,
     },
 };
@@ -44,10 +44,10 @@ fn Handshake(title: String, known: Known, test: &'static str) -> impl IntoView {
             <h2>{title}</h2>
             {move || match known.get() {
                 None => view! { <p class="empty">"Not there yet."</p> }.into_any(),
-                Some(Err(why)) => view! { <p class="refusal">{why}</p> }.into_any(),
+                Some(Err(why)) => view! { <p {..text_content(why)} class="refusal"></p> }.into_any(),
                 Some(Ok(handshake)) => view! {
-                    <pre role="group" tabindex="0" aria-label="Request">{handshake.request}</pre>
-                    <pre role="group" tabindex="0" aria-label="Answer">{handshake.response}</pre>
+                    <pre translate="no" role="group" tabindex="0" aria-label="Request">{handshake.request}</pre>
+                    <pre translate="no" role="group" tabindex="0" aria-label="Answer">{handshake.response}</pre>
                 }.into_any(),
             }}
         </section>

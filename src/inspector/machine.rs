@@ -4,7 +4,7 @@ use leptos::prelude::*;
 
 use super::trial::status_name;
 use crate::realtime::{
-    client::{Connection, countdown},
+    client::{Connection, countdown, live_text},
     status::ConnectionStatus,
 };
 
@@ -69,14 +69,14 @@ pub(super) fn MachineView(connection: Connection) -> impl IntoView {
     let (width, height) = BOX;
     let states = STATES.map(|(name, x, y)| {
         let lit = move || now.get() == name;
-        let left = move || {
-            (matches!(name, "Waiting" | "Offline") && lit())
-                .then(|| format!(" {} s", seconds.get()))
+        let words = move || match matches!(name, "Waiting" | "Offline") && lit() {
+            true => format!("{name} {} s", seconds.get()),
+            false => name.to_owned(),
         };
         view! {
             <g class="state" class:lit=lit data-state=name>
                 <rect x=x y=y width=width height=height rx="6"/>
-                <text x={x + width / 2} y={y + height / 2 + 4}>{name}{left}</text>
+                <text {..live_text(words)} x={x + width / 2} y={y + height / 2 + 4}></text>
             </g>
         }
     });
@@ -92,7 +92,7 @@ pub(super) fn MachineView(connection: Connection) -> impl IntoView {
                 <g class="ways">{ways}</g>
                 {states}
             </svg>
-            <figcaption data-test="machine-words">{words}</figcaption>
+            <figcaption {..live_text(words)} data-test="machine-words"></figcaption>
         </figure>
     }
     .into_any()

@@ -20,7 +20,7 @@ use super::{
 use crate::{
     numbers::grouped,
     realtime::{
-        client::{Connection, tap::Sight},
+        client::{Connection, live_text, tap::Sight},
         sharing::Role,
     },
 };
@@ -166,7 +166,7 @@ pub fn Inspector(
                     <svg viewBox="0 0 16 16" aria-hidden="true"><path d="M4 6l4 4 4-4" fill="none" stroke="currentColor" stroke-width="2" stroke-linecap="round" stroke-linejoin="round"/></svg>
                     "Inspector"
                 </button>
-                <span class="inspector-summary" data-test="inspector-summary">{summary}</span>
+                <span {..live_text(summary)} class="inspector-summary" data-test="inspector-summary"></span>
             </div>
             <div id="inspector-body">
                 <Show when=move || unfolded.get()>

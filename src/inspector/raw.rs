@@ -14,7 +14,7 @@ use wasm_bindgen::{JsCast, prelude::wasm_bindgen};
 use wasm_bindgen_futures::JsFuture;
 use web_sys::{AbortController, AbortSignal};
 
-use crate::realtime::client::Connection;
+use crate::realtime::client::{Connection, live_text, text_content};
 
 /// Bytes that are kept; older lines go.
 const MOST_BYTES: usize = 32 * 1024;
@@ -77,8 +77,8 @@ pub(super) fn RawBytes(connection: Connection) -> impl IntoView {
     });
     view! {
         <p class="quiet">"A second stream, read by fetch(): the bytes as the server wrote them."</p>
-        <pre class="raw" role="group" tabindex="0" aria-label="Bytes of the stream" data-test="raw">{text}</pre>
-        {move || ended.get().map(|why| view! { <p class="empty" data-test="raw-ended">{why}</p> })}
+        <pre {..live_text(move || text.get())} class="raw" role="group" tabindex="0" aria-label="Bytes of the stream" translate="no" data-test="raw"></pre>
+        {move || ended.get().map(|why| view! { <p {..text_content(why)} class="empty" data-test="raw-ended"></p> })}
     }
 }
 

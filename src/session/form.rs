@@ -11,6 +11,8 @@ use crate::{
     api::ApiError,
     app::Visitor,
     icons::{Glyph, Icon},
+    one_press::one_press,
+    realtime::client::live_text,
 };
 
 /// Who one is, how to be called something else, and how to sign out; once that is done, how to go on.
@@ -78,10 +80,10 @@ fn NameForm(visitor: RwSignal<Option<User>>, refusal: RwSignal<Option<String>>) 
             </svg>
             <label class="visually-hidden" for="name">"Your name"</label>
             // The server checks its length too; no `maxlength`, so that a long name is refused in words.
-            <input id="name" name="name" autocomplete="nickname" required=true value=name prop:value=name
+            <input id="name" name="name" dir="auto" autocomplete="nickname" required=true value=name prop:value=name
                 aria-describedby="name-refusal" aria-invalid=move || shown.get().is_some().to_string() data-test="name"/>
-            <button type="submit" class="bare" title="Rename"><Icon glyph=Glyph::Rename/><span class="visually-hidden">"Rename"</span></button>
-            <output id="name-refusal" class="refusal" data-test="name-refusal">{shown}</output>
+            <button type="submit" class="bare" title="Rename" on:click=one_press(|| false)><Icon glyph=Glyph::Rename/><span class="visually-hidden">"Rename"</span></button>
+            <output {..live_text(move || shown.get())} id="name-refusal" class="refusal" data-test="name-refusal"></output>
         </form>
     }
     .into_any()

@@ -1,10 +1,11 @@
 //! How people look, and what a page does when its person has a new name, is somebody else, or is gone.
 
 use leptos::prelude::*;
+use serde::Deserialize;
 
 use super::User;
 use crate::realtime::{
-    client::{Connection, probe::reload_once},
+    client::{Connection, Renewals, probe::reload_once},
     close::StopCause,
     status::ConnectionStatus,
 };
@@ -56,6 +57,22 @@ pub fn welcomed(visitor: RwSignal<Option<User>>, user: User) -> bool {
         visitor.set(Some(user));
     }
     true
+}
+
+/// Takes the user of every session that a connection of this page renewed. Where the old session could not be renewed, the
+/// browser has a guest's now: a page without a socket, which gets no `welcome`, would go on under the former person's name.
+pub fn follow_renewals(visitor: RwSignal<Option<User>>) {
+    let renewals = Renewals::default();
+    provide_context(renewals);
+    Effect::new(move |_| {
+        let user = renewals.0.with(|answer| {
+            let user = answer.as_ref()?.get("user")?;
+            User::deserialize(user).ok()
+        });
+        if let Some(user) = user {
+            welcomed(visitor, user);
+        }
+    });
 }
 
 /// The name under which the tab keeps something that a person wrote: it is not for the next one who signs in at this tab.

@@ -8,7 +8,10 @@ use super::{
     table::{direction, print},
     trail::Trail,
 };
-use crate::icons::{Glyph, Icon};
+use crate::{
+    icons::{Glyph, Icon},
+    realtime::client::{live_text, text_content},
+};
 
 /// The last minutes of a row. Decoration for the eye: its numbers stand beside it.
 #[component]
@@ -81,20 +84,20 @@ fn ChartOf(shown: Shown, listing: Listing) -> impl IntoView {
     view! {
         <figure class="chart" data-test="chart" data-symbol=listing.symbol.clone() data-direction=direction>
             <figcaption>
-                <strong class="chart-symbol">{listing.symbol.clone()}</strong>
-                <span class="quiet">{listing.name.clone()}</span>
-                <span class="chart-price" data-test="chart-price">{price}</span>
-                <span class="change">{change}</span>
+                <strong {..text_content(listing.symbol.clone())} class="chart-symbol" translate="no"></strong>
+                <span {..text_content(listing.name.clone())} class="quiet"></span>
+                <span {..live_text(price)} class="chart-price" data-test="chart-price" translate="no"></span>
+                <span {..live_text(change)} class="change" translate="no"></span>
             </figcaption>
             <div class="chart-plot">
                 <svg viewBox="-4 -4 808 208" preserveAspectRatio="none" role="img" aria-label=label>
                     <path class="grid" d="M0 0H800M0 100H800M0 200H800" vector-effect="non-scaling-stroke"/>
                     <path class="line" data-test="chart-line" d=move || trail.with(|trail| trail.path(800.0, 200.0)) vector-effect="non-scaling-stroke"/>
                 </svg>
-                <span class="chart-high">{high}</span>
-                <span class="chart-low">{low}</span>
+                <span {..live_text(high)} class="chart-high" translate="no"></span>
+                <span {..live_text(low)} class="chart-low" translate="no"></span>
             </div>
-            <p class="quiet chart-span">{minutes}</p>
+            <p {..live_text(minutes)} class="quiet chart-span"></p>
         </figure>
     }
 }

@@ -27,8 +27,8 @@ use crate::{
     lazy_page::lazy_page,
     realtime::{
         client::{
-            Connection, Sharing, StatusLine, StreamEvent, StreamOptions, tabs_can_share,
-            use_event_source,
+            Connection, Sharing, StatusLine, StreamEvent, StreamOptions, live_text, tabs_can_share,
+            text_content, use_event_source,
         },
         sharing::Role,
         status::ConnectionStatus,
@@ -101,7 +101,7 @@ fn Ticker() -> impl IntoView {
         <div class="page-head">
             <h1>"Ticker"</h1>
             <StatusLine connection transport="SSE" counted="watching">
-                {move || news.recovered.get().map(|count| view! { <span data-test="recovered">{format!("recovered {count} events")}</span> })}
+                {move || news.recovered.get().map(|count| view! { <span {..text_content(format!("recovered {count} events"))} data-test="recovered"></span> })}
                 <Stale since=news.stale_since/>
             </StatusLine>
         </div>
@@ -112,7 +112,7 @@ fn Ticker() -> impl IntoView {
             <input type="search" placeholder="Filter rows" aria-label="Filter rows by symbol or name" autocomplete="off" data-test="filter"
                 prop:value=move || choice.with(|choice| choice.filter.clone())
                 on:input=move |event| filter(&event) on:compositionend=move |event| filter(&event)/>
-            {move || unknown().map(|words| view! { <span class="warning" data-test="unknown-symbols">{words}</span> })}
+            {move || unknown().map(|words| view! { <span {..text_content(words)} class="warning" data-test="unknown-symbols"></span> })}
         </div>
         <PriceTable listings rows selected choice prices/>
         <StreamNote connection choice prices news/>
@@ -257,7 +257,7 @@ fn Stale(since: RwSignal<Option<u64>>) -> impl IntoView {
     };
     move || {
         since.get().map(|since| {
-            view! { <span class="warning stale" data-test="stale">"feed stale since " <time>{move || clock(since)}</time></span> }
+            view! { <span class="warning stale" data-test="stale">"feed stale since " <time {..live_text(move || clock(since))} translate="no"></time></span> }
         })
     }
 }
@@ -310,13 +310,11 @@ fn StreamNote(
     view! {
         <p class="quiet stream-note">
             <Show when=open>
-                <span data-test="role" data-role=role>{words}</span>
+                <span {..live_text(words)} data-test="role" data-role=role></span>
             </Show>
-            <span data-test="received" data-count=move || prices.count.get() data-from=move || news.counted_from.get() data-at=at>
-                {move || format!("{} events received.", print(prices.count.get() as f64, 0, false))}
-            </span>
+            <span {..live_text(move || format!("{} events received.", print(prices.count.get() as f64, 0, false)))} data-test="received" data-count=move || prices.count.get() data-from=move || news.counted_from.get() data-at=at></span>
             // A stream is shared or not from its beginning, so the page is loaded anew.
-            <a href=other rel="external" data-test="stream-mode">{move || if own() { "Share one stream with the other tabs" } else { "Use a stream of its own" }}</a>
+            <a {..live_text(move || if own() { "Share one stream with the other tabs" } else { "Use a stream of its own" })} href=other rel="external" data-test="stream-mode"></a>
         </p>
     }
 }
@@ -347,7 +345,7 @@ fn Announcement(selected: Signal<Option<String>>, prices: Prices) -> impl IntoVi
             spoken.set(format!("{symbol} {}, {percent} percent", quote.price));
         }
     });
-    view! { <p class="visually-hidden" role="status" data-test="announcement">{move || spoken.get()}</p> }
+    view! { <p {..live_text(move || spoken.get())} class="visually-hidden" role="status" data-test="announcement"></p> }
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use web_sys::Event;
 
 use super::{choice::Choice, message::Listing};
 use crate::input_method::settled_value;
+use crate::realtime::client::live_text;
 
 /// The picker.
 #[component]
@@ -38,7 +39,7 @@ pub fn Picker(listings: RwSignal<Vec<Listing>>, choice: RwSignal<Choice>) -> imp
     };
     view! {
         <details class="picker" data-test="picker">
-            <summary data-test="picker-open">{count}</summary>
+            <summary {..live_text(count)} data-test="picker-open"></summary>
             <div class="picker-panel">
                 <div class="picker-head">
                     <input type="search" placeholder="Search symbols" aria-label="Search symbols" autocomplete="off" data-test="picker-search"
@@ -91,7 +92,7 @@ fn PickerOption(
         <li>
             <label data-test="picker-option" data-symbol=listing.symbol.clone()>
                 <input type="checkbox" prop:checked=checked disabled=last on:change=toggle/>
-                <strong>{listing.symbol.clone()}</strong>
+                <strong translate="no">{listing.symbol.clone()}</strong>
                 <span class="quiet">{listing.name}</span>
             </label>
         </li>

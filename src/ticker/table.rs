@@ -11,7 +11,7 @@ use super::{
     picker::matches,
     prices::{Prices, Row, Shown},
 };
-use crate::numbers::grouped;
+use crate::{numbers::grouped, realtime::client::live_text};
 
 /// The rows that the choice leaves, in its order.
 pub fn rows(
@@ -101,9 +101,7 @@ pub fn PriceTable(
                 </tbody>
             </table>
             <Show when=move || rows.with(Vec::is_empty)>
-                <p class="empty" data-test="no-rows">
-                    {move || if listings.with(Vec::is_empty) { "The symbols are on their way…" } else { "No symbol has that in its name." }}
-                </p>
+                <p {..live_text(move || if listings.with(Vec::is_empty) { "The symbols are on their way…" } else { "No symbol has that in its name." })} class="empty" data-test="no-rows"></p>
             </Show>
         </div>
     }
@@ -159,14 +157,14 @@ fn PriceRow(
     let select = move |_| choice.update(|choice| choice.chart = Some(symbol.get_value()));
     view! {
         <tr data-test="price-row" data-symbol=listing.symbol.clone() data-direction=direction>
-            <th scope="row">
+            <th scope="row" translate="no">
                 <button type="button" class="select" data-test="select" aria-pressed=pressed on:click=select>{listing.symbol.clone()}</button>
             </th>
             <td class="wide">{listing.name}</td>
-            <td class="number"><span class=move || row.with(|row| format!("price {}", row.flash)) data-test="price">{number(|quote| quote.price, Row::decimals, false)}</span></td>
-            <td class="number change wide">{number(|quote| quote.change, Row::decimals, true)}</td>
-            <td class="number change">{number(|quote| quote.change_percent, |_, _| 2, true)}</td>
-            <td class="number wide">{number(|quote| quote.volume, |_, _| 0, false)}</td>
+            <td class="number"><span {..live_text(number(|quote| quote.price, Row::decimals, false))} class=move || row.with(|row| format!("price {}", row.flash)) data-test="price" translate="no"></span></td>
+            <td {..live_text(number(|quote| quote.change, Row::decimals, true))} class="number change wide" translate="no"></td>
+            <td {..live_text(number(|quote| quote.change_percent, |_, _| 2, true))} class="number change" translate="no"></td>
+            <td {..live_text(number(|quote| quote.volume, |_, _| 0, false))} class="number wide" translate="no"></td>
             <td class="trail"><Sparkline trail/></td>
         </tr>
     }

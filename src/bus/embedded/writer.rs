@@ -217,7 +217,7 @@ fn run(
     inbox: &Receiver<Waiting>,
     counts: &Counts,
     most: usize,
-    committed: &dyn Fn(&[(String, u64)]),
+    committed: &impl Fn(&[(String, u64)]),
 ) {
     let mut answered = 0;
     while let Ok(first) = inbox.recv() {
@@ -426,6 +426,20 @@ mod tests {
             "CREATE TRIGGER planted BEFORE INSERT ON events WHEN NEW.bytes = CAST('no' AS BLOB)
              BEGIN SELECT RAISE(ABORT, 'planted'); END";
         connection.execute_batch(trigger).unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_writer_that_breaks_is_reported_and_nobody_waits_for_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let writer = Writer::start(tables(folder.path()), 8, |_| panic!("on purpose")).unwrap();
+        let mut health = writer.health();
+        assert_eq!(*health.borrow(), Health::Well);
+        let answer = writer.submit(0, |_| Ok(Ok(())));
+        assert_eq!(answer.await, Err(BusError::Closed));
+        let broken = health.wait_for(|health| *health == Health::Broken);
+        assert!(broken.await.is_ok());
+        let answer = writer.submit(0, |_| Ok(Ok(())));
+        assert_eq!(answer.await, Err(BusError::Closed));
     }
 
     #[test]

@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     app::Visitor,
+    bidi::isolated,
     chat::{
         check_text, is_room_name,
         message::{ChatCommand, ChatEvent, ChatMessage, ChatSocket, ChatWelcome, FirstMessages},
@@ -452,6 +453,6 @@ fn in_words(news: &[std::sync::Arc<ChatMessage>]) -> String {
     }
     let said = news
         .iter()
-        .map(|message| format!("{}: {}", message.from.name, message.text));
+        .map(|message| format!("{}: {}", isolated(&message.from.name), message.text));
     said.collect::<Vec<_>>().join("\n")
 }

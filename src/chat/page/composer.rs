@@ -8,7 +8,9 @@ use leptos::{
 use web_sys::HtmlTextAreaElement;
 
 use super::chat::Chat;
-use crate::{input_method::is_composing, text_rules::has_visible_character};
+use crate::{
+    input_method::is_composing, realtime::client::live_text, text_rules::has_visible_character,
+};
 
 /// Lines that the field grows to; it scrolls beyond.
 const MOST_LINES: u32 = 8;
@@ -85,7 +87,7 @@ pub fn Composer(chat: Chat) -> impl IntoView {
                 aria-describedby="chat-refusal" on:input=move |_| changed() on:keydown=key data-test="composer"></textarea>
             <button type="submit" data-test="send">"Send"</button>
         </form>
-        <output id="chat-refusal" class="refusal" data-test="chat-refusal">{shown}</output>
+        <output {..live_text(shown)} id="chat-refusal" class="refusal" data-test="chat-refusal"></output>
         <noscript inner_html="<p class=\"notice\">Reading works without JavaScript; writing needs it, since it goes through a WebSocket.</p>"></noscript>
     }
     .into_any()

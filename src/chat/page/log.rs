@@ -17,7 +17,7 @@ use crate::{
         message::{ChatCommand, ChatSocket},
         transcript::Row,
     },
-    realtime::client::{Socket, outbox::EntryState},
+    realtime::client::{Socket, live_text, outbox::EntryState, text_content},
 };
 
 /// The log of the present room.
@@ -65,8 +65,8 @@ pub fn Log(chat: Chat, socket: Socket<ChatSocket>) -> impl IntoView {
             </div>
             <ToLatest chat/>
         </div>
-        <p class="visually-hidden" aria-live="polite" data-test="announcement">{chat.announcement}</p>
-        <p class="typing quiet" data-test="typing">{typing}</p>
+        <p {..live_text(move || chat.announcement.get())} class="visually-hidden" aria-live="polite" data-test="announcement"></p>
+        <p {..live_text(move || typing.get())} class="typing quiet" data-test="typing"></p>
     }
     .into_any()
 }
@@ -88,15 +88,15 @@ fn Message(chat: Chat, row: Row, receipts: Memo<BTreeMap<u64, usize>>) -> impl I
             } else {
                 format!("Read by {readers}")
             };
-            view! { <p class="receipt quiet" data-test="receipt">{words}</p> }
+            view! { <p {..text_content(words)} class="receipt quiet" data-test="receipt"></p> }
         })
     };
     let name = message.from.name.clone();
     let head = if leads {
-        view! { <Portrait user=message.from.clone()/><p class="message-head"><strong>{name}</strong>" "<Clock at=message.at/></p> }.into_any()
+        view! { <Portrait user=message.from.clone()/><p class="message-head"><strong dir="auto" translate="no">{name}</strong>" "<Clock at=message.at/></p> }.into_any()
     } else {
         // Seen only beside the pointer; heard always, since a message without its author means little.
-        view! { <p class="message-aside"><span class="visually-hidden">{name}", "</span><Clock at=message.at/></p> }.into_any()
+        view! { <p class="message-aside"><span class="visually-hidden"><bdi translate="no">{name}</bdi>", "</span><Clock at=message.at/></p> }.into_any()
     };
     view! {
         <article class="message" class:leads=leads class:found=move || chat.found.get() == Some(offset) data-offset=offset.to_string() data-test="message">
@@ -206,7 +206,7 @@ fn ToLatest(chat: Chat) -> impl IntoView {
     };
     view! {
         <Show when=move || up.get()>
-            <button type="button" class="to-latest" on:click=move |_| chat.to_latest() data-test="to-latest">{words} <span aria-hidden="true">" ↓"</span></button>
+            <button type="button" class="to-latest" on:click=move |_| chat.to_latest() data-test="to-latest"><span {..live_text(words)}></span> <span aria-hidden="true">" ↓"</span></button>
         </Show>
     }
 }

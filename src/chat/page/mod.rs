@@ -20,7 +20,7 @@ use self::{
     composer::Composer,
     log::Log,
     people::People,
-    rooms::{Rooms, listen_for_room_keys},
+    rooms::{Rooms, Unread, listen_for_room_keys},
     search::Search,
     time::Calendar,
 };
@@ -30,7 +30,7 @@ use crate::{
     first_state::PageStatus,
     inspector::{Inspector, Transport},
     lazy_page::lazy_page,
-    realtime::client::{Socket, StatusLine, outbox::Outbox},
+    realtime::client::{Socket, StatusLine, live_text, outbox::Outbox, text_content},
 };
 
 lazy_page!(ChatPage, chat_page, ChatRoute);
@@ -103,17 +103,15 @@ fn ChatView(chat: Chat, socket: Socket<ChatSocket>) -> impl IntoView {
     view! {
         <About title description="Rooms over WebSocket: one order for everybody, and what you write offline arrives once."/>
         <div class="page-head chat-head">
-            <h1 data-test="room-name">{name}</h1>
+            <h1 {..live_text(name)} translate="no" data-test="room-name"></h1>
             <StatusLine connection=socket.connection transport="WebSocket">
-                {move || Some(unsent.get()).filter(|unsent| *unsent > 0).map(|unsent| view! { <span class="warning" data-test="unsent">{format!("{unsent} unsent")}</span> })}
+                {move || Some(unsent.get()).filter(|unsent| *unsent > 0).map(|unsent| view! { <span {..text_content(format!("{unsent} unsent"))} class="warning" data-test="unsent"></span> })}
             </StatusLine>
             <div class="folds">
                 <button type="button" class="small" aria-expanded=move || is(Fold::Rooms)().to_string() aria-controls="rooms" on:click=toggle(Fold::Rooms) data-test="show-rooms">
-                    "Rooms" {move || Some(elsewhere.get()).filter(|unread| *unread > 0).map(|unread| view! { <span class="count">{unread}<span class="visually-hidden">" unread"</span></span> })}
+                    "Rooms" <Unread count=elsewhere/>
                 </button>
-                <button type="button" class="small" aria-expanded=move || is(Fold::People)().to_string() aria-controls="people" on:click=toggle(Fold::People) data-test="show-people">
-                    {move || format!("Here now: {}", people.get())}
-                </button>
+                <button {..live_text(move || format!("Here now: {}", people.get()))} type="button" class="small" aria-expanded=move || is(Fold::People)().to_string() aria-controls="people" on:click=toggle(Fold::People) data-test="show-people"></button>
             </div>
         </div>
         <div class="chat">

@@ -19,7 +19,7 @@ pub fn People(chat: Chat) -> impl IntoView {
         <aside class="members"><h2>"Here now"</h2>
             <ul data-test="members">
                 <For each=move || members.get() key=|user| (user.id, user.name.clone()) let:user>
-                    <li data-test="member"><Avatar color=user.color/><span>{user.name}</span></li>
+                    <li data-test="member"><Avatar color=user.color/><bdi translate="no">{user.name}</bdi></li>
                 </For>
             </ul>
         </aside>

@@ -16,6 +16,8 @@ use crate::{
         message::{ROOMS_ROUTE, RoomSummary},
     },
     input_method::is_composing,
+    one_press::one_press,
+    realtime::client::{live_text, text_content},
 };
 
 /// More than a person looks through.
@@ -73,10 +75,6 @@ fn Room(chat: Chat, name: String) -> impl IntoView {
         let name = name.clone();
         Memo::new(move |_| chat.current.with(|current| *current == name))
     };
-    let count = move || {
-        let unread = Some(unread.get()).filter(|unread| *unread > 0);
-        unread.map(|unread| view! { <span class="count" data-test="unread">{unread}<span class="visually-hidden">" unread"</span></span> })
-    };
     let leave = (!ROOMS.contains(&name.as_str())).then(|| {
         let (navigate, left, here) = (use_navigate(), name.clone(), name.clone());
         // They would wait out of sight, and leave with the next visit. A room that lets nobody in can be given up.
@@ -102,9 +100,22 @@ fn Room(chat: Chat, name: String) -> impl IntoView {
     });
     view! {
         <li data-test="room" data-room=name.clone()>
-            <a href=address(&name) aria-current=move || is_current.get().then_some("page")><span class="room-name">{format!("#{name}")}</span> {count}</a>
+            <a href=address(&name) aria-current=move || is_current.get().then_some("page")><span class="room-name" translate="no">{format!("#{name}")}</span> <Unread count=unread test="unread"/></a>
             {leave}
         </li>
+    }
+}
+
+/// How many messages are unread; nothing where there are none.
+#[component]
+pub fn Unread(count: Memo<usize>, #[prop(optional)] test: Option<&'static str>) -> impl IntoView {
+    view! {
+        <Show when=move || count.get() != 0>
+            <span class="count" data-test=test>
+                <span {..live_text(move || count.get().to_string())} translate="no"></span>
+                <span class="visually-hidden">" unread"</span>
+            </span>
+        </Show>
     }
 }
 
@@ -147,10 +158,10 @@ fn NewRoom(chat: Chat) -> impl IntoView {
             <input id="new-room" node_ref=input placeholder="New room" autocomplete="off" autocapitalize="none" spellcheck="false" list="other-rooms" on:focus=suggest
                 aria-describedby="room-refusal" aria-invalid=move || refusal.get().is_some().to_string() data-test="new-room"/>
             <datalist id="other-rooms">
-                {move || others.get().into_iter().map(|room| view! { <option value=room.room>{format!("{} here", room.members)}</option> }).collect_view()}
+                {move || others.get().into_iter().map(|room| view! { <option {..text_content(format!("{} here", room.members))} value=room.room></option> }).collect_view()}
             </datalist>
-            <button type="submit" class="small" data-test="open-room">"Open"</button>
-            <output id="room-refusal" class="refusal" data-test="room-refusal">{refusal}</output>
+            <button type="submit" class="small" data-test="open-room" on:click=one_press(|| false)>"Open"</button>
+            <output {..live_text(move || refusal.get())} id="room-refusal" class="refusal" data-test="room-refusal"></output>
         </form>
     }
 }

@@ -16,7 +16,7 @@ use crate::{
         message::{ChatMessage, HistoryPage, SEARCH_ROUTE},
     },
     input_method::is_composing,
-    realtime::contract::fill,
+    realtime::{client::text_content, contract::fill},
     session::view::Avatar,
     text_rules::has_visible_character,
 };
@@ -89,13 +89,13 @@ pub fn Search(chat: Chat) -> impl IntoView {
         <div class="search" role="search" on:keydown=on_escape>
             <form on:submit=submit>
                 <label class="visually-hidden" for="search">"Search in this room"</label>
-                <input id="search" type="search" node_ref=field placeholder="Search in this room" maxlength=SEARCH_CHARACTERS autocomplete="off" enterkeyhint="search" data-test="search"/>
+                <input id="search" type="search" dir="auto" node_ref=field placeholder="Search in this room" maxlength=SEARCH_CHARACTERS autocomplete="off" enterkeyhint="search" data-test="search"/>
                 <button type="submit" class="small" data-test="find">"Find"</button>
             </form>
             {move || results.get().map(|results| view! {
                 <section class="results" aria-label="Search results" data-test="results">
                     <div class="results-head">
-                        <p role="status" data-test="results-count">{in_words(&results)}</p>
+                        <p {..text_content(in_words(&results))} role="status" data-test="results-count"></p>
                         <button type="button" class="small" on:click=move |_| leave() data-test="leave-search">"Back to the messages"</button>
                     </div>
                     {match results {
@@ -120,7 +120,7 @@ fn result(message: ChatMessage, go_to: impl Fn(u64) + 'static) -> impl IntoView 
     view! {
         <li>
             <button type="button" class="result" on:click=move |_| go_to(offset) data-test="result">
-                <span class="result-head"><Avatar color=from.color/><strong>{from.name}</strong>" "<Clock at/></span>
+                <span class="result-head"><Avatar color=from.color/><strong dir="auto" translate="no">{from.name}</strong>" "<Clock at/></span>
                 <span class="result-text">{text}</span>
             </button>
         </li>

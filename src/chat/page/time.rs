@@ -2,6 +2,8 @@
 
 use leptos::prelude::*;
 
+use crate::realtime::client::live_text;
+
 const DAY_MS: i64 = 86_400_000;
 const WEEKDAYS: [&str; 7] = [
     "Monday",
@@ -86,14 +88,14 @@ impl Calendar {
 #[component]
 pub fn Clock(at: u64) -> impl IntoView {
     let calendar = expect_context::<Calendar>();
-    view! { <time class="quiet clock" datetime=iso(at)>{move || calendar.clock(at)}</time> }
+    view! { <time {..live_text(move || calendar.clock(at))} class="quiet clock" datetime=iso(at) translate="no"></time> }
 }
 
 /// The line above the first message of a day.
 #[component]
 pub fn Day(day: i64) -> impl IntoView {
     let calendar = expect_context::<Calendar>();
-    view! { <p class="day" data-test="day"><span>{move || calendar.name_of(day)}</span></p> }
+    view! { <p class="day" data-test="day"><span {..live_text(move || calendar.name_of(day))}></span></p> }
 }
 
 fn local_day(at: u64) -> i64 {

@@ -8,6 +8,7 @@ use std::{
 use uuid::Uuid;
 
 use crate::{
+    bidi::isolated,
     chat::{
         message::{ChatCommand, ChatMessage, Joined},
         transcript::Transcript,
@@ -267,10 +268,10 @@ impl RoomState {
             self.members
                 .iter()
                 .find(|member| member.id == *user)
-                .map(|member| member.name.as_str())
+                .map(|member| isolated(&member.name))
         };
         // Whoever is not here any more does not type.
-        let names: BTreeSet<&str> = self.typing.keys().filter_map(name).collect();
+        let names: BTreeSet<_> = self.typing.keys().filter_map(name).collect();
         match names.into_iter().collect::<Vec<_>>().as_slice() {
             [] => String::new(),
             [one] => format!("{one} is typing"),

@@ -9,7 +9,7 @@ use super::{
 use crate::{
     collab::message::{BoardCommand, BoardSocket},
     realtime::{
-        client::{Armed, Socket},
+        client::{Armed, Socket, live_text},
         status::ConnectionStatus,
     },
 };
@@ -148,7 +148,7 @@ fn Pointer(row: PeerRow) -> impl IntoView {
                 <path d="M0 0v18l5-4 3 7 3-1-3-7h6z" fill=color stroke="white"></path>
                 // `color` is an attribute here; a style would need the CSP's leave.
                 <foreignObject x="13" y="17" width="160" height="24" color=color>
-                    <div class="pointer-name"><span>{name}</span></div>
+                    <div class="pointer-name"><bdi {..live_text(name)} translate="no"></bdi></div>
                 </foreignObject>
             </svg>
         </svg>

@@ -27,6 +27,8 @@ const END: char = '\u{200b}';
 const FLAG_HEIGHT: f64 = 18.0;
 /// A name stands to the right of its caret; where there is less room than this, to its left.
 const FLAG_WIDTH: f64 = 120.0;
+/// Edges of glyphs are rounded to parts of a pixel.
+const SAME_PLACE: f64 = 0.5;
 /// A selected line feed is as wide as this.
 const LINE_FEED_WIDTH: f64 = 4.0;
 
@@ -190,14 +192,28 @@ impl Filled {
         })
     }
 
-    /// Where the character that begins at a unit is: a caret stands at its left. At the end of a line that was broken for room
-    /// this is the beginning of the next, as text areas have it.
+    /// Where the character that begins at a unit is; the area's left is where a caret stands. At the end of a line that was
+    /// broken for room this is the beginning of the next, as text areas have it.
     fn area(&self, index: u32) -> Option<Area> {
         let byte = byte_at(&self.text, index);
         let start = units(&self.text[..byte]);
         let next = self.text[byte..].chars().next().unwrap_or(END);
         let character = self.areas(start, start + next.len_utf16() as u32).next();
-        character.or_else(|| self.areas(start, start).next())
+        let Some(character) = character else {
+            return self.areas(start, start).next();
+        };
+        // In text that runs from right to left a character begins at its right edge. Between the two directions there are two
+        // places for a caret; the one at this character is wanted.
+        let right = character.x + character.width;
+        let is_at = |x: f64| {
+            self.areas(start, start)
+                .any(|place| place.y == character.y && (place.x - x).abs() < SAME_PLACE)
+        };
+        let x = match is_at(character.x) {
+            false if is_at(right) => right,
+            _ => character.x,
+        };
+        Some(Area { x, ..character })
     }
 
     fn areas(&self, start: u32, end: u32) -> impl Iterator<Item = Area> {
@@ -259,13 +275,13 @@ pub fn CaretLayer(editor: Editor) -> impl IntoView {
             {selected}
             <div class="caret" class:low=drawn.low class:left=drawn.left style:transform=at(drawn.caret) style:height=pixels(drawn.caret.height)
                 style=("--person", color) data-test="caret" data-name=name>
-                <span class="flag">{drawn.name}</span>
+                <bdi class="flag">{drawn.name}</bdi>
             </div>
         }
     };
     view! {
         // Who is here is told elsewhere; where they are is only to be seen.
-        <div class="carets" node_ref=carets.layer aria-hidden="true">
+        <div class="carets" node_ref=carets.layer translate="no" aria-hidden="true">
             <div class="mirror" node_ref=carets.mirror></div>
             {move || carets.drawn.get().into_iter().map(caret).collect_view()}
         </div>

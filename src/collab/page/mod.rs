@@ -43,7 +43,7 @@ use crate::{
     inspector::{Inspector, Transport},
     lazy_page::lazy_page,
     realtime::{
-        client::{SocketEvent, StatusLine, use_socket},
+        client::{SocketEvent, StatusLine, live_text, text_content, use_socket},
         status::ConnectionStatus,
     },
     session::view::{follow_person, welcomed},
@@ -125,9 +125,9 @@ fn Desk(document: String, readonly: bool) -> impl IntoView {
     let here = Memo::new(move |_| others.with(Vec::len) + 1);
     view! {
         <div class="page-head">
-            <h1>{format!("Board: {document}")}</h1>
+            <h1 {..text_content(format!("Board: {document}"))}></h1>
             <StatusLine connection=socket.connection transport="WebSocket">
-                {move || view! { <span data-test="here">{format!("{} here", here.get())}</span> }}
+                <span {..live_text(move || format!("{} here", here.get()))} data-test="here"></span>
             </StatusLine>
         </div>
         <div class="desk-head">

@@ -5,7 +5,10 @@ use std::collections::HashSet;
 use leptos::prelude::*;
 
 use super::{editor::Editor, peers::Peers};
-use crate::session::{User, valid_name, view::Avatar};
+use crate::{
+    realtime::client::text_content,
+    session::{User, valid_name, view::Avatar},
+};
 
 /// Somebody, as the page shows them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,9 +78,9 @@ pub fn shown_color(color: Option<&str>, client: u64) -> String {
 pub fn People(others: Memo<Vec<Person>>, visitor: RwSignal<Option<User>>) -> impl IntoView {
     view! {
         <ul class="people" aria-label="On this board">
-            <li>{move || visitor.get().map(|user| view! { <Face name=user.name.clone() color=user.color/><span class="face-name">{format!("{} (you)", user.name)}</span> })}</li>
+            <li>{move || visitor.get().map(|user| view! { <Face name=user.name.clone() color=user.color/><span class="face-name"><bdi {..text_content(user.name)} translate="no"></bdi>" (you)"</span> })}</li>
             <For each=move || others.get() key=|person| (person.key.clone(), person.name.clone(), person.color.clone()) let:person>
-                <li data-test="peer"><Face name=person.name.clone() color=person.color/><span class="face-name">{person.name}</span></li>
+                <li data-test="peer"><Face name=person.name.clone() color=person.color/><bdi class="face-name" translate="no">{person.name}</bdi></li>
             </For>
         </ul>
     }

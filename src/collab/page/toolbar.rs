@@ -5,7 +5,7 @@ use std::time::Duration;
 use leptos::{html, prelude::*, task::spawn_local};
 
 use super::{browser::copy, editor::Editor};
-use crate::collab::client::Mark;
+use crate::{collab::client::Mark, realtime::client::live_text};
 
 /// How long the button says that it copied.
 const SAID_FOR: Duration = Duration::from_secs(2);
@@ -49,12 +49,12 @@ pub fn Toolbar(editor: Editor, document: String, readonly: bool) -> impl IntoVie
                 <button type="button" class="small" disabled=none(editor.can_undo) on:click=move |_| editor.undo() aria-keyshortcuts="Control+Z Meta+Z" data-test="undo">"Undo"</button>
                 <button type="button" class="small" disabled=none(editor.can_redo) on:click=move |_| editor.redo() aria-keyshortcuts="Control+Shift+Z Meta+Shift+Z Control+Y" data-test="redo">"Redo"</button>
             })}
-            <span class="saved" data-test="saved" data-state=state>{words}</span>
-            <span class="visually-hidden" role="status" data-test="saved-announced">{announced}</span>
-            <span class="length" title="Letters and digits in a row, or one Chinese or Japanese character" data-test="words">{length}</span>
+            <span {..live_text(words)} class="saved" data-test="saved" data-state=state></span>
+            <span {..live_text(move || announced.get())} class="visually-hidden" role="status" data-test="saved-announced"></span>
+            <span {..live_text(length)} class="length" title="Letters and digits in a row, or one Chinese or Japanese character" data-test="words"></span>
             <Share document readonly/>
         </div>
-        <output id="text-refusal" class="refusal" data-test="text-refusal">{move || editor.refusal.get()}</output>
+        <output {..live_text(move || editor.refusal.get())} id="text-refusal" class="refusal" data-test="text-refusal"></output>
     }
 }
 
@@ -88,7 +88,7 @@ fn Share(document: String, readonly: bool) -> impl IntoView {
     view! {
         <span class="share">
             <button type="button" class="small" on:click=share data-test="share">
-                <span aria-live="polite">{move || if copied.get() { "Link copied" } else { "Copy link" }}</span>
+                <span {..live_text(move || if copied.get() { "Link copied" } else { "Copy link" })} aria-live="polite"></span>
             </button>
             {move || shown.get().map(|address| view! { <input node_ref=field readonly aria-label="The link to this document" value=address data-test="link"/> })}
         </span>

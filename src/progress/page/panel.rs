@@ -15,9 +15,10 @@ use crate::{
     first_state::{PageStatus, first_state},
     inspector::{Inspector, Transport},
     numbers::grouped,
+    one_press::one_press,
     progress::message::{JOB_ROUTE, JobEvent, JobEvents, JobKind, JobStatus, JobView, Progress},
     realtime::{
-        client::{StatusLine, StreamEvent, use_event_source},
+        client::{StatusLine, StreamEvent, live_text, use_event_source},
         contract::{StreamContract, fill},
     },
 };
@@ -210,13 +211,13 @@ pub(super) fn JobPanel(id: Uuid, mine: MyJobs) -> impl IntoView {
             // Without JavaScript the page asks again by itself while the job runs.
             // As text: a browser with scripts parses what is in `noscript` so, and hydration would stumble over elements.
             {running.then(|| view! { <noscript inner_html="<meta http-equiv=\"refresh\" content=\"2\">"></noscript> })}
-            <h2 id="job-name">{name}</h2>
+            <h2 {..live_text(name)} id="job-name"></h2>
             {running.then(|| view! { <StatusLine connection transport="SSE" counted="watching"/> })}
             <progress aria-labelledby="job-name" data-test="bar" max=move || most().to_string()
                 value=move || value().map(|value| value.to_string())></progress>
-            <p class="job-numbers"><strong data-test="job-status">{move || state.status().word()}</strong> " "
-                <span data-test="job-numbers">{move || progress.with(|progress| progress.as_ref().map(numbers_of))}</span></p>
-            <p class="job-outcome" role="status" data-test="job-outcome">{move || state.outcome()}</p>
+            <p class="job-numbers"><strong {..live_text(move || state.status().word())} data-test="job-status"></strong> " "
+                <span {..live_text(move || progress.with(|progress| progress.as_ref().map(numbers_of)))} data-test="job-numbers"></span></p>
+            <p {..live_text(move || state.outcome())} class="job-outcome" role="status" data-test="job-outcome"></p>
             {move || state.kind().zip(state.result.get()).map(|(kind, result)| view! { <ResultView kind result/> })}
             <Show when=move || !state.status().is_final() && may_cancel()>
                 <CancelForm id/>
@@ -240,8 +241,8 @@ fn CancelForm(id: Uuid) -> impl IntoView {
     view! {
         <ActionForm action=cancel>
             <input type="hidden" name="id" value=id.to_string()/>
-            <button type="submit" class="small" data-test="cancel">"Cancel"</button>
-            <output class="refusal">{refusal}</output>
+            <button type="submit" class="small" data-test="cancel" on:click=one_press(move || cancel.pending().get_untracked())>"Cancel"</button>
+            <output {..live_text(refusal)} class="refusal"></output>
         </ActionForm>
     }
 }

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::chart::RaceChart;
 use crate::{
+    bidi::isolated,
     numbers::grouped,
     progress::{
         message::{JobKind, JobStatus, JobView, Progress},
@@ -31,10 +32,9 @@ pub(super) fn done_words(kind: JobKind, result: &Value) -> String {
     let words = match kind {
         JobKind::Countdown => read::<CountdownResult>(result).map(|done| took(done.elapsed_ms)),
         JobKind::Checksum => read::<ChecksumResult>(result).map(|done| {
-            let name = if done.name.is_empty() {
-                "The file"
-            } else {
-                &done.name
+            let name = match done.name.as_str() {
+                "" => "The file".into(),
+                name => isolated(name),
             };
             format!(
                 "{name}: {} bytes. {}",

@@ -11,7 +11,9 @@ use leptos_router::hooks::use_query_map;
 use serde::{Deserialize, Serialize};
 
 use super::upload::UploadForm;
-use crate::{api::ApiError, progress::message::Started};
+use crate::{
+    api::ApiError, one_press::one_press, progress::message::Started, realtime::client::live_text,
+};
 
 /// Starts a job; the fields come as text, so that an error can name its field and range.
 #[server(prefix = "/api", endpoint = "jobs/start")]
@@ -87,8 +89,8 @@ fn CountdownForm(refusals: Refusals) -> impl IntoView {
             <input type="hidden" name="kind" value="countdown"/>
             <Number refusals name="steps" label="Steps" value="10" test="steps"/>
             <Number refusals name="step_ms" label="Milliseconds a step" value="1000" test="step-ms"/>
-            <button type="submit" data-test="start" disabled=move || action.pending().get()>"Start a countdown"</button>
-            <output id=refusals.id class="refusal" data-test="start-refusal">{move || refusals.words()}</output>
+            <button type="submit" data-test="start" on:click=one_press(move || action.pending().get_untracked())>"Start a countdown"</button>
+            <output {..live_text(move || refusals.words())} id=refusals.id class="refusal" data-test="start-refusal"></output>
         </ActionForm>
     }
 }
@@ -111,8 +113,8 @@ fn RaceForm(refusals: Refusals) -> impl IntoView {
                 <label><input type="radio" name="mode" value="burst" checked=true/> "Burst, as fast as it goes"</label>
                 <label><input type="radio" name="mode" value="paced" data-test="paced"/> "Paced, at a rate"</label>
             </fieldset>
-            <button type="submit" data-test="start-race" disabled=move || action.pending().get()>"Start the race"</button>
-            <output id=refusals.id class="refusal" data-test="race-refusal">{move || refusals.words()}</output>
+            <button type="submit" data-test="start-race" on:click=one_press(move || action.pending().get_untracked())>"Start the race"</button>
+            <output {..live_text(move || refusals.words())} id=refusals.id class="refusal" data-test="race-refusal"></output>
         </ActionForm>
     }
 }

@@ -19,7 +19,13 @@ use wasm_bindgen::{JsCast, JsValue, closure::Closure};
 use web_sys::{File, FormData, ProgressEvent, XmlHttpRequest};
 
 use super::list::jobs_of_mine;
-use crate::{api::ApiError, progress::message::UPLOAD_ROUTE};
+use crate::{
+    api::ApiError,
+    bidi::isolated,
+    one_press::one_press,
+    progress::message::UPLOAD_ROUTE,
+    realtime::client::{live_text, text_content},
+};
 
 /// Between two looks whether the job is there yet, in milliseconds.
 const LOOK_EVERY_MS: u32 = 100;
@@ -96,17 +102,17 @@ pub(super) fn UploadForm() -> impl IntoView {
             <label>"File, or drop one here"
                 <input type="file" name="file" required=true node_ref=chosen aria-describedby="upload-refusal" data-test="file"/>
             </label>
-            <button type="submit" data-test="upload" disabled=sending>"Send it"</button>
+            <button type="submit" data-test="upload" disabled=sending on:click=one_press(move || is_sending(upload))>"Send it"</button>
             {move || match upload.get() {
                 Upload::Sending { name, sent, total } => Some(view! {
                     <p class="sending" data-test="sending-file">
                         <progress max=total.max(1.0).to_string() value=sent.to_string() aria-label=format!("Sending {name}")></progress>
-                        <span>{format!("Sending {name}, {:.0} %", 100.0 * sent / total.max(1.0))}</span>
+                        <span {..text_content(format!("Sending {}, {:.0} %", isolated(&name), 100.0 * sent / total.max(1.0)))}></span>
                     </p>
                 }),
                 Upload::None | Upload::Refused(_) => None,
             }}
-            <output id="upload-refusal" class="refusal" data-test="upload-refusal">{refusal}</output>
+            <output {..live_text(refusal)} id="upload-refusal" class="refusal" data-test="upload-refusal"></output>
         </form>
     }
 }

@@ -5,6 +5,7 @@
 pub mod armed;
 pub mod connection;
 pub mod event_source;
+pub mod live_text;
 pub mod outbox;
 pub mod probe;
 pub mod shared_stream;
@@ -16,6 +17,7 @@ pub mod tap;
 pub use armed::{Alarm, Armed};
 pub use connection::Connection;
 pub use event_source::{Sharing, StreamEvent, StreamOptions, use_event_source};
+pub use live_text::{live_text, text_content};
 pub use probe::Renewals;
 pub use shared_stream::tabs_can_share;
 pub use socket::{Socket, SocketEvent, SocketOptions, use_socket, use_socket_with};

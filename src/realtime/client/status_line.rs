@@ -4,7 +4,7 @@ use gloo_timers::callback::Interval;
 use leptos::{prelude::*, tachys::view::any_view::IntoAny};
 use send_wrapper::SendWrapper;
 
-use super::{Connection, connection::now};
+use super::{Connection, connection::now, live_text, text_content};
 use crate::realtime::status::ConnectionStatus;
 
 /// Shows the state of a connection. `transport` names it: "SSE" or "WebSocket".
@@ -71,19 +71,19 @@ pub fn StatusLine(
     };
     let count = move || {
         let count = connection.connections.get();
-        count.map(|count| view! { <span data-test=counted>{format!("{count} {counted}")}</span> })
+        count.map(|count| view! { <span {..text_content(format!("{count} {counted}"))} data-test=counted></span> })
     };
     view! {
         <div class="status" class:lost=lost data-test="status" data-state=state data-transport=transport>
             <span class="status-dot" aria-hidden="true"></span>
-            <span class="status-transport">{transport}</span>
+            <span class="status-transport" translate="no">{transport}</span>
             // Only the words are announced; the countdown would speak every second.
-            <span class="status-words" data-test="status-words" title=why>{words}</span>
-            <span class="visually-hidden" role="status">{state}</span>
+            <span {..live_text(words)} class="status-words" data-test="status-words" title=why></span>
+            <span {..live_text(state)} class="visually-hidden" role="status"></span>
             <Show when=retriable>
                 <button type="button" class="small" data-test="retry-now" on:click=move |_| connection.reconnect()>"Retry now"</button>
             </Show>
-            <span class="status-more">{round_trip} {count} {children.map(|children| children().into_any())}</span>
+            <span class="status-more"><span {..live_text(round_trip)} translate="no"></span> {count} {children.map(|children| children().into_any())}</span>
         </div>
     }
     .into_any()
