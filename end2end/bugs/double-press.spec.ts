@@ -1,5 +1,5 @@
 import type { Page } from '@playwright/test';
-import { alive, connected, expect, test } from '../fixtures/app';
+import { alive, BROKEN_CONNECTION, connected, expect, test } from '../fixtures/app';
 import { texts } from '../fixtures/chat';
 import { JOB_URL, startCountdown } from '../fixtures/jobs';
 
@@ -122,7 +122,7 @@ test('a double click opens a room, and says a message, once', async ({ page }) =
 });
 
 test.describe('where faults are allowed', () => {
-  test.use({ flags: { 'allow-faults': 'true' } });
+  test.use({ flags: { 'allow-faults': 'true' }, tolerated: BROKEN_CONNECTION });
 
   test('a double click on a fault breaks once', async ({ page }) => {
     await page.goto('/ticker');

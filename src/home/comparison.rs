@@ -105,7 +105,7 @@ pub static ROWS: [Row; 17] = [
         events: "Not at all. In base64 three bytes become four: a third more on the wire, and a string to decode on arrival.",
         socket: "As it is. Text and binary messages share a connection and stay in order.",
         shown_by: &[
-            source("src/collab/message.rs", "The state vector in base64"),
+            source("src/collab/message.rs", "A state vector in base64"),
             source("src/collab/protocol.rs", "pub fn decode"),
         ],
     },
