@@ -6,7 +6,7 @@ import { translate } from '../fixtures/extensions';
 import { startCountdown } from '../fixtures/jobs';
 
 // The pages under test are read in another language: the browser has replaced their text nodes.
-test.use({ tolerated: new RegExp(`${BROKEN_CONNECTION.source}|Failed to fetch`), flags: { 'allow-faults': 'true' } });
+test.use({ tolerated: new RegExp(`${BROKEN_CONNECTION.source}|Failed to fetch|status of 422`), flags: { 'allow-faults': 'true' } });
 
 async function translated(page: Page): Promise<void> {
   await page.evaluate(translate);
