@@ -88,7 +88,7 @@ impl Output {
         std::panic::set_hook(Box::new(log_panic));
     }
 
-    /// Writes what waits and ends. A stream that takes nothing holds it up for [`LAST_LINES`] only.
+    /// Writes what waits and ends. A stream that takes nothing holds it up for `LAST_LINES` only.
     pub fn close(self) {
         let (done, waiting) = channel();
         for guard in [self.stdout.guard, self.stderr.guard] {
