@@ -270,12 +270,10 @@ fn decoder<C: StreamContract>(
     mut handler: impl FnMut(StreamEvent<C::Event>) + 'static,
 ) -> impl FnMut(&str, &str, bool) -> Heard + 'static {
     move |name, data, held| {
-        let undecoded = |error| {
+        let undecoded = |error, handler: &mut dyn FnMut(_)| {
             let (name, text) = (name.to_owned(), data.to_owned());
-            (
-                StreamEvent::Undecoded { name, text },
-                Heard::Undecoded(error),
-            )
+            handler(StreamEvent::Undecoded { name, text });
+            Heard::Undecoded(error)
         };
         if KIT_EVENTS.contains(&name) {
             return match decode::<StreamControl>(data) {
@@ -293,11 +291,7 @@ fn decoder<C: StreamContract>(
                     Heard::Beat { connections }
                 }
                 Ok(StreamControl::Drain { retry_ms }) => Heard::Input(Input::Drain { retry_ms }),
-                Err(error) => {
-                    let (event, heard) = undecoded(error);
-                    handler(event);
-                    heard
-                }
+                Err(error) => undecoded(error, &mut handler),
             };
         }
         if held && !C::STATES.contains(&name) {
@@ -309,11 +303,7 @@ fn decoder<C: StreamContract>(
                 handler(StreamEvent::Event(event));
                 Heard::Input(if last { Input::Finished } else { Input::Frame })
             }
-            Err(error) => {
-                let (event, heard) = undecoded(error);
-                handler(event);
-                heard
-            }
+            Err(error) => undecoded(error, &mut handler),
         }
     }
 }
