@@ -6,18 +6,18 @@ use leptos::ev::MouseEvent;
 const DOUBLE_PRESS_MS: f64 = 600.0;
 
 /// For the button that submits a form, as its handler of `click`: Enter in a field of the form presses it too. Lets nothing
-/// through while `busy`, nor the second click of a double click, nor an Enter that follows another press at once. It does
-/// not disable the button, which would take the focus from it.
+/// through while `busy`, nor the second click of a double click, nor an Enter that follows another at once. It does not
+/// disable the button, which would take the focus from it.
 pub fn one_press(busy: impl Fn() -> bool + 'static) -> impl FnMut(MouseEvent) {
-    let mut last = None::<f64>;
+    let mut last_enter = None::<f64>;
     move |event| {
-        let at = event.time_stamp();
-        let at_once = last
-            .replace(at)
-            .is_some_and(|last| at - last < DOUBLE_PRESS_MS);
         // The browser counts clicks that belong together (UI Events, "click"); a key's click counts as none.
         let again = match event.detail() {
-            0 => at_once,
+            0 => {
+                let at = event.time_stamp();
+                let last = last_enter.replace(at);
+                last.is_some_and(|last| at - last < DOUBLE_PRESS_MS)
+            }
             count => count > 1,
         };
         if again || busy() {

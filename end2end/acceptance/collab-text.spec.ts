@@ -37,8 +37,9 @@ test('all at once', async ({ visit }) => {
     }),
   );
   for (const page of pages) await saved(page);
+  // What one page has saved may still be on its way to another.
+  await expect(text(pages[0])).toHaveValue(/^.{96}$/);
   const all = await text(pages[0]).inputValue();
-  expect(all).toHaveLength(3 * 32);
   // Carets hold: what one types is in one piece, whatever the others type meanwhile.
   for (const letter of 'abc') expect(all).toContain(`[${letter.repeat(30)}]`);
   for (const page of pages) await expect(text(page)).toHaveValue(all);

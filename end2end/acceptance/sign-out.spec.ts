@@ -1,7 +1,8 @@
 import type { BrowserContext, Page } from '@playwright/test';
-import { BROKEN_CONNECTION, connected, expect, status, test } from '../fixtures/app';
+import { alive, BROKEN_CONNECTION, connected, expect, status, test } from '../fixtures/app';
 import { say, texts } from '../fixtures/chat';
 import { editable, text } from '../fixtures/collab';
+import { startCountdown } from '../fixtures/jobs';
 
 // Pings come often, so that a silent wire is noticed soon.
 test.use({ tolerated: BROKEN_CONNECTION, flags: { 'client-ping-ms': 1_000 } });
@@ -77,6 +78,31 @@ test('a tab that signed out and is told to retry becomes the guest of the other 
   await expect(chat.getByTestId('name')).toHaveValue(await ticker.getByTestId('name').inputValue());
   await connected(chat);
   await expect(chat.getByTestId('composer')).toHaveValue('');
+});
+
+test('the stream of a job ends with its session, and its page makes nobody new by itself', async ({ visit }) => {
+  const { page: job, context } = await visit('Ada', '/progress');
+  await alive(job);
+  await startCountdown(job, 1_000, 1_000);
+  await connected(job);
+  // By a program: no tab says anything to this one.
+  expect((await context.request.post('/api/session/sign_out')).status()).toBe(200);
+  await expect(status(job)).toHaveAttribute('data-state', 'stopped');
+  await expect(job.getByTestId('status-words')).toHaveText('You signed out.');
+  await expect(job.getByTestId('signed-out')).toBeVisible();
+  expect(await session(context)).toBeUndefined();
+});
+
+test('a page with a stream whose session is lost goes on as the guest that the browser is then', async ({ visit, wire }) => {
+  const { page: job, context } = await visit('Ada', `${wire.url}/progress`);
+  await alive(job);
+  await startCountdown(job, 1_000, 1_000);
+  await connected(job);
+  await context.clearCookies();
+  wire.cut();
+  await expect(job.getByTestId('name')).not.toHaveValue('Ada', { timeout: 20_000 });
+  await connected(job);
+  expect(await session(context)).toBeDefined();
 });
 
 test('renamed in one tab, the other tabs and their sockets follow', async ({ visit }) => {
