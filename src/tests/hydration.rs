@@ -51,7 +51,7 @@ const TEXTS: [(&str, &str, &str); 7] = [
     ),
 ];
 
-/// The text that has no node.
+/// A text that has no node, or one of a space: Leptos writes that where hydration has to find an empty text.
 const EMPTY: (&str, &str, &str) = ("", "x", "");
 
 /// The page under a path, as it is sent, for somebody of this name.
@@ -93,6 +93,15 @@ fn shown(html: &str, selector: &str) -> Vec<String> {
 }
 
 #[track_caller]
+fn assert_shown(html: &str, selector: &str, expected: &[&str]) {
+    let mut shown = shown(html, selector);
+    if expected.iter().all(|text| text.is_empty()) {
+        shown.iter_mut().for_each(|text| *text = text.trim().into());
+    }
+    assert_eq!(shown, expected);
+}
+
+#[track_caller]
 fn assert_same_nodes(hostile: &str, plain: &str, text: &str) {
     let (hostile_nodes, plain_nodes) = (nodes(hostile), nodes(plain));
     assert!(plain_nodes.len() > 50, "a whole page");
@@ -125,8 +134,8 @@ async fn messages_and_their_authors_have_a_node_each_whatever_is_stored() {
             pages.push(page(&server, &format!("/chat/{room}"), &reader).await);
         }
         assert_same_nodes(&pages[0], &pages[1], hostile);
-        assert_eq!(shown(&pages[0], "[data-test=message-text]"), [expected; 2]);
-        assert_eq!(shown(&pages[0], ".message-head strong"), [expected]);
+        assert_shown(&pages[0], "[data-test=message-text]", &[expected; 2]);
+        assert_shown(&pages[0], ".message-head strong", &[expected]);
     }
 }
 
@@ -207,8 +216,8 @@ async fn file_names_errors_and_units_of_jobs_have_a_node_each_whatever_is_kept()
         for (one, two) in std::iter::zip(&pages[0], &pages[1]) {
             assert_same_nodes(one, two, hostile);
         }
-        assert_eq!(shown(&pages[0][1], "[data-test=sha256]"), [expected]);
-        assert_eq!(shown(&pages[0][2], "[data-test=job-outcome]"), [expected]);
+        assert_shown(&pages[0][1], "[data-test=sha256]", &[expected]);
+        assert_shown(&pages[0][2], "[data-test=job-outcome]", &[expected]);
     }
 }
 
@@ -261,11 +270,8 @@ async fn symbols_and_names_of_a_feed_have_a_node_each_whatever_it_says() {
             );
         }
         assert_same_nodes(&pages[0], &pages[1], hostile);
-        assert_eq!(shown(&pages[0], ".chart-symbol"), [expected]);
-        assert_eq!(
-            shown(&pages[0], "[data-test=picker-option] strong"),
-            [expected]
-        );
+        assert_shown(&pages[0], ".chart-symbol", &[expected]);
+        assert_shown(&pages[0], "[data-test=picker-option] strong", &[expected]);
     }
 }
 
@@ -284,7 +290,7 @@ async fn an_error_that_an_address_brings_along_has_a_node_whatever_it_says() {
         let one = page(&server, &link(hostile), &reader).await;
         let two = page(&server, &link(plain), &reader).await;
         assert_same_nodes(&one, &two, hostile);
-        assert_eq!(shown(&one, "[data-test=name-refusal]"), [expected]);
+        assert_shown(&one, "[data-test=name-refusal]", &[expected]);
     }
 }
 
