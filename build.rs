@@ -8,11 +8,18 @@ use std::{
     path::{Path, PathBuf},
 };
 
+/// What both halves are made of.
+const SOURCES: [&str; 2] = ["realtime/src", "src"];
+
 fn main() -> io::Result<()> {
-    println!("cargo:rerun-if-changed=src");
+    for folder in SOURCES {
+        println!("cargo:rerun-if-changed={folder}");
+    }
     println!("cargo:rerun-if-changed=Cargo.lock");
     let mut files = vec![PathBuf::from("Cargo.lock")];
-    collect(Path::new("src"), &mut files)?;
+    for folder in SOURCES {
+        collect(Path::new(folder), &mut files)?;
+    }
     files.sort();
     // The same on every machine: this hasher has fixed keys.
     let mut hasher = DefaultHasher::new();

@@ -36,7 +36,7 @@ use wirewise::{
         SharedBus,
         embedded::{Commits, Embedded, Options},
     },
-    chat::log::{RoomLog, SEARCHABLE},
+    chat::server::log::{RoomLog, SEARCHABLE},
     session::User,
 };
 

@@ -1,7 +1,7 @@
 //! The shell of every page, the navigation, and the routes.
 
-use leptos::{prelude::*, text_prop::TextProp};
-use leptos_meta::{HashedStylesheet, Meta, MetaTags, Title, provide_meta_context};
+use leptos::prelude::*;
+use leptos_meta::{HashedStylesheet, MetaTags, provide_meta_context};
 use leptos_router::{
     Lazy, SsrMode,
     components::{A, Route, Router, Routes},
@@ -11,21 +11,24 @@ use leptos_router::{
 use crate::{
     chat::page::ChatPage,
     collab::page::CollabPage,
-    first_state::{PageStatus, first_state},
-    home::HomePage,
-    hydration::{APP_ID, guard::Guard},
-    icons::{Glyph, Icon},
-    inspector::message::Allowed,
-    lazy_page::{AwaitedPage, PagesAwaited},
+    home::page::{HomePage, counterpart::counterpart},
+    inspector::{message::Allowed, page::Counterpart},
     progress::page::ProgressPage,
-    session::{User, form::Person, view::follow_renewals},
-    theme::{ThemeSwitch, bars},
+    session::{
+        User,
+        current_user::CurrentUser,
+        page::{form::Person, view::follow_renewals},
+    },
     ticker::page::TickerPage,
+    ui::{
+        about::{About, Site},
+        first_state::{PageStatus, first_state},
+        hydration::guard::{APP_ID, Guard},
+        icons::{Glyph, Icon},
+        lazy_page::{AwaitedPage, PagesAwaited},
+        theme::{ThemeSwitch, bars},
+    },
 };
-
-/// Where the site is, as in `https://wire.example`: a preview's picture is named by its whole address.
-#[derive(Clone)]
-pub struct Site(pub String);
 
 /// The document around the app, on the server only.
 pub fn shell(options: LeptosOptions) -> impl IntoView {
@@ -66,18 +69,15 @@ fn open_graph(property: &'static str, content: String) -> impl IntoView {
         .content(content)
 }
 
-/// Who this browser is to the others; changes with the name form. `None` once the person signed out.
-#[derive(Clone, Copy)]
-pub struct Visitor(pub RwSignal<Option<User>>);
-
 /// All pages.
 #[component]
 pub fn App() -> impl IntoView {
     provide_meta_context();
     let visitor = RwSignal::new(first_state::<(), User>(()));
-    provide_context(Visitor(visitor));
+    provide_context(CurrentUser(visitor));
     follow_renewals(visitor);
     provide_context(first_state::<(), Allowed>(()).unwrap_or_default());
+    provide_context(Counterpart(counterpart));
     provide_context(PagesAwaited::default());
     view! {
         <Router>
@@ -123,35 +123,6 @@ fn PageLink(
     glyph: Glyph,
 ) -> impl IntoView {
     view! { <A href=href><Icon glyph/>{name}<span class="mark" data-transport=transport></span></A> }
-}
-
-/// The title of a page, and what search engines and previews of links say about it.
-#[component]
-pub fn About(#[prop(into)] title: TextProp, description: &'static str) -> impl IntoView {
-    // Counted, and read once here: on the server the head is written where no page's signals can be read any more.
-    let shown = ArcRwSignal::new(untrack(|| title.get()));
-    Effect::new({
-        let shown = shown.clone();
-        move |_| shown.set(title.get())
-    });
-    let title = move || with_the_sites_name(shown.get().into_owned());
-    view! {
-        // Whole, and nowhere else: one further up would blank the title until this page's code has come.
-        <Title text=title.clone()/>
-        <Meta name="description" content=description/>
-        <Meta property="og:title" content=title/>
-        <Meta property="og:description" content=description/>
-    }
-    // Of one plain type: in every page it would be a large part of the page's own.
-    .into_any()
-}
-
-fn with_the_sites_name(title: String) -> String {
-    if title.is_empty() {
-        "Wirewise".to_owned()
-    } else {
-        format!("{title} · Wirewise")
-    }
 }
 
 #[component]

@@ -24,10 +24,7 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use crate::{
-    output::words_of,
-    realtime::{backoff::Backoff, server::Drain},
-};
+use realtime::{backoff::Backoff, server::Drain};
 
 /// A run that lasted this long was a good one: the next failure counts as the first.
 const STABLE: Duration = Duration::from_secs(60);
@@ -38,10 +35,10 @@ const KEEPS_FAILING: u32 = 3;
 
 /// Supervises tasks. Cheap to clone; all clones are one.
 #[derive(Clone, Debug, Default)]
-pub struct Supervisor(Arc<Inner>);
+pub struct Supervisor(Arc<Tasks>);
 
 #[derive(Debug, Default)]
-struct Inner {
+struct Tasks {
     drain: Drain,
     /// A std mutex: it is held for one map operation.
     failures: Mutex<BTreeMap<&'static str, Failures>>,
@@ -66,9 +63,9 @@ pub struct Failing {
 impl Supervisor {
     /// Tasks are not started again once `drain` has started.
     pub fn new(drain: Drain) -> Self {
-        Self(Arc::new(Inner {
+        Self(Arc::new(Tasks {
             drain,
-            ..Inner::default()
+            ..Tasks::default()
         }))
     }
 
@@ -191,6 +188,14 @@ fn log(name: &'static str, panic: &(dyn Any + Send)) {
         panic = words_of(panic),
         "a background task panicked"
     );
+}
+
+/// The words of a panic.
+pub fn words_of(panic: &dyn Any) -> &str {
+    let words = panic.downcast_ref::<String>().map(String::as_str);
+    words
+        .or_else(|| panic.downcast_ref::<&str>().copied())
+        .unwrap_or("no words")
 }
 
 #[cfg(test)]

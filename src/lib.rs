@@ -26,46 +26,32 @@
 // The views of a page are one deep type.
 #![recursion_limit = "512"]
 
-pub mod api;
 pub mod app;
 #[cfg(feature = "ssr")]
-pub mod assets;
-#[cfg(feature = "ssr")]
 pub mod background;
-pub mod bidi;
 #[cfg(feature = "ssr")]
 pub mod bus;
 pub mod chat;
 pub mod collab;
-pub mod first_state;
 #[cfg(feature = "ssr")]
-pub mod health;
+pub mod guard;
 pub mod home;
-pub mod hydration;
-pub mod icons;
-pub mod input_method;
 pub mod inspector;
-pub mod lazy_page;
-pub mod numbers;
-pub mod one_press;
-#[cfg(feature = "ssr")]
-pub mod output;
 pub mod progress;
-pub mod realtime;
+#[cfg(feature = "ssr")]
+pub mod routes;
 #[cfg(feature = "ssr")]
 pub mod server;
 pub mod session;
 #[cfg(feature = "ssr")]
 pub mod settings;
-#[cfg(feature = "ssr")]
-pub mod text_nodes;
-pub mod text_rules;
-pub mod theme;
 pub mod ticker;
+pub mod ui;
+pub mod web;
 
 /// Takes over the page that the server rendered.
 #[cfg(feature = "hydrate")]
 #[wasm_bindgen::prelude::wasm_bindgen]
 pub fn hydrate() {
-    hydration::start();
+    ui::hydration::start(app::App);
 }

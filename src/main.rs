@@ -17,8 +17,7 @@ use tokio::{
 };
 use wirewise::{
     bus::embedded,
-    output::Output,
-    server::{self, AppState, Left},
+    server::{self, AppState, ShutdownReason, output::Output},
     settings::{Command, CommandLine, Settings},
 };
 
@@ -97,9 +96,9 @@ async fn serve(settings: Settings, output: &Output) -> Result<Ended, String> {
     // To standard output, whatever the log filter says: a person, and a test that chose port 0, want to know.
     output.tell(format_args!("Wirewise listens on http://{addr}"));
     match server::run(listener, state, shutdown).await {
-        Left::Shutdown => Ok(Ended::Done),
-        Left::Restart => Ok(Ended::StartAgain(addr)),
-        Left::Broken(sentence) => Err(sentence),
+        ShutdownReason::Shutdown => Ok(Ended::Done),
+        ShutdownReason::Restart => Ok(Ended::StartAgain(addr)),
+        ShutdownReason::Broken(sentence) => Err(sentence),
     }
 }
 

@@ -9,12 +9,14 @@ use std::{
 
 use clap::{Args, Parser, Subcommand};
 
+use realtime::server::Timing;
+
 use crate::{
-    realtime::server::Timing,
-    ticker::{
-        MOST_SYMBOLS,
-        feed::{FeedSetting, symbol},
-    },
+    chat::server::settings::ChatSettings,
+    guard::limits::LimitSettings,
+    progress::server::settings::ProgressSettings,
+    ticker::server::settings::TickerSettings,
+    web::server::units::{age, milliseconds},
 };
 
 /// Server-Sent Events and WebSocket side by side, each where it is right.
@@ -74,27 +76,8 @@ pub struct Settings {
     )]
     pub bus: BusSetting,
 
-    /// Where prices come from: `simulated`, or `simulated:SEED` for the same prices each time; `replay:FILE.csv` with the
-    /// columns timestamp, symbol, price and perhaps volume; `coinbase:wss://ws-feed.exchange.coinbase.com`.
-    #[arg(
-        long,
-        env = "WIREWISE_FEED",
-        default_value = "simulated",
-        value_name = "FEED"
-    )]
-    pub feed: FeedSetting,
-
-    /// How fast a file is replayed, times real time.
-    #[arg(long, env = "WIREWISE_SPEED", default_value = "60", value_name = "TIMES", value_parser = speed)]
-    pub speed: f64,
-
-    /// What to ask the exchange for.
-    #[arg(long, env = "WIREWISE_PRODUCTS", default_value = "BTC-USD,ETH-USD", value_name = "PRODUCTS", value_parser = products)]
-    pub products: Products,
-
-    /// Between two rounds of simulated prices, in milliseconds.
-    #[arg(long, env = "WIREWISE_TICK_MS", default_value_t = 500, value_name = "MS", value_parser = milliseconds(1))]
-    pub tick_ms: u64,
+    #[command(flatten)]
+    pub ticker: TickerSettings,
 
     /// Between two heartbeats of an event stream, in milliseconds.
     #[arg(long, env = "WIREWISE_HEARTBEAT_MS", default_value_t = 15_000, value_name = "MS", value_parser = milliseconds(100))]
@@ -116,21 +99,15 @@ pub struct Settings {
     #[arg(long, env = "WIREWISE_HISTORY", default_value_t = 10_000, value_name = "EVENTS", value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     pub history: u32,
 
-    /// Chat messages older than this are dropped, as in `30d` (`s`, `m`, `h`, `d`, `w`). Without it they are kept for ever.
-    #[arg(long, env = "WIREWISE_CHAT_RETENTION", value_name = "AGE", value_parser = age)]
-    pub chat_retention: Option<Duration>,
+    #[command(flatten)]
+    pub chat: ChatSettings,
 
     /// How long the server may take to leave, in milliseconds.
     #[arg(long, env = "WIREWISE_DRAIN_MS", default_value_t = 5_000, value_name = "MS", value_parser = milliseconds(0))]
     pub drain_ms: u64,
 
-    /// Jobs that run at the same time; 64 more may wait.
-    #[arg(long, env = "WIREWISE_MAX_JOBS", default_value_t = 4, value_name = "JOBS", value_parser = clap::value_parser!(u32).range(1..=1_000))]
-    pub max_jobs: u32,
-
-    /// The longest file that may be uploaded, in bytes or with a unit: `500MiB`.
-    #[arg(long, env = "WIREWISE_MAX_UPLOAD", default_value = "1GiB", value_name = "BYTES", value_parser = binary_units)]
-    pub max_upload: u64,
+    #[command(flatten)]
+    pub progress: ProgressSettings,
 
     /// Origins of other sites that may call the API with credentials, as in `https://app.example.com`.
     #[arg(long = "allowed-origin", env = "WIREWISE_ALLOWED_ORIGINS", value_delimiter = ',', value_name = "ORIGIN", value_parser = origin)]
@@ -140,30 +117,8 @@ pub struct Settings {
     #[arg(long, env = "WIREWISE_MAX_CONNECTIONS", default_value_t = 15_000, value_name = "CONNECTIONS", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub max_connections: u32,
 
-    /// Open streams and sockets of one address; 0 means any number.
-    #[arg(
-        long,
-        env = "WIREWISE_MAX_CONNECTIONS_PER_IP",
-        default_value_t = 256,
-        value_name = "CONNECTIONS"
-    )]
-    pub max_connections_per_ip: u32,
-
-    /// Open chat sockets of one user, from all addresses; 0 means any number. Without it, as many as of one address.
-    #[arg(
-        long,
-        env = "WIREWISE_MAX_CONNECTIONS_PER_USER",
-        value_name = "CONNECTIONS"
-    )]
-    pub max_connections_per_user: Option<u32>,
-
-    /// Text messages a second that one user may send; twice as many in a burst.
-    #[arg(long, env = "WIREWISE_MESSAGES_PER_SECOND", default_value_t = 20, value_name = "MESSAGES", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
-    pub messages_per_second: u32,
-
-    /// Requests a second to `/api/` that are no streams, of one address; twice as many in a burst.
-    #[arg(long, env = "WIREWISE_REQUESTS_PER_SECOND", default_value_t = 50, value_name = "REQUESTS", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
-    pub requests_per_second: u32,
+    #[command(flatten)]
+    pub limits: LimitSettings,
 
     /// Take a client's address, scheme and host from `X-Forwarded-For`, `-Proto` and `-Host`. Only behind a proxy that sets them.
     #[arg(long, env = "WIREWISE_TRUST_PROXY", num_args = 0..=1, default_value_t = false, default_missing_value = "true", action = clap::ArgAction::Set, value_name = "BOOL")]
@@ -246,39 +201,6 @@ fn address(text: &str) -> Result<SocketAddr, String> {
     found.first().copied().ok_or_else(none)
 }
 
-/// No interval is longer than a day, so that none overflows where it is added to a clock.
-fn milliseconds(least: u64) -> clap::builder::RangedU64ValueParser {
-    clap::value_parser!(u64).range(least..=86_400_000)
-}
-
-const UNITS: [(&str, u64); 5] = [
-    ("TiB", 1 << 40),
-    ("GiB", 1 << 30),
-    ("MiB", 1 << 20),
-    ("KiB", 1 << 10),
-    ("B", 1),
-];
-
-/// A number of bytes in the largest unit that leaves it whole: `1 GiB`.
-pub fn in_binary_units(bytes: u64) -> String {
-    let whole = UNITS
-        .iter()
-        .find(|(_, size)| bytes >= *size && bytes.is_multiple_of(*size));
-    let (unit, size) = whole.unwrap_or(&UNITS[4]);
-    format!("{} {unit}", bytes / size)
-}
-
-fn binary_units(text: &str) -> Result<u64, String> {
-    let words = "a size is a whole number of bytes, or of a unit, as in 500MiB or 1GiB";
-    let text = text.trim();
-    let unit = UNITS.iter().find(|(unit, _)| text.ends_with(unit));
-    let (number, size) = unit.map_or((text, 1), |(unit, size)| {
-        (text.trim_end_matches(unit).trim_end(), *size)
-    });
-    let number: u64 = number.parse().map_err(|_| words.to_owned())?;
-    number.checked_mul(size).ok_or_else(|| words.to_owned())
-}
-
 impl FromStr for BusSetting {
     type Err = String;
 
@@ -287,53 +209,6 @@ impl FromStr for BusSetting {
             "embedded" => Ok(Self::Embedded),
             _ => Err("a bus is embedded; this version knows no other".into()),
         }
-    }
-}
-
-/// A whole number and its unit. At most a thousand years, so that none overflows a clock.
-fn age(text: &str) -> Result<Duration, String> {
-    let wrong =
-        || "an age is a whole number above zero and one of s, m, h, d, w, as in 30d".to_owned();
-    let unit = text.chars().last().ok_or_else(wrong)?;
-    let seconds = match unit {
-        's' => 1,
-        'm' => 60,
-        'h' => 3_600,
-        'd' => 86_400,
-        'w' => 604_800,
-        _ => return Err(wrong()),
-    };
-    let count: u64 = text[..text.len() - 1].parse().map_err(|_| wrong())?;
-    match count.checked_mul(seconds) {
-        Some(age @ 1..=31_536_000_000) => Ok(Duration::from_secs(age)),
-        _ => Err(wrong()),
-    }
-}
-
-fn speed(text: &str) -> Result<f64, String> {
-    let speed = text.parse().ok();
-    speed
-        .filter(|speed| (0.001..=1_000_000.0).contains(speed))
-        .ok_or_else(|| "a speed is a number from 0.001 to 1000000, as in 60".into())
-}
-
-/// The products of an exchange, each once, in the order they were given.
-pub type Products = std::sync::Arc<[String]>;
-
-fn products(text: &str) -> Result<Products, String> {
-    let mut products = vec![];
-    for product in text.split(',') {
-        let product = symbol(product)
-            .ok()
-            .filter(|product| product.contains('-'))
-            .ok_or("products are named as in BTC-USD,ETH-USD")?;
-        if !products.contains(&product) {
-            products.push(product);
-        }
-    }
-    match products.len() {
-        1..=MOST_SYMBOLS => Ok(products.into()),
-        count => Err(format!("at most {MOST_SYMBOLS} products, not {count}")),
     }
 }
 
@@ -454,19 +329,8 @@ mod tests {
     }
 
     #[test]
-    fn sizes_have_units() {
-        for (text, bytes) in [("7", 7), ("7B", 7), ("2 KiB", 2_048), ("1GiB", 1 << 30)] {
-            assert_eq!(binary_units(text), Ok(bytes));
-        }
-        assert_eq!(Settings::defaults().max_upload, 1 << 30);
-        for (bytes, text) in [
-            (0, "0 B"),
-            (1_500, "1500 B"),
-            (2_048, "2 KiB"),
-            (1 << 30, "1 GiB"),
-        ] {
-            assert_eq!(in_binary_units(bytes), text);
-        }
+    fn an_upload_may_have_a_gibibyte() {
+        assert_eq!(Settings::defaults().progress.max_upload, 1 << 30);
     }
 
     #[test]
@@ -487,10 +351,10 @@ mod tests {
             ("30d", 2_592_000),
             ("1w", 604_800),
         ] {
-            let age = settings(&["--chat-retention", text]).chat_retention;
+            let age = settings(&["--chat-retention", text]).chat.retention;
             assert_eq!(age, Some(Duration::from_secs(seconds)));
         }
-        assert_eq!(settings(&[]).chat_retention, None);
+        assert_eq!(settings(&[]).chat.retention, None);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Feature gates stand on modules and imports, and on hydrate() in lib.rs: never on a statement, so that a reader need not
-# compile in their head. Prints every gate that stands elsewhere. A folder may be named; it is src without one.
-find "${1:-src}" -name '*.rs' -exec awk '
+# compile in their head. Prints every gate that stands elsewhere in the folders that are named.
+find "$@" -name '*.rs' -exec awk '
     function offend(line) { print FILENAME ":" gate ": " line; bad = 1 }
     function judge(line) {
         if (line ~ /^[[:space:]]*(pub(\([a-z]+\))?[[:space:]]+)?(mod|use)[[:space:]]/) return

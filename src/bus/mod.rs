@@ -34,7 +34,7 @@ use futures::future::BoxFuture;
 use tokio::sync::{broadcast, watch};
 use uuid::Uuid;
 
-use crate::realtime::position::{Epoch, Position};
+use realtime::position::{Epoch, Position};
 
 /// What features hold.
 pub type SharedBus = Arc<dyn Bus>;

@@ -3,9 +3,11 @@
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::{
-    realtime::{contract::SocketContract, id::SpelledId, position::Epoch, position::Position},
-    session::User,
+use crate::session::User;
+use realtime::{
+    contract::SocketContract,
+    id::SpelledId,
+    position::{Epoch, Position},
 };
 
 pub const ROOMS_ROUTE: &str = "/api/chat/rooms";

@@ -6,25 +6,12 @@
 //! everybody, across reconnects and restarts. A member who comes back gets what was missed, however much, or is told that
 //! it is no longer kept. Presence and typing live in memory; read marks are saved once a second.
 
-#[cfg(feature = "ssr")]
-pub mod hall;
-pub mod links;
-#[cfg(feature = "ssr")]
-pub mod log;
 pub mod message;
 pub mod page;
 #[cfg(feature = "ssr")]
-pub mod room;
-#[cfg(feature = "ssr")]
-pub mod rooms;
-#[cfg(feature = "ssr")]
 pub mod server;
-pub mod state;
-pub mod transcript;
-#[cfg(feature = "ssr")]
-pub mod visitor;
 
-use crate::text_rules::{has_nul, has_visible_character};
+use crate::web::text_rules::{has_nul, has_visible_character};
 
 /// Longest text in characters.
 pub const TEXT_LENGTH: usize = 4_000;

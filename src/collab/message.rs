@@ -2,10 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    realtime::contract::{SocketContract, fill},
-    session::User,
-};
+use crate::session::User;
+use realtime::contract::{SocketContract, fill};
 
 /// The socket of one document.
 #[derive(Clone, Debug, PartialEq, Eq)]

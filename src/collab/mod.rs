@@ -12,48 +12,13 @@
 //!
 //! **Carets and names** are awareness (`awareness.rs`): the newest state of each client, gone with its socket.
 
-#[cfg(feature = "ssr")]
-mod awareness;
-#[cfg(feature = "ssr")]
-mod board;
-pub mod client;
-#[cfg(all(test, feature = "ssr"))]
-mod convergence;
-#[cfg(feature = "ssr")]
-pub mod cursors;
-#[cfg(feature = "ssr")]
-pub mod document;
 #[cfg(test)]
 mod fuzzing;
-#[cfg(feature = "ssr")]
-mod harm;
 pub mod message;
 pub mod page;
-#[cfg(feature = "ssr")]
-mod people;
-pub mod position;
-pub mod presence;
 pub mod protocol;
 #[cfg(feature = "ssr")]
-pub mod registry;
-pub mod saving;
-#[cfg(feature = "ssr")]
-pub mod scan;
-#[cfg(feature = "ssr")]
 pub mod server;
-pub mod shown;
-pub mod splice;
-#[cfg(feature = "ssr")]
-mod store;
-pub mod text;
-pub mod typing;
-#[cfg(all(test, feature = "ssr"))]
-mod typist;
-#[cfg(feature = "ssr")]
-mod unsaved;
-#[cfg(feature = "ssr")]
-mod visitor;
-pub mod words;
 
 /// The name of the shared text in its Yjs document: `doc.getText("content")`.
 pub const ROOT: &str = "content";

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::realtime::contract::{SocketContract, StreamContract};
+use realtime::contract::{SocketContract, StreamContract};
 
 /// The pulses over an event stream, open to everybody.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::realtime::{
+use realtime::{
     contract::{SocketContract, StreamContract, fill},
     id::SpelledId,
     position::Position,

@@ -1,5 +1,6 @@
 //! What a finished job says: the `result` of its `done` event, one shape a kind.
 
+use realtime::transport::Transport;
 use serde::{Deserialize, Serialize};
 
 /// A countdown's.
@@ -62,13 +63,6 @@ pub enum RaceMode {
     Paced,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Transport {
-    Sse,
-    WebSocket,
-}
-
 /// One transport in one round.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RaceRow {
@@ -100,15 +94,6 @@ pub struct Spread {
     pub median: f64,
     pub least: f64,
     pub most: f64,
-}
-
-impl Transport {
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Sse => "SSE",
-            Self::WebSocket => "WebSocket",
-        }
-    }
 }
 
 impl RaceResult {

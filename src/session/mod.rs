@@ -4,24 +4,17 @@
 //! renewed, so that a person stays the same user. The server records, on the bus, which sessions signed out and which
 //! names were chosen, until none of their tokens can be renewed: a restart brings nobody back and no old name either.
 
-#[cfg(feature = "ssr")]
-pub mod credentials;
-pub mod form;
+pub mod current_user;
+pub mod page;
 #[cfg(feature = "ssr")]
 pub mod server;
-pub mod tabs;
-#[cfg(feature = "ssr")]
-pub mod token;
-pub mod view;
-#[cfg(feature = "ssr")]
-pub mod watch;
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::text_rules::has_visible_character;
+use crate::web::text_rules::has_visible_character;
 
-pub use crate::realtime::contract::{GUEST_ROUTE, RENEWAL_ROUTE as RENEW_ROUTE};
+pub use realtime::contract::{GUEST_ROUTE, RENEWAL_ROUTE as RENEW_ROUTE};
 
 pub const SIGN_IN_ROUTE: &str = "/api/session/sign_in";
 pub const SIGN_OUT_ROUTE: &str = "/api/session/sign_out";

@@ -6,7 +6,7 @@ use tokio_tungstenite::{
     tungstenite::{Error, client::IntoClientRequest},
 };
 
-use super::support::Server;
+use crate::support::Server;
 
 #[tokio::test]
 async fn unknown_paths_of_the_api_are_404_in_json_and_others_a_page() {
@@ -24,7 +24,7 @@ async fn unknown_paths_of_the_api_are_404_in_json_and_others_a_page() {
             response.json::<Value>().await.unwrap()["error"]
                 .as_str()
                 .unwrap()
-                .contains("README")
+                .contains("docs/protocol.md")
         );
     }
     for path in [

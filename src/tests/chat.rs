@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
 use uuid::Uuid;
 
-use super::support::{Guest, Server, Socket};
+use crate::support::{Guest, Server, Socket};
 
 pub async fn join(socket: &mut Socket, room: &str, after: Option<Value>) -> Value {
     let mut join = json!({"type":"join","room":room});
@@ -160,7 +160,7 @@ async fn an_id_comes_back_in_the_spelling_of_its_own_command() {
 
 #[tokio::test]
 async fn what_was_refused_for_the_rate_is_told_in_its_own_spelling_and_known_in_any() {
-    let server = Server::with(|settings| settings.messages_per_second = 2).await;
+    let server = Server::with(|settings| settings.limits.messages_per_second = 2).await;
     let guest = server.guest().await;
     let mut socket = server.chat(&guest).await;
     join(&mut socket, "lobby", None).await;
@@ -289,7 +289,7 @@ async fn a_member_who_comes_back_gets_exactly_what_was_missed() {
 
 #[tokio::test]
 async fn a_member_far_behind_is_caught_up_in_pages_while_others_go_on_talking() {
-    let server = Server::with(|settings| settings.messages_per_second = 1_000_000).await;
+    let server = Server::with(|settings| settings.limits.messages_per_second = 1_000_000).await;
     let (mut one, mut two, _, bob) = two(&server).await;
     let epoch = join(&mut two, "lobby", None).await["epoch"].clone();
     drop(two);
@@ -501,7 +501,7 @@ async fn bad_input_is_answered_and_the_socket_lives_on() {
 
 #[tokio::test]
 async fn a_129th_room_is_one_too_many() {
-    let server = Server::with(|settings| settings.messages_per_second = 1_000).await;
+    let server = Server::with(|settings| settings.limits.messages_per_second = 1_000).await;
     let guest = server.guest().await;
     let mut socket = server.chat(&guest).await;
     for number in 0..128 {
@@ -515,7 +515,7 @@ async fn a_129th_room_is_one_too_many() {
 
 #[tokio::test]
 async fn whoever_asked_too_much_may_still_leave() {
-    let server = Server::with(|settings| settings.messages_per_second = 1).await;
+    let server = Server::with(|settings| settings.limits.messages_per_second = 1).await;
     let (guest, other) = (server.guest().await, server.guest().await);
     let (mut socket, mut witness) = (server.chat(&guest).await, server.chat(&other).await);
     join(&mut witness, "den", None).await;
@@ -531,7 +531,7 @@ async fn whoever_asked_too_much_may_still_leave() {
 
 #[tokio::test]
 async fn beyond_the_rate_a_writer_is_told_to_wait_and_the_order_holds() {
-    let server = Server::with(|settings| settings.messages_per_second = 5).await;
+    let server = Server::with(|settings| settings.limits.messages_per_second = 5).await;
     let guest = server.guest().await;
     let mut socket = server.chat(&guest).await;
     join(&mut socket, "lobby", None).await;
@@ -603,7 +603,7 @@ async fn beyond_the_rate_a_writer_is_told_to_wait_and_the_order_holds() {
 
 #[tokio::test]
 async fn what_is_refused_in_a_room_that_was_not_joined_holds_up_nothing_there() {
-    let server = Server::with(|settings| settings.messages_per_second = 1).await;
+    let server = Server::with(|settings| settings.limits.messages_per_second = 1).await;
     let guest = server.guest().await;
     let mut socket = server.chat(&guest).await;
     let send = |id: Uuid| json!({"type":"send","id":id,"room":"lobby","text":"x"});
@@ -668,7 +668,7 @@ async fn the_id_of_another_persons_message_is_refused() {
 
 #[tokio::test]
 async fn long_messages_make_short_pages() {
-    let server = Server::with(|settings| settings.messages_per_second = 1_000).await;
+    let server = Server::with(|settings| settings.limits.messages_per_second = 1_000).await;
     let (mut one, mut two, _, bob) = two(&server).await;
     let long = "🦀".repeat(4_000);
     for _ in 0..80 {

@@ -3,7 +3,7 @@
 use futures::StreamExt;
 use serde_json::{Value, json};
 
-use super::support::{Server, Socket};
+use crate::support::{Server, Socket};
 
 const OURS: (&str, &str) = ("sec-websocket-protocol", "wirewise.collab.v1");
 

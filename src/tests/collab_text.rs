@@ -16,7 +16,7 @@ use yrs::{
     updates::{decoder::Decode, encoder::Encode},
 };
 
-use super::{
+use crate::{
     process::Process,
     support::{PATIENCE, Remote, Server, Socket, small_socket},
 };
@@ -27,7 +27,7 @@ mod writers;
 const OURS: (&str, &str) = ("sec-websocket-protocol", "wirewise.collab.v1");
 
 /// A Yjs client: a document, and the y-websocket protocol over a socket.
-struct Typist {
+struct TestClient {
     socket: Socket,
     doc: Doc,
     text: TextRef,
@@ -39,7 +39,7 @@ struct Typist {
     denied: Vec<String>,
 }
 
-impl Typist {
+impl TestClient {
     /// Without a subprotocol and without credentials, as a stock provider.
     async fn connect(remote: &Remote, path: &str, id: u64) -> Self {
         Self::over(remote.socket(&format!("/api/collab/{path}"), &[]).await, id).await
@@ -240,9 +240,9 @@ fn awareness(client: u64, clock: u64, state: &str) -> Vec<u8> {
 #[tokio::test]
 async fn everybody_reads_what_anybody_types_and_nobody_hears_an_echo() {
     let server = Server::start().await;
-    let mut ana = Typist::connect(&server, "notes", 1).await;
-    let mut ben = Typist::connect(&server, "notes", 2).await;
-    let mut cleo = Typist::ours(&server, "notes", 3).await;
+    let mut ana = TestClient::connect(&server, "notes", 1).await;
+    let mut ben = TestClient::connect(&server, "notes", 2).await;
+    let mut cleo = TestClient::ours(&server, "notes", 3).await;
     ana.insert(0, "Grüße 🦀").await;
     ben.reads("Grüße 🦀").await;
     cleo.reads("Grüße 🦀").await;
@@ -253,7 +253,7 @@ async fn everybody_reads_what_anybody_types_and_nobody_hears_an_echo() {
     ben.reads("Grüße 🦀!").await;
     cleo.hears_no_echo().await;
     // Another document is another text.
-    let mut other = Typist::connect(&server, "elsewhere", 4).await;
+    let mut other = TestClient::connect(&server, "elsewhere", 4).await;
     other.until("step 2").await;
     assert_eq!(other.string(), "");
 }
@@ -261,7 +261,7 @@ async fn everybody_reads_what_anybody_types_and_nobody_hears_an_echo() {
 #[tokio::test]
 async fn a_yjs_client_is_sent_no_text_and_is_a_guest_of_its_own() {
     let server = Server::start().await;
-    let mut ana = Typist::connect(&server, "notes", 1).await;
+    let mut ana = TestClient::connect(&server, "notes", 1).await;
     for text in [
         "{\"type\":\"ping\",\"at\":1}",
         "{\"type\":\"move\",\"x\":0.5,\"y\":0.5}",
@@ -270,7 +270,7 @@ async fn a_yjs_client_is_sent_no_text_and_is_a_guest_of_its_own() {
         ana.socket.send_text(text).await;
     }
     ana.insert(0, "typed").await;
-    let mut ben = Typist::ours(&server, "notes", 2).await;
+    let mut ben = TestClient::ours(&server, "notes", 2).await;
     ben.reads("typed").await;
     assert_eq!(ben.texts[0]["peers"], json!([]), "it has no pointer");
     ana.ask().await;
@@ -281,10 +281,10 @@ async fn a_yjs_client_is_sent_no_text_and_is_a_guest_of_its_own() {
 #[tokio::test]
 async fn saved_covers_what_was_sent_and_survives_a_restart() {
     let server = Server::start().await;
-    let mut ana = Typist::ours(&server, "notes", 1).await;
+    let mut ana = TestClient::ours(&server, "notes", 1).await;
     ana.until("step 1").await;
     ana.insert(0, "kept").await;
-    let mut ben = Typist::connect(&server, "notes", 2).await;
+    let mut ben = TestClient::connect(&server, "notes", 2).await;
     ben.reads("kept").await;
     ben.insert(4, " by both").await;
     ana.reads("kept by both").await;
@@ -304,7 +304,7 @@ async fn saved_covers_what_was_sent_and_survives_a_restart() {
         "the page shows it without a script"
     );
     let server = server.restart().await;
-    let mut cleo = Typist::ours(&server, "notes", 3).await;
+    let mut cleo = TestClient::ours(&server, "notes", 3).await;
     cleo.reads("kept by both").await;
     assert_eq!(cleo.saved(0).await.get(&ClientID::new(2)), 8);
 }
@@ -312,7 +312,7 @@ async fn saved_covers_what_was_sent_and_survives_a_restart() {
 #[tokio::test]
 async fn a_deletion_is_told_as_saved_though_no_state_vector_moves() {
     let server = Server::start().await;
-    let mut ana = Typist::ours(&server, "notes", 1).await;
+    let mut ana = TestClient::ours(&server, "notes", 1).await;
     ana.until("step 1").await;
     ana.insert(0, "kept and removed").await;
     ana.saved(2).await;
@@ -326,7 +326,7 @@ async fn a_deletion_is_told_as_saved_though_no_state_vector_moves() {
     ana.send(Message::Update(&update)).await;
     ana.saved(4).await;
     let server = server.restart().await;
-    Typist::connect(&server, "notes", 2)
+    TestClient::connect(&server, "notes", 2)
         .await
         .reads("kept")
         .await;
@@ -336,32 +336,32 @@ async fn a_deletion_is_told_as_saved_though_no_state_vector_moves() {
 async fn kill_9_a_second_after_the_last_keystroke_loses_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let process = Process::start(folder.path(), &[]);
-    let mut ana = Typist::connect(&Remote::new(process.addr), "notes", 1).await;
+    let mut ana = TestClient::connect(&Remote::new(process.addr), "notes", 1).await;
     let typed: String = ('a'..='z').collect();
     for (at, letter) in typed.chars().enumerate() {
         ana.insert(at as u32, &letter.to_string()).await;
     }
-    // Taken, says the answer; durable a second after that is what is promised.
+    // Applied, says the answer; durable a second after that is what is promised.
     ana.ask().await;
     ana.until("step 2").await;
     tokio::time::sleep(std::time::Duration::from_secs(1)).await;
     process.kill();
     let process = Process::start(folder.path(), &[]);
-    let mut ben = Typist::connect(&Remote::new(process.addr), "notes", 2).await;
+    let mut ben = TestClient::connect(&Remote::new(process.addr), "notes", 2).await;
     ben.reads(&typed).await;
 }
 
 #[tokio::test]
 async fn what_builds_on_something_lost_is_asked_for_again() {
     let server = Server::start().await;
-    let mut ana = Typist::connect(&server, "notes", 1).await;
+    let mut ana = TestClient::connect(&server, "notes", 1).await;
     ana.until("step 2").await;
     // An edit that never leaves, and one that builds on it.
     let mut transaction = ana.doc.transact_mut();
     ana.text.insert(&mut transaction, 0, "lost ");
     drop(transaction);
     ana.insert(5, "and found").await;
-    let mut ben = Typist::connect(&server, "notes", 2).await;
+    let mut ben = TestClient::connect(&server, "notes", 2).await;
     // Her answers to the server's questions bring both.
     let (_, ()) = tokio::join!(
         async { while ana.next().await != Some("step 1") {} },
@@ -372,9 +372,9 @@ async fn what_builds_on_something_lost_is_asked_for_again() {
 #[tokio::test]
 async fn a_read_only_socket_reads_and_is_denied_in_its_own_language() {
     let server = Server::start().await;
-    let mut writer = Typist::connect(&server, "notes", 1).await;
-    let mut ours = Typist::ours(&server, "notes?readonly=1", 2).await;
-    let mut yjs = Typist::connect(&server, "notes?readonly=1", 3).await;
+    let mut writer = TestClient::connect(&server, "notes", 1).await;
+    let mut ours = TestClient::ours(&server, "notes?readonly=1", 2).await;
+    let mut yjs = TestClient::connect(&server, "notes?readonly=1", 3).await;
     writer.insert(0, "to be read").await;
     ours.reads("to be read").await;
     yjs.reads("to be read").await;
@@ -395,7 +395,7 @@ async fn a_read_only_socket_reads_and_is_denied_in_its_own_language() {
     yjs.until("denied").await;
     assert!(yjs.denied[0].contains("only reads"), "{:?}", yjs.denied);
     writer.insert(10, ".").await;
-    let mut newcomer = Typist::connect(&server, "notes", 4).await;
+    let mut newcomer = TestClient::connect(&server, "notes", 4).await;
     newcomer.reads("to be read.").await;
 }
 
@@ -407,7 +407,7 @@ async fn what_cannot_be_read_closes_its_socket_with_1008_and_nobody_elses() {
         .map(|at| u8::from_str_radix(&HOSTILE[2 * at..2 * at + 2], 16).unwrap())
         .collect();
     let server = Server::start().await;
-    let mut ana = Typist::connect(&server, "notes", 1).await;
+    let mut ana = TestClient::connect(&server, "notes", 1).await;
     ana.insert(0, "unharmed").await;
     for (what, frame) in [
         ("a truncated varint", vec![0, 2, 0x80]),
@@ -432,12 +432,12 @@ async fn what_cannot_be_read_closes_its_socket_with_1008_and_nobody_elses() {
             Message::Awareness(&[3, 1]).encode(),
         ),
     ] {
-        let mut eve = Typist::connect(&server, "notes", 9).await;
+        let mut eve = TestClient::connect(&server, "notes", 9).await;
         eve.send_frame(frame).await;
         assert_eq!(eve.closed().await, 1008, "{what}");
     }
     ana.insert(8, ", still").await;
-    Typist::connect(&server, "notes", 2)
+    TestClient::connect(&server, "notes", 2)
         .await
         .reads("unharmed, still")
         .await;
@@ -446,7 +446,7 @@ async fn what_cannot_be_read_closes_its_socket_with_1008_and_nobody_elses() {
 #[tokio::test]
 async fn an_update_of_10_mb_is_not_read() {
     let server = Server::start().await;
-    let mut eve = Typist::connect(&server, "notes", 9).await;
+    let mut eve = TestClient::connect(&server, "notes", 9).await;
     // It may be cut off in the middle of sending.
     let _ = eve
         .socket
@@ -455,7 +455,7 @@ async fn an_update_of_10_mb_is_not_read() {
         .await;
     let ended = eve.ended().await;
     assert!(matches!(ended, Some(1009) | None), "{ended:?}");
-    Typist::connect(&server, "notes", 2)
+    TestClient::connect(&server, "notes", 2)
         .await
         .until("step 2")
         .await;
@@ -479,7 +479,7 @@ async fn hostile_lengths_cost_the_server_no_memory() {
     ];
     let send_all = async || {
         for frame in &hostile {
-            let mut eve = Typist::connect(&remote, "notes", 9).await;
+            let mut eve = TestClient::connect(&remote, "notes", 9).await;
             eve.send_frame(frame.clone()).await;
             assert_eq!(eve.closed().await, 1008, "{frame:?}");
         }
@@ -496,7 +496,7 @@ async fn hostile_lengths_cost_the_server_no_memory() {
 #[tokio::test]
 async fn a_document_that_is_full_says_so_and_goes_on() {
     let server = Server::start().await;
-    let mut ana = Typist::ours(&server, "large", 1).await;
+    let mut ana = TestClient::ours(&server, "large", 1).await;
     ana.until("step 1").await;
     let megabytes = "x".repeat(3 * 1024 * 1024);
     for _ in 0..3 {
@@ -506,7 +506,7 @@ async fn a_document_that_is_full_says_so_and_goes_on() {
         ana.next().await;
     }
     // All of what was taken streams past the queue, which holds a sixth of it.
-    let mut ben = Typist::connect(&server, "large", 2).await;
+    let mut ben = TestClient::connect(&server, "large", 2).await;
     ben.until("step 2").await;
     assert_eq!(ben.string().len(), 2 * megabytes.len());
 }
@@ -516,7 +516,7 @@ async fn who_never_reads_again_is_reset() {
     let server = Server::start().await;
     let tcp = small_socket(server.addr).await;
     let deaf = server.socket_over(tcp, "/api/collab/notes", &[]).await;
-    let mut ana = Typist::ours(&server, "notes", 1).await;
+    let mut ana = TestClient::ours(&server, "notes", 1).await;
     ana.until("step 1").await;
     // The deaf one's queue is overrun: no update waits for a reader.
     for _ in 0..24 {
@@ -542,9 +542,9 @@ async fn who_never_reads_again_is_reset() {
 #[tokio::test]
 async fn who_reads_too_slowly_is_closed_with_4100_and_has_everything_after_the_next_exchange() {
     let server = Server::start().await;
-    let mut ana = Typist::ours(&server, "notes", 1).await;
+    let mut ana = TestClient::ours(&server, "notes", 1).await;
     ana.until("step 1").await;
-    let ben = Typist::connect(&server, "notes", 2).await;
+    let ben = TestClient::connect(&server, "notes", 2).await;
     // Ben reads nothing: what the kernels do not hold fills his queue, and overruns it.
     let part = "x".repeat(256 * 1024);
     for _ in 0..24 {
@@ -554,14 +554,14 @@ async fn who_reads_too_slowly_is_closed_with_4100_and_has_everything_after_the_n
     // Whoever goes on not reading for 5 s is torn away.
     let ended = ben.ended().await;
     assert!(matches!(ended, Some(4100) | None), "{ended:?}");
-    let mut again = Typist::connect(&server, "notes", 2).await;
+    let mut again = TestClient::connect(&server, "notes", 2).await;
     again.reads(&part.repeat(24)).await;
 }
 
 #[tokio::test]
 async fn a_long_log_becomes_a_snapshot_and_reads_the_same() {
     let server = Server::start().await;
-    let mut ana = Typist::ours(&server, "notes", 1).await;
+    let mut ana = TestClient::ours(&server, "notes", 1).await;
     ana.until("step 1").await;
     for _ in 0..600 {
         ana.insert(0, "x").await;
@@ -575,7 +575,7 @@ async fn a_long_log_becomes_a_snapshot_and_reads_the_same() {
     ana.saved(602).await;
     let server = server.restart().await;
     let text = format!("y{}", "x".repeat(600));
-    Typist::connect(&server, "notes", 2)
+    TestClient::connect(&server, "notes", 2)
         .await
         .reads(&text)
         .await;
@@ -584,8 +584,8 @@ async fn a_long_log_becomes_a_snapshot_and_reads_the_same() {
 #[tokio::test]
 async fn carets_are_told_to_all_and_gone_with_their_socket() {
     let server = Server::start().await;
-    let mut ana = Typist::connect(&server, "notes", 1).await;
-    let mut ben = Typist::ours(&server, "notes", 2).await;
+    let mut ana = TestClient::connect(&server, "notes", 1).await;
+    let mut ben = TestClient::ours(&server, "notes", 2).await;
     ana.send(Message::Awareness(&awareness(
         1,
         1,
@@ -596,7 +596,7 @@ async fn carets_are_told_to_all_and_gone_with_their_socket() {
     // A stock client that hears nothing for 30 s hangs up: alone, it hears itself.
     ana.sees(1, "{\"user\":{\"name\":\"Ana\"}}").await;
     // Who comes later is told, and may ask again.
-    let mut cleo = Typist::connect(&server, "notes", 3).await;
+    let mut cleo = TestClient::connect(&server, "notes", 3).await;
     cleo.sees(1, "{\"user\":{\"name\":\"Ana\"}}").await;
     cleo.states.clear();
     cleo.send(Message::QueryAwareness).await;
@@ -622,7 +622,7 @@ async fn carets_are_told_to_all_and_gone_with_their_socket() {
 #[tokio::test]
 async fn a_socket_that_claims_too_much_is_told() {
     let server = Server::start().await;
-    let mut ana = Typist::ours(&server, "notes", 1).await;
+    let mut ana = TestClient::ours(&server, "notes", 1).await;
     ana.send(Message::Awareness(&awareness(1, 1, &"x".repeat(5_000))))
         .await;
     for client in 0..9 {

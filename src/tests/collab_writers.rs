@@ -1,7 +1,7 @@
 //! What an edit costs must not depend on how many people wrote before.
 
 use super::*;
-use wirewise::collab::document::CLIENTS;
+use wirewise::collab::server::document::CLIENTS;
 
 /// Clients that wrote before: their ids have 53 bits, the longest there are.
 const BEFORE: u64 = 1 << 52;
@@ -29,8 +29,8 @@ fn number(bytes: &mut Vec<u8>, mut number: u64) {
 }
 
 /// Ana, in a document that so many wrote before. Two of her messages are on disk.
-async fn after(server: &Server, document: &str, writers: u64) -> Typist {
-    let mut ana = Typist::ours(server, document, 1).await;
+async fn after(server: &Server, document: &str, writers: u64) -> TestClient {
+    let mut ana = TestClient::ours(server, document, 1).await;
     ana.until("step 1").await;
     ana.send(Message::SyncStep2(&written_by(writers))).await;
     ana.saved(2).await;
@@ -49,7 +49,7 @@ async fn what_is_told_of_a_keystroke_does_not_grow_with_the_people_who_wrote_bef
     for writers in [20, 2_000] {
         let document = format!("of-{writers}");
         let mut ana = after(&server, &document, writers).await;
-        let mut ben = Typist::ours(&server, &document, 2).await;
+        let mut ben = TestClient::ours(&server, &document, 2).await;
         ben.until("step 2").await;
         let known = ben.saved(0).await;
         assert_eq!(known.len() as u64, writers, "the first one names everybody");
@@ -75,7 +75,7 @@ async fn with_the_most_writers_a_document_may_have_nobody_is_too_slow_for_it() {
     // As much awareness as there may be.
     let mut carets = vec![];
     for socket in 0..16 {
-        let mut typist = Typist::connect(&server, "crowded", 2).await;
+        let mut typist = TestClient::connect(&server, "crowded", 2).await;
         for id in 0..8 {
             let state = format!("\"{}\"", "x".repeat(4_094));
             let state = awareness(1_000 + 8 * socket + id, 1, &state);
@@ -84,7 +84,7 @@ async fn with_the_most_writers_a_document_may_have_nobody_is_too_slow_for_it() {
         typist.hears_no_echo().await;
         carets.push(typist);
     }
-    let mut ben = Typist::ours(&server, "crowded", 3).await;
+    let mut ben = TestClient::ours(&server, "crowded", 3).await;
     ben.until("step 2").await;
     assert_eq!(ben.saved(0).await.len(), CLIENTS - 2);
     // The first of these is lost: each of the others says that something is missing, and one question is enough.
@@ -104,7 +104,7 @@ async fn with_the_most_writers_a_document_may_have_nobody_is_too_slow_for_it() {
     ben.reads(&ana.string()).await;
 }
 
-impl Typist {
+impl TestClient {
     /// Types at the end, and sends nothing of it.
     fn type_unheard(&self, what: &str) -> Vec<u8> {
         let mut transaction = self.doc.transact_mut();

@@ -7,10 +7,10 @@ use tokio::{
 };
 use wirewise::{
     home::message::CompareEvents,
-    realtime::framing::{event_overhead, frame_overhead},
+    inspector::framing::{event_overhead, frame_overhead},
 };
 
-use super::support::{Events, PATIENCE, Server, Socket};
+use crate::support::{Events, PATIENCE, Server, Socket};
 
 const EVENTS: &str = "/api/compare/events";
 const SOCKET: &str = "/api/compare/socket";
@@ -106,7 +106,7 @@ async fn an_event_on_two_data_lines_is_sent_where_it_is_asked_for() {
 
 #[tokio::test]
 async fn an_address_has_so_many_comparisons_and_no_more() {
-    let server = Server::with(|settings| settings.max_connections_per_ip = 1).await;
+    let server = Server::with(|settings| settings.limits.max_connections_per_ip = 1).await;
     let mut events = server.stream(EVENTS, &[]).await;
     events.expect("hello").await;
     assert_eq!(server.get(EVENTS).send().await.unwrap().status(), 429);
@@ -116,7 +116,7 @@ async fn an_address_has_so_many_comparisons_and_no_more() {
 
 #[tokio::test]
 async fn a_socket_that_floods_is_told_to_wait() {
-    let server = Server::with(|settings| settings.messages_per_second = 1).await;
+    let server = Server::with(|settings| settings.limits.messages_per_second = 1).await;
     let mut socket = server.socket(SOCKET, &[PROTOCOL]).await;
     for _ in 0..4 {
         socket.send_text("no JSON").await;
@@ -203,13 +203,13 @@ async fn the_framing_that_the_page_shows_is_what_is_on_the_wire() {
 #[tokio::test]
 async fn source_files_are_shown_as_text_and_nothing_else_is() {
     let server = Server::start().await;
-    let shown = server.get("/source/src/realtime/status.rs").send();
+    let shown = server.get("/source/realtime/src/status.rs").send();
     let shown = shown.await.unwrap();
     assert_eq!(shown.status(), 200);
     assert_eq!(shown.headers()["content-type"], "text/plain; charset=utf-8");
     assert_eq!(
         shown.text().await.unwrap(),
-        include_str!("../realtime/status.rs")
+        include_str!("../../realtime/src/status.rs")
     );
     for path in ["Cargo.lock", "src/nothing.rs", "..%2fCargo.toml"] {
         let refused = server.get(&format!("/source/{path}")).send().await.unwrap();

@@ -4,7 +4,7 @@
 use reqwest::header::HeaderValue;
 use serde_json::Value;
 
-use super::support::{Guest, Server};
+use crate::support::{Guest, Server};
 
 const SOCKET: &str = "/api/chat/socket";
 const OURS: (&str, &str) = ("sec-websocket-protocol", "wirewise.collab.v1");
@@ -179,7 +179,7 @@ async fn a_form_leads_back_from_a_referer_beyond_ascii_and_never_to_another_site
 async fn what_a_client_claims_does_not_hide_the_entry_of_the_proxy() {
     let server = Server::with(|settings| {
         settings.trust_proxy = true;
-        settings.requests_per_second = 1;
+        settings.limits.requests_per_second = 1;
     })
     .await;
     let ask = async |forwarded: &str| {

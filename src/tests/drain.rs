@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use tokio::{io::AsyncWriteExt, net::TcpStream};
 
-use super::support::{PATIENCE, Server};
+use crate::support::{PATIENCE, Server};
 
 #[tokio::test]
 async fn a_hundred_streams_and_a_hundred_sockets_are_told_and_the_server_leaves_in_time() {

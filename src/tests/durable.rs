@@ -8,9 +8,9 @@ use tempfile::TempDir;
 use tokio::{task::spawn_blocking, time::timeout};
 use tokio_tungstenite::tungstenite::Message;
 use uuid::Uuid;
-use wirewise::{chat::log::RoomLog, session::User};
+use wirewise::{chat::server::log::RoomLog, session::User};
 
-use super::{
+use crate::{
     chat::{join, say},
     process::{Process, binary},
     support::{Guest, PATIENCE, Remote, Server, Socket, small_socket},
@@ -32,7 +32,7 @@ async fn texts(server: &Remote, guest: &Guest, room: &str) -> Vec<String> {
 
 /// Fills the lobby faster than any socket could.
 async fn fill(server: &Server, count: usize, text: &str) {
-    let log: RoomLog = server.state.chat.log("lobby");
+    let log: RoomLog = server.state.features.chat.log("lobby");
     let ada = User::new(Uuid::new_v4(), "Ada".into());
     let posts = (0..count).map(|_| log.post(Uuid::new_v4(), &ada, text));
     for post in join_all(posts).await {
@@ -259,7 +259,7 @@ async fn while_the_storage_is_away_sends_are_refused_until_the_first_comes_again
 #[tokio::test]
 async fn messages_older_than_the_retention_are_gone_and_a_resume_says_so() {
     let retention = |settings: &mut wirewise::settings::Settings| {
-        settings.chat_retention = Some(Duration::from_secs(1));
+        settings.chat.retention = Some(Duration::from_secs(1));
     };
     let server = Server::with(retention).await;
     let guest = server.guest().await;

@@ -3,9 +3,9 @@
 use serde_json::{Value, json};
 use tokio::time::timeout;
 use uuid::Uuid;
-use wirewise::ticker::{feed::News, message::Quote};
+use wirewise::ticker::{message::Quote, server::feeds::News};
 
-use super::{
+use crate::{
     process::Process,
     support::{Events, Guest, PATIENCE, Remote, Server, Socket},
 };
@@ -39,7 +39,11 @@ fn trade(server: &Server, price: f64) {
         volume: 1.0,
         at: 0,
     };
-    server.state.ticker.publish(News::Prices(vec![quote]));
+    server
+        .state
+        .features
+        .ticker
+        .publish(News::Prices(vec![quote]));
 }
 
 async fn ask(
@@ -324,7 +328,7 @@ async fn a_restart_tells_everybody_and_says_so_to_whoever_runs_the_server() {
     );
     events.expect("drain").await;
     let left = timeout(PATIENCE, server.ended).await.unwrap().unwrap();
-    assert_eq!(left, wirewise::server::Left::Restart);
+    assert_eq!(left, wirewise::server::ShutdownReason::Restart);
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use tokio::{
 };
 use tokio_tungstenite::{WebSocketStream, accept_async, tungstenite::Message};
 
-use super::support::{Event, Events, PATIENCE, Server};
+use crate::support::{Event, Events, PATIENCE, Server};
 
 const EVENTS: &str = "/api/ticker/events";
 
@@ -81,7 +81,7 @@ async fn price(events: &mut Events) -> (String, f64) {
 
 async fn with_exchange() -> (Server, Exchange) {
     let (exchange, url) = Exchange::listen().await;
-    let server = Server::with(|settings| settings.feed = url.parse().unwrap()).await;
+    let server = Server::with(|settings| settings.ticker.feed = url.parse().unwrap()).await;
     (server, exchange)
 }
 
@@ -146,7 +146,7 @@ async fn an_exchange_that_garbles_drops_and_comes_back_loses_no_last_price() {
     assert_eq!(stale.data["status"], "stale");
     assert!(stale.data["since"].as_u64().unwrap() > 1_600_000_000_000);
     assert_eq!(
-        server.state.ticker.first_prices().stale_since,
+        server.state.features.ticker.first_prices().stale_since,
         stale.data["since"].as_u64()
     );
     // Whoever comes now gets the last prices, and is told that they are.
@@ -172,7 +172,10 @@ async fn an_exchange_that_garbles_drops_and_comes_back_loses_no_last_price() {
         assert_eq!(live.data["status"], "live");
         assert_eq!(price(stream).await, ("BTC-USD".into(), 111.0));
     }
-    assert_eq!(server.state.ticker.first_prices().stale_since, None);
+    assert_eq!(
+        server.state.features.ticker.first_prices().stale_since,
+        None
+    );
 }
 
 #[tokio::test]
@@ -198,9 +201,10 @@ async fn an_exchange_that_is_away_leaves_the_server_up_and_the_feed_stale() {
         .unwrap()
         .local_addr()
         .unwrap();
-    let server =
-        Server::with(|settings| settings.feed = format!("coinbase:ws://{free}/").parse().unwrap())
-            .await;
+    let server = Server::with(|settings| {
+        settings.ticker.feed = format!("coinbase:ws://{free}/").parse().unwrap()
+    })
+    .await;
     let mut events = server.stream(EVENTS, &[]).await;
     events.expect("hello").await;
     events.expect("snapshot").await;
@@ -218,8 +222,8 @@ async fn a_file_is_replayed_and_begins_again() {
     )
     .unwrap();
     let server = Server::with(|settings| {
-        settings.feed = format!("replay:{}", file.display()).parse().unwrap();
-        settings.speed = 600.0;
+        settings.ticker.feed = format!("replay:{}", file.display()).parse().unwrap();
+        settings.ticker.speed = 600.0;
     })
     .await;
     let mut events = server.stream(EVENTS, &[]).await;

@@ -4,11 +4,11 @@ use rusqlite::Connection;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 use wirewise::{
-    server::Left,
-    ticker::{feed::News, message::FeedStatus},
+    server::ShutdownReason,
+    ticker::{message::FeedStatus, server::feeds::News},
 };
 
-use super::support::{PATIENCE, Server};
+use crate::support::{PATIENCE, Server};
 
 async fn ready(server: &Server) -> (u16, Value) {
     let answer = server.get("/readyz").send().await.unwrap();
@@ -45,7 +45,7 @@ async fn a_stale_feed_is_a_reason_and_no_reason_to_go_away() {
         status: FeedStatus::Stale,
         since: 7,
     };
-    server.state.ticker.publish(stale);
+    server.state.features.ticker.publish(stale);
     let (status, answer) = ready(&server).await;
     assert_eq!((status, &answer["ready"]), (200, &json!(true)));
     assert!(
@@ -129,7 +129,7 @@ async fn a_server_that_cannot_go_on_leaves_and_says_why() {
         .await
         .expect("it leaves")
         .unwrap();
-    let Left::Broken(sentence) = left else {
+    let ShutdownReason::Broken(sentence) = left else {
         panic!("{left:?}")
     };
     assert!(sentence.contains("accept loop"), "{sentence}");

@@ -5,31 +5,35 @@
 
 use futures::{FutureExt, SinkExt, StreamExt, future::BoxFuture};
 use leptos::server_fn::error::ServerFnUrlError;
+use realtime::position::{Epoch, Position};
 use scraper::{Html, Node, Selector};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message as Frame;
 use uuid::Uuid;
 use wirewise::{
-    api::ApiError,
-    chat::log::RoomLog,
+    chat::server::log::RoomLog,
     collab::protocol::Message,
     progress::{
-        job::{End, JobRecord, Outcome},
         message::{JobKind, JobStatus, Progress},
-        store::JobStore,
+        server::{
+            job::{End, JobRecord, Outcome},
+            store::JobStore,
+        },
     },
-    realtime::position::{Epoch, Position},
-    session::{SIGN_IN_ROUTE, User, token::Session},
+    session::{SIGN_IN_ROUTE, User, server::token::Session},
     ticker::{
-        feed::{Feed, News, quote},
         message::{Listing, Quote},
-        server::Ticker,
+        server::{
+            Ticker,
+            feeds::{Feed, News, quote},
+        },
     },
+    web::error::ApiError,
 };
 use yrs::{Doc, ReadTxn, StateVector, Text, Transact};
 
-use super::support::{PATIENCE, Server};
+use crate::support::{PATIENCE, Server};
 
 /// A text, another that gives the same nodes, and what is shown of the first.
 const TEXTS: [(&str, &str, &str); 7] = [
@@ -168,7 +172,7 @@ fn ended(owner: Uuid, kind: JobKind, unit: &str, outcome: Outcome) -> JobRecord 
         },
         end: Some(End {
             // Yesterday's are forgotten.
-            at: wirewise::realtime::server::now_ms(),
+            at: realtime::server::now_ms(),
             outcome,
             position: Position::new(Epoch::random(), 4),
         }),
@@ -206,7 +210,7 @@ async fn file_names_errors_and_units_of_jobs_have_a_node_each_whatever_is_kept()
                 paths.push(format!("/progress/{}", record.id));
                 store.keep(record).await;
             }
-            server.state.jobs.restore().await;
+            server.state.features.progress.jobs.restore().await;
             let mut of_text = vec![];
             for path in paths {
                 of_text.push(page(&server, &path, &owner).await);
@@ -256,7 +260,7 @@ async fn symbols_and_names_of_a_feed_have_a_node_each_whatever_it_says() {
             let server = Server::prepared(
                 tempfile::tempdir().unwrap(),
                 |_| {},
-                |state| state.ticker = Ticker::new(Box::new(feed), 10),
+                |state| state.features.ticker = Ticker::new(Box::new(feed), 10),
             )
             .await;
             // It names a symbol that nobody lists, too.

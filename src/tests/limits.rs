@@ -11,7 +11,7 @@ use tokio::{
 };
 use tokio_tungstenite::tungstenite::Message;
 
-use super::support::{PATIENCE, Server};
+use crate::support::{PATIENCE, Server};
 
 #[tokio::test]
 async fn json_of_70_kb_is_closed_with_1009_and_so_is_one_of_100_kb() {
@@ -114,7 +114,7 @@ async fn an_idle_socket_is_closed_with_4102_and_one_that_answers_pings_is_not() 
 
 #[tokio::test]
 async fn an_address_has_so_many_streams_and_sockets_and_no_more() {
-    let server = Server::with(|settings| settings.max_connections_per_ip = 2).await;
+    let server = Server::with(|settings| settings.limits.max_connections_per_ip = 2).await;
     let guest = server.guest().await;
     let mut first = server.stream("/api/ticker/events", &[]).await;
     first.expect("hello").await;
@@ -151,7 +151,7 @@ async fn an_address_has_so_many_streams_and_sockets_and_no_more() {
 
 #[tokio::test]
 async fn a_user_has_so_many_sockets_and_no_more() {
-    let server = Server::with(|settings| settings.max_connections_per_user = Some(2)).await;
+    let server = Server::with(|settings| settings.limits.max_connections_per_user = Some(2)).await;
     let (ada, bob) = (server.guest().await, server.guest().await);
     let first = server.chat(&ada).await;
     let _second = server.chat(&ada).await;
@@ -179,7 +179,7 @@ async fn a_user_has_so_many_sockets_and_no_more() {
 
 #[tokio::test]
 async fn messages_are_counted_over_all_sockets_of_a_user() {
-    let server = Server::with(|settings| settings.messages_per_second = 10).await;
+    let server = Server::with(|settings| settings.limits.messages_per_second = 10).await;
     let guest = server.guest().await;
     let mut sockets = vec![];
     for _ in 0..10 {
@@ -201,7 +201,7 @@ async fn messages_are_counted_over_all_sockets_of_a_user() {
 
 #[tokio::test]
 async fn who_ignores_the_rate_is_closed_with_4101() {
-    let server = Server::with(|settings| settings.messages_per_second = 1).await;
+    let server = Server::with(|settings| settings.limits.messages_per_second = 1).await;
     let guest = server.guest().await;
     // What is wrong with a message does not make it free.
     for message in [
@@ -256,7 +256,7 @@ async fn a_full_server_says_so() {
 
 #[tokio::test]
 async fn requests_beyond_the_rate_are_429_and_streams_are_not_counted() {
-    let server = Server::with(|settings| settings.requests_per_second = 5).await;
+    let server = Server::with(|settings| settings.limits.requests_per_second = 5).await;
     let mut refused = None;
     for _ in 0..11 {
         let response = server.get("/api/ticker/symbols").send().await.unwrap();
@@ -286,7 +286,7 @@ async fn requests_beyond_the_rate_are_429_and_streams_are_not_counted() {
 
 #[tokio::test]
 async fn a_form_beyond_the_rate_leads_back_to_its_page_with_the_reason() {
-    let server = Server::with(|settings| settings.requests_per_second = 5).await;
+    let server = Server::with(|settings| settings.limits.requests_per_second = 5).await;
     let refused = async {
         loop {
             let form = server.post("/api/session/sign_in", &[("name", "Ada")]);
@@ -306,7 +306,7 @@ async fn a_form_beyond_the_rate_leads_back_to_its_page_with_the_reason() {
 
 #[tokio::test]
 async fn no_header_frees_a_request_from_the_rate() {
-    let server = Server::with(|settings| settings.requests_per_second = 5).await;
+    let server = Server::with(|settings| settings.limits.requests_per_second = 5).await;
     for (name, value) in [("accept", "text/event-stream"), ("upgrade", "websocket")] {
         let refused = async {
             loop {

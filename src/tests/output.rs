@@ -12,7 +12,7 @@ use std::{
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use tokio::{net::TcpStream, task::spawn_blocking, time::timeout};
 
-use super::{
+use crate::{
     process::{Process, binary},
     support::{PATIENCE, Remote},
 };

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use rand::{Rng, SeedableRng};
 
-use super::support::{Event, Guest, Server};
+use crate::support::{Event, Guest, Server};
 
 async fn start(server: &Server, guest: &Guest, steps: &str, step_ms: &str) -> String {
     let form = [
@@ -367,7 +367,7 @@ async fn unknown_jobs_are_404_in_json_and_as_a_page() {
 
 #[tokio::test]
 async fn more_jobs_than_may_wait_are_429_with_words() {
-    let server = Server::with(|settings| settings.max_jobs = 1).await;
+    let server = Server::with(|settings| settings.progress.max_jobs = 1).await;
     let guest = server.guest().await;
     for _ in 0..65 {
         start(&server, &guest, "1000", "10000").await;

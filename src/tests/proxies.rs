@@ -5,7 +5,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use super::{
+use crate::{
     process::binary,
     support::{Remote, Server},
 };

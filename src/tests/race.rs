@@ -1,9 +1,10 @@
 //! Races of the two transports, through the server's own listener.
 
+use realtime::transport::Transport;
 use serde_json::Value;
-use wirewise::progress::result::{RaceResult, Transport};
+use wirewise::progress::result::RaceResult;
 
-use super::support::Server;
+use crate::support::Server;
 
 async fn race(server: &Server, fields: &[(&str, &str)]) -> Value {
     let guest = server.guest().await;
@@ -36,7 +37,7 @@ async fn a_burst_delivers_everything_over_both_transports_in_order() {
         for round in [1, 2] {
             let of_round = race.rows.iter().filter(|row| row.round == round);
             let mut transports: Vec<Transport> = of_round.map(|row| row.transport).collect();
-            transports.sort_by_key(|transport| transport.word());
+            transports.sort_by_key(|transport| transport.name());
             assert_eq!(transports, [Transport::Sse, Transport::WebSocket]);
         }
         for row in &race.rows {

@@ -7,7 +7,7 @@ use futures::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
 
-use super::support::{Guest, Remote, Server};
+use crate::support::{Guest, Remote, Server};
 
 const RENEW: &str = "/api/session/renew";
 /// Long enough to open a few connections, short enough to wait for.

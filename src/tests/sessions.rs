@@ -3,11 +3,14 @@
 use serde_json::{Value, json};
 use uuid::Uuid;
 use wirewise::{
-    progress::{job::NewJob, message::JobKind, task::Countdown},
-    session::credentials::COOKIE,
+    progress::{
+        message::JobKind,
+        server::{job::NewJob, tasks::Countdown},
+    },
+    web::server::cookies::SESSION_COOKIE,
 };
 
-use super::support::{Guest, Server};
+use crate::support::{Guest, Server};
 
 const SOCKET: &str = "/api/chat/socket";
 
@@ -24,7 +27,13 @@ fn private_stream(server: &Server, guest: &Guest) -> String {
         total: Some(long.steps),
         unit: "steps",
     };
-    let job = server.state.jobs.start(new, long).unwrap();
+    let job = server
+        .state
+        .features
+        .progress
+        .jobs
+        .start(new, long)
+        .unwrap();
     format!("/api/jobs/{}/events", job.id())
 }
 
@@ -69,7 +78,7 @@ async fn a_stream_takes_cookie_bearer_and_ticket_and_refuses_none_with_401() {
         ),
         (
             &path,
-            Some(("cookie", format!("{COOKIE}={}x", guest.token))),
+            Some(("cookie", format!("{SESSION_COOKIE}={}x", guest.token))),
         ),
         (&path, Some(("authorization", "Bearer garbage".to_owned()))),
         (&path, Some(("authorization", "Basic eDp5".to_owned()))),

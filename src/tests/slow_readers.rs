@@ -15,7 +15,7 @@ use tokio::{
 };
 use wirewise::ticker::message::Quote;
 
-use super::{
+use crate::{
     process::Process,
     support::{PATIENCE, Remote, Server, parse, small_socket},
 };
@@ -127,10 +127,10 @@ async fn publish_a_minute(server: &Server) -> Newest {
     let mut published = 0;
     while published < MINUTE {
         server.step(20);
-        published = server.state.ticker.first_prices().position.offset;
+        published = server.state.features.ticker.first_prices().position.offset;
         tokio::task::yield_now().await;
     }
-    let head = server.state.ticker.first_prices();
+    let head = server.state.features.ticker.first_prices();
     let price = |quote: Quote| (quote.symbol, quote.price);
     Newest {
         offset: head.position.offset,

@@ -9,7 +9,7 @@ use std::{
 
 use tempfile::TempDir;
 
-use super::process::binary;
+use crate::process::binary;
 
 /// A folder with a site root that will do.
 fn folder() -> TempDir {

@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, ops::Deref, sync::Mutex, time::Duration};
 
 use futures::{SinkExt, StreamExt};
+use realtime::server::now_ms;
 use reqwest::{
     Client, RequestBuilder, Response,
     header::{HeaderMap, HeaderName, HeaderValue},
@@ -20,10 +21,9 @@ use tokio_tungstenite::{
     tungstenite::{Message, client::IntoClientRequest},
 };
 use wirewise::{
-    realtime::server::now_ms,
     server::{self, AppState},
     settings::Settings,
-    ticker::{feed::News, market::Market},
+    ticker::server::feeds::{News, market::Market},
 };
 
 /// Nothing in these tests takes this long; it ends a test that waits in vain.
@@ -40,7 +40,7 @@ pub struct Server {
     remote: Remote,
     pub state: AppState,
     shutdown: Option<oneshot::Sender<()>>,
-    pub ended: JoinHandle<server::Left>,
+    pub ended: JoinHandle<server::ShutdownReason>,
     pub folder: TempDir,
     /// Moves only when a test says so; each step is a millisecond of its own.
     market: Mutex<(Market, u64)>,
@@ -71,10 +71,10 @@ impl Server {
         let mut settings = Settings::defaults();
         settings.site_root = folder.path().join("site");
         settings.data_dir = folder.path().join("data");
-        settings.feed = "simulated:1".parse().unwrap();
-        settings.tick_ms = 86_400_000;
-        settings.max_connections_per_ip = 0;
-        settings.requests_per_second = 1_000_000;
+        settings.ticker.feed = "simulated:1".parse().unwrap();
+        settings.ticker.tick_ms = 86_400_000;
+        settings.limits.max_connections_per_ip = 0;
+        settings.limits.requests_per_second = 1_000_000;
         change(&mut settings);
         let mut state = AppState::open(settings).await.unwrap();
         prepare(&mut state);
@@ -100,7 +100,10 @@ impl Server {
         let (market, now) = &mut *market;
         for _ in 0..times {
             *now += 1;
-            self.state.ticker.publish(News::Prices(market.step(*now)));
+            self.state
+                .features
+                .ticker
+                .publish(News::Prices(market.step(*now)));
         }
     }
 

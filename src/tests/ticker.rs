@@ -8,7 +8,7 @@ use std::{
 use serde_json::Value;
 use tokio::task::spawn_blocking;
 
-use super::{
+use crate::{
     process::Process,
     support::{Event, Remote, Server, parse},
 };
@@ -96,8 +96,10 @@ async fn resuming_while_prices_run_leaves_no_gap_and_no_duplicate() {
         .map(quote)
         .collect();
     let (mut id, mut offset, mut round) = (snapshot.id.clone().unwrap(), snapshot.offset(), 0);
-    while !publisher.is_finished() || offset < server.state.ticker.first_prices().position.offset {
-        let behind = server.state.ticker.first_prices().position.offset - offset;
+    while !publisher.is_finished()
+        || offset < server.state.features.ticker.first_prices().position.offset
+    {
+        let behind = server.state.features.ticker.first_prices().position.offset - offset;
         // A different number of events each time, so that cuts fall at different places.
         for _ in 0..((round * 7) % 31 + 1).min(behind) {
             let price = events.expect("price").await;
@@ -106,7 +108,7 @@ async fn resuming_while_prices_run_leaves_no_gap_and_no_duplicate() {
             held.insert(symbol, value);
             offset = price.offset();
             id = price.id.unwrap();
-            if offset == server.state.ticker.first_prices().position.offset {
+            if offset == server.state.features.ticker.first_prices().position.offset {
                 break;
             }
         }
@@ -127,7 +129,7 @@ async fn resuming_while_prices_run_leaves_no_gap_and_no_duplicate() {
         );
         round += 1;
     }
-    let newest = server.state.ticker.first_prices().quotes;
+    let newest = server.state.features.ticker.first_prices().quotes;
     let newest: HashMap<String, f64> = newest
         .into_iter()
         .map(|quote| (quote.symbol, quote.price))
@@ -182,7 +184,7 @@ async fn ids_that_are_foreign_future_or_garbage_start_anew_and_are_no_error() {
 #[tokio::test]
 async fn a_replay_longer_than_the_cap_becomes_a_snapshot() {
     let server = Server::start().await;
-    let start = format!("{}", server.state.ticker.first_prices().position);
+    let start = format!("{}", server.state.features.ticker.first_prices().position);
     server.step(40);
     let mut events = server.stream(EVENTS, &[("last-event-id", &start)]).await;
     let hello = events.expect("hello").await;
@@ -223,7 +225,7 @@ async fn a_filtered_stream_carries_its_symbols_alone_and_keeps_its_place() {
     };
     assert_eq!(symbols(&snapshot.data["quotes"]), ["ACME", "INIT"]);
     server.step(20);
-    let head = server.state.ticker.first_prices().position.offset;
+    let head = server.state.features.ticker.first_prices().position.offset;
     loop {
         let event = events.next().await.unwrap();
         match event.name.as_str() {
@@ -239,7 +241,13 @@ async fn a_filtered_stream_carries_its_symbols_alone_and_keeps_its_place() {
 #[tokio::test]
 async fn an_added_symbol_has_its_price_at_once_although_the_rest_resumes() {
     let server = Server::start().await;
-    let position = server.state.ticker.first_prices().position.to_string();
+    let position = server
+        .state
+        .features
+        .ticker
+        .first_prices()
+        .position
+        .to_string();
     let path = format!("{EVENTS}?symbols=ACME,INIT&added=INIT");
     let mut events = server.stream(&path, &[("last-event-id", &position)]).await;
     assert_eq!(events.expect("hello").await.data["recovered"], true);
@@ -323,7 +331,7 @@ async fn symbols_are_understood_in_any_spelling_and_never_taken_for_all_in_silen
         );
     }
     // A polyfill spells the position in its own way, and adds it to an address that has one.
-    let position = server.state.ticker.first_prices().position;
+    let position = server.state.features.ticker.first_prices().position;
     for query in [
         format!("lastEventId={position}"),
         format!("last_event_id=x-1&lastEventId={position}"),
@@ -369,9 +377,9 @@ async fn opening_bytes(server: &Server, id: Option<&str>, until: &str) -> String
 async fn a_cut_after_every_byte_of_hello_and_replay_loses_nothing_and_doubles_nothing() {
     let server = Server::start().await;
     server.step(2);
-    let start = server.state.ticker.first_prices().position;
+    let start = server.state.features.ticker.first_prices().position;
     server.step(1);
-    let head = server.state.ticker.first_prices().position;
+    let head = server.state.features.ticker.first_prices().position;
     let missed: Vec<u64> = (start.offset + 1..=head.offset).collect();
     assert!(missed.len() > 3);
     let opening = opening_bytes(&server, Some(&start.to_string()), &format!("id: {head}\n")).await;
@@ -392,7 +400,13 @@ async fn a_cut_after_every_byte_of_hello_and_replay_loses_nothing_and_doubles_no
 async fn a_cut_within_a_first_opening_starts_anew_unless_the_snapshot_was_seen() {
     let server = Server::start().await;
     server.step(1);
-    let head = server.state.ticker.first_prices().position.to_string();
+    let head = server
+        .state
+        .features
+        .ticker
+        .first_prices()
+        .position
+        .to_string();
     let opening = opening_bytes(&server, None, "event: snapshot").await;
     for cut in 0..=opening.len() {
         let (id, _) = held_after(&opening[..cut], None);

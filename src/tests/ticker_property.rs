@@ -12,15 +12,13 @@ use std::{
 use proptest::{prelude::*, test_runner::TestCaseError};
 use serde_json::Value;
 
-use wirewise::{
-    realtime::contract::StreamContract,
-    ticker::{
-        choice::Subscription,
-        message::{Listing, Quote, TickerEvents},
-    },
+use realtime::contract::StreamContract;
+use wirewise::ticker::{
+    message::{Listing, Quote, TickerEvents},
+    page::choice::Subscription,
 };
 
-use super::support::{Event, Events, Server};
+use crate::support::{Event, Events, Server};
 
 const SYMBOLS: [&str; 6] = ["ACME", "BOLT", "INIT", "NULL", "TIDE", "ROAD"];
 
@@ -67,7 +65,7 @@ impl<'a> Client<'a> {
             server,
             events: server.stream(TickerEvents::ROUTE, &[]).await,
             subscription: Subscription::default(),
-            listings: server.state.ticker.first_prices().listings,
+            listings: server.state.features.ticker.first_prices().listings,
             wanted: None,
             prices: HashMap::new(),
             id: String::new(),
@@ -153,7 +151,7 @@ impl<'a> Client<'a> {
 
     /// Whether everything that is published by now, and wanted, was taken.
     fn is_up_to_date(&self) -> bool {
-        let first = self.server.state.ticker.first_prices();
+        let first = self.server.state.features.ticker.first_prices();
         let wanted = |quote: &Quote| {
             let wanted = self.wanted.as_ref();
             wanted.is_none_or(|wanted| wanted.contains(&quote.symbol))
@@ -177,8 +175,24 @@ impl<'a> Client<'a> {
                 Ok(())
             }
             Step::Stall => {
-                let from = self.server.state.ticker.first_prices().position.offset;
-                while self.server.state.ticker.first_prices().position.offset < from + 1_500 {
+                let from = self
+                    .server
+                    .state
+                    .features
+                    .ticker
+                    .first_prices()
+                    .position
+                    .offset;
+                while self
+                    .server
+                    .state
+                    .features
+                    .ticker
+                    .first_prices()
+                    .position
+                    .offset
+                    < from + 1_500
+                {
                     tokio::task::yield_now().await;
                 }
                 Ok(())

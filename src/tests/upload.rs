@@ -13,7 +13,7 @@ use serde_json::Value;
 use tokio::{sync::mpsc, task::JoinHandle, time::timeout};
 use uuid::Uuid;
 
-use super::support::{Guest, PATIENCE, Server, started};
+use crate::support::{Guest, PATIENCE, Server, started};
 
 const BOUNDARY: &str = "boundary-of-the-test";
 
@@ -219,7 +219,7 @@ async fn a_job_is_watched_under_the_clients_id_while_its_file_arrives() {
 
 #[tokio::test]
 async fn an_upload_that_breaks_off_fails_its_job_and_leaves_nothing() {
-    let server = Server::with(|settings| settings.max_jobs = 1).await;
+    let server = Server::with(|settings| settings.progress.max_jobs = 1).await;
     let guest = server.guest().await;
     let mut random = rand::rngs::StdRng::seed_from_u64(2);
     for _ in 0..5 {
@@ -270,7 +270,7 @@ async fn cancelling_ends_the_upload_too() {
 
 #[tokio::test]
 async fn what_is_no_file_is_refused_in_words() {
-    let server = Server::with(|settings| settings.max_upload = 1_000).await;
+    let server = Server::with(|settings| settings.progress.max_upload = 1_000).await;
     let guest = server.guest().await;
     let refused = async |request: RequestBuilder| {
         let response = request.send().await.unwrap();

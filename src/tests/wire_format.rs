@@ -2,6 +2,11 @@
 
 use std::fmt::Debug;
 
+use realtime::{
+    contract::{SocketContract, StreamContract},
+    message::{ErrorCode, Hello, Limits, SocketControl, SocketError, SocketRequest, StreamControl},
+    position::{Epoch, Position},
+};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -13,13 +18,6 @@ use wirewise::{
     home::message::{CompareEvent, CompareEvents, CompareNote, CompareSocket, CompareWelcome},
     progress::message::{
         JobEvent, JobEvents, JobStatus, Progress, RaceEvent, RaceEvents, RaceSocket,
-    },
-    realtime::{
-        contract::{SocketContract, StreamContract},
-        message::{
-            ErrorCode, Hello, Limits, SocketControl, SocketError, SocketRequest, StreamControl,
-        },
-        position::{Epoch, Position},
     },
     session::User,
     ticker::message::{FeedStatus, Quote, TickerEvent, TickerEvents},

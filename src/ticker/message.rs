@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{MOST_SYMBOLS, trail::Trail};
-use crate::realtime::{contract::StreamContract, position::Position};
+use realtime::{contract::StreamContract, position::Position};
 
 /// The event stream of prices, all symbols or the named ones.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

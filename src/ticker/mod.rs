@@ -5,21 +5,10 @@
 //! Latest value wins: a client that comes back gets every price it missed while the server still has them, else a
 //! snapshot; one that cannot keep up gets the newest price of each symbol, never a backlog.
 
-#[cfg(feature = "ssr")]
-pub mod book;
-pub mod chart;
-pub mod choice;
-#[cfg(feature = "ssr")]
-pub mod feed;
-#[cfg(feature = "ssr")]
-pub mod market;
 pub mod message;
 pub mod page;
-pub mod picker;
-pub mod prices;
 #[cfg(feature = "ssr")]
 pub mod server;
-pub mod table;
 pub mod trail;
 
 /// Which symbols there are.

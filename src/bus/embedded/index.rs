@@ -17,10 +17,8 @@ use super::{
     schema::{BUSY, OpenError, WAL_BYTES, offset_of, open_to_read, place},
     writer::is_of_the_write,
 };
-use crate::{
-    bus::{Head, Searchable, words::index_text},
-    realtime::position::Epoch,
-};
+use crate::bus::{Head, Searchable, words::index_text};
+use realtime::position::Epoch;
 
 /// Of the tables below and of what `words.rs` makes of a text: a change of either makes all indexes anew.
 const VERSION: i32 = 1;

@@ -35,7 +35,7 @@ use super::{
     Answer, Appended, Bus, Head, Health, LogSummary, NewEvent, Page, Searchable, Snapshot,
     Volatile, Wakes, fan_out::FanOut,
 };
-use crate::realtime::position::Epoch;
+use realtime::position::Epoch;
 
 /// Most writes in one commit: a few milliseconds of work, so that none waits long behind the others.
 pub const GROUP: usize = 1_024;

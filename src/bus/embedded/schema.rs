@@ -9,7 +9,7 @@ use std::{
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, params};
 
-use crate::realtime::position::Epoch;
+use realtime::position::Epoch;
 
 /// "WIRE" in the header of every database of ours, so that no other is taken for one.
 const APPLICATION_ID: i32 = i32::from_be_bytes(*b"WIRE");

@@ -6,10 +6,8 @@ use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::schema::{offset_of, place};
-use crate::{
-    bus::{Appended, BusError, Event, NewEvent},
-    realtime::server::now_ms,
-};
+use crate::bus::{Appended, BusError, Event, NewEvent};
+use realtime::server::now_ms;
 
 /// Logs whose heads the writer remembers.
 const REMEMBERED: usize = 10_000;

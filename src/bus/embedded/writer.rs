@@ -29,9 +29,9 @@ use crate::bus::{Answer, BusError, Health};
 /// Bytes that may wait to be written. Beyond it the disk is too slow for what comes, and whoever comes is told so.
 const WAITING_BYTES: usize = 64 * 1024 * 1024;
 /// So long those of the last group are waited for: what an fsync takes on a fast disk, and a hundred writers to come back.
-const COME_BACK: Duration = Duration::from_micros(500);
+const COMMIT_DELAY: Duration = Duration::from_micros(500);
 /// A smaller group is not worth a wait (PostgreSQL's `commit_siblings`).
-const WORTH_A_WAIT: usize = 5;
+const COMMIT_SIBLINGS: usize = 5;
 /// What a waiting write costs beyond its bytes.
 const WRITE_OVERHEAD: usize = 256;
 
@@ -258,8 +258,8 @@ fn gather(first: Waiting, inbox: &Receiver<Waiting>, answered: usize, most: usiz
     };
     fill(&mut group);
     let everybody = most.min(group.len() + answered);
-    let until = Instant::now() + COME_BACK;
-    while answered >= WORTH_A_WAIT && group.len() < everybody {
+    let until = Instant::now() + COMMIT_DELAY;
+    while answered >= COMMIT_SIBLINGS && group.len() < everybody {
         let left = until.saturating_duration_since(Instant::now());
         let Ok(next) = inbox.recv_timeout(left) else {
             break;

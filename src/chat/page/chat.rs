@@ -7,32 +7,30 @@ use std::time::Duration;
 use leptos::prelude::*;
 use uuid::Uuid;
 
+use super::model::{Acknowledged, ChatState, RoomState, TYPING_MS, transcript::Row};
 use super::{
     scroll::{Place, Scroller},
     time::Calendar,
 };
 use crate::{
-    app::Visitor,
-    bidi::isolated,
     chat::{
         check_text, is_room_name,
         message::{ChatCommand, ChatEvent, ChatMessage, ChatSocket, ChatWelcome, FirstMessages},
-        state::{Acknowledged, ChatState, RoomState, TYPING_MS},
-        transcript::Row,
     },
-    first_state::first_state,
-    realtime::{
-        client::{
-            Armed, Socket, SocketEvent, SocketOptions,
-            outbox::{LONGEST_WAIT_MS, Outbox},
-            storage, use_socket_with,
-        },
-        message::{ErrorCode, SocketError},
-    },
+    session::current_user::CurrentUser,
     session::{
         User,
-        view::{follow_person, kept_name, welcomed},
+        page::view::{follow_person, kept_name, welcomed},
     },
+    ui::{bidi::isolated, first_state::first_state},
+};
+use realtime::{
+    client::{
+        Coalesce, Socket, SocketEvent, SocketOptions,
+        outbox::{LONGEST_WAIT_MS, Outbox},
+        tab_storage, use_socket_with,
+    },
+    message::{ErrorCode, SocketError},
 };
 
 /// Where the tab keeps what is not sent yet.
@@ -73,9 +71,9 @@ pub struct Chat {
     /// There once the hook has returned.
     socket: StoredValue<Option<Socket<ChatSocket>>>,
     scroller: StoredValue<Option<Scroller>>,
-    frame: Armed,
-    reading: Armed,
-    announcing: Armed,
+    frame: Coalesce,
+    reading: Coalesce,
+    announcing: Coalesce,
     /// To bring into the middle as soon as it is shown.
     jump: StoredValue<Option<u64>>,
     /// Where the log stood last.
@@ -87,7 +85,7 @@ impl Chat {
     pub fn connect(room: Memo<Option<String>>) -> (Self, Socket<ChatSocket>) {
         let visited = room.get_untracked().unwrap_or_default();
         let first = first_state::<String, Option<FirstMessages>>(visited.clone()).flatten();
-        let visitor = expect_context::<Visitor>().0;
+        let visitor = expect_context::<CurrentUser>().0;
         let me = visitor.with_untracked(|user| user.as_ref().map(|user| user.id));
         let chat = Self {
             state: RwSignal::new(ChatState::new(me, &visited, first)),
@@ -100,9 +98,9 @@ impl Chat {
             calendar: expect_context(),
             socket: StoredValue::new(None),
             scroller: StoredValue::new(None),
-            frame: Armed::new(),
-            reading: Armed::new(),
-            announcing: Armed::new(),
+            frame: Coalesce::new(),
+            reading: Coalesce::new(),
+            announcing: Coalesce::new(),
             jump: StoredValue::new(None),
             place: StoredValue::new(Place::default()),
         };
@@ -168,7 +166,9 @@ impl Chat {
 
     /// What was written in a room and not sent.
     pub fn draft(self, room: &str) -> String {
-        let kept = self.draft_name(room).and_then(|name| storage::read(&name));
+        let kept = self
+            .draft_name(room)
+            .and_then(|name| tab_storage::read(&name));
         kept.unwrap_or_default()
     }
 
@@ -178,7 +178,7 @@ impl Chat {
             return;
         };
         let draft = Some(draft).filter(|draft| !draft.is_empty());
-        let kept = storage::write(&name, draft) || draft.is_none();
+        let kept = tab_storage::write(&name, draft) || draft.is_none();
         if self.draft_lost.get_untracked() == kept {
             self.draft_lost.set(!kept);
         }
@@ -393,7 +393,7 @@ impl Chat {
         });
         let newest = names[names.len().saturating_sub(MOST_VISITED)..].join(" ");
         if let Some(name) = kept_name(self.visitor, VISITED) {
-            storage::write(&name, Some(&*newest).filter(|names| !names.is_empty()));
+            tab_storage::write(&name, Some(&*newest).filter(|names| !names.is_empty()));
         }
     }
 
@@ -441,7 +441,7 @@ impl Chat {
 
 /// The rooms that this tab visited, as far as they can be read.
 fn remembered(visitor: RwSignal<Option<User>>) -> Vec<String> {
-    let names = kept_name(visitor, VISITED).and_then(|name| storage::read(&name));
+    let names = kept_name(visitor, VISITED).and_then(|name| tab_storage::read(&name));
     let names = names.unwrap_or_default();
     let names = names.split(' ').filter(|name| is_room_name(name));
     names.take(MOST_VISITED).map(str::to_owned).collect()

@@ -8,9 +8,8 @@ use leptos::{
 use web_sys::HtmlTextAreaElement;
 
 use super::chat::Chat;
-use crate::{
-    input_method::is_composing, realtime::client::live_text, text_rules::has_visible_character,
-};
+use crate::{ui::input_method::is_composing, web::text_rules::has_visible_character};
+use realtime::client::live_text;
 
 /// Lines that the field grows to; it scrolls beyond.
 const MOST_LINES: u32 = 8;

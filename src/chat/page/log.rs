@@ -5,20 +5,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use leptos::prelude::*;
 use uuid::Uuid;
 
+use super::model::{
+    links::{Piece, pieces},
+    transcript::Row,
+};
 use super::{
     chat::Chat,
     people::Portrait,
     scroll::Scroller,
     time::{Clock, Day},
 };
-use crate::{
-    chat::{
-        links::{Piece, pieces},
-        message::{ChatCommand, ChatSocket},
-        transcript::Row,
-    },
-    realtime::client::{Socket, live_text, outbox::EntryState, text_content},
-};
+use crate::chat::message::{ChatCommand, ChatSocket};
+use realtime::client::{Socket, live_text, outbox::EntryState, text_content};
 
 /// The log of the present room.
 #[component]
@@ -141,7 +139,7 @@ enum WaitingState {
 
 fn waiting(chat: Chat, socket: Socket<ChatSocket>) -> Vec<WaitingEntry> {
     let sent = chat.in_room(|room| {
-        let sent = |own: &crate::chat::state::Acknowledged| WaitingEntry {
+        let sent = |own: &super::model::Acknowledged| WaitingEntry {
             id: own.id,
             text: own.text.clone(),
             state: WaitingState::Sent,

@@ -1,11 +1,12 @@
 //! The chat page: one socket for all rooms, above the room that is looked at.
 //!
-//! What is known stands in [`ChatState`](super::state::ChatState), which is pure; `chat.rs` feeds it from the socket and
+//! What is known stands in [`ChatState`](self::model::ChatState), which is pure; `chat.rs` feeds it from the socket and
 //! shows it once an animation frame; the other files are views of it.
 
 mod chat;
 mod composer;
 mod log;
+pub mod model;
 mod people;
 mod rooms;
 mod scroll;
@@ -26,12 +27,12 @@ use self::{
 };
 use super::{ROOM_RULE, ROOMS, is_room_name, message::ChatSocket};
 use crate::{
-    app::About,
-    first_state::PageStatus,
-    inspector::{Inspector, Transport},
-    lazy_page::lazy_page,
-    realtime::client::{Socket, StatusLine, live_text, outbox::Outbox, text_content},
+    inspector::page::Inspector,
+    ui::about::About,
+    ui::{first_state::PageStatus, lazy_page::lazy_page},
 };
+use realtime::client::{Socket, StatusLine, live_text, outbox::Outbox, text_content};
+use realtime::transport::Transport;
 
 lazy_page!(ChatPage, chat_page, ChatRoute);
 

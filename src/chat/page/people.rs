@@ -3,7 +3,7 @@
 use leptos::prelude::*;
 
 use super::chat::Chat;
-use crate::session::{User, view::Avatar};
+use crate::session::{User, page::view::Avatar};
 
 /// Who is in the present room.
 #[component]

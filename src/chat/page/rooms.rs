@@ -15,10 +15,9 @@ use crate::{
         ROOM_RULE, ROOMS, is_room_name,
         message::{ROOMS_ROUTE, RoomSummary},
     },
-    input_method::is_composing,
-    one_press::one_press,
-    realtime::client::{live_text, text_content},
+    ui::{input_method::is_composing, one_press::one_press},
 };
+use realtime::client::{live_text, text_content};
 
 /// More than a person looks through.
 const MOST_SUGGESTED: usize = 50;

@@ -10,16 +10,15 @@ use leptos::{
 
 use super::{chat::Chat, time::Clock};
 use crate::{
-    api::ApiError,
     chat::{
         SEARCH_CHARACTERS,
         message::{ChatMessage, HistoryPage, SEARCH_ROUTE},
     },
-    input_method::is_composing,
-    realtime::{client::text_content, contract::fill},
-    session::view::Avatar,
-    text_rules::has_visible_character,
+    session::page::view::Avatar,
+    ui::input_method::is_composing,
+    web::{error::ApiError, text_rules::has_visible_character},
 };
+use realtime::{client::text_content, contract::fill};
 
 #[derive(Clone, PartialEq)]
 enum Results {

@@ -2,7 +2,7 @@
 
 use leptos::prelude::*;
 
-use crate::realtime::client::live_text;
+use realtime::client::live_text;
 
 const DAY_MS: i64 = 86_400_000;
 const WEEKDAYS: [&str; 7] = [

@@ -3,15 +3,13 @@
 use leptos::{ev::PointerEvent, html, prelude::*};
 
 use super::{
-    glide::Place,
+    interpolate::Place,
     peers::{PeerRow, Peers},
 };
-use crate::{
-    collab::message::{BoardCommand, BoardSocket},
-    realtime::{
-        client::{Armed, Socket, live_text},
-        status::ConnectionStatus,
-    },
+use crate::collab::message::{BoardCommand, BoardSocket};
+use realtime::{
+    client::{Coalesce, Socket, live_text},
+    status::ConnectionStatus,
 };
 
 /// One's own pointer: at most one place is sent in an animation frame, and none when it did not move.
@@ -22,7 +20,7 @@ struct OwnPointer {
     place: StoredValue<Option<Place>>,
     /// Where the others think it is.
     told: StoredValue<Option<Place>>,
-    frame_asked: Armed,
+    frame_asked: Coalesce,
 }
 
 impl OwnPointer {
@@ -31,7 +29,7 @@ impl OwnPointer {
             socket,
             place: StoredValue::new(None),
             told: StoredValue::new(None),
-            frame_asked: Armed::new(),
+            frame_asked: Coalesce::new(),
         };
         Effect::new(move |_| {
             let hidden = window_event_listener(leptos::ev::visibilitychange, move |_| {

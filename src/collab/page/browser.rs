@@ -4,7 +4,7 @@
 use wasm_bindgen::prelude::*;
 use web_sys::{DomRect, Element, EventTarget, HtmlTextAreaElement, Node};
 
-use crate::collab::{text::Selection, typing::TextArea};
+use super::sync::{text::Selection, typing::TextArea};
 
 #[wasm_bindgen]
 extern "C" {

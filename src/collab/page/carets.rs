@@ -8,18 +8,15 @@ use send_wrapper::SendWrapper;
 use wasm_bindgen::closure::Closure;
 use web_sys::{HtmlDivElement, HtmlTextAreaElement, Node};
 
+use super::sync::{
+    splice::{byte_at, units},
+    typing::TextArea,
+};
 use super::{
     browser::{Range, ResizeObserver},
-    editor::Editor,
-    writers::CaretPlace,
+    writer::CaretPlace,
 };
-use crate::{
-    collab::{
-        splice::{byte_at, units},
-        typing::TextArea,
-    },
-    realtime::client::Armed,
-};
+use realtime::client::Coalesce;
 
 /// Shows nothing and takes no room: so that the end of the text, which may be a line feed, has a place.
 const END: char = '\u{200b}';
@@ -39,7 +36,7 @@ pub struct Carets {
     layer: NodeRef<html::Div>,
     mirror: NodeRef<html::Div>,
     drawn: RwSignal<Vec<Drawn>>,
-    draw_asked: Armed,
+    draw_asked: Coalesce,
 }
 
 /// Somebody's caret and selection, in pixels of the layer.
@@ -76,17 +73,21 @@ impl Carets {
             layer: NodeRef::new(),
             mirror: NodeRef::new(),
             drawn: RwSignal::new(vec![]),
-            draw_asked: Armed::new(),
+            draw_asked: Coalesce::new(),
         }
     }
 
-    /// Draws with the next animation frame.
-    pub fn draw_soon(self, editor: Editor) {
+    /// Draws with the next animation frame: what the function returns then, in this text area.
+    pub fn draw_soon(
+        self,
+        field: NodeRef<html::Textarea>,
+        places: impl FnOnce() -> Vec<CaretPlace> + 'static,
+    ) {
         if self.draw_asked.arm() {
             request_animation_frame(move || {
                 // The page may be gone by then.
                 if self.draw_asked.fired() {
-                    self.draw(editor);
+                    self.draw(field, &places());
                 }
             });
         }
@@ -125,13 +126,12 @@ impl Carets {
         }
     }
 
-    fn draw(self, editor: Editor) {
-        let places = editor.caret_places();
-        let field = editor.field.get_untracked().filter(|_| !places.is_empty());
+    fn draw(self, field: NodeRef<html::Textarea>, places: &[CaretPlace]) {
+        let field = field.get_untracked().filter(|_| !places.is_empty());
         let filled = field.and_then(|field| self.fill(&field));
         let drawn = match filled {
             Some(filled) => places
-                .into_iter()
+                .iter()
                 .filter_map(|place| filled.drawn(place))
                 .collect(),
             None => vec![],
@@ -170,7 +170,7 @@ impl Carets {
 }
 
 impl Filled {
-    fn drawn(&self, place: CaretPlace) -> Option<Drawn> {
+    fn drawn(&self, place: &CaretPlace) -> Option<Drawn> {
         let caret = self.area(place.head)?;
         let (start, end) = (
             place.anchor.min(place.head),
@@ -183,8 +183,8 @@ impl Filled {
             vec![]
         };
         Some(Drawn {
-            name: place.name,
-            color: place.color,
+            name: place.name.clone(),
+            color: place.color.clone(),
             caret,
             low: caret.y < FLAG_HEIGHT,
             left: caret.x > self.size.0 - FLAG_WIDTH,
@@ -249,14 +249,17 @@ impl Filled {
 
 /// The layer above the text area.
 #[component]
-pub fn CaretLayer(editor: Editor) -> impl IntoView {
-    let carets = editor.carets;
+pub fn CaretLayer(
+    field: NodeRef<html::Textarea>,
+    carets: Carets,
+    redraw: impl Fn() + Clone + 'static,
+) -> impl IntoView {
     // Another width, another place for everything: a phone is turned, a window is drawn larger.
     Effect::new(move |_| {
-        let Some(field) = editor.field.get() else {
+        let Some(field) = field.get() else {
             return;
         };
-        let called = Closure::<dyn FnMut()>::new(move || carets.draw_soon(editor));
+        let called = Closure::<dyn FnMut()>::new(redraw.clone());
         let observer = ResizeObserver::new(&called);
         observer.observe(&field);
         let watch = SendWrapper::new((observer, called));

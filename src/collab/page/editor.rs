@@ -6,20 +6,16 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use leptos::{html, prelude::*};
 use send_wrapper::SendWrapper;
 
-use super::{browser::Listener, carets::Carets, writers::Writer};
+use super::sync::{Client, Mark, Outcome, typing::Typing, word_count::count_words};
+use super::{browser::Listener, carets::Carets, writer::Writer};
 use crate::{
-    collab::{
-        client::{Client, Mark, Outcome},
-        message::BoardSocket,
-        typing::Typing,
-        words::count_words,
-    },
-    realtime::{
-        backoff::Backoff,
-        client::{Armed, Socket, storage},
-        message::{ErrorCode, SocketError},
-    },
-    session::{User, view::kept_name},
+    collab::message::BoardSocket,
+    session::{User, page::view::kept_name},
+};
+use realtime::{
+    backoff::Backoff,
+    client::{Coalesce, Socket, tab_storage},
+    message::{ErrorCode, SocketError},
 };
 
 /// How often it is looked at who was silent for too long and whether one's own state is to be renewed.
@@ -55,10 +51,10 @@ pub struct Editor {
     /// The name under which the tab keeps what is unsaved; `None` for a reader, who writes nothing.
     kept_as: StoredValue<Option<String>>,
     /// Timers that are set; each of them is enough.
-    pub(super) show_asked: Armed,
-    state_asked: Armed,
-    keep_asked: Armed,
-    resend_asked: Armed,
+    pub(super) show_asked: Coalesce,
+    state_asked: Coalesce,
+    keep_asked: Coalesce,
+    resend_asked: Coalesce,
 }
 
 impl Editor {
@@ -84,10 +80,10 @@ impl Editor {
             typing: StoredValue::new(None),
             socket: StoredValue::new(None),
             kept_as: StoredValue::new(kept_as.filter(|_| !readonly)),
-            show_asked: Armed::new(),
-            state_asked: Armed::new(),
-            keep_asked: Armed::new(),
-            resend_asked: Armed::new(),
+            show_asked: Coalesce::new(),
+            state_asked: Coalesce::new(),
+            keep_asked: Coalesce::new(),
+            resend_asked: Coalesce::new(),
         };
         Effect::new(move |_| this.begin(readonly));
         Effect::new(move |_| {
@@ -192,7 +188,7 @@ impl Editor {
 
     fn begin(self, readonly: bool) {
         let kept = self.kept_as.with_value(|name| {
-            let kept = storage::read(name.as_deref()?)?;
+            let kept = tab_storage::read(name.as_deref()?)?;
             STANDARD.decode(kept).ok()
         });
         // As Yjs makes them.
@@ -292,7 +288,7 @@ impl Editor {
             return;
         };
         let kept = kept.map(|kept| STANDARD.encode(kept));
-        let is_kept = storage::write(&name, kept.as_deref()) || kept.is_none();
+        let is_kept = tab_storage::write(&name, kept.as_deref()) || kept.is_none();
         let said = self
             .refusal
             .try_with_untracked(|said| said.as_deref() == Some(NO_ROOM));
@@ -323,7 +319,7 @@ impl Editor {
     }
 
     /// Does something after a while, once, however often it is asked for meanwhile.
-    pub(super) fn once(self, asked: Armed, wait: Duration, act: fn(Self)) {
+    pub(super) fn once(self, asked: Coalesce, wait: Duration, act: fn(Self)) {
         if asked.arm() {
             set_timeout(
                 move || {

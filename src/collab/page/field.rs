@@ -6,7 +6,7 @@ use leptos::{
 };
 
 use super::{carets::CaretLayer, editor::Editor};
-use crate::input_method::is_composing;
+use crate::ui::input_method::is_composing;
 
 /// Where one reads and writes. `text` is what the server has; nothing can be typed before the page has it too.
 #[component]
@@ -47,8 +47,8 @@ pub fn Field(editor: Editor, text: String, readonly: bool) -> impl IntoView {
                 on:beforeinput=before on:input=move |_| editor.edited() on:keydown=key
                 on:compositionstart=move |_| editor.composition_began() on:compositionend=move |_| editor.composition_ended()
                 on:mousedown=move |_| editor.pointed() on:drop=move |_| editor.pointed()
-                on:focus=move |_| editor.focused() on:blur=move |_| editor.blurred() on:scroll=move |_| editor.carets.draw_soon(editor)></textarea>
-            <CaretLayer editor/>
+                on:focus=move |_| editor.focused() on:blur=move |_| editor.blurred() on:scroll=move |_| editor.draw_carets_soon()></textarea>
+            <CaretLayer field=editor.field carets=editor.carets redraw=move || editor.draw_carets_soon()/>
         </div>
     }
 }

@@ -1,6 +1,6 @@
 //! The collab page: a document on a board, everybody's carets in the one and pointers on the other, over one socket.
 //!
-//! What the text is and what is sent when is decided in [`Client`](super::client::Client), which is pure; `editor.rs`,
+//! What the text is and what is sent when is decided in [`Client`](self::sync::Client), which is pure; `editor.rs`,
 //! `typing.rs` and `writers.rs` do it to the socket, the text area and the carets; the other files are views. All of it is a lazy route, and it alone reaches yrs.
 
 mod board;
@@ -8,12 +8,14 @@ mod browser;
 mod carets;
 mod editor;
 mod field;
-mod glide;
+mod interpolate;
 mod peers;
 mod people;
+pub mod sync;
 mod toolbar;
 mod typing;
 mod wire;
+mod writer;
 mod writers;
 
 use std::borrow::Cow;
@@ -37,16 +39,20 @@ use super::{
     message::{BoardEvent, BoardSocket, FirstBoard, READONLY},
 };
 use crate::{
-    api::parameters::{Spelling, spelling},
-    app::{About, Visitor},
-    first_state::{PageStatus, first_state},
-    inspector::{Inspector, Transport},
-    lazy_page::lazy_page,
-    realtime::{
-        client::{SocketEvent, StatusLine, live_text, text_content, use_socket},
-        status::ConnectionStatus,
+    inspector::page::Inspector,
+    session::current_user::CurrentUser,
+    session::page::view::{follow_person, welcomed},
+    ui::about::About,
+    ui::{
+        first_state::{PageStatus, first_state},
+        lazy_page::lazy_page,
     },
-    session::view::{follow_person, welcomed},
+    web::parameters::{Spelling, spelling},
+};
+use realtime::transport::Transport;
+use realtime::{
+    client::{SocketEvent, StatusLine, live_text, text_content, use_socket},
+    status::ConnectionStatus,
 };
 
 lazy_page!(CollabPage, collab_page, CollabRoute);
@@ -85,7 +91,7 @@ fn asks_to_read_only((name, value): (&Cow<'static, str>, &str)) -> bool {
 #[component]
 fn Desk(document: String, readonly: bool) -> impl IntoView {
     let first = first_state::<String, FirstBoard>(document.clone()).unwrap_or_default();
-    let visitor = expect_context::<Visitor>().0;
+    let visitor = expect_context::<CurrentUser>().0;
     let peers = Peers::new(first.peers);
     let editor = Editor::new(&document, readonly, &first.text, visitor);
     let contract = BoardSocket {

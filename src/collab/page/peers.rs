@@ -6,7 +6,7 @@ use leptos::prelude::*;
 
 use super::{
     browser::prefers_reduced_motion,
-    glide::{Glide, Place},
+    interpolate::{Glide, Place},
 };
 use crate::collab::message::{BoardEvent, Move, Peer, PeerId};
 

@@ -5,10 +5,8 @@ use std::collections::HashSet;
 use leptos::prelude::*;
 
 use super::{editor::Editor, peers::Peers};
-use crate::{
-    realtime::client::text_content,
-    session::{User, valid_name, view::Avatar},
-};
+use crate::session::{User, page::view::Avatar};
+use realtime::client::text_content;
 
 /// Somebody, as the page shows them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,29 +49,6 @@ pub fn others(peers: Peers, editor: Editor, visitor: RwSignal<Option<User>>) -> 
     })
 }
 
-/// A name that came in an awareness state, and may be anything.
-pub fn shown_name(name: Option<&str>) -> String {
-    let name = name.map(|name| {
-        name.chars()
-            .take(crate::session::NAME_LENGTH)
-            .collect::<String>()
-    });
-    let name = name.as_deref().and_then(valid_name);
-    name.unwrap_or("Somebody").to_owned()
-}
-
-/// A colour that came in an awareness state: what is not plainly one is replaced by one of ours.
-pub fn shown_color(color: Option<&str>, client: u64) -> String {
-    let plain = |color: &&str| {
-        let digits = color.strip_prefix('#').unwrap_or_default();
-        [3, 6].contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_hexdigit())
-    };
-    match color.filter(plain) {
-        Some(color) => color.to_owned(),
-        None => User::new(uuid::Uuid::from_u128(client.into()), String::new()).color,
-    }
-}
-
 #[component]
 pub fn People(others: Memo<Vec<Person>>, visitor: RwSignal<Option<User>>) -> impl IntoView {
     view! {
@@ -94,30 +69,4 @@ fn Face(name: String, color: String) -> impl IntoView {
         .next()
         .map(|first| first.to_uppercase().to_string());
     view! { <span class="face" data-initial=initial aria-hidden="true"><Avatar color/></span> }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_and_colours_of_foreign_clients_are_looked_at_first() {
-        assert_eq!(shown_name(Some(" Ada ")), "Ada");
-        assert_eq!(shown_name(Some(&"x".repeat(900))).len(), 32);
-        for name in [None, Some(""), Some("\u{202e}x"), Some("a\nb")] {
-            assert_eq!(shown_name(name), "Somebody");
-        }
-        assert_eq!(shown_color(Some("#aBc"), 1), "#aBc");
-        assert_eq!(shown_color(Some("#30bced"), 1), "#30bced");
-        for color in [
-            None,
-            Some("red"),
-            Some("#30bced33"),
-            Some("url(//x)"),
-            Some("#ggg"),
-        ] {
-            let color = shown_color(color, 7);
-            assert!(color.starts_with('#') && color.len() == 7);
-        }
-    }
 }

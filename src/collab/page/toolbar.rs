@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use leptos::{html, prelude::*, task::spawn_local};
 
+use super::sync::Mark;
 use super::{browser::copy, editor::Editor};
-use crate::{collab::client::Mark, realtime::client::live_text};
+use realtime::client::live_text;
 
 /// How long the button says that it copied.
 const SAID_FOR: Duration = Duration::from_secs(2);

@@ -6,11 +6,11 @@ use leptos::prelude::*;
 use web_sys::HtmlTextAreaElement;
 
 use super::editor::{Editor, now};
-use crate::collab::{
-    client::{Client, Step},
+use super::sync::{
+    Client, Step,
     text::Selection,
     typing::{Change, Typing},
-    words::count_words,
+    word_count::count_words,
 };
 
 /// In a hidden tab no animation frame comes; its text goes on.
@@ -21,7 +21,7 @@ impl Editor {
     pub fn edited(self) {
         self.on_field(Typing::edited);
         // What is composed moves the carets behind it.
-        self.carets.draw_soon(self);
+        self.draw_carets_soon();
     }
 
     pub fn composition_began(self) {
@@ -157,7 +157,7 @@ impl Editor {
         if change.changed {
             let words = self.with(|client| count_words(client.shown()));
             self.words.set(words.unwrap_or_default());
-            self.carets.draw_soon(self);
+            self.draw_carets_soon();
         }
         self.tell();
         // Others are told of a place in the text: what the caret stands beside may be new.

@@ -2,39 +2,24 @@
 
 use leptos::prelude::*;
 
-use super::{
-    editor::{Editor, now},
-    people::{shown_color, shown_name},
-};
-use crate::collab::{
-    client::Mark,
-    presence::{Cursor, State, StateUser},
+use super::sync::{
+    Mark,
+    awareness::{State, StateUser},
     splice::splice_between,
     typing::TextArea,
 };
-
-/// Somebody else in the text.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Writer {
-    pub client: u64,
-    /// The user's id, or for a client that has none its own.
-    pub key: String,
-    pub name: String,
-    pub color: String,
-    pub cursor: Option<Cursor>,
-}
-
-/// Where somebody else's selection is in the text area.
-#[derive(Clone, Debug, PartialEq)]
-pub struct CaretPlace {
-    pub client: u64,
-    pub name: String,
-    pub color: String,
-    pub anchor: u32,
-    pub head: u32,
-}
+use super::{
+    editor::{Editor, now},
+    writer::{CaretPlace, Writer, shown_color, shown_name},
+};
 
 impl Editor {
+    /// Draws the others' carets with the next animation frame.
+    pub fn draw_carets_soon(self) {
+        self.carets
+            .draw_soon(self.field, move || self.caret_places());
+    }
+
     /// Where the others' carets are in what the text area holds now.
     pub fn caret_places(self) -> Vec<CaretPlace> {
         let composed = self
@@ -101,6 +86,6 @@ impl Editor {
             client.others().map(writer).collect::<Vec<_>>()
         });
         self.writers.set(writers.unwrap_or_default());
-        self.carets.draw_soon(self);
+        self.draw_carets_soon();
     }
 }

@@ -3,9 +3,10 @@
 use leptos::prelude::*;
 
 use crate::{
-    numbers::grouped,
-    progress::result::{RaceMode, RaceResult, RaceRow, Spread, Transport},
+    progress::result::{RaceMode, RaceResult, RaceRow, Spread},
+    ui::numbers::grouped,
 };
+use realtime::transport::Transport;
 
 /// A figure that is compared: what it is called, how it is read, and how it prints.
 #[derive(Clone, Copy)]
@@ -107,10 +108,10 @@ fn Bars(figure: Figure, spreads: [Option<Spread>; 2]) -> impl IntoView {
             )
         };
         let words = format!("{} {}", number(spread.median), figure.unit);
-        let label = format!("{}: {words}", transport.word());
+        let label = format!("{}: {words}", transport.name());
         Some(view! {
-            <div class="bar" data-transport=transport.word() data-better=(better == Some(transport)).then_some("")>
-                <span>{transport.word()}</span>
+            <div class="bar" data-transport=transport.name() data-better=(better == Some(transport)).then_some("")>
+                <span>{transport.name()}</span>
                 <svg role="img" aria-label=label>
                     <rect class="track" width="100%" height="100%"></rect>
                     <rect class="median" width=percent(spread.median) height="100%"></rect>
@@ -148,7 +149,7 @@ fn RaceTable(race: RaceResult) -> impl IntoView {
         view! {
             <tr data-test="race-row">
                 <th scope="row">{row.round}</th>
-                <td>{row.transport.word()}{row.first.then_some(", first")}</td>
+                <td>{row.transport.name()}{row.first.then_some(", first")}</td>
                 <td class="number">{format!("{:.1}", row.elapsed_ms)}</td>
                 {cells.collect_view()}
                 <td>{if whole { "all, in order" } else { "not all, or out of order" }}</td>

@@ -7,8 +7,8 @@ use uuid::Uuid;
 
 use super::results::outcome_words;
 use crate::{
-    first_state::first_state,
     progress::message::{JOBS_ROUTE, JobView, Progress},
+    ui::first_state::first_state,
 };
 
 /// The jobs of this visitor: rendered by the server, then asked for again when one starts or ends.

@@ -17,9 +17,11 @@ use self::{
     start::StartForms,
 };
 use crate::{
-    app::About,
-    icons::{Glyph, Icon},
-    lazy_page::lazy_page,
+    ui::about::About,
+    ui::{
+        icons::{Glyph, Icon},
+        lazy_page::lazy_page,
+    },
 };
 
 lazy_page!(ProgressPage, progress_page, ProgressRoute);

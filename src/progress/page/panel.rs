@@ -10,24 +10,28 @@ use super::{
     results::{ResultView, counted, done_words},
 };
 use crate::{
-    api::ApiError,
-    app::Visitor,
-    first_state::{PageStatus, first_state},
-    inspector::{Inspector, Transport},
-    numbers::grouped,
-    one_press::one_press,
+    inspector::page::Inspector,
     progress::message::{JOB_ROUTE, JobEvent, JobEvents, JobKind, JobStatus, JobView, Progress},
-    realtime::{
-        client::{StatusLine, StreamEvent, live_text, use_event_source},
-        contract::{StreamContract, fill},
+    session::current_user::CurrentUser,
+    ui::{
+        first_state::{PageStatus, first_state},
+        numbers::grouped,
+        one_press::one_press,
     },
+    web::error::ApiError,
+};
+use realtime::transport::Transport;
+use realtime::{
+    client::{StatusLine, StreamEvent, live_text, use_event_source},
+    contract::{StreamContract, fill},
 };
 
 /// Asks a job to stop; only its owner may.
 #[server(prefix = "/api", endpoint = "jobs/cancel")]
 pub async fn cancel_job(#[server(default)] id: String) -> Result<(), ApiError> {
-    let (state, session) = crate::session::server::current()?;
-    crate::progress::server::own_job(&state, &session, &id)?.cancel();
+    let session = crate::session::server::current()?;
+    let progress = crate::progress::server::current()?;
+    crate::progress::server::own_job(&progress, &session, &id)?.cancel();
     Ok(())
 }
 
@@ -173,7 +177,7 @@ pub(super) fn JobPanel(id: Uuid, mine: MyJobs) -> impl IntoView {
             }
         }
     });
-    let visitor = expect_context::<Visitor>().0;
+    let visitor = expect_context::<CurrentUser>().0;
     let may_cancel = move || {
         let owner = state.about.get().map(|(_, owner)| owner);
         owner.is_some() && visitor.with(|user| user.as_ref().map(|user| user.id)) == owner

@@ -1,17 +1,17 @@
 //! What came of a job, in words and in full.
 
 use leptos::prelude::*;
+use realtime::transport::Transport;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::chart::RaceChart;
 use crate::{
-    bidi::isolated,
-    numbers::grouped,
     progress::{
         message::{JobKind, JobStatus, JobView, Progress},
-        result::{ChecksumResult, CountdownResult, RaceResult, Transport},
+        result::{ChecksumResult, CountdownResult, RaceResult},
     },
+    ui::{bidi::isolated, numbers::grouped},
 };
 
 /// One line for a list.

@@ -11,9 +11,8 @@ use leptos_router::hooks::use_query_map;
 use serde::{Deserialize, Serialize};
 
 use super::upload::UploadForm;
-use crate::{
-    api::ApiError, one_press::one_press, progress::message::Started, realtime::client::live_text,
-};
+use crate::{progress::message::Started, ui::one_press::one_press, web::error::ApiError};
+use realtime::client::live_text;
 
 /// Starts a job; the fields come as text, so that an error can name its field and range.
 #[server(prefix = "/api", endpoint = "jobs/start")]
@@ -27,8 +26,9 @@ pub async fn start_job(
     #[server(default)] mode: String,
     #[server(default)] rate: FieldOr<5_000>,
 ) -> Result<Started, ApiError> {
-    let (state, session) = crate::session::server::current()?;
-    let form = crate::progress::form::StartForm {
+    let session = crate::session::server::current()?;
+    let progress = crate::progress::server::current()?;
+    let form = crate::progress::server::form::StartForm {
         kind,
         steps,
         step_ms,
@@ -38,7 +38,7 @@ pub async fn start_job(
         mode,
         rate: rate.0,
     };
-    let id = crate::progress::server::start(&state, &session, &form)?.id();
+    let id = crate::progress::server::start(&progress, &session, &form)?.id();
     leptos_axum::redirect(&format!("/progress/{id}"));
     Ok(Started { id: id.into() })
 }

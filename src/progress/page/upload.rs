@@ -20,12 +20,11 @@ use web_sys::{File, FormData, ProgressEvent, XmlHttpRequest};
 
 use super::list::jobs_of_mine;
 use crate::{
-    api::ApiError,
-    bidi::isolated,
-    one_press::one_press,
     progress::message::UPLOAD_ROUTE,
-    realtime::client::{live_text, text_content},
+    ui::{bidi::isolated, one_press::one_press},
+    web::error::ApiError,
 };
+use realtime::client::{live_text, text_content};
 
 /// Between two looks whether the job is there yet, in milliseconds.
 const LOOK_EVERY_MS: u32 = 100;

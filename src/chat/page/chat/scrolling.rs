@@ -3,9 +3,9 @@
 use leptos::{prelude::*, task::spawn_local};
 
 use super::Chat;
-use crate::chat::{
-    page::scroll::{Place, Scroller},
-    state::{RoomState, Sought},
+use crate::chat::page::{
+    model::{RoomState, Sought},
+    scroll::{Place, Scroller},
 };
 
 impl Chat {

@@ -1,0 +1,105 @@
+//! The transport of a stream that is this tab's own.
+
+use std::rc::Rc;
+
+use wasm_bindgen::{JsCast, closure::Closure};
+use web_sys::{EventSource, MessageEvent};
+
+use crate::{
+    client::{
+        connection::{Driver, Transport},
+        stream::{KIT_EVENTS, Stream},
+    },
+    contract::StreamContract,
+    position::Position,
+    status::Input,
+};
+
+/// Is told of every event after the page has it: its name, data, id, the position before it, and whether it was news.
+pub type Relay = Rc<dyn Fn(&str, &str, &str, Option<Position>, bool)>;
+
+pub struct EventSourceTransport {
+    stream: Rc<Stream>,
+    names: Vec<&'static str>,
+    open: Option<Open>,
+    pub relay: Option<Relay>,
+}
+
+/// An `EventSource` with the closures it calls. One listener serves all names, so the order across names is kept.
+struct Open {
+    source: EventSource,
+    names: Vec<&'static str>,
+    on_event: Closure<dyn FnMut(MessageEvent)>,
+    _on_open: Closure<dyn FnMut()>,
+    _on_error: Closure<dyn FnMut()>,
+}
+
+impl EventSourceTransport {
+    pub fn new<C: StreamContract>(stream: Rc<Stream>) -> Self {
+        Self {
+            stream,
+            names: KIT_EVENTS
+                .into_iter()
+                .chain(C::EVENTS.iter().copied())
+                .collect(),
+            open: None,
+            relay: None,
+        }
+    }
+}
+
+impl Transport for EventSourceTransport {
+    fn open(&mut self, driver: &Driver) {
+        let Ok(source) = EventSource::new(&self.stream.url()) else {
+            return driver.feed(Input::StreamError);
+        };
+        let (stream, heard_by, relay) = (self.stream.clone(), driver.clone(), self.relay.clone());
+        let on_event = Closure::new(move |event: MessageEvent| {
+            let (name, data) = (event.type_(), event.data().as_string().unwrap_or_default());
+            let (id, before) = (event.last_event_id(), stream.position());
+            let news = stream.deliver(&heard_by, &name, &data, &id);
+            if let Some(relay) = &relay {
+                relay(&name, &data, &id, before, news);
+            }
+        });
+        for name in &self.names {
+            // Adding a listener fails only for arguments that are not what they are here.
+            let _ =
+                source.add_event_listener_with_callback(name, on_event.as_ref().unchecked_ref());
+        }
+        let report = |input: Input| {
+            let driver = driver.clone();
+            Closure::<dyn FnMut()>::new(move || driver.feed(input.clone()))
+        };
+        let (on_open, on_error) = (report(Input::TransportOpen), report(Input::StreamError));
+        source.set_onopen(Some(on_open.as_ref().unchecked_ref()));
+        source.set_onerror(Some(on_error.as_ref().unchecked_ref()));
+        self.open = Some(Open {
+            source,
+            names: self.names.clone(),
+            on_event,
+            _on_open: on_open,
+            _on_error: on_error,
+        });
+    }
+
+    fn abandon(&mut self) {
+        let Some(open) = self.open.take() else { return };
+        for name in &open.names {
+            let _ = open
+                .source
+                .remove_event_listener_with_callback(name, open.on_event.as_ref().unchecked_ref());
+        }
+        open.source.set_onopen(None);
+        open.source.set_onerror(None);
+        open.source.close();
+        // The closure may be the one that is running: it is freed when the stack is empty.
+        gloo_timers::callback::Timeout::new(0, move || drop(open)).forget();
+    }
+
+    fn ping(&mut self, _now: f64) {}
+
+    fn probe_url(&self) -> String {
+        self.stream.url()
+    }
+}

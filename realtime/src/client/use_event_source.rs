@@ -1,0 +1,99 @@
+//! An event stream in the browser: `EventSource` without its own reconnect, each event to the handler once, in order.
+
+use std::{cell::RefCell, rc::Rc};
+
+use leptos::prelude::*;
+
+use super::{
+    connection::{Connection, Driver, Signals, Transport},
+    stream::Stream,
+    transports::{own::EventSourceTransport, shared::SharedTransport},
+};
+pub use super::{stream::StreamEvent, transports::shared::Sharing};
+use crate::{
+    backoff::Backoff,
+    contract::StreamContract,
+    position::Position,
+    status::{Input, Liveness, Policy},
+};
+
+/// What a stream begins with. A position alone will do for most.
+#[derive(Clone, Debug, Default)]
+pub struct StreamOptions {
+    /// The position of the state that the page shows already.
+    pub after: Option<Position>,
+    /// One stream for all tabs of the browser (see [`crate::sharing`]); `None`: one for this tab.
+    pub shared: Option<Sharing>,
+    pub backoff: Backoff,
+    /// `Some(n)`: after n failed attempts in a row it stops and says so. `None`: it never gives up.
+    pub max_attempts: Option<u32>,
+}
+
+impl From<Option<Position>> for StreamOptions {
+    fn from(after: Option<Position>) -> Self {
+        Self {
+            after,
+            ..Self::default()
+        }
+    }
+}
+
+/// Connects while `contract` returns one, and calls `handler` with every event once, in order.
+///
+/// A changed contract closes the old connection and opens the new one, at the same position where the contract says that it
+/// [`continues`](StreamContract::continues). A shared stream is the same for all tabs: its contract must not depend on what
+/// one of them shows.
+pub fn use_event_source<C: StreamContract>(
+    contract: impl Fn() -> Option<C> + 'static,
+    options: impl Into<StreamOptions>,
+    handler: impl FnMut(StreamEvent<C::Event>) + 'static,
+) -> Connection {
+    let StreamOptions {
+        after,
+        shared,
+        backoff,
+        max_attempts,
+    } = options.into();
+    let policy = Policy {
+        backoff,
+        liveness: Liveness::Heartbeat,
+        max_attempts,
+    };
+    let signals = Signals::new();
+    signals.end_on_cleanup();
+    let stream = Rc::new(Stream::new::<C>(after, handler));
+    let driver = RefCell::new(None::<Driver>);
+    Effect::new(move |previous: Option<Option<C>>| {
+        let wanted = contract();
+        let previous = previous.flatten();
+        if wanted == previous && driver.borrow().is_some() {
+            return wanted;
+        }
+        let mut driver = driver.borrow_mut();
+        let driver = driver.get_or_insert_with(|| {
+            let source = EventSourceTransport::new::<C>(stream.clone());
+            let transport: Box<dyn Transport> = match &shared {
+                Some(sharing) => Box::new(SharedTransport::new(
+                    C::ROUTE,
+                    sharing,
+                    stream.clone(),
+                    source,
+                )),
+                None => Box::new(source),
+            };
+            signals.start(policy, transport)
+        });
+        match &wanted {
+            Some(contract) => {
+                if previous.is_some_and(|previous| !contract.continues(&previous)) {
+                    stream.set_position(None);
+                }
+                stream.ask_for(contract);
+                driver.feed(Input::Wanted);
+            }
+            None => driver.feed(Input::Unwanted),
+        }
+        wanted
+    });
+    signals.connection()
+}

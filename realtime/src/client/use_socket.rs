@@ -1,0 +1,592 @@
+//! A socket in the browser: typed both ways, pinged, with an outbox for what must arrive.
+
+use std::{borrow::Cow, cell::RefCell, rc::Rc};
+
+use gloo_timers::callback::Timeout;
+use leptos::prelude::*;
+use send_wrapper::SendWrapper;
+use serde::Deserialize;
+use uuid::Uuid;
+use wasm_bindgen::{JsCast, closure::Closure};
+use web_sys::{BinaryType, CloseEvent, MessageEvent, WebSocket};
+
+use super::{
+    coalesce::Alarm,
+    connection::{Connection, Driver, Signals, Transport, now},
+    observer::{Direction, Frame, Observer, Payload, TraceEvent},
+    outbox::{EntryState, Full, Outbox},
+    tab_storage,
+};
+use crate::{
+    backoff::Backoff,
+    contract::SocketContract,
+    message::{ErrorCode, SocketControl, SocketError, SocketRequest},
+    status::{ConnectionStatus, Input, Liveness, Policy},
+};
+
+/// The names of the kit's own events.
+const KIT_EVENTS: [&str; 4] = ["welcome", "pong", "error", "drain"];
+/// How long a refused command waits when the server does not say, in milliseconds.
+const RETRY_AFTER_MS: u64 = 1_000;
+
+/// What a handler gets.
+#[derive(Clone, Debug, PartialEq)]
+pub enum SocketEvent<W, E> {
+    /// The connection stands.
+    Welcome {
+        welcome: W,
+        connections: usize,
+    },
+    /// An event of the feature.
+    Event(E),
+    /// A command was refused. One from the outbox that may succeed later is sent again without a word; one that may not
+    /// stays there as failed.
+    Refused(SocketError),
+    Binary(Vec<u8>),
+    /// The browser says that the socket closed (RFC 6455, section 7.4): 1006 where no close frame came. What follows, the
+    /// connection's status says. Not when this side gave the socket up, after a missed pong for instance.
+    Closed {
+        code: u16,
+        reason: String,
+    },
+    /// A text message that could not be decoded, or of an unknown type, as it came. It is counted and skipped.
+    Undecoded {
+        text: String,
+    },
+}
+
+/// A socket as a page sees it.
+pub struct Socket<C: SocketContract> {
+    pub connection: Connection,
+    /// What waits to be acknowledged.
+    pub outbox: RwSignal<Outbox<C::Command>>,
+    /// Whether the outbox would survive a reload; `false` where the tab's storage is full or forbidden.
+    pub outbox_kept: RwSignal<bool>,
+    /// When the outbox is looked at again although nothing else happens.
+    flush_alarm: Alarm,
+    wire: StoredValue<Option<SendWrapper<Rc<Wire>>>>,
+}
+
+impl<C: SocketContract> Clone for Socket<C> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<C: SocketContract> Copy for Socket<C> {}
+
+impl<C: SocketContract> Socket<C>
+where
+    C::Command: Send + Sync,
+{
+    // A page's timers and callbacks may come after the page is gone: nothing here panics then, and nothing leaves.
+
+    /// Sends a command now, or not at all: for what is worthless later. Says whether it left.
+    pub fn send(&self, command: &C::Command) -> bool {
+        let json = serde_json::to_string(command).unwrap_or_default();
+        self.on_wire(|wire| wire.send(&json))
+    }
+
+    /// Sends bytes now, or not at all. Says whether they left.
+    pub fn send_binary(&self, bytes: &[u8]) -> bool {
+        self.on_wire(|wire| wire.send_binary(bytes))
+    }
+
+    fn on_wire(&self, send: impl FnOnce(&Wire) -> bool) -> bool {
+        let sent = self
+            .wire
+            .try_with_value(|wire| wire.as_ref().is_some_and(|wire| send(wire)));
+        sent.unwrap_or(false)
+    }
+
+    fn holds(&self, id: Uuid) -> bool {
+        let holds = |outbox: &Outbox<C::Command>| outbox.contains(id);
+        self.outbox.try_with_untracked(holds).unwrap_or(false)
+    }
+
+    /// Keeps a command until [`Socket::acknowledge`] is called with its id, and sends it as often as it takes. Commands of
+    /// one lane arrive in the order in which they were given.
+    pub fn send_reliably(&self, id: Uuid, lane: &str, command: C::Command) -> Result<(), Full> {
+        let taken = self
+            .outbox
+            .try_update(|outbox| outbox.push(id, lane, command))
+            .unwrap_or(Ok(()));
+        self.flush();
+        taken
+    }
+
+    /// The page has joined what the lane's commands are sent to: they may leave.
+    pub fn ready(&self, lane: &str) {
+        let _ = self.outbox.try_update(|outbox| outbox.ready(lane));
+        self.flush();
+    }
+
+    /// The page has left, or was put out of, what the lane's commands are sent to.
+    pub fn not_ready(&self, lane: &str) {
+        let _ = self.outbox.try_update(|outbox| outbox.not_ready(lane));
+    }
+
+    /// The command with this id has arrived, or is not wanted any more; it is given back when it was waiting.
+    pub fn acknowledge(&self, id: Uuid) -> Option<C::Command> {
+        let known = self.holds(id);
+        let command = known
+            .then(|| self.outbox.try_update(|outbox| outbox.remove(id)))
+            .flatten()
+            .flatten();
+        if known {
+            self.flush();
+        }
+        command
+    }
+
+    fn flush(&self) {
+        let idle = |outbox: &Outbox<C::Command>| {
+            let mut waiting = outbox.entries().map(|entry| &entry.state);
+            !waiting.any(|state| *state == EntryState::Waiting)
+        };
+        // Nobody is told of a change that is none.
+        if self.outbox.try_with_untracked(idle).unwrap_or(true) {
+            return;
+        }
+        let at = now();
+        let taken = self
+            .outbox
+            .try_update(|outbox| (outbox.take_due(at), outbox.due_at(at)));
+        let Some((due, due_at)) = taken else { return };
+        due.iter().for_each(|command| {
+            self.send(command);
+        });
+        let Some(due_at) = due_at.filter(|due_at| self.flush_alarm.set(*due_at)) else {
+            return;
+        };
+        let this = *self;
+        let wait = Timeout::new((due_at - at).ceil() as u32, move || {
+            // The page may be gone by then, and its outbox with it.
+            if this.flush_alarm.fired(due_at) {
+                this.flush();
+            }
+        });
+        wait.forget();
+    }
+
+    /// What a refusal means to the outbox. Says whether it is dealt with: sent again later without a word.
+    fn refused(&self, error: &SocketError) -> bool {
+        let Some(id) = error.re.as_ref().and_then(|id| id.parse::<Uuid>().ok()) else {
+            return false;
+        };
+        if !self.holds(id) {
+            return false;
+        }
+        if error.code == ErrorCode::NotJoined {
+            // Not the command is wrong but the moment: the page joins again, and says when it has.
+            return false;
+        }
+        let again = error.code.may_be_retried();
+        let _ = self.outbox.try_update(|outbox| {
+            if again {
+                let wait = error.retry_after_ms.unwrap_or(RETRY_AFTER_MS) as f64;
+                outbox.refused(id, now(), wait, error.code == ErrorCode::RateLimited);
+            } else {
+                outbox.fail(id, &error.message);
+            }
+        });
+        self.flush();
+        again
+    }
+}
+
+/// What a page may ask of its socket.
+#[derive(Clone, Debug, Default)]
+pub struct SocketOptions {
+    /// The name under which the outbox is kept in the tab's storage, so that it survives a reload. Without one it does not.
+    /// It names the person who writes: what one wrote must not be sent by the next who signs in at the same tab.
+    pub keep_outbox_as: Option<String>,
+    pub backoff: Backoff,
+    /// `Some(n)`: after n failed attempts in a row it stops and says so. `None`: it never gives up.
+    pub max_attempts: Option<u32>,
+}
+
+/// Connects while `contract` returns one, and calls `handler` with everything that comes in, once, in order.
+pub fn use_socket<C: SocketContract>(
+    contract: impl Fn() -> Option<C> + 'static,
+    handler: impl FnMut(SocketEvent<C::Welcome, C::Event>) + 'static,
+) -> Socket<C>
+where
+    C::Command: Send + Sync,
+{
+    use_socket_with(SocketOptions::default(), contract, handler)
+}
+
+/// As [`use_socket`], with options.
+pub fn use_socket_with<C: SocketContract>(
+    options: SocketOptions,
+    contract: impl Fn() -> Option<C> + 'static,
+    handler: impl FnMut(SocketEvent<C::Welcome, C::Event>) + 'static,
+) -> Socket<C>
+where
+    C::Command: Send + Sync,
+{
+    let policy = Policy {
+        backoff: options.backoff,
+        liveness: Liveness::Ping,
+        max_attempts: options.max_attempts,
+    };
+    let signals = Signals::new();
+    signals.end_on_cleanup();
+    let socket = Socket::<C> {
+        connection: signals.connection(),
+        outbox: RwSignal::new(Outbox::default()),
+        outbox_kept: RwSignal::new(true),
+        flush_alarm: Alarm::new(),
+        wire: StoredValue::new(None),
+    };
+    if let Some(name) = options.keep_outbox_as {
+        keep_outbox(socket.outbox, socket.outbox_kept, name);
+    }
+    let handler = RefCell::new(Some(handler));
+    let driver = RefCell::new(None::<Driver>);
+    Effect::new(move |previous: Option<Option<C>>| {
+        let wanted = contract();
+        if Some(&wanted) == previous.as_ref() && driver.borrow().is_some() {
+            return wanted;
+        }
+        let mut driver = driver.borrow_mut();
+        let driver = driver.get_or_insert_with(|| {
+            let take: Box<Take> = match handler.borrow_mut().take() {
+                Some(handler) => Box::new(decoder(socket, handler)),
+                None => Box::new(|_, _| Ok(Input::Frame)),
+            };
+            let wire = Rc::new(Wire {
+                path: RefCell::default(),
+                socket: RefCell::default(),
+                tap: signals.tap,
+                take: RefCell::new(take),
+            });
+            socket.wire.set_value(Some(SendWrapper::new(wire.clone())));
+            let transport = Box::new(SocketTransport {
+                wire,
+                protocol: C::SUBPROTOCOL,
+                listeners: None,
+            });
+            signals.start(policy, transport)
+        });
+        match &wanted {
+            Some(contract) => {
+                socket.wire.with_value(|wire| {
+                    if let Some(wire) = wire {
+                        wire.path.replace(contract.url());
+                    }
+                });
+                driver.feed(Input::Wanted);
+            }
+            None => driver.feed(Input::Unwanted),
+        }
+        wanted
+    });
+    // Whatever was under way when the connection went may or may not have arrived.
+    Effect::new(move |_| {
+        if !matches!(socket.connection.status.get(), ConnectionStatus::Open) {
+            socket.outbox.update(Outbox::lost);
+        }
+    });
+    socket
+}
+
+/// Takes the outbox back from the tab's storage, once; from then on keeps there whatever is in it.
+fn keep_outbox<C>(outbox: RwSignal<Outbox<C>>, kept: RwSignal<bool>, name: String)
+where
+    C: Clone + serde::Serialize + serde::de::DeserializeOwned + Send + Sync + 'static,
+{
+    // What is in it, but not what is under way: that is not worth writing, a reload ends it.
+    let held = Memo::new(move |_| {
+        let failed = |state: &EntryState| matches!(state, EntryState::Failed(_));
+        outbox.with(|outbox| {
+            let entries = outbox.entries();
+            entries
+                .map(|entry| (entry.id, failed(&entry.state)))
+                .collect::<Vec<_>>()
+        })
+    });
+    Effect::new(move |restored: Option<()>| {
+        // Read and not only tracked: a memo that nobody reads follows nothing.
+        let _ = held.get();
+        if restored.is_none()
+            && let Some(kept) = tab_storage::read(&name)
+        {
+            outbox.update(|outbox| outbox.restore(&kept));
+        }
+        let json = outbox.with_untracked(Outbox::to_json);
+        // There is nothing to lose where nothing waits.
+        let is_kept = tab_storage::write(&name, json.as_deref()) || json.is_none();
+        if kept.get_untracked() != is_kept {
+            kept.set(is_kept);
+        }
+    });
+}
+
+/// Takes what a socket brings. `Err` is what could not be decoded: name and reason.
+type Take = dyn FnMut(&Driver, Inbound) -> Result<Input, (String, String)>;
+
+enum Inbound {
+    Text(String),
+    Binary(Vec<u8>),
+    Closed { code: u16, reason: String },
+}
+
+impl Inbound {
+    fn to_sight(&self) -> TraceEvent {
+        let frame = |payload| {
+            let direction = Direction::In;
+            TraceEvent::Frame(Frame { direction, payload })
+        };
+        match self {
+            Self::Text(text) => frame(Payload::Text(text.clone())),
+            Self::Binary(bytes) => frame(Payload::Binary(bytes.clone())),
+            Self::Closed { code, reason } => TraceEvent::Closed {
+                code: *code,
+                reason: reason.clone(),
+            },
+        }
+    }
+}
+
+/// Decodes by name and calls the handler. The only generic part.
+fn decoder<C: SocketContract>(
+    socket: Socket<C>,
+    mut handler: impl FnMut(SocketEvent<C::Welcome, C::Event>) + 'static,
+) -> impl FnMut(&Driver, Inbound) -> Result<Input, (String, String)> + 'static
+where
+    C::Command: Send + Sync,
+{
+    move |driver, inbound| match inbound {
+        Inbound::Text(text) => {
+            let taken = take_text(&text, socket, driver, &mut handler);
+            if taken.is_err() {
+                handler(SocketEvent::Undecoded { text });
+            }
+            taken
+        }
+        Inbound::Binary(bytes) => {
+            handler(SocketEvent::Binary(bytes));
+            Ok(Input::Frame)
+        }
+        Inbound::Closed { code, reason } => {
+            handler(SocketEvent::Closed {
+                code,
+                reason: reason.clone(),
+            });
+            Ok(Input::SocketClosed { code, reason })
+        }
+    }
+}
+
+fn take_text<C: SocketContract>(
+    text: &str,
+    socket: Socket<C>,
+    driver: &Driver,
+    handler: &mut impl FnMut(SocketEvent<C::Welcome, C::Event>),
+) -> Result<Input, (String, String)>
+where
+    C::Command: Send + Sync,
+{
+    #[derive(Deserialize)]
+    struct Tag<'a> {
+        #[serde(borrow)]
+        r#type: Cow<'a, str>,
+    }
+    let name = serde_json::from_str::<Tag>(text).map(|tag| tag.r#type.into_owned());
+    let name = name.map_err(|error| (String::new(), error.to_string()))?;
+    let undecoded = |error: serde_json::Error| (name.clone(), error.to_string());
+    if !KIT_EVENTS.contains(&name.as_str()) {
+        handler(SocketEvent::Event(
+            serde_json::from_str(text).map_err(undecoded)?,
+        ));
+        return Ok(Input::Frame);
+    }
+    Ok(
+        match serde_json::from_str::<SocketControl<C::Welcome>>(text).map_err(undecoded)? {
+            SocketControl::Welcome {
+                connection,
+                heartbeat_ms,
+                connections,
+                feature,
+                ..
+            } => {
+                driver.named(connection);
+                // Before the handler, which may send.
+                driver.feed(Input::Greeted { heartbeat_ms });
+                driver.counted(Some(connections));
+                handler(SocketEvent::Welcome {
+                    welcome: feature,
+                    connections,
+                });
+                Input::Frame
+            }
+            SocketControl::Pong {
+                at, connections, ..
+            } => {
+                if let Some(sent) = at.as_f64() {
+                    driver.measured(now() - sent);
+                }
+                driver.counted(Some(connections));
+                Input::Pong
+            }
+            SocketControl::Error(error) => {
+                if !socket.refused(&error) {
+                    handler(SocketEvent::Refused(error));
+                }
+                Input::Frame
+            }
+            SocketControl::Drain { retry_ms } => Input::Drain { retry_ms },
+        },
+    )
+}
+
+/// The part of a socket that outlives its connections.
+struct Wire {
+    path: RefCell<String>,
+    socket: RefCell<Option<WebSocket>>,
+    tap: Observer,
+    take: RefCell<Box<Take>>,
+}
+
+impl Wire {
+    /// Hands it to the page and tells the driver what it means.
+    fn take(&self, driver: &Driver, inbound: Inbound) {
+        // Before the handler, which may answer.
+        driver.saw(|| inbound.to_sight());
+        let taken = (self.take.borrow_mut())(driver, inbound);
+        driver.feed(taken.unwrap_or_else(|(name, error)| {
+            driver.could_not_decode(&name, &error);
+            Input::Frame
+        }));
+    }
+
+    fn send(&self, text: &str) -> bool {
+        let sent = self.with_open(|socket| socket.send_with_str(text).is_ok());
+        self.tell_if(sent, || Payload::Text(text.to_owned()))
+    }
+
+    fn send_binary(&self, bytes: &[u8]) -> bool {
+        let sent = self.with_open(|socket| socket.send_with_u8_array(bytes).is_ok());
+        self.tell_if(sent, || Payload::Binary(bytes.to_vec()))
+    }
+
+    fn tell_if(&self, sent: bool, payload: impl FnOnce() -> Payload) -> bool {
+        if sent {
+            self.tap.tell(|| {
+                TraceEvent::Frame(Frame {
+                    direction: Direction::Out,
+                    payload: payload(),
+                })
+            });
+        }
+        sent
+    }
+
+    fn with_open(&self, send: impl FnOnce(&WebSocket) -> bool) -> bool {
+        let socket = self.socket.borrow();
+        let open = socket
+            .as_ref()
+            .filter(|socket| socket.ready_state() == WebSocket::OPEN);
+        open.is_some_and(send)
+    }
+
+    /// From the page's own address, so that https pages use wss.
+    fn url(&self) -> Option<String> {
+        let location = window().location();
+        let scheme = if location.protocol().ok()? == "https:" {
+            "wss"
+        } else {
+            "ws"
+        };
+        Some(format!(
+            "{scheme}://{}{}",
+            location.host().ok()?,
+            self.path.borrow()
+        ))
+    }
+}
+
+struct SocketTransport {
+    wire: Rc<Wire>,
+    protocol: &'static str,
+    listeners: Option<Listeners>,
+}
+
+/// The closures that a `WebSocket` calls.
+struct Listeners {
+    _on_open: Closure<dyn FnMut()>,
+    _on_message: Closure<dyn FnMut(MessageEvent)>,
+    _on_close: Closure<dyn FnMut(CloseEvent)>,
+}
+
+impl Transport for SocketTransport {
+    fn open(&mut self, driver: &Driver) {
+        let opened = self
+            .wire
+            .url()
+            .and_then(|url| WebSocket::new_with_str(&url, self.protocol).ok());
+        let Some(socket) = opened else {
+            return driver.feed(Input::SocketClosed {
+                code: 1006,
+                reason: String::new(),
+            });
+        };
+        socket.set_binary_type(BinaryType::Arraybuffer);
+        let opened_by = driver.clone();
+        let on_open = Closure::<dyn FnMut()>::new(move || opened_by.feed(Input::TransportOpen));
+        let (wire, heard_by) = (self.wire.clone(), driver.clone());
+        let on_message = Closure::new(move |event: MessageEvent| {
+            heard_by.heard();
+            let inbound = match event.data().as_string() {
+                Some(text) => Inbound::Text(text),
+                None => Inbound::Binary(js_sys::Uint8Array::new(&event.data()).to_vec()),
+            };
+            wire.take(&heard_by, inbound);
+        });
+        let (wire, closed_by) = (self.wire.clone(), driver.clone());
+        // No listener for `error`: it says nothing, and `close` always follows it.
+        let on_close = Closure::new(move |event: CloseEvent| {
+            let (code, reason) = (event.code(), event.reason());
+            wire.take(&closed_by, Inbound::Closed { code, reason });
+        });
+        socket.set_onopen(Some(on_open.as_ref().unchecked_ref()));
+        socket.set_onmessage(Some(on_message.as_ref().unchecked_ref()));
+        socket.set_onclose(Some(on_close.as_ref().unchecked_ref()));
+        self.wire.socket.replace(Some(socket));
+        self.listeners = Some(Listeners {
+            _on_open: on_open,
+            _on_message: on_message,
+            _on_close: on_close,
+        });
+    }
+
+    fn abandon(&mut self) {
+        if let Some(socket) = self.wire.socket.take() {
+            socket.set_onopen(None);
+            socket.set_onmessage(None);
+            socket.set_onclose(None);
+            // Fails only for codes and reasons that are out of bounds; none is given.
+            let _ = socket.close();
+        }
+        let listeners = self.listeners.take();
+        // One of the closures may be running: they are freed when the stack is empty.
+        Timeout::new(0, move || drop(listeners)).forget();
+    }
+
+    fn ping(&mut self, now: f64) {
+        // Milliseconds of a clock are a whole number.
+        let at = (now as u64).into();
+        let ping = serde_json::to_string(&SocketRequest::Ping { at }).unwrap_or_default();
+        self.wire.send(&ping);
+    }
+
+    fn probe_url(&self) -> String {
+        self.wire.path.borrow().clone()
+    }
+}
+
+#[cfg(test)]
+#[path = "use_socket_tests.rs"]
+mod tests;

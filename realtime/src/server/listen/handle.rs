@@ -1,0 +1,52 @@
+//! The handle to its connection that every request gets.
+
+use std::{
+    net::SocketAddr,
+    sync::{Arc, atomic::Ordering},
+};
+
+use super::{
+    activity::{ActiveRequest, Activity},
+    stream::Stream,
+};
+
+/// The connection behind a request; in the request's extensions. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct ConnectionHandle {
+    connection: Arc<Activity>,
+    /// Over HTTP/2, where other streams share the connection.
+    stream: Option<Arc<Stream>>,
+}
+
+impl ConnectionHandle {
+    pub(super) fn new(connection: Arc<Activity>, stream: Option<Arc<Stream>>) -> Self {
+        Self { connection, stream }
+    }
+
+    /// Keeps the connection from counting as idle.
+    pub fn hold(&self) -> ActiveRequest {
+        ActiveRequest::new(&self.connection)
+    }
+
+    /// The other end of the TCP connection; behind a proxy that is the proxy.
+    pub fn peer(&self) -> SocketAddr {
+        self.connection.peer
+    }
+
+    /// Ends the request, and drops what is unsent; the peer sees an error at once. Over HTTP/2 it resets the request's own
+    /// stream, else the TCP connection.
+    pub fn reset(&self) {
+        match &self.stream {
+            Some(stream) => stream.end(),
+            None => self.connection.reset.cancel(),
+        }
+    }
+
+    /// Bytes read from and written to the TCP connection so far, heads and framing included.
+    pub fn bytes(&self) -> (u64, u64) {
+        (
+            self.connection.read.load(Ordering::Relaxed),
+            self.connection.written.load(Ordering::Relaxed),
+        )
+    }
+}

@@ -1,0 +1,172 @@
+//! The bytes of a connection: counted, broken on a reset, and given up when the peer takes none.
+
+use std::{
+    io,
+    net::SocketAddr,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use socket2::SockRef;
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+    sync::OwnedSemaphorePermit,
+    time::Instant,
+};
+use tokio_util::sync::WaitForCancellationFutureOwned;
+
+use super::{
+    activity::Activity,
+    patience::{Patience, Timer},
+};
+use crate::server::drain::Drain;
+
+/// What a connection runs over.
+pub(super) trait Transport: AsyncRead + AsyncWrite + Unpin + Send + 'static {
+    /// Makes its end a reset: what is unsent is dropped, and the peer sees an error.
+    fn end_with_reset(&self);
+}
+
+impl Transport for TcpStream {
+    fn end_with_reset(&self) {
+        // Zero linger turns the close into a reset.
+        let _ = SockRef::from(self).set_linger(Some(Duration::ZERO));
+    }
+}
+
+/// The wrapper. It holds the connection's place under the cap, also as an upgraded socket, long after hyper let go of it.
+pub(super) struct Wire<T: Transport> {
+    transport: T,
+    connection: Arc<Activity>,
+    reset: Pin<Box<WaitForCancellationFutureOwned>>,
+    /// Since when the peer takes nothing of what waits to be sent.
+    blocked: Option<Instant>,
+    timer: Timer,
+    patience: Patience,
+    drain: Drain,
+    _place: OwnedSemaphorePermit,
+}
+
+impl<T: Transport> Wire<T> {
+    pub fn new(
+        transport: T,
+        peer: SocketAddr,
+        place: OwnedSemaphorePermit,
+        patience: Patience,
+        drain: Drain,
+    ) -> Self {
+        let connection = Activity::new(peer);
+        let reset = Box::pin(connection.reset.clone().cancelled_owned());
+        Self {
+            transport,
+            connection,
+            reset,
+            blocked: None,
+            timer: Timer::default(),
+            patience,
+            drain,
+            _place: place,
+        }
+    }
+
+    pub fn connection(&self) -> &Arc<Activity> {
+        &self.connection
+    }
+
+    /// Also registers for the wake-up, so that a connection that waits for its peer notices.
+    fn check_reset(&mut self, context: &mut Context<'_>) -> io::Result<()> {
+        match self.reset.as_mut().poll(context) {
+            Poll::Ready(()) => Err(io::ErrorKind::ConnectionReset.into()),
+            Poll::Pending => Ok(()),
+        }
+    }
+
+    /// Takes note of what became of a write. Whoever waits for the write is woken when the peer has had time enough.
+    fn note(
+        &mut self,
+        written: Poll<io::Result<usize>>,
+        context: &mut Context<'_>,
+    ) -> Poll<io::Result<usize>> {
+        match written {
+            Poll::Ready(Ok(bytes)) => {
+                self.connection.has_written(bytes);
+                self.blocked = None;
+            }
+            Poll::Ready(Err(_)) => {}
+            Poll::Pending => {
+                self.connection.is_refused();
+                let since = *self.blocked.get_or_insert_with(Instant::now);
+                let until = since + self.patience.stall(self.drain.is_draining());
+                if self.timer.poll_at(until, context).is_ready() {
+                    metrics::counter!("wirewise_stalled_readers").increment(1);
+                    tracing::debug!(peer = %self.connection.peer, "the peer takes nothing; its connection is reset");
+                    self.connection.reset.cancel();
+                    return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+                }
+            }
+        }
+        written
+    }
+}
+
+impl<T: Transport> Drop for Wire<T> {
+    fn drop(&mut self) {
+        if self.connection.reset.is_cancelled() {
+            self.transport.end_with_reset();
+        }
+    }
+}
+
+impl<T: Transport> AsyncRead for Wire<T> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        this.check_reset(context)?;
+        let before = buffer.filled().len();
+        let polled = Pin::new(&mut this.transport).poll_read(context, buffer);
+        this.connection.has_read(&buffer.filled()[before..]);
+        polled
+    }
+}
+
+impl<T: Transport> AsyncWrite for Wire<T> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        this.check_reset(context)?;
+        let written = Pin::new(&mut this.transport).poll_write(context, bytes);
+        this.note(written, context)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        this.check_reset(context)?;
+        let written = Pin::new(&mut this.transport).poll_write_vectored(context, bytes);
+        this.note(written, context)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.transport.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().transport).poll_flush(context)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().transport).poll_shutdown(context)
+    }
+}

@@ -1,0 +1,394 @@
+//! Peers that wait too long, over pipes in memory with a clock of their own; and what only TCP shows.
+
+use std::{convert::Infallible, net::SocketAddr, sync::Mutex};
+
+use axum::{
+    Extension,
+    body::{Body, Bytes},
+    extract::ws::{Message, WebSocketUpgrade},
+    http::{Method, Request, StatusCode},
+    response::Response,
+    routing::{any, get},
+};
+use futures::{StreamExt, stream};
+use http_body_util::BodyExt;
+use hyper::client::conn::http2::{self, SendRequest};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::{
+    io::{DuplexStream, duplex},
+    net::TcpSocket,
+    task::JoinHandle,
+};
+use tokio_tungstenite::{WebSocketStream, tungstenite::protocol::Role};
+
+use super::{patience::Patience, wire::Transport, *};
+
+const GET: &str = "GET / HTTP/1.1\r\nhost: x\r\n\r\n";
+const GET_FLOOD: &str = "GET /flood HTTP/1.1\r\nhost: x\r\n\r\n";
+/// Nothing over TCP takes this long; it ends a test that waits in vain.
+const IN_VAIN: Duration = Duration::from_secs(20);
+
+impl Transport for DuplexStream {
+    fn end_with_reset(&self) {}
+}
+
+/// A body that always has more.
+async fn flood() -> Body {
+    let piece = || Ok::<_, Infallible>(Bytes::from_static(&[b'x'; 4 * 1024]));
+    Body::from_stream(stream::repeat_with(piece))
+}
+
+/// A body that never has anything.
+async fn quiet() -> Body {
+    Body::from_stream(stream::pending::<Result<Bytes, Infallible>>())
+}
+
+async fn slow() -> &'static str {
+    sleep(Duration::from_secs(200)).await;
+    "at last"
+}
+
+/// Sends as much as the peer takes, then is reset as a socket whose peer is stuck.
+async fn socket(
+    upgrade: WebSocketUpgrade,
+    Extension(handle): Extension<ConnectionHandle>,
+) -> Response {
+    let going_on = handle.hold();
+    upgrade.on_upgrade(async move |mut socket| {
+        let _going_on = going_on;
+        let piece = Message::Binary(Bytes::from_static(&[0; 16 * 1024]));
+        while let Ok(Ok(())) = timeout(Duration::from_secs(1), socket.send(piece.clone())).await {}
+        handle.reset();
+    })
+}
+
+fn app() -> Router {
+    Router::new()
+        .route("/", get(async || "ok"))
+        .route("/flood", get(flood))
+        .route("/quiet", get(quiet))
+        .route("/slow", get(slow))
+        .route("/socket", any(socket))
+}
+
+fn serve_over<T: Transport>(transport: T, patience: Patience, drain: &Drain) -> JoinHandle<()> {
+    let place = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
+    let peer = SocketAddr::from(([127, 0, 0, 1], 1));
+    let wire = Wire::new(transport, peer, place, patience, drain.clone());
+    tokio::spawn(connection(wire, app(), patience, drain.clone()))
+}
+
+/// A client over a pipe, and the connection as the server has it.
+fn client() -> (DuplexStream, JoinHandle<()>, Drain) {
+    let (client, server) = duplex(16 * 1024);
+    let drain = Drain::default();
+    let served = serve_over(server, PATIENCE, &drain);
+    (client, served, drain)
+}
+
+async fn write(client: &mut DuplexStream, text: &str) {
+    client.write_all(text.as_bytes()).await.unwrap();
+}
+
+/// Asks and reads the whole answer.
+async fn ask(client: &mut DuplexStream) {
+    write(client, GET).await;
+    let mut answer = vec![];
+    while !answer.ends_with(b"\r\n\r\nok") {
+        assert!(
+            client.read_buf(&mut answer).await.unwrap() > 0,
+            "it answers"
+        );
+    }
+}
+
+/// Seconds until the connection ends.
+async fn seconds_to_the_end(served: JoinHandle<()>) -> u64 {
+    let since = Instant::now();
+    timeout(Duration::from_secs(10_000), served)
+        .await
+        .expect("it ends")
+        .unwrap();
+    since.elapsed().as_secs()
+}
+
+async fn wait(seconds: u64) {
+    sleep(Duration::from_secs(seconds)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_idle_connection_is_kept_longer_than_any_proxy_keeps_it_and_then_ends() {
+    let (mut client, served, _drain) = client();
+    for _ in 0..3 {
+        ask(&mut client).await;
+        wait(74).await;
+    }
+    ask(&mut client).await;
+    assert_eq!(seconds_to_the_end(served).await, 75);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_head_that_has_begun_is_complete_within_ten_seconds_on_every_request() {
+    let (mut silent, served, _drain) = client();
+    assert_eq!(
+        seconds_to_the_end(served).await,
+        10,
+        "not even a first byte"
+    );
+    assert_eq!(silent.read(&mut [0]).await.unwrap(), 0);
+
+    let (mut first, served, _drain) = client();
+    wait(5).await;
+    write(&mut first, "GET / HT").await;
+    assert_eq!(seconds_to_the_end(served).await, 10, "the first request's");
+
+    let (mut later, served, _drain) = client();
+    ask(&mut later).await;
+    wait(30).await;
+    ask(&mut later).await;
+    wait(60).await;
+    let trickle = tokio::spawn(async move {
+        for byte in GET.bytes().cycle() {
+            if later.write_all(&[byte]).await.is_err() {
+                return;
+            }
+            wait(2).await;
+        }
+    });
+    assert_eq!(
+        seconds_to_the_end(served).await,
+        10,
+        "a later one's, however it trickles in"
+    );
+    trickle.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn half_a_preface_of_http_2_is_a_head_that_has_begun() {
+    for begun in ["P", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r"] {
+        let (mut client, served, _drain) = client();
+        write(&mut client, begun).await;
+        assert_eq!(seconds_to_the_end(served).await, 10, "{begun:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_a_request_goes_on_nothing_counts_as_idle() {
+    let (mut client, served, _drain) = client();
+    write(&mut client, "GET /slow HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    let mut answer = vec![];
+    while !answer.ends_with(b"at last") {
+        assert!(client.read_buf(&mut answer).await.unwrap() > 0);
+    }
+    write(&mut client, "GET /quiet HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    wait(1_000).await;
+    assert!(!served.is_finished(), "a stream with nothing to say");
+    drop(client);
+    served.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_takes_no_byte_for_a_minute_is_ended_and_one_that_takes_some_is_not() {
+    let (mut client, served, _drain) = client();
+    write(&mut client, GET_FLOOD).await;
+    for _ in 0..5 {
+        wait(59).await;
+        client.read_exact(&mut [0; 8 * 1024]).await.unwrap();
+    }
+    assert_eq!(seconds_to_the_end(served).await, 60);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_takes_nothing_does_not_hold_up_a_server_that_leaves() {
+    let (mut deaf, served, drain) = client();
+    write(&mut deaf, GET_FLOOD).await;
+    wait(1).await;
+    drain.start();
+    assert!(seconds_to_the_end(served).await <= 1);
+
+    // The end of a head that never comes is not waited for either.
+    let (mut half, served, drain) = client();
+    ask(&mut half).await;
+    write(&mut half, "GET /").await;
+    wait(1).await;
+    drain.start();
+    assert!(seconds_to_the_end(served).await <= 1);
+}
+
+/// A client of HTTP/2 whose streams take 16 KiB before they want to be read.
+async fn http_2_client() -> (SendRequest<Body>, JoinHandle<()>, Drain) {
+    let (client, served, drain) = client();
+    let (sender, connection) = http2::Builder::new(TokioExecutor::new())
+        .initial_stream_window_size(16 * 1024)
+        .handshake(TokioIo::new(client))
+        .await
+        .unwrap();
+    tokio::spawn(connection);
+    (sender, served, drain)
+}
+
+async fn ask_http_2(sender: &mut SendRequest<Body>, path: &str) -> Response {
+    let request = Request::get(format!("http://x{path}"));
+    let request = request.body(Body::empty()).unwrap();
+    sender.ready().await.unwrap();
+    let response = sender.send_request(request).await.unwrap();
+    assert_eq!(response.status(), StatusCode::OK, "{path}");
+    response.map(Body::new)
+}
+
+async fn alive_http_2(sender: &mut SendRequest<Body>) {
+    let response = ask_http_2(sender, "/").await;
+    let body = response.into_body().collect().await.unwrap();
+    assert_eq!(body.to_bytes(), "ok");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_idle_connection_of_http_2_ends_like_any_other_and_one_with_a_stream_does_not() {
+    let (mut sender, served, _drain) = http_2_client().await;
+    alive_http_2(&mut sender).await;
+    wait(74).await;
+    let quiet = ask_http_2(&mut sender, "/quiet").await;
+    wait(1_000).await;
+    assert!(!served.is_finished());
+    drop(quiet);
+    alive_http_2(&mut sender).await;
+    assert!((75..=76).contains(&seconds_to_the_end(served).await));
+    assert!(sender.ready().await.is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn over_http_2_a_stream_that_nobody_reads_ends_alone() {
+    let (mut sender, served, _drain) = http_2_client().await;
+    let mut deaf = ask_http_2(&mut sender, "/flood").await.into_body();
+    let quiet = ask_http_2(&mut sender, "/quiet").await;
+    wait(59).await;
+    deaf.frame().await.unwrap().unwrap();
+    wait(59).await;
+    alive_http_2(&mut sender).await;
+    wait(3).await;
+    // What was on its way, then the reset.
+    let end = loop {
+        match deaf.frame().await {
+            Some(Ok(_)) => {}
+            Some(Err(error)) => break error,
+            None => panic!("an end that looks like that of a whole answer"),
+        }
+    };
+    assert!(format!("{end:?}").contains("CANCEL"), "{end:?}");
+    alive_http_2(&mut sender).await;
+    assert!(!served.is_finished());
+    drop(quiet);
+}
+
+#[tokio::test(start_paused = true)]
+async fn over_http_2_a_stream_that_nobody_reads_does_not_hold_up_a_server_that_leaves() {
+    let (mut sender, served, drain) = http_2_client().await;
+    let _deaf = ask_http_2(&mut sender, "/flood").await;
+    wait(1).await;
+    drain.start();
+    assert!(seconds_to_the_end(served).await <= 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn over_http_2_a_stuck_socket_is_reset_alone_and_an_open_one_keeps_the_connection() {
+    let (mut sender, served, _drain) = http_2_client().await;
+    alive_http_2(&mut sender).await;
+    let request = Request::builder()
+        .method(Method::CONNECT)
+        .uri("http://x/socket")
+        .header("sec-websocket-version", "13")
+        .extension(hyper::ext::Protocol::from_static("websocket"))
+        .body(Body::empty())
+        .unwrap();
+    let response = sender.send_request(request).await.unwrap();
+    assert_eq!(response.status(), StatusCode::OK);
+    let upgraded = hyper::upgrade::on(response).await.unwrap();
+    let mut socket =
+        WebSocketStream::from_raw_socket(TokioIo::new(upgraded), Role::Client, None).await;
+    wait(30).await;
+    alive_http_2(&mut sender).await;
+    while let Some(Ok(_)) = socket.next().await {}
+    alive_http_2(&mut sender).await;
+    assert!(!served.is_finished());
+}
+
+/// A connection over TCP whose own receive buffer is small: else the kernel would read, megabytes, for whoever does not.
+async fn tcp_client(addr: SocketAddr) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(8 * 1_024).unwrap();
+    socket.connect(addr).await.unwrap()
+}
+
+#[tokio::test]
+async fn over_tcp_a_peer_that_takes_nothing_is_reset() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut client = tcp_client(listener.local_addr().unwrap()).await;
+    let (tcp, _) = listener.accept().await.unwrap();
+    set_options(&tcp).unwrap();
+    let patience = Patience {
+        stall: Duration::from_millis(100),
+        ..PATIENCE
+    };
+    let served = serve_over(tcp, patience, &Drain::default());
+    client.write_all(GET_FLOOD.as_bytes()).await.unwrap();
+    timeout(IN_VAIN, served)
+        .await
+        .expect("it is given up")
+        .unwrap();
+    let mut rest = vec![];
+    let error = client.read_to_end(&mut rest).await.unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+}
+
+#[tokio::test]
+async fn a_connection_too_many_reads_why_and_no_reset_takes_the_answer_along() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    let drain = Drain::default();
+    let serving = tokio::spawn(serve(listener, app(), 0, drain.clone()));
+    let mut client = TcpStream::connect(addr).await.unwrap();
+    let head = "POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 1000000\r\n\r\n";
+    client.write_all(head.as_bytes()).await.unwrap();
+    timeout(IN_VAIN, client.readable()).await.unwrap().unwrap();
+    // A client that sends all of its request before it reads: it meets no reset on the way.
+    let body = vec![b'x'; 1_000_000];
+    client.write_all(&body).await.expect("it is read");
+    let mut answer = String::new();
+    let read = timeout(IN_VAIN, client.read_to_string(&mut answer))
+        .await
+        .unwrap();
+    read.expect("the answer ends, and is not broken off");
+    assert!(
+        answer.starts_with("HTTP/1.1 429 ") && answer.contains("retry-after: 5"),
+        "{answer}"
+    );
+    drain.start();
+    serving.await.unwrap();
+}
+
+#[tokio::test]
+async fn refusals_take_a_bounded_number_of_tasks() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    let serving = tokio::spawn(serve(listener, app(), 0, Drain::default()));
+    // Silent ones, so that each keeps its refusal waiting.
+    let mut silent = vec![];
+    for _ in 0..2 * REFUSALS {
+        silent.push(TcpStream::connect(addr).await.unwrap());
+    }
+    let closed = Mutex::new(0);
+    let reading = silent.iter_mut().map(async |client| {
+        let mut answer = vec![];
+        let _ = timeout(IN_VAIN, client.read_to_end(&mut answer))
+            .await
+            .unwrap();
+        *closed.lock().unwrap() += usize::from(answer.is_empty());
+    });
+    futures::future::join_all(reading).await;
+    let closed = closed.into_inner().unwrap();
+    assert!(
+        closed >= REFUSALS / 2,
+        "{closed} were closed without a word"
+    );
+    serving.abort();
+}

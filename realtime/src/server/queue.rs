@@ -1,0 +1,420 @@
+//! The out-queue of one socket, bounded in bytes. (tungstenite's own `max_write_buffer_size` never fires behind a `Sink`.)
+//!
+//! Four kinds of things go in. *Messages* in order: when they overrun the bound, the socket is closed with 4100 and the
+//! client resumes; a single one may be larger than the bound where little waits before it. *Answers* that may be larger than the bound, each asked for by the client and put in when there is room.
+//! At most one *volatile* message, which a newer one replaces. And one *close*, which ends the queue.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use axum::extract::ws::{CloseFrame, Message, Utf8Bytes};
+use serde::Serialize;
+use tokio::sync::Notify;
+
+use crate::close::CloseCode;
+
+/// Pending bytes of one socket at which its client counts as too slow.
+pub const QUEUE_BYTES: usize = 1024 * 1024;
+/// This part of the bound is little.
+const LOW_WATER_PART: usize = 8;
+/// Below this many bytes a backlog that is read from a log puts its next page in.
+const LOW_WATER: usize = QUEUE_BYTES / LOW_WATER_PART;
+/// What a queued message costs beyond its text.
+const MESSAGE_OVERHEAD: usize = 64;
+/// What one write takes out.
+const WRITE_BYTES: usize = 64 * 1024;
+
+/// The queue. Cheap to clone; all clones are one.
+#[derive(Clone, Debug)]
+pub struct OutQueue(Arc<Queued>);
+
+#[derive(Debug)]
+struct Queued {
+    limit: usize,
+    /// The peer speaks another protocol, in binary messages: text is not for it.
+    binary_only: bool,
+    /// A std mutex: it is held for a few pushes and never across an await.
+    state: Mutex<State>,
+    ready: Notify,
+    drained: Notify,
+    closing: Notify,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    messages: VecDeque<Message>,
+    bytes: usize,
+    /// How many of the bytes are an answer, or a single large message, which do not count towards the bound.
+    answer: usize,
+    /// A place in `messages`, counted from the first message ever queued, where the volatile message stands.
+    volatile: Option<u64>,
+    taken: u64,
+    close: Option<CloseFrame>,
+}
+
+/// What the write loop takes out.
+#[derive(Debug, Default)]
+pub struct Batch {
+    pub messages: Vec<Message>,
+    /// Nothing follows.
+    pub close: Option<CloseFrame>,
+}
+
+impl Batch {
+    /// What its messages hold, in KiB.
+    pub fn kibibytes(&self) -> u32 {
+        let bytes: usize = self.messages.iter().map(cost).sum();
+        u32::try_from(bytes / 1_024).unwrap_or(u32::MAX)
+    }
+}
+
+impl Default for OutQueue {
+    fn default() -> Self {
+        Self::new(QUEUE_BYTES)
+    }
+}
+
+impl OutQueue {
+    /// A queue that takes up to `limit` bytes.
+    pub fn new(limit: usize) -> Self {
+        Self::with(limit, false)
+    }
+
+    /// A queue for a peer that speaks no text: text messages are dropped, also the kit's own.
+    pub fn binary_only() -> Self {
+        Self::with(QUEUE_BYTES, true)
+    }
+
+    fn with(limit: usize, binary_only: bool) -> Self {
+        let (ready, drained, closing) = (Notify::new(), Notify::new(), Notify::new());
+        Self(Arc::new(Queued {
+            limit,
+            binary_only,
+            state: Mutex::default(),
+            ready,
+            drained,
+            closing,
+        }))
+    }
+
+    /// Queues a message. Past the bound everything pending is dropped and the socket closes with 4100.
+    pub fn push(&self, message: Message) {
+        let mut state = self.state();
+        if self.drops(&state, &message) {
+            return;
+        }
+        let (waiting, cost) = (state.bytes, cost(&message));
+        state.bytes += cost;
+        if cost > self.0.limit && waiting <= self.0.limit / LOW_WATER_PART {
+            // However large it is, it says nothing of how fast the client reads.
+            state.answer = state.bytes;
+        } else if state.bytes - state.answer > self.0.limit {
+            metrics::counter!("wirewise_slow_consumers").increment(1);
+            self.set_close(state, CloseCode::TooSlow, "the client reads too slowly");
+            return;
+        }
+        state.messages.push_back(message);
+        drop(state);
+        self.0.ready.notify_one();
+    }
+
+    /// Queues an answer of any size. Wait for [`OutQueue::has_room`] before: then there is at most one. A greeting may have
+    /// several: it is what a new socket's queue begins with.
+    pub fn push_answer(&self, message: Message) {
+        let mut state = self.state();
+        if self.drops(&state, &message) {
+            return;
+        }
+        state.bytes += cost(&message);
+        // What waits is less than the bound by far; the whole of it counts as the answer until it has left.
+        state.answer = state.bytes;
+        state.messages.push_back(message);
+        drop(state);
+        self.0.ready.notify_one();
+    }
+
+    /// Encodes and queues one message; encode once with [`encode`] where several sockets get the same.
+    pub fn push_json(&self, event: &impl Serialize) {
+        self.push(encode(event));
+    }
+
+    /// Queues a message that only matters until the next one. If the one before was not sent yet, it goes, and `whole`
+    /// (everything that holds now) is queued instead of `change`.
+    pub fn push_volatile(&self, change: &Message, whole: impl FnOnce() -> Message) {
+        let mut state = self.state();
+        if self.drops(&state, change) {
+            return;
+        }
+        let waiting = state
+            .volatile
+            .and_then(|place| place.checked_sub(state.taken));
+        let message = match waiting.and_then(|index| state.messages.remove(index as usize)) {
+            Some(older) => {
+                state.bytes -= cost(&older);
+                state.answer = state.answer.min(state.bytes);
+                whole()
+            }
+            None => change.clone(),
+        };
+        state.bytes += cost(&message);
+        state.volatile = Some(state.taken + state.messages.len() as u64);
+        state.messages.push_back(message);
+        drop(state);
+        self.0.ready.notify_one();
+    }
+
+    /// Ends the queue: what is pending is still sent, then the close; but for 4100, which drops it. The first close counts.
+    pub fn close(&self, code: CloseCode, reason: &'static str) {
+        let state = self.state();
+        if state.close.is_none() {
+            self.set_close(state, code, reason);
+        }
+    }
+
+    /// Waits for something to write.
+    pub async fn take(&self) -> Batch {
+        loop {
+            if let Some(batch) = self.try_take() {
+                return batch;
+            }
+            self.0.ready.notified().await;
+        }
+    }
+
+    /// Resolves when the queue has room for another page of a backlog.
+    pub async fn has_room(&self) {
+        while self.pending_bytes() > LOW_WATER {
+            self.0.drained.notified().await;
+        }
+    }
+
+    /// Resolves when the socket shall be closed, and says with which code.
+    pub async fn closing(&self) -> u16 {
+        loop {
+            if let Some(close) = &self.state().close {
+                return close.code;
+            }
+            self.0.closing.notified().await;
+        }
+    }
+
+    pub fn is_closing(&self) -> bool {
+        self.state().close.is_some()
+    }
+
+    /// Bytes that wait to be written.
+    pub fn pending_bytes(&self) -> usize {
+        self.state().bytes
+    }
+
+    fn try_take(&self) -> Option<Batch> {
+        let mut state = self.state();
+        let (mut messages, mut bytes) = (vec![], 0);
+        while bytes < WRITE_BYTES
+            && let Some(message) = state.messages.pop_front()
+        {
+            state.taken += 1;
+            bytes += cost(&message);
+            messages.push(message);
+        }
+        state.bytes -= bytes;
+        // Those that were queued first have left first.
+        state.answer = state.answer.saturating_sub(bytes);
+        let close = state.close.clone().filter(|_| state.messages.is_empty());
+        drop(state);
+        self.0.drained.notify_one();
+        (!messages.is_empty() || close.is_some()).then_some(Batch { messages, close })
+    }
+
+    fn set_close(&self, mut state: MutexGuard<'_, State>, code: CloseCode, reason: &'static str) {
+        if code == CloseCode::TooSlow {
+            // The resume brings all of it again, in the order in which it stands.
+            state.messages.clear();
+            (state.bytes, state.answer, state.volatile) = (0, 0, None);
+        }
+        state.close = Some(CloseFrame {
+            code: code.code(),
+            reason: reason.into(),
+        });
+        drop(state);
+        self.0.ready.notify_one();
+        self.0.closing.notify_one();
+    }
+
+    fn drops(&self, state: &State, message: &Message) -> bool {
+        state.close.is_some() || (self.0.binary_only && matches!(message, Message::Text(_)))
+    }
+
+    /// A panic while the lock was held leaves at worst a byte count that is too high: the socket closes early.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Encodes a text message. Clones share the bytes, so a room encodes once for all its members.
+pub fn encode(event: &impl Serialize) -> Message {
+    match serde_json::to_string(event) {
+        Ok(json) => Message::Text(Utf8Bytes::from(json)),
+        Err(error) => {
+            // Only a type that is not a message can fail: a programmer's error.
+            tracing::error!(%error, "a message could not be encoded");
+            Message::Text(Utf8Bytes::from_static("{}"))
+        }
+    }
+}
+
+fn cost(message: &Message) -> usize {
+    let length = match message {
+        Message::Text(text) => text.len(),
+        Message::Binary(bytes) | Message::Ping(bytes) | Message::Pong(bytes) => bytes.len(),
+        Message::Close(_) => 0,
+    };
+    length + MESSAGE_OVERHEAD
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+
+    fn text(text: &str) -> Message {
+        Message::Text(text.to_owned().into())
+    }
+
+    fn texts(batch: Batch) -> Vec<String> {
+        let text = |message: &Message| message.to_text().unwrap().to_owned();
+        batch.messages.iter().map(text).collect()
+    }
+
+    #[tokio::test]
+    async fn messages_leave_in_order_and_together() {
+        let queue = OutQueue::default();
+        for name in ["a", "b", "c"] {
+            queue.push(text(name));
+        }
+        assert_eq!(texts(queue.take().await), ["a", "b", "c"]);
+        assert_eq!(queue.pending_bytes(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_volatile_message_is_replaced_while_it_waits() {
+        let queue = OutQueue::default();
+        queue.push(text("first"));
+        queue.push_volatile(&text("change 1"), || text("whole 1"));
+        queue.push(text("hidden"));
+        queue.push_volatile(&text("change 2"), || text("whole 2"));
+        assert_eq!(texts(queue.take().await), ["first", "hidden", "whole 2"]);
+        queue.push_volatile(&text("change 3"), || text("whole 3"));
+        assert_eq!(
+            texts(queue.take().await),
+            ["change 3"],
+            "nothing waited, so the change is enough"
+        );
+    }
+
+    #[tokio::test]
+    async fn past_the_bound_the_socket_closes_as_too_slow() {
+        let queue = OutQueue::new(1_000);
+        for _ in 0..20 {
+            queue.push(text(&"x".repeat(100)));
+            assert!(queue.pending_bytes() <= 1_000);
+        }
+        assert_eq!(queue.closing().await, 4100);
+        let batch = queue.take().await;
+        assert!(batch.messages.is_empty());
+        assert_eq!(batch.close.unwrap().code, 4100);
+    }
+
+    #[tokio::test]
+    async fn an_answer_may_be_larger_than_the_bound_and_what_follows_may_not() {
+        let queue = OutQueue::new(1_000);
+        queue.push_answer(text(&"x".repeat(5_000)));
+        assert!(queue.pending_bytes() > LOW_WATER.min(5_000));
+        queue.push(text("behind it"));
+        assert!(!queue.is_closing());
+        queue.push(text(&"x".repeat(1_000)));
+        assert_eq!(queue.closing().await, 4100);
+        // Once it has left, the bound holds as before.
+        let queue = OutQueue::new(1_000);
+        queue.push_answer(text(&"x".repeat(5_000)));
+        assert_eq!(queue.take().await.messages.len(), 1);
+        queue.push(text(&"x".repeat(900)));
+        assert!(!queue.is_closing());
+        queue.push(text(&"x".repeat(900)));
+        assert!(queue.is_closing());
+    }
+
+    #[tokio::test]
+    async fn a_single_message_may_be_larger_than_the_bound_where_little_waits() {
+        let large = || text(&"x".repeat(5_000));
+        let queue = OutQueue::new(1_000);
+        queue.push(text("little"));
+        queue.push(large());
+        queue.push(text("behind it"));
+        assert_eq!(queue.take().await.messages.len(), 3);
+        // Whoever takes that as well reads fast enough.
+        queue.push(large());
+        assert!(!queue.is_closing());
+        queue.push(large());
+        assert_eq!(queue.closing().await, 4100);
+        let queue = OutQueue::new(1_000);
+        queue.push(text(&"x".repeat(500)));
+        queue.push(large());
+        assert_eq!(queue.closing().await, 4100);
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_speaks_no_text_is_sent_none() {
+        let queue = OutQueue::binary_only();
+        queue.push(text("an error"));
+        queue.push_volatile(&text("a change"), || text("whole"));
+        queue.push(Message::Binary(Bytes::from_static(b"bytes")));
+        let batch = queue.take().await;
+        assert_eq!(batch.messages.len(), 1);
+        assert!(matches!(batch.messages[0], Message::Binary(_)));
+    }
+
+    #[tokio::test]
+    async fn a_close_follows_what_is_pending_and_nothing_follows_it() {
+        let queue = OutQueue::default();
+        queue.push(text("last"));
+        queue.close(CloseCode::ServiceRestart, "restart");
+        queue.close(CloseCode::Policy, "later");
+        queue.push(text("never"));
+        let batch = queue.take().await;
+        assert_eq!(batch.close.as_ref().unwrap().code, 1012);
+        assert_eq!(texts(batch), ["last"]);
+    }
+
+    #[tokio::test]
+    async fn who_is_closed_as_too_slow_is_sent_nothing_more() {
+        let queue = OutQueue::default();
+        queue.push(text("of another room"));
+        queue.close(CloseCode::TooSlow, "it comes again");
+        assert_eq!(queue.pending_bytes(), 0);
+        let batch = queue.take().await;
+        assert!(batch.messages.is_empty());
+        assert_eq!(batch.close.unwrap().code, 4100);
+        assert_eq!(queue.pending_bytes(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_backlog_waits_for_room() {
+        let queue = OutQueue::default();
+        queue.push(text(&"x".repeat(LOW_WATER)));
+        assert!(
+            tokio::time::timeout(std::time::Duration::ZERO, queue.has_room())
+                .await
+                .is_err()
+        );
+        let waiter = tokio::spawn({
+            let queue = queue.clone();
+            async move { queue.has_room().await }
+        });
+        while !queue.take().await.messages.is_empty() && queue.pending_bytes() > 0 {}
+        waiter.await.unwrap();
+    }
+}

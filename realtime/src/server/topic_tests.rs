@@ -1,0 +1,422 @@
+//! Readers that are fast, slow, late, filtered; and one that comes back from every position it ever held.
+
+use proptest::prelude::*;
+use serde::Serialize;
+
+use super::*;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+enum Event {
+    Value { key: u8, value: u64 },
+}
+
+fn event(key: u8, value: u64) -> Event {
+    Event::Value { key, value }
+}
+
+/// Key, value and offset of each event in a take, read from the encoded frames.
+fn read(pending: &Pending) -> Vec<(u8, u64, u64)> {
+    let Pending::Events(bytes) = pending else {
+        return vec![];
+    };
+    let text = std::str::from_utf8(bytes).unwrap();
+    let frame = |frame: &str| {
+        let id = frame
+            .lines()
+            .find_map(|connection| connection.strip_prefix("id: "))
+            .unwrap();
+        let data = frame
+            .lines()
+            .find_map(|connection| connection.strip_prefix("data: "))
+            .unwrap();
+        let data: serde_json::Value = serde_json::from_str(data).unwrap();
+        let position: Position = id.parse().unwrap();
+        (
+            data["key"].as_u64().unwrap() as u8,
+            data["value"].as_u64().unwrap(),
+            position.offset,
+        )
+    };
+    text.split("\n\n")
+        .filter(|frame| !frame.is_empty())
+        .map(frame)
+        .collect()
+}
+
+fn recovered(opening: Opening<u8>) -> (Reader<u8>, usize) {
+    match opening {
+        Opening::Recovered { reader, replayed } => (reader, replayed),
+        Opening::Fresh(_) => panic!("not recovered"),
+    }
+}
+
+fn is_fresh(opening: Opening<u8>) -> bool {
+    matches!(opening, Opening::Fresh(_))
+}
+
+fn filled(delivery: Delivery, capacity: usize, events: u64) -> Topic<u8> {
+    let topic = Topic::new(delivery, capacity);
+    for value in 1..=events {
+        topic.publish((value % 4) as u8, &event((value % 4) as u8, value));
+    }
+    topic
+}
+
+fn at(topic: &Topic<u8>, offset: u64) -> Position {
+    Position {
+        offset,
+        ..topic.head()
+    }
+}
+
+#[test]
+fn late_subscriber_gets_what_it_missed_then_what_follows() {
+    let topic = filled(Delivery::EveryEvent, 100, 10);
+    let (mut reader, replayed) = recovered(topic.resume(Some(&at(&topic, 7)), |_| true));
+    topic.publish(0, &event(0, 11));
+    assert_eq!(replayed, 3);
+    let offsets: Vec<u64> = read(&reader.take(usize::MAX))
+        .iter()
+        .map(|entry| entry.2)
+        .collect();
+    assert_eq!(offsets, [8, 9, 10, 11]);
+    assert_eq!(reader.take(usize::MAX), Pending::Nothing);
+}
+
+#[test]
+fn foreign_future_and_forgotten_positions_start_anew() {
+    let topic = filled(Delivery::EveryEvent, 5, 10);
+    let other = filled(Delivery::EveryEvent, 5, 10);
+    assert!(is_fresh(topic.resume(None, |_| true)));
+    assert!(is_fresh(topic.resume(Some(&other.head()), |_| true)));
+    assert!(is_fresh(topic.resume(Some(&at(&topic, 11)), |_| true)));
+    assert!(
+        is_fresh(topic.resume(Some(&at(&topic, 4)), |_| true)),
+        "offset 5 is not held any more"
+    );
+    assert_eq!(recovered(topic.resume(Some(&at(&topic, 5)), |_| true)).1, 5);
+    assert_eq!(recovered(topic.resume(Some(&topic.head()), |_| true)).1, 0);
+}
+
+#[test]
+fn a_replay_is_counted_and_capped_after_filtering() {
+    let topic = filled(Delivery::EveryEvent, 10_000, REPLAY_CAP as u64 * 4 + 4);
+    let start = at(&topic, 4);
+    assert!(is_fresh(topic.resume(Some(&start), |_| true)));
+    assert_eq!(
+        recovered(topic.resume(Some(&start), |key| *key == 1)).1,
+        REPLAY_CAP
+    );
+    assert!(
+        is_fresh(topic.resume(Some(&at(&topic, 0)), |key| *key == 1)),
+        "one more than the cap"
+    );
+}
+
+#[test]
+fn a_reader_of_every_event_that_falls_out_of_the_ring_is_told() {
+    let topic = filled(Delivery::EveryEvent, 5, 0);
+    let (mut reader, _) = recovered(topic.resume(Some(&topic.head()), |_| true));
+    for value in 1..=6 {
+        topic.publish(0, &event(0, value));
+    }
+    assert_eq!(reader.take(usize::MAX), Pending::Lagged);
+}
+
+#[test]
+fn a_slow_reader_gets_the_newest_of_each_key_in_offset_order() {
+    let topic = filled(Delivery::LatestPerKey, 5, 0);
+    let (mut reader, _) = recovered(topic.resume(Some(&topic.head()), |_| true));
+    for value in 1..=1_000 {
+        topic.publish((value % 4) as u8, &event((value % 4) as u8, value));
+    }
+    assert_eq!(
+        read(&reader.take(usize::MAX)),
+        [
+            (1, 997, 997),
+            (2, 998, 998),
+            (3, 999, 999),
+            (0, 1_000, 1_000)
+        ]
+    );
+    assert_eq!(reader.take(usize::MAX), Pending::Nothing);
+}
+
+#[test]
+fn a_reader_too_slow_even_for_its_replay_gets_the_newest_instead() {
+    let topic = filled(Delivery::LatestPerKey, 10, 10);
+    let (mut reader, replayed) = recovered(topic.resume(Some(&at(&topic, 2)), |_| true));
+    assert_eq!(replayed, 8);
+    assert_eq!(read(&reader.take(1)), [(3, 3, 3)]);
+    for value in 11..=100 {
+        topic.publish((value % 4) as u8, &event((value % 4) as u8, value));
+    }
+    assert_eq!(
+        reader.position().offset,
+        3,
+        "what is pending is not covered"
+    );
+    assert_eq!(
+        read(&reader.take(usize::MAX)),
+        [(1, 97, 97), (2, 98, 98), (3, 99, 99), (0, 100, 100)]
+    );
+}
+
+#[test]
+fn a_slow_reader_of_a_replay_gets_all_of_it_and_then_the_newest() {
+    let topic = filled(Delivery::LatestPerKey, 100, 10);
+    let (mut reader, _) = recovered(topic.resume(Some(&at(&topic, 7)), |_| true));
+    for value in 11..=50 {
+        topic.publish((value % 4) as u8, &event((value % 4) as u8, value));
+    }
+    let offsets: Vec<u64> = read(&reader.take(usize::MAX))
+        .iter()
+        .map(|entry| entry.2)
+        .collect();
+    assert_eq!(offsets, [8, 9, 10, 47, 48, 49, 50]);
+}
+
+#[test]
+fn keys_whose_state_is_sent_are_not_replayed_and_go_on_live() {
+    let topic = filled(Delivery::LatestPerKey, 100, 12);
+    let stated = |key: &u8| *key == 1;
+    let opening = topic.resume_beside_state(Some(&at(&topic, 4)), |key| *key < 2, stated);
+    let (mut reader, replayed) = recovered(opening);
+    assert_eq!(replayed, 2);
+    topic.publish(1, &event(1, 13));
+    let events = read(&reader.take(usize::MAX));
+    assert_eq!(events, [(0, 8, 8), (0, 12, 12), (1, 13, 13)]);
+}
+
+#[test]
+fn what_does_not_fit_in_one_write_follows_in_the_next() {
+    let topic = filled(Delivery::EveryEvent, 100, 10);
+    let (mut reader, _) = recovered(topic.resume(Some(&at(&topic, 0)), |_| true));
+    let mut offsets = vec![];
+    loop {
+        let pending = reader.take(1);
+        let Pending::Events(_) = &pending else { break };
+        let taken = read(&pending);
+        assert_eq!(taken.len(), 1);
+        offsets.extend(taken.iter().map(|entry| entry.2));
+    }
+    assert_eq!(offsets, (1..=10).collect::<Vec<_>>());
+}
+
+#[test]
+fn an_ended_topic_hands_out_everything_and_then_ends() {
+    let topic = filled(Delivery::EveryEvent, 100, 3);
+    let (mut reader, _) = recovered(topic.resume(Some(&at(&topic, 1)), |_| true));
+    assert_eq!(topic.end_position(), None);
+    topic.end();
+    topic.publish(0, &event(0, 4));
+    assert_eq!(topic.end_position(), Some(at(&topic, 3)));
+    assert_eq!(read(&reader.take(usize::MAX)).len(), 2);
+    assert_eq!(reader.take(usize::MAX), Pending::Ended);
+}
+
+#[test]
+fn a_heartbeat_carries_the_head_only_when_nothing_wanted_is_pending() {
+    let topic = filled(Delivery::LatestPerKey, 100, 0);
+    let (mut reader, _) = recovered(topic.resume(Some(&topic.head()), |key| *key == 1));
+    topic.publish(2, &event(2, 1));
+    assert_eq!(
+        reader.position().offset,
+        1,
+        "a filtered stream keeps its place"
+    );
+    topic.publish(1, &event(1, 2));
+    assert_eq!(
+        reader.position().offset,
+        1,
+        "what is pending is not covered, and no heartbeat goes back behind the one before"
+    );
+    reader.take(usize::MAX);
+    topic.publish(2, &event(2, 3));
+    assert_eq!(reader.position().offset, 3);
+}
+
+#[tokio::test]
+async fn a_waiting_reader_is_woken_by_an_event_and_by_the_end() {
+    let topic = filled(Delivery::EveryEvent, 100, 0);
+    let (mut reader, _) = recovered(topic.resume(Some(&topic.head()), |_| true));
+    let waiting = tokio::spawn(async move {
+        let mut seen = vec![];
+        loop {
+            match reader.take(usize::MAX) {
+                Pending::Ended => return seen,
+                Pending::Nothing => reader.changed().await,
+                pending => seen.extend(read(&pending)),
+            }
+        }
+    });
+    topic.publish(1, &event(1, 1));
+    tokio::task::yield_now().await;
+    topic.publish(1, &event(1, 2));
+    topic.end();
+    assert_eq!(waiting.await.unwrap().len(), 2);
+}
+
+/// What a client does next.
+#[derive(Clone, Debug)]
+enum Step {
+    Publish(u8),
+    Read {
+        budget: usize,
+    },
+    /// The connection is cut after some of the events of the last write, and resumed from the id held then.
+    CutAndResume {
+        keep: usize,
+    },
+    Heartbeat,
+    /// Wants the keys whose bit is set, and gets the state of those it did not want before.
+    Change {
+        keys: u8,
+    },
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        4 => (0..5_u8).prop_map(Step::Publish),
+        2 => (1..400_usize).prop_map(|budget| Step::Read { budget }),
+        1 => (0..6_usize).prop_map(|keep| Step::CutAndResume { keep }),
+        1 => Just(Step::Heartbeat),
+        1 => (1..32_u8).prop_map(|keys| Step::Change { keys }),
+    ];
+    proptest::collection::vec(step, 1..120)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1_000, ..ProptestConfig::default() })]
+
+    /// The promise of a latest-value topic: whatever was cut, changed and resumed, a client that has read all ends with the
+    /// newest value of every key it wants, sees offsets only grow, and never one twice. And so does a client that resumes
+    /// from any id that it ever held.
+    #[test]
+    fn resuming_from_any_id_ever_held_ends_with_the_newest_values(
+        steps in steps(), capacity in 1..60_usize, keys in 1..32_u8,
+    ) {
+        let topic = Topic::new(Delivery::LatestPerKey, capacity);
+        let mut newest = HashMap::new();
+        let mut client = Client { keys, held: HashMap::new(), position: topic.head(), added: 0, settles_at: 0 };
+        let (mut reader, _) = recovered(topic.resume(Some(&client.position), wanted(keys)));
+        let mut ever = vec![];
+        let mut value = 0;
+        for step in steps {
+            match step {
+                Step::Publish(key) => {
+                    value += 1;
+                    topic.publish(key, &event(key, value));
+                    newest.insert(key, value);
+                }
+                Step::Read { budget } => client.take(&read(&reader.take(budget)))?,
+                Step::Heartbeat => {
+                    let at = reader.position().offset;
+                    prop_assert!(at >= client.position.offset, "a heartbeat goes back to {}", at);
+                    client.move_to(at);
+                }
+                Step::CutAndResume { keep } => {
+                    let last = read(&reader.take(usize::MAX));
+                    client.take(&last[..keep.min(last.len())])?;
+                    reader = client.connect(&topic, &newest, client.keys);
+                }
+                Step::Change { keys } => reader = client.connect(&topic, &newest, keys),
+            }
+            ever.push(client.clone());
+        }
+        client.ends_with(reader, &newest)?;
+        for mut client in ever {
+            let reader = client.connect(&topic, &newest, client.keys);
+            client.ends_with(reader, &newest)?;
+        }
+    }
+}
+
+fn wanted(keys: u8) -> impl Fn(&u8) -> bool + Send + Sync + 'static {
+    move |key| keys & (1 << key) != 0
+}
+
+#[derive(Clone)]
+struct Client {
+    /// A bit for each key it wants.
+    keys: u8,
+    held: HashMap<u8, u64>,
+    position: Position,
+    /// Keys whose state came while the position is older than that state: they are asked for anew with every connection
+    /// until it is not.
+    added: u8,
+    settles_at: u64,
+}
+
+impl Client {
+    /// Connects at the position held, perhaps for other keys: the state of those it did not want before comes at once.
+    fn connect(&mut self, topic: &Topic<u8>, newest: &HashMap<u8, u64>, keys: u8) -> Reader<u8> {
+        let added = keys & (self.added | !self.keys);
+        (self.keys, self.added) = (keys, added);
+        self.settles_at = topic.head().offset;
+        self.held.retain(|key, _| wanted(keys)(key));
+        let state = |keys: u8| {
+            newest
+                .clone()
+                .into_iter()
+                .filter(move |(key, _)| wanted(keys)(key))
+        };
+        match topic.resume_beside_state(Some(&self.position), wanted(keys), wanted(added)) {
+            Opening::Recovered { reader, .. } => {
+                self.held.extend(state(added));
+                reader
+            }
+            Opening::Fresh(filter) => {
+                self.held = state(keys).collect();
+                self.move_to(topic.head().offset);
+                topic.read_from(self.position.offset, filter)
+            }
+        }
+    }
+
+    fn take(&mut self, events: &[(u8, u64, u64)]) -> Result<(), TestCaseError> {
+        for (key, value, offset) in events {
+            prop_assert!(
+                *offset > self.position.offset,
+                "offset {} after {}",
+                offset,
+                self.position.offset
+            );
+            prop_assert!(
+                self.held.get(key) < Some(value),
+                "{} came twice or late",
+                value
+            );
+            self.move_to(*offset);
+            self.held.insert(*key, *value);
+        }
+        Ok(())
+    }
+
+    fn move_to(&mut self, offset: u64) {
+        self.position.offset = offset;
+        if offset >= self.settles_at {
+            self.added = 0;
+        }
+    }
+
+    /// Reads everything.
+    fn ends_with(
+        &mut self,
+        mut reader: Reader<u8>,
+        newest: &HashMap<u8, u64>,
+    ) -> Result<(), TestCaseError> {
+        loop {
+            let rest = read(&reader.take(64));
+            if rest.is_empty() {
+                break;
+            }
+            self.take(&rest)?;
+        }
+        let mut newest = newest.clone();
+        newest.retain(|key, _| wanted(self.keys)(key));
+        prop_assert_eq!(&self.held, &newest);
+        Ok(())
+    }
+}

@@ -1,0 +1,559 @@
+use super::{room::PAGE, *};
+use crate::{
+    chat::message::{ChatMessage, Joined},
+    session::User,
+};
+use realtime::position::{Epoch, Position};
+
+const LOBBY: &str = "lobby";
+const DAY: fn(u64) -> i64 = |_| 0;
+
+fn user(number: u128) -> User {
+    User::new(
+        Uuid::from_u128(number),
+        ["", "Me", "Ada", "Grace", "Linus", "Ken"][number as usize].into(),
+    )
+}
+
+fn me() -> Uuid {
+    Uuid::from_u128(1)
+}
+
+fn said(offset: u64, by: u128) -> ChatMessage {
+    ChatMessage {
+        offset,
+        id: Uuid::from_u128(1_000 + u128::from(offset)).into(),
+        from: user(by),
+        text: format!("{offset}"),
+        at: offset,
+    }
+}
+
+fn message(offset: u64, by: u128) -> ChatEvent {
+    ChatEvent::Message {
+        room: LOBBY.into(),
+        message: said(offset, by),
+    }
+}
+
+fn joined(head: u64, recovered: bool, replayed: usize) -> Joined {
+    Joined {
+        room: LOBBY.into(),
+        epoch: Epoch::new("a").unwrap(),
+        head,
+        recovered,
+        replayed,
+        unread: 0,
+        members: (1..=5).map(user).collect(),
+        read: vec![],
+    }
+}
+
+/// Connected, and in the lobby with messages of Ada's at `1..=head`, all of them on the page.
+fn in_lobby(head: u64) -> ChatState {
+    let mut state = ChatState::new(None, LOBBY, None);
+    state.connected(me());
+    state.joins_due(LOBBY);
+    state.take(ChatEvent::Joined(joined(head, false, head as usize)), 0.0);
+    for offset in 1..=head {
+        state.take(message(offset, 2), 0.0);
+    }
+    room(&mut state).shown();
+    state
+}
+
+fn lobby(state: &ChatState) -> &RoomState {
+    state.room(LOBBY).unwrap()
+}
+
+fn room(state: &mut ChatState) -> &mut RoomState {
+    state.room_mut(LOBBY).unwrap()
+}
+
+fn offsets(state: &ChatState) -> Vec<u64> {
+    lobby(state)
+        .log
+        .rows(DAY)
+        .iter()
+        .map(|row| row.message.offset)
+        .collect()
+}
+
+fn mark(by: u128, offset: u64) -> ChatEvent {
+    ChatEvent::Read {
+        room: LOBBY.into(),
+        user_id: Uuid::from_u128(by),
+        offset,
+    }
+}
+
+#[test]
+fn the_default_rooms_and_the_visited_one_are_joined_that_one_first() {
+    let mut state = ChatState::new(None, "den", None);
+    state.connected(me());
+    let rooms: Vec<_> = state
+        .joins_due("den")
+        .iter()
+        .map(|join| join.room().to_owned())
+        .collect();
+    assert_eq!(rooms, ["den", "lobby", "rust", "random"]);
+    assert!(state.joins_due("den").is_empty(), "each once a connection");
+    state.connected(me());
+    assert_eq!(state.joins_due("den").len(), 4);
+}
+
+#[test]
+fn many_rooms_are_joined_a_few_at_a_time() {
+    let mut state = ChatState::new(None, LOBBY, None);
+    (0..20).for_each(|number| state.enter(&format!("room-{number}")));
+    state.connected(me());
+    assert_eq!(state.joins_due(LOBBY).len(), JOINS);
+    state.take(ChatEvent::Joined(joined(0, false, 0)), 0.0);
+    assert_eq!(state.joins_due(LOBBY).len(), 1);
+}
+
+#[test]
+fn a_room_is_resumed_after_its_last_message() {
+    let mut state = in_lobby(3);
+    state.connected(me());
+    let join = state.joins_due(LOBBY).remove(0);
+    let after = Position::new(Epoch::new("a").unwrap(), 3);
+    assert_eq!(
+        join,
+        ChatCommand::Join {
+            room: LOBBY.into(),
+            after: Some(after)
+        }
+    );
+    state.take(ChatEvent::Joined(joined(5, true, 2)), 0.0);
+    state.take(message(4, 2), 0.0);
+    state.take(message(4, 2), 0.0);
+    state.take(message(5, 2), 0.0);
+    assert_eq!(offsets(&state), [1, 2, 3, 4, 5]);
+}
+
+#[test]
+fn another_epoch_empties_the_room_and_fills_it_again() {
+    let mut state = in_lobby(3);
+    state.take(mark(2, 3), 0.0);
+    let other = Joined {
+        epoch: Epoch::new("b").unwrap(),
+        ..joined(1, false, 1)
+    };
+    state.take(ChatEvent::Joined(other), 0.0);
+    assert!(offsets(&state).is_empty());
+    state.take(message(1, 1), 0.0);
+    assert_eq!(offsets(&state), [1]);
+    assert_eq!(
+        state.receipts(LOBBY),
+        BTreeMap::from([(1, 0)]),
+        "the old marks are of the old messages"
+    );
+}
+
+#[test]
+fn a_join_that_was_refused_for_the_rate_is_made_again_after_the_wait() {
+    let mut state = ChatState::new(None, LOBBY, None);
+    state.connected(me());
+    assert_eq!(state.joins_due(LOBBY).len(), 3);
+    let refusal = |code| SocketError::new(code, "no").in_room("rust");
+    assert!(state.refused(&refusal(ErrorCode::RateLimited)));
+    assert!(state.joins_due(LOBBY).is_empty(), "not before");
+    state.go_on("rust");
+    assert_eq!(state.joins_due(LOBBY).len(), 1);
+    assert!(!state.refused(&refusal(ErrorCode::TooManyRooms)));
+    state.go_on("rust");
+    assert!(state.joins_due(LOBBY).is_empty());
+    assert_eq!(state.room("rust").unwrap().refusal.as_deref(), Some("no"));
+    assert!(
+        state.refused(&refusal(ErrorCode::NotJoined)),
+        "the server put us out"
+    );
+    state.go_on("rust");
+    assert_eq!(state.joins_due(LOBBY).len(), 1);
+}
+
+#[test]
+fn what_was_refused_for_the_rate_is_asked_for_and_told_again_after_the_wait() {
+    let mut state = in_lobby(3);
+    assert!(state.read_due(LOBBY).is_some());
+    assert!(room(&mut state).history_due().is_some());
+    let refusal = SocketError::new(ErrorCode::RateLimited, "no").in_room(LOBBY);
+    assert!(state.refused(&refusal));
+    assert_eq!(room(&mut state).history_due(), None);
+    assert_eq!(state.read_due(LOBBY), None);
+    state.go_on(LOBBY);
+    assert!(room(&mut state).history_due().is_some());
+    assert!(state.read_due(LOBBY).is_some());
+    assert_eq!(lobby(&state).refusal, None, "nothing to tell the person");
+}
+
+#[test]
+fn a_refused_message_has_its_own_line_and_the_room_says_nothing() {
+    let mut state = in_lobby(0);
+    let refusal = SocketError::new(ErrorCode::InvalidField, "no").in_room(LOBBY);
+    assert!(!state.refused(&refusal.clone().about("an id")));
+    assert_eq!(lobby(&state).refusal, None);
+    assert!(!state.refused(&refusal));
+    assert_eq!(lobby(&state).refusal.as_deref(), Some("no"));
+}
+
+#[test]
+fn what_comes_of_a_room_that_was_left_is_ignored() {
+    let mut state = in_lobby(1);
+    assert_eq!(
+        state.leave(LOBBY),
+        ChatCommand::Leave { room: LOBBY.into() }
+    );
+    state.take(message(2, 2), 0.0);
+    assert!(state.room(LOBBY).is_none());
+}
+
+#[test]
+fn unread_are_the_messages_of_others_that_came_after_the_servers_count() {
+    let mut state = ChatState::new(None, LOBBY, None);
+    state.connected(me());
+    state.joins_due(LOBBY);
+    let read = vec![crate::chat::message::ReadMark {
+        user_id: me(),
+        offset: 3,
+    }];
+    state.take(
+        ChatEvent::Joined(Joined {
+            unread: 2,
+            read,
+            ..joined(5, false, 5)
+        }),
+        0.0,
+    );
+    for offset in 1..=5 {
+        state.take(message(offset, 2), 0.0);
+    }
+    assert_eq!(lobby(&state).unread, 2, "the backlog is counted already");
+    state.take(message(6, 2), 0.0);
+    state.take(message(7, 1), 0.0);
+    assert_eq!(
+        (lobby(&state).unread, state.unread()),
+        (3, 3),
+        "one's own are read"
+    );
+    state.take(mark(1, 5), 0.0);
+    assert_eq!(lobby(&state).unread, 1, "another tab read on");
+    room(&mut state).shown();
+    assert_eq!(
+        state.read_due(LOBBY),
+        Some(ChatCommand::Read {
+            room: LOBBY.into(),
+            offset: 7
+        })
+    );
+    assert_eq!(lobby(&state).unread, 0);
+    assert_eq!(state.read_due(LOBBY), None, "once is enough");
+    state.take(mark(1, 2), 0.0);
+    assert_eq!(state.read_due(LOBBY), None, "a mark never goes back");
+}
+
+#[test]
+fn what_came_but_is_not_on_the_page_yet_is_not_read() {
+    let mut state = in_lobby(3);
+    state.take(message(4, 2), 0.0);
+    let read = |offset| {
+        Some(ChatCommand::Read {
+            room: LOBBY.into(),
+            offset,
+        })
+    };
+    assert_eq!(state.read_due(LOBBY), read(3));
+    assert_eq!(lobby(&state).unread, 1);
+    room(&mut state).shown();
+    assert_eq!(state.read_due(LOBBY), read(4));
+    assert_eq!(lobby(&state).unread, 0);
+    // In another epoch no offset of this one means anything.
+    state.connected(me());
+    state.take(ChatEvent::Joined(joined(9, false, 1)), 0.0);
+    state.take(message(9, 2), 0.0);
+    assert_eq!(state.read_due(LOBBY), None);
+}
+
+#[test]
+fn a_read_mark_that_the_server_missed_is_sent_again() {
+    let mut state = in_lobby(3);
+    assert!(state.read_due(LOBBY).is_some());
+    state.connected(me());
+    assert_eq!(state.read_due(LOBBY), None, "not before it has joined");
+    state.joins_due(LOBBY);
+    state.take(
+        ChatEvent::Joined(Joined {
+            read: vec![crate::chat::message::ReadMark {
+                user_id: me(),
+                offset: 1,
+            }],
+            unread: 2,
+            ..joined(3, true, 0)
+        }),
+        0.0,
+    );
+    assert_eq!(lobby(&state).unread, 2);
+    assert!(state.read_due(LOBBY).is_some());
+}
+
+#[test]
+fn all_read_is_no_unread_even_where_the_messages_are_not_held() {
+    let mut state = ChatState::new(None, LOBBY, None);
+    state.connected(me());
+    state.joins_due(LOBBY);
+    state.take(
+        ChatEvent::Joined(Joined {
+            unread: 700,
+            ..joined(900, false, 1)
+        }),
+        0.0,
+    );
+    state.take(message(900, 2), 0.0);
+    assert_eq!(lobby(&state).unread, 700);
+    state.take(mark(1, 850), 0.0);
+    assert_eq!(lobby(&state).unread, 700, "not known here");
+    room(&mut state).shown();
+    state.read_due(LOBBY);
+    assert_eq!(lobby(&state).unread, 0);
+}
+
+#[test]
+fn a_receipt_stands_at_the_newest_and_wherever_somebody_stopped() {
+    let mut state = in_lobby(0);
+    (1..=4).for_each(|offset| state.take(message(offset, 1), 0.0));
+    assert_eq!(state.receipts(LOBBY), BTreeMap::from([(4, 0)]));
+    state.take(mark(2, 2), 0.0);
+    state.take(mark(3, 4), 0.0);
+    state.take(mark(1, 4), 0.0);
+    assert_eq!(
+        state.receipts(LOBBY),
+        BTreeMap::from([(2, 2), (4, 1)]),
+        "one's own mark does not count"
+    );
+    state.take(mark(2, 1), 0.0);
+    assert_eq!(state.receipts(LOBBY)[&2], 2, "marks only grow");
+    state.take(mark(2, 4), 0.0);
+    assert_eq!(state.receipts(LOBBY), BTreeMap::from([(4, 2)]));
+}
+
+#[test]
+fn typing_is_shown_in_words_and_expires() {
+    let mut state = in_lobby(0);
+    let typing = |by: u128| ChatEvent::Typing {
+        room: LOBBY.into(),
+        user_id: Uuid::from_u128(by),
+    };
+    state.take(typing(1), 0.0);
+    assert_eq!(
+        lobby(&state).typing_sentence(),
+        "",
+        "one knows that oneself"
+    );
+    for (by, sentence) in [
+        (2, "Ada is typing"),
+        (3, "Ada and Grace are typing"),
+        (4, "Ada, Grace and Linus are typing"),
+        (5, "4 people are typing"),
+    ] {
+        state.take(typing(by), by as f64 * 1_000.0);
+        assert_eq!(lobby(&state).typing_sentence(), sentence);
+    }
+    state.expire(2_000.0 + TYPING_MS);
+    assert_eq!(
+        lobby(&state).typing_sentence(),
+        "Grace, Ken and Linus are typing"
+    );
+    state.take(message(1, 3), 0.0);
+    assert_eq!(
+        lobby(&state).typing_sentence(),
+        "Ken and Linus are typing",
+        "the message is what was typed"
+    );
+    state.take(
+        ChatEvent::UserLeft {
+            room: LOBBY.into(),
+            user_id: Uuid::from_u128(4),
+        },
+        0.0,
+    );
+    assert_eq!(lobby(&state).typing_sentence(), "Ken is typing");
+    state.expire(5_000.0 + TYPING_MS);
+    assert_eq!(lobby(&state).typing_sentence(), "");
+}
+
+#[test]
+fn ones_own_typing_is_told_at_most_once_in_three_seconds() {
+    let mut state = in_lobby(0);
+    assert_eq!(
+        room(&mut state).typing_due(10_000.0),
+        Some(ChatCommand::Typing { room: LOBBY.into() })
+    );
+    assert_eq!(room(&mut state).typing_due(12_999.0), None);
+    assert!(room(&mut state).typing_due(13_000.0).is_some());
+    state.connected(me());
+    assert_eq!(
+        room(&mut state).typing_due(99_000.0),
+        None,
+        "not before it has joined"
+    );
+}
+
+#[test]
+fn history_is_asked_for_once_at_a_time_and_joins_above() {
+    let mut state = in_lobby(0);
+    state.take(ChatEvent::Joined(joined(60, false, 10)), 0.0);
+    (51..=60).for_each(|offset| state.take(message(offset, 2), 0.0));
+    let ask = ChatCommand::History {
+        room: LOBBY.into(),
+        before: 51,
+        limit: PAGE,
+    };
+    assert_eq!(room(&mut state).history_due(), Some(ask));
+    assert_eq!(room(&mut state).history_due(), None);
+    let messages = (1..=50).rev().map(|offset| said(offset, 2)).collect();
+    state.take(
+        ChatEvent::History {
+            room: LOBBY.into(),
+            messages,
+            more: false,
+        },
+        0.0,
+    );
+    assert_eq!(offsets(&state), (1..=60).collect::<Vec<_>>());
+    assert_eq!(room(&mut state).history_due(), None, "there is no more");
+}
+
+#[test]
+fn a_page_of_history_that_no_longer_touches_the_first_message_leaves_no_hole() {
+    let mut state = in_lobby(0);
+    state.take(ChatEvent::Joined(joined(4_000, false, 1)), 0.0);
+    state.take(message(2_000, 2), 0.0);
+    assert!(matches!(room(&mut state).seek(1), Sought::Ask(_)));
+    room(&mut state).to_latest();
+    // So much comes that the oldest are forgotten, the one before which the page was asked for among them.
+    (2_001..=4_001).for_each(|offset| state.take(message(offset, 2), 0.0));
+    let first = lobby(&state).log.first_offset().unwrap();
+    assert!(first > 2_000);
+    let messages = (1_800..2_000).rev().map(|offset| said(offset, 2)).collect();
+    let late = ChatEvent::History {
+        room: LOBBY.into(),
+        messages,
+        more: true,
+    };
+    state.take(late, 0.0);
+    assert_eq!(lobby(&state).log.first_offset(), Some(first));
+    assert_eq!(
+        lobby(&state).sought(),
+        None,
+        "who went to the end is not taken away from there"
+    );
+}
+
+#[test]
+fn a_room_that_was_announced_and_not_filled_is_asked_for_as_before() {
+    let mut state = in_lobby(0);
+    state.take(ChatEvent::Joined(joined(4_000, false, 50)), 0.0);
+    state.connected(me());
+    let rejoin = ChatCommand::Join {
+        room: LOBBY.into(),
+        after: None,
+    };
+    assert_eq!(state.joins_due(LOBBY)[0], rejoin, "not from the beginning");
+}
+
+#[test]
+fn a_message_further_up_is_looked_for_page_by_page() {
+    let mut state = in_lobby(0);
+    state.take(ChatEvent::Joined(joined(1_000, false, 1)), 0.0);
+    state.take(message(1_000, 2), 0.0);
+    assert_eq!(room(&mut state).seek(1_000), Sought::Shown);
+    let mut pages = 0;
+    loop {
+        match room(&mut state).seek(500) {
+            Sought::Ask(ChatCommand::History { before, limit, .. }) => {
+                assert_eq!(lobby(&state).sought(), Some(500));
+                assert_eq!(room(&mut state).seek(500), Sought::Coming);
+                let messages = (before - limit as u64..before)
+                    .rev()
+                    .map(|offset| said(offset, 2))
+                    .collect();
+                state.take(
+                    ChatEvent::History {
+                        room: LOBBY.into(),
+                        messages,
+                        more: true,
+                    },
+                    0.0,
+                );
+                pages += 1;
+            }
+            found => {
+                assert_eq!(found, Sought::Shown);
+                break;
+            }
+        }
+    }
+    assert_eq!(pages, 3);
+    assert!(offsets(&state).contains(&500));
+    assert_eq!(
+        room(&mut state).seek(2_000),
+        Sought::Gone,
+        "of another history"
+    );
+}
+
+#[test]
+fn what_comes_while_the_reader_is_further_up_is_counted() {
+    let mut state = in_lobby(10);
+    room(&mut state).scrolled_up(true);
+    state.take(message(11, 2), 0.0);
+    state.take(message(12, 1), 0.0);
+    assert_eq!(lobby(&state).new_below(), 2);
+    room(&mut state).scrolled_up(false);
+    assert_eq!(lobby(&state).new_below(), 0);
+}
+
+#[test]
+fn only_what_comes_live_from_others_is_announced() {
+    let mut state = in_lobby(3);
+    assert!(
+        room(&mut state).take_news().is_empty(),
+        "the backlog is old news"
+    );
+    state.take(message(4, 2), 0.0);
+    state.take(message(5, 1), 0.0);
+    let news: Vec<_> = room(&mut state)
+        .take_news()
+        .iter()
+        .map(|message| message.offset)
+        .collect();
+    assert_eq!(news, [4]);
+    assert!(room(&mut state).take_news().is_empty(), "each once");
+}
+
+#[test]
+fn a_message_of_ones_own_is_shown_from_its_acknowledgement_to_its_arrival() {
+    let mut state = in_lobby(3);
+    let own = |offset| Acknowledged {
+        id: said(offset, 1).id.value(),
+        offset,
+        text: "mine".into(),
+    };
+    room(&mut state).acknowledge(own(5));
+    assert_eq!(lobby(&state).acknowledged, [own(5)]);
+    state.take(message(4, 2), 0.0);
+    state.take(message(5, 1), 0.0);
+    assert!(lobby(&state).acknowledged.is_empty());
+    room(&mut state).acknowledge(own(5));
+    assert!(lobby(&state).acknowledged.is_empty(), "it is here already");
+}
+
+#[test]
+fn what_came_before_its_acknowledgement_is_known_to_be_here() {
+    let mut state = in_lobby(3);
+    let ids = [said(2, 1), said(4, 1)].map(|said| said.id.value()).into();
+    assert_eq!(lobby(&state).held(&ids), [said(2, 1).id.value()].into());
+    state.take(message(4, 1), 0.0);
+    assert_eq!(lobby(&state).held(&ids), ids);
+}

@@ -1,0 +1,293 @@
+//! One room, as one browser knows it.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use uuid::Uuid;
+
+use super::transcript::Transcript;
+use crate::{
+    chat::message::{ChatCommand, ChatMessage, Joined},
+    session::User,
+    ui::bidi::isolated,
+};
+
+/// One's own typing is told at most this often, in milliseconds.
+const TYPING_GAP_MS: f64 = 3_000.0;
+/// Messages in a page of history.
+pub(super) const PAGE: usize = 100;
+/// Messages in a page while a message further up is looked for; the most that one request may ask for.
+const SEEK_PAGE: usize = 200;
+/// Messages kept for an announcement; of a room that nobody looks at, they wait for nothing.
+const MOST_NEWS: usize = 100;
+
+/// One room.
+#[derive(Clone, Debug, Default)]
+pub struct RoomState {
+    pub name: String,
+    pub log: Transcript,
+    pub members: Vec<User>,
+    /// Messages of others that are not read yet.
+    pub unread: usize,
+    /// Why the server does not let one in, or refused something else than a message.
+    pub refusal: Option<String>,
+    /// What the server has and its `message` has not come yet.
+    pub acknowledged: Vec<Acknowledged>,
+    pub(super) entry: Entry,
+    /// Messages at or below are in the count that `joined` brought.
+    counted_upto: u64,
+    /// Messages of the backlog that are still to come: they are old news.
+    backlog: usize,
+    pub(super) marks: BTreeMap<Uuid, u64>,
+    pub(super) typing: BTreeMap<Uuid, f64>,
+    typed_at: Option<f64>,
+    /// The offset before which a page is under way.
+    pub(super) history_asked: Option<u64>,
+    seeking: Option<u64>,
+    /// The newest message when the reader last stood at the end.
+    seen_upto: u64,
+    /// The newest message on the page. What came since waits for a frame, and nobody has read it.
+    pub(super) shown_upto: Option<u64>,
+    news: Vec<Arc<ChatMessage>>,
+}
+
+/// A message of one's own between its acknowledgement and its arrival.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Acknowledged {
+    pub id: Uuid,
+    pub offset: u64,
+    pub text: String,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) enum Entry {
+    #[default]
+    Outside,
+    Asked,
+    /// Not let in for now.
+    Refused,
+    Inside,
+}
+
+/// What is known of a message that is looked for.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Sought {
+    /// It is shown.
+    Shown,
+    /// Further up: this brings the next page, and each page comes back here.
+    Ask(ChatCommand),
+    /// A page is under way already.
+    Coming,
+    /// The room's history does not hold it any more.
+    Gone,
+}
+
+impl RoomState {
+    pub fn new(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            ..Self::default()
+        }
+    }
+
+    pub(super) fn joined(&mut self, joined: Joined, me: Option<Uuid>) {
+        self.entry = Entry::Inside;
+        self.refusal = None;
+        self.members = joined.members;
+        self.unread = joined.unread;
+        self.counted_upto = joined.head;
+        self.backlog = joined.replayed;
+        self.typing.clear();
+        if !joined.recovered {
+            self.log
+                .begin_anew(joined.epoch, joined.head, joined.replayed);
+            self.acknowledged.clear();
+            self.marks.clear();
+            self.news.clear();
+            self.seeking = None;
+            self.shown_upto = None;
+        }
+        // One's own is what the server has, if it has one: should it have missed the last, it is told again.
+        if let Some(me) = me {
+            self.marks.remove(&me);
+        }
+        for mark in joined.read {
+            let known = self.marks.entry(mark.user_id).or_default();
+            *known = mark.offset.max(*known);
+        }
+        if !self.log.is_scrolled_up() {
+            self.log.show_latest();
+        }
+    }
+
+    pub(super) fn message(&mut self, message: Arc<ChatMessage>, me: Option<Uuid>) {
+        let old_news = self.backlog > 0;
+        self.backlog = self.backlog.saturating_sub(1);
+        self.acknowledged.retain(|own| own.id != message.id.value());
+        self.typing.remove(&message.from.id);
+        if !self.log.append(message.clone()) {
+            return;
+        }
+        if me == Some(message.from.id) {
+            return;
+        }
+        let mark = me.and_then(|me| self.marks.get(&me)).copied().unwrap_or(0);
+        if message.offset > self.counted_upto.max(mark) {
+            self.unread += 1;
+        }
+        if !old_news && self.news.len() < MOST_NEWS {
+            self.news.push(message);
+        }
+    }
+
+    pub(super) fn read(&mut self, user: Uuid, offset: u64, me: Option<Uuid>) {
+        let mark = self.marks.entry(user).or_default();
+        *mark = offset.max(*mark);
+        if me != Some(user) {
+            return;
+        }
+        let mark = *mark;
+        // Only where everything after the mark is held can it be counted here; else the server's count stands.
+        let holds_all_after = self
+            .log
+            .first_offset()
+            .is_some_and(|first| first <= mark + 1);
+        let after = self.log.after(mark);
+        if holds_all_after || (after.is_empty() && mark >= self.counted_upto) {
+            self.unread = after
+                .iter()
+                .filter(|message| me != Some(message.from.id))
+                .count();
+        }
+    }
+
+    /// Which of these messages the log holds.
+    pub fn held(&self, ids: &BTreeSet<Uuid>) -> BTreeSet<Uuid> {
+        let held = self.log.after(0).iter().map(|message| message.id.value());
+        held.filter(|id| ids.contains(id)).collect()
+    }
+
+    /// The server has a message of one's own.
+    pub fn acknowledge(&mut self, own: Acknowledged) {
+        let arrived = self
+            .log
+            .position()
+            .is_some_and(|position| own.offset <= position.offset);
+        if !arrived {
+            self.acknowledged.push(own);
+        }
+    }
+
+    /// The reader left the end of the log, or came back to it.
+    pub fn scrolled_up(&mut self, scrolled_up: bool) {
+        if scrolled_up && !self.log.is_scrolled_up() {
+            self.seen_upto = self.log.last_offset().unwrap_or(0);
+        }
+        self.log.scrolled_up(scrolled_up);
+    }
+
+    /// The reader goes to the end, whatever they were looking for.
+    pub fn to_latest(&mut self) {
+        self.seeking = None;
+        self.scrolled_up(false);
+        self.log.show_latest();
+    }
+
+    /// The page shows what is known now.
+    pub fn shown(&mut self) {
+        self.shown_upto = self.log.last_shown();
+    }
+
+    /// How many messages came since the reader left the end.
+    pub fn new_below(&self) -> usize {
+        if self.log.is_scrolled_up() {
+            self.log.after(self.seen_upto).len()
+        } else {
+            0
+        }
+    }
+
+    /// What came just now from others, for the announcement; each once.
+    pub fn take_news(&mut self) -> Vec<Arc<ChatMessage>> {
+        std::mem::take(&mut self.news)
+    }
+
+    pub fn has_news(&self) -> bool {
+        !self.news.is_empty()
+    }
+
+    /// The next page of history, when the reader is where it is missing and none is under way.
+    pub fn history_due(&mut self) -> Option<ChatCommand> {
+        let before = self.log.history_before()?;
+        self.ask_history(before, PAGE)
+    }
+
+    /// Looks for a message, page by page.
+    pub fn seek(&mut self, offset: u64) -> Sought {
+        self.seeking = None;
+        if self.log.show(offset) {
+            return Sought::Shown;
+        }
+        let first = self.log.first_offset();
+        let Some(first) = first.filter(|first| offset < *first && self.log.has_older()) else {
+            return Sought::Gone;
+        };
+        self.seeking = Some(offset);
+        // What is found on the way is not forgotten again for what comes meanwhile.
+        self.scrolled_up(true);
+        self.ask_history(first, SEEK_PAGE)
+            .map_or(Sought::Coming, Sought::Ask)
+    }
+
+    /// The message that is being looked for.
+    pub fn sought(&self) -> Option<u64> {
+        self.seeking
+    }
+
+    /// One's own typing: what to tell the server, when it is time.
+    pub fn typing_due(&mut self, now: f64) -> Option<ChatCommand> {
+        let early = self
+            .typed_at
+            .is_some_and(|before| now - before < TYPING_GAP_MS);
+        if early || self.entry != Entry::Inside {
+            return None;
+        }
+        self.typed_at = Some(now);
+        Some(ChatCommand::Typing {
+            room: self.name.clone(),
+        })
+    }
+
+    /// "Ada and Grace are typing", or nothing.
+    pub fn typing_sentence(&self) -> String {
+        let name = |user: &Uuid| {
+            self.members
+                .iter()
+                .find(|member| member.id == *user)
+                .map(|member| isolated(&member.name))
+        };
+        // Whoever is not here any more does not type.
+        let names: BTreeSet<_> = self.typing.keys().filter_map(name).collect();
+        match names.into_iter().collect::<Vec<_>>().as_slice() {
+            [] => String::new(),
+            [one] => format!("{one} is typing"),
+            [one, two] => format!("{one} and {two} are typing"),
+            [one, two, three] => format!("{one}, {two} and {three} are typing"),
+            many => format!("{} people are typing", many.len()),
+        }
+    }
+
+    fn ask_history(&mut self, before: u64, limit: usize) -> Option<ChatCommand> {
+        if self.history_asked.is_some() || self.entry != Entry::Inside {
+            return None;
+        }
+        self.history_asked = Some(before);
+        Some(ChatCommand::History {
+            room: self.name.clone(),
+            before,
+            limit,
+        })
+    }
+}

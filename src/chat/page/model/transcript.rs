@@ -1,0 +1,260 @@
+//! A room's messages as one browser holds them. Pure.
+//!
+//! It is an unbroken piece of the room, in the order of offsets. New messages join at its end and move the position; older
+//! ones are put before it, page by page. The page shows a part of it: a long history costs no more to show than a short one.
+
+use std::{ops::Range, sync::Arc};
+
+use crate::chat::message::{ChatMessage, FirstMessages};
+use crate::session::User;
+use realtime::position::{Epoch, Position};
+
+/// Messages shown at first, and while the reader follows the end.
+const LATEST: usize = 200;
+/// Messages that enter and leave the page together when the reader comes near an edge of the shown part: as many as the
+/// browser has room for in a frame.
+const BLOCK: usize = 50;
+/// Messages shown at most: enough for several screens on both sides of the reader.
+const MOST_SHOWN: usize = 400;
+/// Messages held at most while the reader follows the end. Whoever scrolls up asks for the older ones again.
+const MOST_HELD: usize = 2_000;
+/// Messages of one author closer together than this stand under one name, in milliseconds.
+const GROUP_MS: u64 = 5 * 60_000;
+
+/// One room's messages.
+#[derive(Clone, Debug, Default)]
+pub struct Transcript {
+    /// The history that the messages are of; `None` before the room was entered.
+    epoch: Option<Epoch>,
+    /// Everything up to here is held, or was too long ago. Moves with each message; `None` before the first: what was only
+    /// announced is not held yet.
+    upto: Option<u64>,
+    messages: Vec<Arc<ChatMessage>>,
+    /// The first message's number. What is put before it counts downwards: a message keeps its number, and so its block.
+    first_number: i64,
+    /// There may be messages before the first.
+    older: bool,
+    shown: Range<usize>,
+    /// The reader left the end to read: what comes joins below and moves nothing.
+    scrolled_up: bool,
+}
+
+/// A message as it is shown.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Row {
+    pub message: Arc<ChatMessage>,
+    /// The block that it belongs to.
+    pub block: i64,
+    /// It begins a group: it carries the author's name and the time.
+    pub leads: bool,
+    /// It is the first of this day (days since 1970 in the reader's zone).
+    pub day: Option<i64>,
+}
+
+impl Transcript {
+    /// What the server rendered.
+    pub fn rendered(first: FirstMessages) -> Self {
+        let mut log = Self {
+            older: first.position.offset > 0,
+            epoch: Some(first.position.epoch),
+            upto: Some(first.position.offset),
+            messages: first.messages.into_iter().map(Arc::new).collect(),
+            ..Self::default()
+        };
+        log.show_latest();
+        log
+    }
+
+    /// Where to resume.
+    pub fn position(&self) -> Option<Position> {
+        Some(Position::new(self.epoch.clone()?, self.upto?))
+    }
+
+    /// Another history, or too long ago to be caught up: everything goes, and the latest messages follow, if there are any.
+    pub fn begin_anew(&mut self, epoch: Epoch, head: u64, follow: usize) {
+        *self = Self {
+            epoch: Some(epoch),
+            upto: (follow == 0).then_some(head),
+            older: head > 0,
+            ..Self::default()
+        };
+    }
+
+    /// Takes the next message. Says whether it was news: what lies at or before the position is held already.
+    pub fn append(&mut self, message: Arc<ChatMessage>) -> bool {
+        if self.epoch.is_none() || self.upto.is_some_and(|upto| message.offset <= upto) {
+            return false;
+        }
+        self.upto = Some(message.offset);
+        let showed_the_end = self.shows_the_end();
+        self.messages.push(message);
+        if !self.scrolled_up {
+            self.forget_the_oldest();
+            self.show_latest();
+        } else if showed_the_end && self.shown.len() < MOST_SHOWN {
+            self.shown.end = self.messages.len();
+        }
+        true
+    }
+
+    /// Puts a page of history (newest first) before the first message. Says whether it brought anything.
+    pub fn prepend(&mut self, page: Vec<ChatMessage>, more: bool) -> bool {
+        self.older = more;
+        let first = self.first_offset().unwrap_or(u64::MAX);
+        let news = page
+            .into_iter()
+            .rev()
+            .filter(|message| message.offset < first);
+        let news: Vec<_> = news.map(Arc::new).collect();
+        let count = news.len();
+        self.messages.splice(0..0, news);
+        self.first_number -= count as i64;
+        self.shown = self.shown.start + count..self.shown.end + count;
+        count > 0
+    }
+
+    /// Moves the shown part up to the beginning of the next block. Says whether there was anything to show.
+    pub fn show_older(&mut self) -> bool {
+        let Some(next) = self.shown.start.checked_sub(1) else {
+            return false;
+        };
+        let start = next - self.place_in_block(next).min(next);
+        self.shown = start..self.shown.end.min(start + MOST_SHOWN);
+        true
+    }
+
+    /// Moves the shown part down to the end of the next block. Says whether there was anything to show.
+    pub fn show_newer(&mut self) -> bool {
+        let next = self.shown.end;
+        if next == self.messages.len() {
+            return false;
+        }
+        let end = (next + BLOCK - self.place_in_block(next)).min(self.messages.len());
+        self.shown = self.shown.start.max(end.saturating_sub(MOST_SHOWN))..end;
+        true
+    }
+
+    /// Shows the end.
+    pub fn show_latest(&mut self) {
+        let end = self.messages.len();
+        self.shown = end.saturating_sub(LATEST)..end;
+    }
+
+    /// Shows a message and what is around it. Says whether it is held.
+    pub fn show(&mut self, offset: u64) -> bool {
+        let Ok(place) = self
+            .messages
+            .binary_search_by_key(&offset, |message| message.offset)
+        else {
+            return false;
+        };
+        if !self.shown.contains(&place) {
+            self.shown =
+                place.saturating_sub(LATEST / 2)..(place + LATEST / 2).min(self.messages.len());
+        }
+        true
+    }
+
+    /// The reader left the end, or came back to it.
+    pub fn scrolled_up(&mut self, scrolled_up: bool) {
+        self.scrolled_up = scrolled_up;
+    }
+
+    pub fn is_scrolled_up(&self) -> bool {
+        self.scrolled_up
+    }
+
+    /// The shown part ends with the newest message.
+    pub fn shows_the_end(&self) -> bool {
+        self.shown.end == self.messages.len()
+    }
+
+    /// The offset before which history is to be asked for; `None` when there is none, or some is held that is not shown yet.
+    pub fn history_before(&self) -> Option<u64> {
+        self.first_offset()
+            .filter(|_| self.older && self.shown.start == 0)
+    }
+
+    /// Whether messages before the first may exist.
+    pub fn has_older(&self) -> bool {
+        self.older
+    }
+
+    pub fn first_offset(&self) -> Option<u64> {
+        self.messages.first().map(|message| message.offset)
+    }
+
+    pub fn last_offset(&self) -> Option<u64> {
+        self.messages.last().map(|message| message.offset)
+    }
+
+    /// The last of those that are shown.
+    pub fn last_shown(&self) -> Option<u64> {
+        let shown = self.messages.get(self.shown.clone())?;
+        shown.last().map(|message| message.offset)
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.messages.is_empty()
+    }
+
+    /// Messages after an offset.
+    pub fn after(&self, offset: u64) -> &[Arc<ChatMessage>] {
+        let from = self
+            .messages
+            .partition_point(|message| message.offset <= offset);
+        &self.messages[from..]
+    }
+
+    /// What is shown; `day_of` knows the reader's zone.
+    pub fn rows(&self, day_of: impl Fn(u64) -> i64) -> Vec<Row> {
+        let before = self
+            .shown
+            .start
+            .checked_sub(1)
+            .map(|place| &self.messages[place]);
+        let mut previous = before.map(|message| (message, day_of(message.at)));
+        let rows = self.shown.clone().map(|place| {
+            let message = &self.messages[place];
+            let day = day_of(message.at);
+            let same_day = previous.is_some_and(|(_, before)| before == day);
+            let leads = !same_day || previous.is_none_or(|(before, _)| !continues(before, message));
+            previous = Some((message, day));
+            Row {
+                message: message.clone(),
+                block: self.number(place).div_euclid(BLOCK as i64),
+                leads,
+                day: (!same_day).then_some(day),
+            }
+        });
+        rows.collect()
+    }
+
+    fn number(&self, place: usize) -> i64 {
+        self.first_number + place as i64
+    }
+
+    /// How many messages of its block are before it.
+    fn place_in_block(&self, place: usize) -> usize {
+        self.number(place).rem_euclid(BLOCK as i64) as usize
+    }
+
+    fn forget_the_oldest(&mut self) {
+        if self.messages.len() > MOST_HELD {
+            // Half at once: every time one would be a copy of all for each message.
+            self.messages.drain(..MOST_HELD / 2);
+            self.first_number += MOST_HELD as i64 / 2;
+            self.older = true;
+        }
+    }
+}
+
+/// Whether a message stands under the name of the one before it.
+fn continues(before: &ChatMessage, message: &ChatMessage) -> bool {
+    let same = |one: &User, two: &User| one.id == two.id && one.name == two.name;
+    same(&before.from, &message.from) && message.at.saturating_sub(before.at) < GROUP_MS
+}
+
+#[cfg(test)]
+#[path = "transcript_tests.rs"]
+mod tests;

@@ -1,0 +1,247 @@
+//! The chat's routes: the socket, and plain requests for rooms, history and search.
+
+pub mod connection;
+pub mod log;
+pub mod room;
+pub mod rooms;
+pub mod roster;
+pub mod settings;
+
+use std::{collections::HashSet, time::Duration};
+
+use axum::{
+    Extension, Json, Router,
+    extract::{
+        State,
+        ws::{WebSocketUpgrade, rejection::WebSocketUpgradeRejection},
+    },
+    http::HeaderMap,
+    response::Response,
+    routing::{any, get},
+};
+use serde::Deserialize;
+
+use self::{
+    connection::ChatConnection,
+    log::{LATEST, Messages, RoomLog},
+    rooms::Chat,
+};
+use super::{
+    HISTORY_LIMIT, ROOM_RULE, ROOMS, SEARCH_CHARACTERS, is_room_name,
+    message::{
+        ChatSocket, ChatWelcome, HistoryPage, MESSAGES_ROUTE, ROOMS_ROUTE, RoomSummary,
+        SEARCH_ROUTE,
+    },
+};
+use crate::{
+    bus::{BusError, words},
+    routes::{Feature, Routes, Web},
+    session::server::{SocketSession, token::Session},
+    ui::first_state::FirstState,
+    web::{
+        error::ApiError,
+        server::{
+            answer::{Path, Query, no_upgrade},
+            caller::Caller,
+        },
+    },
+};
+use realtime::{
+    close::CloseCode,
+    contract::SocketContract,
+    server::{
+        Connection,
+        queue::OutQueue,
+        socket::{self, SocketHandler},
+        upgrade,
+    },
+};
+
+/// Words in a search: each costs the index a look at everything that begins with it.
+const SEARCH_WORDS: usize = 16;
+/// The sentence for a search that cannot be made.
+const SEARCH_RULE: &str = "Search for 1 to 16 words, in at most 200 characters.";
+
+/// `retention`: messages older than this are dropped.
+pub fn routes(web: Web, chat: Chat, retention: Option<Duration>) -> Routes {
+    let (first, rooms_run, saved) = (chat.clone(), chat.clone(), chat.clone());
+    let state = web.with(chat);
+    let live = Router::new().route(ChatSocket::ROUTE, any(socket));
+    let plain = Router::new()
+        .route(ROOMS_ROUTE, get(rooms))
+        .route(MESSAGES_ROUTE, get(messages))
+        .route(SEARCH_ROUTE, get(search));
+    Routes::default()
+        .live(live.with_state(state.clone()))
+        .plain(plain.with_state(state))
+        .first_state(move |path| first_state(first.clone(), path.to_owned()))
+        .background("chat rooms", move || rooms_run.clone().run(retention))
+        .last_write(async move { saved.save_marks().await })
+}
+
+/// Reads what a page of the chat shows first. The function puts it into the context.
+async fn first_state(chat: Chat, path: String) -> impl Fn() + Send + Sync + 'static {
+    let room = room_of(&path);
+    let first = match room {
+        Some(room) => chat.first_messages(room).await,
+        None => None,
+    };
+    let room = room.map(str::to_owned);
+    move || {
+        let (room, first) = (room.clone(), first.clone());
+        FirstState::provide(move |asked: String| first.clone().filter(|_| room == Some(asked)));
+    }
+}
+
+/// The room that a page's path names: `/chat` is the first one.
+fn room_of(path: &str) -> Option<&str> {
+    match path.strip_prefix("/chat")? {
+        "" | "/" => Some(ROOMS[0]),
+        rest => rest.strip_prefix('/'),
+    }
+}
+
+async fn socket(
+    State(Feature { web, own: chat }): State<Feature<Chat>>,
+    SocketSession(session): SocketSession,
+    Extension(caller): Extension<Caller>,
+    connection: Connection,
+    headers: HeaderMap,
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+) -> Result<Response, ApiError> {
+    let upgrade = upgrade.map_err(no_upgrade)?;
+    let realtime = web.realtime.clone();
+    let serve = async move |socket, _offer| {
+        let session: Session = match session {
+            Ok(session) => session,
+            Err(why) => {
+                socket::refuse(socket, CloseCode::Session, why.close_reason()).await;
+                return;
+            }
+        };
+        let user = session.user.clone();
+        let places = web
+            .limits
+            .permit(caller.address)
+            .map_err(|_| "too many open sockets from this address")
+            .and_then(|place| match web.limits.permit_of_user(user.id) {
+                Some(of_user) => Ok((place, of_user)),
+                None => Err("too many open sockets of this user"),
+            });
+        let _places = match places {
+            Ok(places) => places,
+            Err(reason) => {
+                socket::refuse(socket, CloseCode::RateLimitIgnored, reason).await;
+                return;
+            }
+        };
+        let (queue, limits) = (OutQueue::default(), web.limits.clone());
+        let mut visitor = ChatConnection::new(chat, user.clone(), queue.clone(), limits);
+        visitor.expired = connection.has_expired().then(HashSet::new);
+        let connections = visitor.connections();
+        queue.push_json(&web.welcome(&connection, connections, 0, ChatWelcome { user }));
+        let ended = web.sessions.watch(&session).ended_or_renamed();
+        socket::run(socket, queue, visitor, &web.realtime, &connection, ended).await;
+    };
+    Ok(upgrade::accept::<ChatSocket, _>(
+        upgrade,
+        &headers,
+        0,
+        realtime.drain(),
+        serve,
+    ))
+}
+
+async fn rooms(
+    State(Feature { own: chat, .. }): State<Feature<Chat>>,
+    _session: Session,
+) -> Result<Json<Vec<RoomSummary>>, ApiError> {
+    chat.summaries().await.map(Json).map_err(away)
+}
+
+#[derive(Deserialize)]
+struct Page {
+    before: Option<u64>,
+    limit: Option<usize>,
+}
+
+async fn messages(
+    State(Feature { own: chat, .. }): State<Feature<Chat>>,
+    _session: Session,
+    Path(room): Path<String>,
+    Query(page): Query<Page>,
+) -> Result<Json<HistoryPage>, ApiError> {
+    let limit = page.limit.unwrap_or(LATEST);
+    if !(1..=HISTORY_LIMIT).contains(&limit) {
+        let rule = format!("limit is a number from 1 to {HISTORY_LIMIT}.");
+        return Err(ApiError::field("limit", rule));
+    }
+    let log = log_of(&chat, &room)?;
+    let found = log.before(page.before.unwrap_or(u64::MAX), limit).await;
+    Ok(history_page(room, &log, found.map_err(away)?))
+}
+
+#[derive(Deserialize)]
+struct Search {
+    #[serde(default)]
+    q: String,
+}
+
+async fn search(
+    State(Feature { own: chat, .. }): State<Feature<Chat>>,
+    _session: Session,
+    Path(room): Path<String>,
+    Query(search): Query<Search>,
+) -> Result<Json<HistoryPage>, ApiError> {
+    if !is_search(&search.q) {
+        return Err(ApiError::field("q", SEARCH_RULE));
+    }
+    let log = log_of(&chat, &room)?;
+    let found = log.search(&search.q, HISTORY_LIMIT).await;
+    Ok(history_page(room, &log, found.map_err(not_searched)?))
+}
+
+/// Whether this can be searched for, with its words counted as the index takes them.
+fn is_search(text: &str) -> bool {
+    text.chars().count() <= SEARCH_CHARACTERS && (1..=SEARCH_WORDS).contains(&words::count(text))
+}
+
+fn log_of(chat: &Chat, room: &str) -> Result<RoomLog, ApiError> {
+    if is_room_name(room) {
+        Ok(chat.log(room))
+    } else {
+        Err(ApiError {
+            field: Some("room".into()),
+            ..ApiError::new(404, ROOM_RULE)
+        })
+    }
+}
+
+fn history_page(room: String, log: &RoomLog, found: Messages) -> Json<HistoryPage> {
+    Json(HistoryPage {
+        room,
+        epoch: log.epoch(),
+        messages: found.messages,
+        more: found.more,
+    })
+}
+
+fn not_searched(error: BusError) -> ApiError {
+    match error {
+        BusError::TimedOut => ApiError {
+            retry_after: Some(1),
+            ..ApiError::new(
+                503,
+                "The search took too long and was given up. Search for longer or fewer words, or try again.",
+            )
+        },
+        error => away(error),
+    }
+}
+
+fn away(_error: BusError) -> ApiError {
+    ApiError {
+        retry_after: Some(1),
+        ..ApiError::new(503, "Messages cannot be read at the moment. Try again.")
+    }
+}

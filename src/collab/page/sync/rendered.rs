@@ -1,0 +1,100 @@
+//! The shared text as a text area shows it, and where in one what is of the other.
+//!
+//! A text area knows one line ending, `\n`, and nothing but characters; a foreign client may have put more into the document.
+//! It stays there as it is, and is shown so: `\r\n` as one line feed, which is deleted as a whole; a lone `\r` as a line
+//! feed; anything that is no text (an image, a nested type) as one U+FFFC. Formats have no length and are not shown.
+
+use yrs::{Any, GetString, Out, ReadTxn, Text, TextRef, types::text::YChange};
+
+use super::splice::{byte_at, units};
+
+/// What stands for an object that is no text.
+const OBJECT: char = '\u{fffc}';
+
+/// What is shown.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Shown {
+    text: String,
+    /// Where a line feed stands for two units of the document, in units of the shown text, ascending. Mostly empty.
+    pairs: Vec<u32>,
+}
+
+impl Shown {
+    pub fn of(text: &TextRef, transaction: &impl ReadTxn) -> Self {
+        let length = text.len(transaction);
+        let plain = text.get_string(transaction);
+        if units(&plain) == length {
+            return Self::of_units(plain);
+        }
+        let mut all = String::with_capacity(plain.len());
+        for chunk in text.diff(transaction, YChange::identity) {
+            match chunk.insert {
+                Out::Any(Any::String(string)) => all.push_str(&string),
+                _ => all.push(OBJECT),
+            }
+        }
+        // An object that is itself a string looks like text, and content that belongs into no text is passed over. Their places
+        // are unknown: what follows is off, but nothing is outside the document.
+        all.truncate(byte_at(&all, length));
+        let missing = length.saturating_sub(units(&all));
+        all.extend(std::iter::repeat_n(OBJECT, missing as usize));
+        Self::of_units(all)
+    }
+
+    /// `units`: a character for every unit of the document.
+    fn of_units(units: String) -> Self {
+        if !units.contains('\r') {
+            return Self {
+                text: units,
+                pairs: vec![],
+            };
+        }
+        let (mut text, mut pairs, mut length) = (String::with_capacity(units.len()), vec![], 0);
+        let mut characters = units.chars().peekable();
+        while let Some(character) = characters.next() {
+            let shown = if character == '\r' { '\n' } else { character };
+            if character == '\r' && characters.next_if_eq(&'\n').is_some() {
+                pairs.push(length);
+            }
+            text.push(shown);
+            length += shown.len_utf16() as u32;
+        }
+        Self { text, pairs }
+    }
+
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The place in the document that is shown here.
+    pub fn to_document(&self, index: u32) -> u32 {
+        index + self.pairs.partition_point(|pair| *pair < index) as u32
+    }
+
+    /// Where a place of the document is shown; one between `\r` and `\n` is before the line feed.
+    pub fn to_shown(&self, index: u32) -> u32 {
+        let before = std::iter::zip(0.., &self.pairs)
+            .take_while(|(earlier, pair)| *pair + earlier < index)
+            .count();
+        index - before as u32
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::web::text_rules::with_line_feeds;
+
+    #[test]
+    fn two_units_of_a_line_ending_are_one_that_is_shown() {
+        let shown = Shown::of_units("a\r\nb\n\r\n\r😀\r\n".into());
+        assert_eq!(shown.text(), "a\nb\n\n\n😀\n");
+        let places = (0..=9).map(|index| shown.to_document(index));
+        assert_eq!(places.collect::<Vec<_>>(), [0, 1, 3, 4, 5, 7, 8, 9, 10, 12]);
+        for index in 0..=9 {
+            assert_eq!(shown.to_shown(shown.to_document(index)), index);
+        }
+        assert_eq!(shown.to_shown(2), 1, "between the two");
+        assert_eq!(shown.text(), with_line_feeds("a\r\nb\n\r\n\r😀\r\n"));
+    }
+}

@@ -1,0 +1,210 @@
+//! The route of the board's socket.
+
+mod awareness;
+mod board;
+pub mod boards;
+mod connection;
+#[cfg(test)]
+mod convergence_tests;
+pub mod document;
+mod offenders;
+mod offload;
+pub mod pointers;
+mod roster;
+pub mod scan;
+mod store;
+#[cfg(test)]
+mod test_client;
+mod unsaved;
+
+use axum::{
+    Extension, Router,
+    extract::{
+        State,
+        ws::{WebSocketUpgrade, rejection::WebSocketUpgradeRejection},
+    },
+    http::HeaderMap,
+    response::Response,
+    routing::any,
+};
+use serde::Deserialize;
+
+use self::{
+    boards::{Collab, TICK},
+    connection::{BoardConnection, Gap, Seat},
+};
+use super::{
+    DOCUMENT_RULE, FIRST_DOCUMENT, is_document_name,
+    message::{BoardSocket, BoardWelcome, FirstBoard},
+};
+use crate::{
+    routes::{Feature, Routes, Web},
+    session::server::{SocketSession, token::Session},
+    ui::first_state::FirstState,
+    web::{
+        error::ApiError,
+        server::{
+            answer::{Path, Query, no_upgrade},
+            caller::Caller,
+        },
+    },
+};
+use realtime::{
+    close::CloseCode,
+    contract::SocketContract,
+    server::{
+        Connection,
+        queue::{OutQueue, encode},
+        socket,
+        upgrade::{self, Offer},
+    },
+};
+
+/// The longest binary message in bytes.
+const BINARY_BYTES: usize = 4 * 1024 * 1024;
+
+pub fn routes(web: Web, collab: Collab) -> Routes {
+    let drain = web.realtime.drain().clone();
+    let (first, boards, saved) = (collab.clone(), collab.clone(), collab.clone());
+    let live = Router::new().route(BoardSocket::ROUTE, any(socket));
+    Routes::default()
+        .live(live.with_state(web.with(collab)))
+        .first_state(move |path| first_state(first.clone(), path.to_owned()))
+        .background("boards", move || boards.clone().run(drain.clone()))
+        .last_write(async move { saved.save().await })
+}
+
+/// Reads what a board's page shows first. The function puts it into the context.
+async fn first_state(collab: Collab, path: String) -> impl Fn() + Send + Sync + 'static {
+    let name = document_of(&path).filter(|name| is_document_name(name));
+    let first = match name {
+        Some(name) => collab.first_board(name).await.unwrap_or_else(|error| {
+            tracing::error!(%error, document = name, "a document cannot be shown");
+            FirstBoard::default()
+        }),
+        None => FirstBoard::default(),
+    };
+    move || {
+        let first = first.clone();
+        FirstState::provide(move |_document: String| first.clone());
+    }
+}
+
+/// The document that a page's path names: `/collab` is the first one.
+fn document_of(path: &str) -> Option<&str> {
+    match path.strip_prefix("/collab")? {
+        "" | "/" => Some(FIRST_DOCUMENT),
+        rest => rest.strip_prefix('/'),
+    }
+}
+
+#[derive(Deserialize)]
+struct Asked {
+    /// `1` makes the socket read-only.
+    #[serde(default)]
+    readonly: Option<String>,
+}
+
+#[allow(clippy::too_many_arguments, reason = "each is an extractor")]
+async fn socket(
+    State(Feature { web, own: collab }): State<Feature<Collab>>,
+    Path(document): Path<String>,
+    SocketSession(session): SocketSession,
+    Extension(caller): Extension<Caller>,
+    connection: Connection,
+    Query(asked): Query<Asked>,
+    headers: HeaderMap,
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+) -> Result<Response, ApiError> {
+    let upgrade = upgrade.map_err(no_upgrade)?;
+    let realtime = web.realtime.clone();
+    let serve = async move |socket, offer: Offer| {
+        let ours = offer == Offer::Ours;
+        if !is_document_name(&document) {
+            let code = if ours {
+                CloseCode::NotFound
+            } else {
+                CloseCode::YjsNotFound
+            };
+            socket::refuse(socket, code, DOCUMENT_RULE).await;
+            return;
+        }
+        let session: Session = match session {
+            Ok(session) => session,
+            // A Yjs client cannot sign in: it is a guest of its own.
+            Err(_) if !ours => web.sessions.guest(),
+            Err(why) => {
+                socket::refuse(socket, CloseCode::Session, why.close_reason()).await;
+                return;
+            }
+        };
+        let Ok(_place) = web.limits.permit(caller.address) else {
+            let why = "too many open sockets from this address";
+            socket::refuse(socket, CloseCode::RateLimitIgnored, why).await;
+            return;
+        };
+        let visit = match collab.visit(&document).await {
+            Ok(visit) => visit,
+            Err(error) => {
+                tracing::error!(%error, document, "a document cannot be had");
+                let why = "the document cannot be had now";
+                socket::refuse(socket, CloseCode::ServerError, why).await;
+                return;
+            }
+        };
+        let queue = if ours {
+            OutQueue::default()
+        } else {
+            OutQueue::binary_only()
+        };
+        let user = session.user.clone();
+        let counted = collab.count_socket();
+        let seat = if ours {
+            Seat::take(visit, user.clone(), queue.clone(), |you, peers| {
+                let feature = BoardWelcome {
+                    user: user.clone(),
+                    you,
+                    peers,
+                    tick_ms: TICK.as_millis() as u64,
+                };
+                let count = counted.count();
+                encode(&web.welcome(&connection, count, BINARY_BYTES, feature))
+            })
+        } else {
+            Seat::take_for_yjs(visit, queue.clone())
+        };
+        let visitor = BoardConnection {
+            seat,
+            user,
+            address: caller.address,
+            queue: queue.clone(),
+            limits: web.limits.clone(),
+            harm: collab.harm(),
+            ours,
+            readonly: asked.readonly.as_deref() == Some("1"),
+            asked: None,
+            gap: Gap::None,
+            counted,
+        };
+        if let Err(error) = visitor.greet().await {
+            tracing::error!(%error, document, "a document cannot be had");
+            queue.close(CloseCode::ServerError, "the document cannot be had now");
+        }
+        let watch = web.sessions.watch(&session);
+        let ended = async move {
+            // A Yjs client shows nobody's name, and would take the close for the end.
+            match ours {
+                true => watch.ended_or_renamed().await,
+                false => watch.ended().await,
+            }
+        };
+        socket::run(socket, queue, visitor, &web.realtime, &connection, ended).await;
+    };
+    Ok(upgrade::accept::<BoardSocket, _>(
+        upgrade,
+        &headers,
+        BINARY_BYTES,
+        realtime.drain(),
+        serve,
+    ))
+}

@@ -1,0 +1,21 @@
+//! The comparison's endpoints, as connections that the inspector of any page opens beside the page's own.
+
+use leptos::prelude::*;
+use realtime::{
+    client::{Connection, use_event_source, use_socket},
+    transport::Transport,
+};
+
+use crate::home::message::{CompareEvents, CompareSocket};
+
+/// Connects while `wanted`, and takes no event.
+pub fn counterpart(transport: Transport, wanted: Signal<bool>) -> Connection {
+    match transport {
+        Transport::Sse => {
+            use_event_source(move || wanted.get().then_some(CompareEvents), None, |_| {})
+        }
+        Transport::WebSocket => {
+            use_socket(move || wanted.get().then_some(CompareSocket), |_| {}).connection
+        }
+    }
+}

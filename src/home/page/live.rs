@@ -1,0 +1,297 @@
+//! The live comparison: both transports deliver the same feed to this browser, and what that costs is measured here.
+
+use gloo_timers::callback::Interval;
+use leptos::{ev, prelude::*};
+use leptos_router::components::A;
+use send_wrapper::SendWrapper;
+use wasm_bindgen::prelude::wasm_bindgen;
+use web_sys::VisibilityState;
+
+use super::{
+    raw::FirstBytes,
+    series::{AllSeries, Arrival, BARS_MS, Figures, Latency, Series},
+    source::{Source, Sources, source},
+};
+use crate::home::message::{CompareEvent, CompareEvents, CompareSocket};
+use crate::{
+    inspector::framing::{event_overhead, frame_overhead},
+    ui::numbers::grouped,
+};
+use realtime::{
+    client::{
+        Connection, SocketEvent, StatusLine, StreamEvent, StreamOptions, live_text,
+        use_event_source, use_socket,
+    },
+    contract::StreamContract,
+    position::Position,
+    status::ConnectionStatus,
+};
+
+/// Not a literal in the markup: that would be taken for an attribute.
+const WITHOUT_SCRIPTS: &str =
+    "<p class=\"notice\">Measuring needs JavaScript; everything else on this page does not.</p>";
+/// Numbers that change faster cannot be read.
+const SHOWN_EVERY_MS: u32 = 200;
+
+pub static SHOWN_BY: [Source; 4] = [
+    source("src/home/server/feed.rs", "fn publish"),
+    source("src/home/page/series.rs", ""),
+    source("realtime/src/status.rs", "Input::Cut"),
+    source(
+        "src/tests/compare.rs",
+        "the_stream_resumes_and_the_socket_does_not",
+    ),
+];
+
+// Declared by hand: the feature of web-sys would have every crate above it built anew.
+#[wasm_bindgen]
+extern "C" {
+    /// Milliseconds with fractions, of a clock that nobody sets.
+    #[wasm_bindgen(js_namespace = performance, js_name = now)]
+    fn monotonic_ms() -> f64;
+}
+
+#[component]
+pub fn LiveComparison() -> impl IntoView {
+    // Before hydration a click would be lost.
+    let ready = RwSignal::new(false);
+    Effect::new(move |_| ready.set(true));
+    let running = RwSignal::new(false);
+    let raw = RwSignal::new(false);
+    // Each start is a measurement of its own; 0: none yet.
+    let starts = RwSignal::new(0_u32);
+    let press = move |_| {
+        if !running.get_untracked() {
+            starts.update(|starts| *starts += 1);
+        }
+        running.update(|running| *running = !*running);
+    };
+    view! {
+        <section aria-labelledby="live">
+            <h2 id="live">"Measure both, here and now"</h2>
+            <p class="prose">
+                "This server sends the same message twenty times a second over an event stream and over a socket. Drop a connection and see "
+                "what comes after: the stream asks for what it missed; the socket, as it comes from the box, does not know that it missed "
+                "anything. What it takes to know, " <A href="/chat">"the chat"</A> " has built. " <Sources places=&SHOWN_BY/>
+            </p>
+            <p>
+                <button {..live_text(move || if running.get() { "Stop" } else { "Start" })} type="button" disabled=move || !ready.get() on:click=press data-test="compare-toggle"></button>
+                " "
+                <button type="button" class="small" disabled=move || !ready.get() aria-pressed=move || raw.get().to_string()
+                    on:click=move |_| raw.update(|raw| *raw = !*raw) data-test="raw-toggle">"See the bytes"</button>
+            </p>
+            <noscript inner_html=WITHOUT_SCRIPTS></noscript>
+            {move || raw.get().then(|| view! { <FirstBytes/> })}
+            {move || (starts.get() > 0).then(|| view! { <Measurement running/> })}
+        </section>
+    }
+    .into_any()
+}
+
+/// One measurement, with connections of its own.
+#[component]
+fn Measurement(running: RwSignal<bool>) -> impl IntoView {
+    let visible = visible();
+    let live = move || running.get() && visible.get();
+    let lanes = StoredValue::new(AllSeries::default());
+    let take =
+        move |lane: fn(&mut AllSeries) -> &mut Series, pulse: CompareEvent, framing: usize| {
+            let CompareEvent::Pulse { sequence, sent_us } = pulse;
+            let arrival = Arrival {
+                sequence,
+                sent_us,
+                received_ms: monotonic_ms(),
+                payload: json_bytes(&pulse),
+                framing,
+            };
+            lanes.update_value(|lanes| lane(lanes).take(arrival));
+        };
+    let mut epoch = None;
+    let events = use_event_source(
+        move || live().then_some(CompareEvents),
+        StreamOptions::default(),
+        move |event| match event {
+            StreamEvent::Hello(hello) => {
+                lanes.update_value(|lanes| lanes.events.greeted(hello.replayed));
+                epoch = Some(hello.epoch);
+            }
+            StreamEvent::Event(pulse) => {
+                let CompareEvent::Pulse { sequence, .. } = pulse;
+                let id = epoch
+                    .clone()
+                    .map_or(0, |epoch| Position::new(epoch, sequence).to_string().len());
+                let framing = event_overhead(CompareEvents::EVENTS[0], json_bytes(&pulse), id);
+                take(|lanes| &mut lanes.events, pulse, framing);
+            }
+            StreamEvent::Heartbeat { .. } | StreamEvent::Undecoded { .. } => {}
+        },
+    );
+    let socket = use_socket(
+        move || live().then_some(CompareSocket),
+        move |event| {
+            if let SocketEvent::Event(pulse) = event {
+                let framing = frame_overhead(json_bytes(&pulse), false);
+                take(|lanes| &mut lanes.socket, pulse, framing);
+            }
+        },
+    )
+    .connection;
+    time_losses(events, lanes, |lanes| &mut lanes.events);
+    time_losses(socket, lanes, |lanes| &mut lanes.socket);
+    let [over_events, over_socket] = figures(running, lanes);
+    let both_open = move || is_open(events) && is_open(socket);
+    let drop_both = move |_| {
+        events.cut();
+        socket.cut();
+    };
+    view! {
+        <div class="lanes" data-test="lanes">
+            <LanePanel name="Server-Sent Events" transport="SSE" connection=events figures=over_events/>
+            <LanePanel name="WebSocket" transport="WebSocket" connection=socket figures=over_socket/>
+        </div>
+        <p>
+            <button type="button" class="small" disabled=move || !both_open() on:click=drop_both data-test="drop-both">"Drop both"</button>
+        </p>
+        <p class="quiet">
+            "Latency is that of the last 500 messages, above the fastest delivery on either side, because the clocks of server and browser "
+            "differ. What is replayed is late by nature and counts for none. Bytes are those of HTTP/1.1 and WebSocket, above TLS and TCP. "
+            "After a drop the kit waits half a second to a second before it tries again, and longer each time, so that a thousand browsers "
+            "do not come back at once."
+        </p>
+    }
+    .into_any()
+}
+
+#[component]
+fn LanePanel(
+    name: &'static str,
+    transport: &'static str,
+    connection: Connection,
+    figures: RwSignal<Figures>,
+) -> impl IntoView {
+    let latency = move |of: fn(Latency) -> f64| {
+        let latency = figures.with(|figures| figures.latency);
+        milliseconds(latency.map(of), 1)
+    };
+    let bytes = move || {
+        figures.with(|figures| format!("{} + {} around it", figures.payload, figures.framing))
+    };
+    let back = move || milliseconds(figures.with(|figures| figures.back_after_ms), 0);
+    let count = move |of: fn(&Figures) -> u64| grouped(figures.with(of));
+    view! {
+        <article class="lane" data-test="lane" data-transport=transport>
+            <h3>{name}</h3>
+            <StatusLine connection transport/>
+            <Histogram figures/>
+            <dl>
+                <div><dt>"Messages"</dt><dd {..live_text(move || count(|figures| figures.messages))} data-test="lane-messages" translate="no"></dd></div>
+                <div><dt>"Half arrive within (p50)"</dt><dd {..live_text(move || latency(|latency| latency.p50_ms))} data-test="lane-p50" translate="no"></dd></div>
+                <div><dt>"99 % arrive within (p99)"</dt><dd {..live_text(move || latency(|latency| latency.p99_ms))} data-test="lane-p99" translate="no"></dd></div>
+                <div><dt>"Bytes a message"</dt><dd {..live_text(bytes)} data-test="lane-bytes"></dd></div>
+                <div><dt>"Back after a drop in"</dt><dd {..live_text(back)} data-test="lane-back" translate="no"></dd></div>
+                <div><dt>"Replayed"</dt><dd {..live_text(move || count(|figures| figures.replayed))} data-test="lane-replayed" translate="no"></dd></div>
+                <div><dt>"Missed"</dt><dd {..live_text(move || count(|figures| figures.missed))} data-test="lane-missed" translate="no"></dd></div>
+            </dl>
+            <button type="button" class="small" disabled=move || !is_open(connection) on:click=move |_| connection.cut() data-test="drop">
+                "Drop the connection"
+            </button>
+        </article>
+    }
+    .into_any()
+}
+
+/// How many messages took how long: each bar is for twice the time of the one before.
+#[component]
+fn Histogram(figures: RwSignal<Figures>) -> impl IntoView {
+    let label = move || {
+        figures.with(|figures| {
+            let fast: usize = figures.bars[..2].iter().sum();
+            let all: usize = figures.bars.iter().sum();
+            format!("Of the last {all} messages {fast} arrived within 1 ms")
+        })
+    };
+    let bar = move |place: usize| {
+        let share = move || {
+            figures.with(|figures| {
+                let most = figures.bars.iter().max().copied().unwrap_or(0).max(1);
+                100.0 * figures.bars[place] as f64 / most as f64
+            })
+        };
+        view! { <rect x=place * 10 + 1 width="8" y=move || 100.0 - share() height=share></rect> }
+    };
+    let ends = [BARS_MS[0], BARS_MS[BARS_MS.len() - 1]];
+    view! {
+        <div class="histogram">
+            <svg viewBox="0 0 90 100" preserveAspectRatio="none" role="img" aria-label=label>
+                {(0..=BARS_MS.len()).map(bar).collect_view()}
+            </svg>
+            <p class="quiet" aria-hidden="true"><span>{format!("to {} ms", ends[0])}</span><span>{format!("over {} ms", ends[1])}</span></p>
+        </div>
+    }
+}
+
+/// Shows what was measured, now and then.
+fn figures(running: RwSignal<bool>, lanes: StoredValue<AllSeries>) -> [RwSignal<Figures>; 2] {
+    let shown = [(); 2].map(|()| RwSignal::new(Figures::default()));
+    let show = move || {
+        let Some(measured) = lanes.try_with_value(AllSeries::figures) else {
+            return;
+        };
+        for (shown, measured) in shown.into_iter().zip(measured) {
+            if shown.with_untracked(|shown| *shown != measured) {
+                shown.set(measured);
+            }
+        }
+    };
+    Effect::new(move |_| {
+        show();
+        let ticking = running
+            .get()
+            .then(|| SendWrapper::new(Interval::new(SHOWN_EVERY_MS, show)));
+        // Dropped when the effect runs again or the component goes: that stops it.
+        on_cleanup(move || drop(ticking));
+    });
+    shown
+}
+
+/// From a loss to the first message after it, whoever caused it.
+fn time_losses(
+    connection: Connection,
+    lanes: StoredValue<AllSeries>,
+    lane: fn(&mut AllSeries) -> &mut Series,
+) {
+    Effect::new(move |_| {
+        let status = connection.status.get();
+        if matches!(
+            status,
+            ConnectionStatus::Waiting { .. } | ConnectionStatus::Offline { .. }
+        ) {
+            lanes.update_value(|lanes| lane(lanes).lost(monotonic_ms()));
+        }
+    });
+}
+
+/// Whether anybody looks: a hidden page measures its own throttling.
+fn visible() -> RwSignal<bool> {
+    let visible = RwSignal::new(true);
+    Effect::new(move |_| {
+        let changed = window_event_listener(ev::visibilitychange, move |_| {
+            visible.set(document().visibility_state() == VisibilityState::Visible);
+        });
+        on_cleanup(move || changed.remove());
+    });
+    visible
+}
+
+fn is_open(connection: Connection) -> bool {
+    matches!(connection.status.get(), ConnectionStatus::Open)
+}
+
+/// As the server encoded it: with the same code from the same type.
+fn json_bytes(pulse: &CompareEvent) -> usize {
+    serde_json::to_string(pulse).map_or(0, |json| json.len())
+}
+
+fn milliseconds(value: Option<f64>, decimals: usize) -> String {
+    value.map_or("–".to_owned(), |value| format!("{value:.decimals$} ms"))
+}

@@ -1,0 +1,206 @@
+//! The feed of the live comparison: one task, one clock, each pulse encoded once for either transport.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+    time::{Duration, SystemTime},
+};
+
+use serde::Serialize;
+use tokio::{
+    sync::Notify,
+    time::{Instant, MissedTickBehavior, interval},
+};
+
+use crate::home::message::CompareEvent;
+use realtime::server::{
+    Counted, Drain,
+    queue::{OutQueue, encode},
+    topic::{Delivery, REPLAY_CAP, Topic},
+};
+
+/// Twenty pulses a second: enough for a 99th percentile within seconds, too few to be a load.
+const PERIOD: Duration = Duration::from_millis(50);
+/// The feed goes on for so long after the last listener left: whoever drops both connections shall miss something.
+const LINGER: Duration = Duration::from_secs(10);
+
+/// The feed. Cheap to clone; all clones are one.
+#[derive(Clone)]
+pub struct Feed(Arc<Pulses>);
+
+struct Pulses {
+    topic: Topic<()>,
+    /// A std mutex: it is held for a push a socket and never across an await.
+    sockets: Mutex<BTreeMap<u64, OutQueue>>,
+    socket_count: Arc<AtomicUsize>,
+    next_socket: AtomicU64,
+    woken: Notify,
+}
+
+/// A socket that is told; not any more when dropped.
+pub struct Listener {
+    feed: Feed,
+    id: u64,
+    counted: Counted,
+}
+
+impl Default for Feed {
+    fn default() -> Self {
+        Self(Arc::new(Pulses {
+            topic: Topic::new(Delivery::EveryEvent, REPLAY_CAP),
+            sockets: Mutex::default(),
+            socket_count: Arc::default(),
+            next_socket: AtomicU64::default(),
+            woken: Notify::new(),
+        }))
+    }
+}
+
+impl Feed {
+    pub fn topic(&self) -> &Topic<()> {
+        &self.0.topic
+    }
+
+    /// Tells a socket from now on. `greet` gets the count of sockets; what it says is the first that this one hears.
+    pub fn listen<W: Serialize>(
+        &self,
+        queue: OutQueue,
+        greet: impl FnOnce(usize) -> W,
+    ) -> Listener {
+        let counted = Counted::new(self.0.socket_count.clone(), "websocket", "compare");
+        queue.push_json(&greet(counted.count()));
+        let id = self.0.next_socket.fetch_add(1, Ordering::Relaxed);
+        self.sockets().insert(id, queue);
+        self.wake();
+        Listener {
+            feed: self.clone(),
+            id,
+            counted,
+        }
+    }
+
+    /// Somebody listens, perhaps the first.
+    pub fn wake(&self) {
+        self.0.woken.notify_one();
+    }
+
+    /// Publishes while anybody listens, until the server leaves.
+    pub async fn run(self, drain: Drain) {
+        let mut pulse = interval(PERIOD);
+        // What was slept through is not made up for.
+        pulse.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut heard_until = Instant::now();
+        loop {
+            if self.listeners() > 0 {
+                heard_until = Instant::now() + LINGER;
+            }
+            let heard = Instant::now() < heard_until;
+            tokio::select! {
+                _ = pulse.tick(), if heard => self.publish(),
+                () = self.0.woken.notified(), if !heard => {}
+                () = drain.started() => return,
+            }
+        }
+    }
+
+    fn listeners(&self) -> usize {
+        self.0.topic.connection_count() + self.0.socket_count.load(Ordering::Relaxed)
+    }
+
+    fn publish(&self) {
+        // One task publishes, so the next offset is known.
+        let pulse = CompareEvent::Pulse {
+            sequence: self.0.topic.head().offset + 1,
+            sent_us: now_us(),
+        };
+        let message = encode(&pulse);
+        self.0.topic.publish((), &pulse);
+        for queue in self.sockets().values() {
+            queue.push(message.clone());
+        }
+    }
+
+    /// A panic while the lock was held leaves the map whole: queues take messages by themselves.
+    fn sockets(&self) -> MutexGuard<'_, BTreeMap<u64, OutQueue>> {
+        self.0
+            .sockets
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Listener {
+    /// How many sockets listen.
+    pub fn count(&self) -> usize {
+        self.counted.count()
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        self.feed.sockets().remove(&self.id);
+    }
+}
+
+/// Unix microseconds.
+fn now_us() -> u64 {
+    // A clock before 1970 is a broken machine; zero is as good as any answer then.
+    SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_micros() as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn published(feed: &Feed) -> u64 {
+        feed.topic().head().offset
+    }
+
+    fn listen(feed: &Feed, queue: OutQueue) -> Listener {
+        feed.listen(queue, |count| count)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_is_published_while_nobody_listens() {
+        let feed = Feed::default();
+        let running = tokio::spawn(feed.clone().run(Drain::default()));
+        tokio::time::sleep(LINGER * 3).await;
+        assert_eq!(published(&feed), 0);
+
+        let listener = listen(&feed, OutQueue::default());
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert!((20..=21).contains(&published(&feed)), "twenty a second");
+        drop(listener);
+        tokio::time::sleep(LINGER + PERIOD).await;
+        let after = published(&feed);
+        assert!(after >= 200, "a break of the last listener is no silence");
+        tokio::time::sleep(LINGER * 3).await;
+        assert_eq!(published(&feed), after);
+
+        let _listener = listen(&feed, OutQueue::default());
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert!(published(&feed) >= after + 20, "it wakes again");
+        running.abort();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_socket_that_left_is_told_nothing_more() {
+        let feed = Feed::default();
+        let (one, two) = (OutQueue::default(), OutQueue::default());
+        let (first, second) = (listen(&feed, one.clone()), listen(&feed, two.clone()));
+        assert_eq!((first.count(), second.count()), (2, 2));
+        feed.publish();
+        drop(first);
+        feed.publish();
+        // The greeting, and what was published while each listened.
+        assert_eq!(one.take().await.messages.len(), 2);
+        assert_eq!(two.take().await.messages.len(), 3);
+        assert_eq!(second.count(), 1);
+    }
+}

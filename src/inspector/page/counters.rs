@@ -1,0 +1,109 @@
+//! The sums, and the curve of the round trips.
+
+use leptos::prelude::*;
+
+use super::{log, watched::Watched};
+use crate::ui::numbers::grouped;
+use realtime::client::live_text;
+use realtime::transport::Transport;
+
+/// The curve's own units; the style says how large it is.
+const WIDTH: f64 = 120.0;
+const HEIGHT: f64 = 24.0;
+
+#[component]
+pub(super) fn Counters(watched: Watched) -> impl IntoView {
+    let counters = Memo::new(move |_| watched.read(|log| log.counters.clone()));
+    let row = move |name: &'static str, test: &'static str, value: fn(&log::Counters) -> String| {
+        view! { <div><dt>{name}</dt><dd {..live_text(move || counters.with(value))} data-test=test translate="no"></dd></div> }
+    };
+    let beats = match watched.transport {
+        Transport::Sse => "Heartbeats",
+        Transport::WebSocket => "Pongs",
+    };
+    let round_trip = move || match watched.transport {
+        Transport::Sse => "one way".to_owned(),
+        Transport::WebSocket => counters.with(|counters| {
+            let newest = counters.round_trips.back();
+            newest.map_or("–".to_owned(), |ms| format!("{ms:.0} ms"))
+        }),
+    };
+    view! {
+        <dl class="counters">
+            {row("Frames in", "count-in", |counters| grouped(counters.frames_in))}
+            {row("Frames out", "count-out", |counters| grouped(counters.frames_out))}
+            {row("Payload", "count-payload", |counters| bytes_in_words(counters.payload_bytes))}
+            {row("Overhead", "count-overhead", |counters| bytes_in_words(counters.overhead_bytes))}
+            {row("Reconnects", "count-reconnects", |counters| grouped(counters.reconnects))}
+            {row("Recovered", "count-recovered", |counters| grouped(counters.recovered))}
+            {row(beats, "count-heartbeats", |counters| grouped(counters.heartbeats))}
+            // What comes twice over a socket, the page itself drops.
+            {(watched.transport == Transport::Sse).then(|| row("Duplicates", "count-duplicates", |counters| grouped(counters.duplicates)))}
+            {row("Not understood", "count-undecoded", |counters| grouped(counters.undecoded))}
+            {(watched.transport == Transport::WebSocket).then(|| row("Last close", "last-close", |counters| {
+                counters.last_close.clone().unwrap_or_else(|| "–".to_owned())
+            }))}
+            <div>
+                <dt>"Round trip"</dt>
+                <dd data-test="count-round-trip">
+                    <span {..live_text(round_trip)}></span>
+                    <Show when=move || counters.with(|counters| counters.round_trips.len() > 1)>
+                        <svg class="round-trips" viewBox=format!("0 0 {WIDTH} {HEIGHT}") preserveAspectRatio="none" aria-hidden="true">
+                            <polyline points=move || counters.with(|counters| curve(counters.round_trips.iter().copied().collect())) fill="none" stroke="currentColor" vector-effect="non-scaling-stroke"/>
+                        </svg>
+                    </Show>
+                </dd>
+            </div>
+        </dl>
+    }
+    .into_any()
+}
+
+/// Bytes as people read them; a KiB is 1,024.
+pub(super) fn bytes_in_words(bytes: u64) -> String {
+    const KIB: f64 = 1024.0;
+    match bytes as f64 {
+        bytes if bytes < KIB => format!("{bytes} B"),
+        bytes if bytes < KIB * KIB => format!("{:.1} KiB", bytes / KIB),
+        bytes => format!("{:.1} MiB", bytes / KIB / KIB),
+    }
+}
+
+/// Values as the points of a line over the whole width, zero at the foot.
+fn curve(values: Vec<f64>) -> String {
+    let highest = values.iter().copied().fold(1.0, f64::max);
+    let step = WIDTH / (values.len().max(2) - 1) as f64;
+    let points = values.iter().enumerate().map(|(index, value)| {
+        let (x, y) = (
+            index as f64 * step,
+            HEIGHT * (1.0 - value.max(0.0) / highest),
+        );
+        format!("{x:.1},{y:.1}")
+    });
+    points.collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_are_said_in_the_unit_that_fits() {
+        for (bytes, words) in [
+            (0, "0 B"),
+            (1_023, "1023 B"),
+            (1_536, "1.5 KiB"),
+            (3 << 20, "3.0 MiB"),
+        ] {
+            assert_eq!(bytes_in_words(bytes), words);
+        }
+    }
+
+    #[test]
+    fn a_curve_fills_its_box() {
+        assert_eq!(curve(vec![0.0, 5.0, 10.0]), "0.0,24.0 60.0,12.0 120.0,0.0");
+        assert_eq!(curve(vec![]), "");
+        // A clock that was set back makes no point outside.
+        assert_eq!(curve(vec![-5.0, 4.0]), "0.0,24.0 120.0,0.0");
+    }
+}

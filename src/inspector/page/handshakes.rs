@@ -1,0 +1,89 @@
+//! How this page's connection began, as the server received and answered it, beside how one over the other transport does.
+
+use gloo_net::http::Request;
+use leptos::{prelude::*, task::spawn_local};
+
+use super::watched::Watched;
+use crate::{
+    inspector::message::{HANDSHAKE_ROUTE, HandshakeView},
+    web::error::refusal,
+};
+use realtime::{
+    client::{Connection, text_content},
+    contract::fill,
+    transport::Transport,
+};
+
+/// Connects over a transport while the signal says so: a connection whose handshake is compared with this page's. The app
+/// provides it.
+#[derive(Clone, Copy)]
+pub struct Counterpart(pub fn(Transport, Signal<bool>) -> Connection);
+
+type Known = RwSignal<Option<Result<HandshakeView, String>>>;
+
+#[component]
+pub(super) fn Handshakes(watched: Watched) -> impl IntoView {
+    let (own, other) = (Known::new(None), Known::new(None));
+    Effect::new(move |_| {
+        if let Some(connection) = watched.connection.id.get() {
+            load(connection, own);
+        }
+    });
+    let transport = watched.transport;
+    for_comparison(transport.other(), other);
+    view! {
+        <p class="quiet">"As the server received them and answered, secrets blanked. The second connection was opened just now, for comparison, and is closed again."</p>
+        <div class="handshakes">
+            <Handshake title=format!("{}, this page's", transport.name()) known=own test="handshake-own"/>
+            <Handshake title=format!("{}, for comparison", transport.other().name()) known=other test="handshake-other"/>
+        </div>
+    }
+}
+
+#[component]
+fn Handshake(title: String, known: Known, test: &'static str) -> impl IntoView {
+    view! {
+        <section class="handshake" data-test=test>
+            <h2>{title}</h2>
+            {move || match known.get() {
+                None => view! { <p class="empty">"Not there yet."</p> }.into_any(),
+                Some(Err(why)) => view! { <p {..text_content(why)} class="refusal"></p> }.into_any(),
+                Some(Ok(handshake)) => view! {
+                    <pre translate="no" role="group" tabindex="0" aria-label="Request">{handshake.request}</pre>
+                    <pre translate="no" role="group" tabindex="0" aria-label="Answer">{handshake.response}</pre>
+                }.into_any(),
+            }}
+        </section>
+    }
+}
+
+/// Opens a connection over `transport` for as long as it takes to ask how it began.
+fn for_comparison(transport: Transport, known: Known) {
+    let Some(Counterpart(open)) = use_context() else {
+        return;
+    };
+    let connection = open(transport, Signal::derive(move || known.read().is_none()));
+    Effect::new(move |_| {
+        if let Some(connection) = connection.id.get() {
+            load(connection, known);
+        }
+    });
+}
+
+fn load(connection: String, known: Known) {
+    spawn_local(async move {
+        let _ = known.try_set(Some(ask(&connection).await));
+    });
+}
+
+async fn ask(connection: &str) -> Result<HandshakeView, String> {
+    const UNREACHABLE: &str = "The server cannot be reached.";
+    let response = Request::get(&fill(HANDSHAKE_ROUTE, &[connection]))
+        .send()
+        .await;
+    let response = response.map_err(|_| UNREACHABLE.to_owned())?;
+    if response.ok() {
+        return response.json().await.map_err(|error| error.to_string());
+    }
+    Err(refusal(response).await)
+}

@@ -1,0 +1,14 @@
+//! The panel that shows a connection's frames, its cost and its state machine, and asks for faults.
+
+mod counters;
+mod fault_run;
+mod faults;
+mod frames;
+mod handshakes;
+mod log;
+mod machine;
+mod panel;
+pub(crate) mod raw;
+mod watched;
+
+pub use self::{handshakes::Counterpart, panel::Inspector};

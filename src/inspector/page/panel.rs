@@ -1,0 +1,145 @@
+//! The panel: a bar at the foot of a live page that unfolds.
+
+use std::time::Duration;
+
+use gloo_timers::callback::Interval;
+use leptos::prelude::*;
+use send_wrapper::SendWrapper;
+
+use super::{
+    counters::{Counters, bytes_in_words},
+    fault_run::FaultAction,
+    faults::Faults,
+    frames::Frames,
+    handshakes::Handshakes,
+    machine::MachineView,
+    raw::RawBytes,
+    watched::Watched,
+};
+use crate::inspector::message::Allowed;
+use crate::ui::numbers::grouped;
+use realtime::{
+    client::{Connection, live_text},
+    sharing::Role,
+    transport::Transport,
+};
+
+/// What unfolds is shown anew this often, however many frames come; folded, the bar alone is.
+const UNFOLDED_EVERY: Duration = Duration::from_millis(250);
+const FOLDED_EVERY: Duration = Duration::from_secs(1);
+
+#[derive(Clone, Copy, PartialEq)]
+enum Tab {
+    Frames,
+    Raw,
+    Handshakes,
+}
+
+/// The panel for a page's connection, folded at first.
+#[component]
+pub fn Inspector(
+    connection: Connection,
+    transport: Transport,
+    /// Whether a client of this endpoint comes back with a position.
+    #[prop(default = true)]
+    history: bool,
+    /// Says what a binary frame holds.
+    #[prop(optional)]
+    describe: Option<fn(&[u8]) -> String>,
+) -> impl IntoView {
+    let watched = Watched::new(connection, transport);
+    let unfolded = RwSignal::new(false);
+    Effect::new(move |_| watched.watch());
+    Effect::new(move |_| {
+        let every = if unfolded.get() {
+            UNFOLDED_EVERY
+        } else {
+            FOLDED_EVERY
+        };
+        watched.look_again();
+        let look = SendWrapper::new(Interval::new(every.as_millis() as u32, move || {
+            watched.look_again()
+        }));
+        // Dropped when the effect runs again or the panel goes: that stops it.
+        on_cleanup(move || drop(look));
+    });
+    let allowed = use_context::<Allowed>().unwrap_or_default();
+    let acts = allowed.faults.then(|| FaultAction::all(history));
+    let summary = move || {
+        watched.read(|log| {
+            let counters = &log.counters;
+            let bytes = bytes_in_words(counters.payload_bytes + counters.overhead_bytes);
+            format!(
+                "{} in · {} out · {bytes}",
+                grouped(counters.frames_in),
+                grouped(counters.frames_out)
+            )
+        })
+    };
+    view! {
+        <section class="inspector" aria-label="Inspector" class:unfolded=unfolded data-test="inspector">
+            <div class="inspector-bar">
+                <button type="button" class="inspector-toggle" aria-expanded=move || unfolded.get().to_string() aria-controls="inspector-body"
+                    on:click=move |_| unfolded.update(|unfolded| *unfolded = !*unfolded) data-test="inspector-toggle">
+                    <svg viewBox="0 0 16 16" aria-hidden="true"><path d="M4 6l4 4 4-4" fill="none" stroke="currentColor" stroke-width="2" stroke-linecap="round" stroke-linejoin="round"/></svg>
+                    "Inspector"
+                </button>
+                <span {..live_text(summary)} class="inspector-summary" data-test="inspector-summary"></span>
+            </div>
+            <div id="inspector-body">
+                <Show when=move || unfolded.get()>
+                    <Unfolded watched describe acts=acts.clone()/>
+                </Show>
+            </div>
+        </section>
+    }
+    // Of one plain type: it stands in pages whose types are deep already.
+    .into_any()
+}
+
+#[component]
+fn Unfolded(
+    watched: Watched,
+    describe: Option<fn(&[u8]) -> String>,
+    /// `None`: this server lets nobody break anything.
+    acts: Option<Vec<FaultAction>>,
+) -> impl IntoView {
+    let tab = RwSignal::new(Tab::Frames);
+    let shown = move |of: Tab| {
+        move || match of {
+            Tab::Frames => view! { <Frames watched describe/> }.into_any(),
+            Tab::Raw => view! { <RawBytes connection=watched.connection/> }.into_any(),
+            Tab::Handshakes => view! { <Handshakes watched/> }.into_any(),
+        }
+    };
+    let choice = move |of: Tab, label: &'static str, name: &'static str| {
+        view! {
+            <button type="button" aria-pressed=move || (tab.get() == of).to_string() on:click=move |_| tab.set(of) data-test=format!("inspector-{name}")>
+                {label}
+            </button>
+        }
+    };
+    let follows = move || watched.connection.role.get() == Role::Follower;
+    view! {
+        <div class="inspector-columns">
+            <div class="inspector-main">
+                <div class="tabs" role="group" aria-label="What is shown">
+                    {choice(Tab::Frames, "Frames", "frames")}
+                    {(watched.transport == Transport::Sse).then(|| choice(Tab::Raw, "Raw bytes", "raw"))}
+                    {choice(Tab::Handshakes, "Handshakes", "handshakes")}
+                </div>
+                <div class="inspector-shown">
+                    {move || shown(tab.get())()}
+                </div>
+            </div>
+            <div class="inspector-side">
+                <Show when=follows>
+                    <p class="quiet" data-test="inspector-follows">"This tab has no stream of its own: what is shown, and what the server breaks, is the leading tab's. Only going offline is this tab's own."</p>
+                </Show>
+                <MachineView connection=watched.connection/>
+                {acts.map(|acts| view! { <Faults watched acts/> })}
+                <Counters watched/>
+            </div>
+        </div>
+    }
+}

@@ -1,0 +1,266 @@
+//! Names every open stream and socket, remembers how it began, and breaks it when its visitor asks.
+
+use std::{fmt::Write, future::ready};
+
+use axum::{
+    Form, Json, Router,
+    extract::{Request, State, rejection::FormRejection},
+    http::{HeaderMap, HeaderName, HeaderValue, Version},
+    middleware::Next,
+    response::Response,
+    routing::{get, post},
+};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+
+use super::message::{Allowed, FAULT_ROUTE, Fault, HANDSHAKE_ROUTE, HandshakeView};
+use crate::{
+    routes::{Feature, Routes, Web},
+    session::server::token::Session,
+    ui::first_state::FirstState,
+    web::{error::ApiError, server::answer::Path},
+};
+use realtime::server::{
+    Connection, ConnectionRegistry, listen::ConnectionHandle, registry::Handshake,
+};
+
+/// What stands in the place of a secret.
+const BLANKED: &str = "(blanked)";
+/// Query parameters that stand for somebody.
+const SECRET_PARAMETERS: [&str; 1] = ["ticket"];
+
+/// Cancelled to make the server drain and start again.
+pub type Restart = CancellationToken;
+
+/// Reading is for everybody; breaking exists only where it is allowed.
+pub fn routes(web: Web, restart: Option<Restart>) -> Routes {
+    let router = Router::new().route(HANDSHAKE_ROUTE, get(handshake));
+    let router = match &restart {
+        Some(_) => router.route(FAULT_ROUTE, post(fault)),
+        None => router,
+    };
+    let allowed = Allowed {
+        faults: restart.is_some(),
+    };
+    Routes::default()
+        .plain(router.with_state(web.with(restart)))
+        .first_state(move |_path| ready(move || FirstState::provide(move |()| allowed)))
+}
+
+/// Gives every stream and socket a [`Connection`], with the request that it began with.
+pub async fn name_connections(
+    State(connections): State<ConnectionRegistry>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let handle = request.extensions().get::<ConnectionHandle>().cloned();
+    let connection = connections.open(request.uri().path(), handle);
+    let asked = Asked {
+        connection: connection.clone(),
+        request: request_text(&request),
+        version: request.version(),
+    };
+    request.extensions_mut().insert(connection);
+    let mut response = next.run(request).await;
+    response.extensions_mut().insert(asked);
+    response
+}
+
+/// What a response answers; on its way out through the layers.
+#[derive(Clone)]
+struct Asked {
+    connection: Connection,
+    request: String,
+    version: Version,
+}
+
+/// Remembers how a connection was answered. The outermost layer: what others add is in it.
+pub async fn remember_answers(mut response: Response) -> Response {
+    if let Some(asked) = response.extensions_mut().remove::<Asked>() {
+        let mut text = format!("{:?} {}\n", asked.version, response.status());
+        write_headers(&mut text, response.headers());
+        asked.connection.remember(Handshake {
+            request: asked.request,
+            response: text,
+        });
+    }
+    response
+}
+
+async fn handshake(
+    State(Feature { web, .. }): State<Feature<Option<Restart>>>,
+    session: Session,
+    Path(id): Path<String>,
+) -> Result<Json<HandshakeView>, ApiError> {
+    let connection = own_connection(&web.connections, &session, &id)?;
+    let handshake = connection.handshake().cloned().ok_or_else(unknown)?;
+    Ok(Json(HandshakeView {
+        connection: id,
+        request: handshake.request,
+        response: handshake.response,
+    }))
+}
+
+#[derive(Deserialize)]
+struct Which {
+    connection: Option<String>,
+}
+
+async fn fault(
+    State(Feature { web, own: restart }): State<Feature<Option<Restart>>>,
+    session: Session,
+    Path(kind): Path<String>,
+    form: Result<Form<Which>, FormRejection>,
+) -> Result<Json<Value>, ApiError> {
+    let fault = Fault::named(&kind).ok_or_else(|| {
+        let known = Fault::ALL.map(Fault::name).join(", ");
+        ApiError::new(404, format!("There is no such fault. There are: {known}."))
+    })?;
+    if fault == Fault::ServerRestart {
+        if let Some(restart) = restart {
+            restart.cancel();
+        }
+        return Ok(Json(json!({})));
+    }
+    let id = form.ok().and_then(|form| form.0.connection);
+    let id = id.ok_or_else(|| {
+        let rule = "connection names the connection, as its hello or welcome did.";
+        ApiError::field("connection", rule)
+    })?;
+    let connection = own_connection(&web.connections, &session, &id)?;
+    match fault {
+        Fault::Drop => connection.reset(),
+        Fault::Stall => connection.stall(),
+        Fault::DuplicateId => connection.repeat(),
+        Fault::ExpireHistory => web.connections.expire(&connection),
+        Fault::ServerRestart => {}
+    }
+    tracing::info!(
+        conn.id = connection.id(),
+        fault = fault.name(),
+        "a fault was asked for"
+    );
+    Ok(Json(json!({})))
+}
+
+fn own_connection(
+    connections: &ConnectionRegistry,
+    session: &Session,
+    id: &str,
+) -> Result<Connection, ApiError> {
+    let connection = connections.find(id).ok_or_else(unknown)?;
+    match connection.is_of(session.user.id) {
+        true => Ok(connection),
+        false => Err(ApiError::new(403, "This is somebody else's connection.")),
+    }
+}
+
+fn unknown() -> ApiError {
+    let error = "No open connection has this name. hello and welcome say the name of each.";
+    ApiError::new(404, error)
+}
+
+fn request_text(request: &Request) -> String {
+    let uri = request.uri();
+    let query = uri
+        .query()
+        .map(|query| format!("?{}", without_secrets(query)));
+    let mut text = format!(
+        "{} {}{} {:?}\n",
+        request.method(),
+        uri.path(),
+        query.unwrap_or_default(),
+        request.version()
+    );
+    write_headers(&mut text, request.headers());
+    text
+}
+
+fn without_secrets(query: &str) -> String {
+    let parameters = query.split('&').map(|parameter| {
+        let name = parameter.split('=').next().unwrap_or_default();
+        match SECRET_PARAMETERS.contains(&name) {
+            true => format!("{name}={BLANKED}"),
+            false => parameter.to_owned(),
+        }
+    });
+    parameters.collect::<Vec<_>>().join("&")
+}
+
+fn write_headers(text: &mut String, headers: &HeaderMap) {
+    for (name, value) in headers {
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "{name}: {}", shown(name, value));
+    }
+}
+
+/// Only what is known to be harmless is shown: what a proxy adds for the server may stand for somebody, too.
+fn shown(name: &HeaderName, value: &HeaderValue) -> String {
+    const HARMLESS: [&str; 26] = [
+        "accept",
+        "accept-encoding",
+        "accept-language",
+        "access-control-allow-credentials",
+        "access-control-allow-headers",
+        "access-control-allow-methods",
+        "access-control-allow-origin",
+        "access-control-max-age",
+        "cache-control",
+        "connection",
+        "content-type",
+        "cross-origin-opener-policy",
+        "dnt",
+        "host",
+        "last-event-id",
+        "origin",
+        "pragma",
+        "priority",
+        "referrer-policy",
+        "upgrade",
+        "user-agent",
+        "vary",
+        "x-accel-buffering",
+        "x-content-type-options",
+        "x-frame-options",
+        "referer",
+    ];
+    // Handshake of a socket, and what a browser says of the request itself.
+    let harmless = HARMLESS.contains(&name.as_str()) || name.as_str().starts_with("sec-");
+    match harmless {
+        true => String::from_utf8_lossy(value.as_bytes()).into_owned(),
+        false => BLANKED.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+
+    use super::*;
+
+    #[test]
+    fn secrets_are_blanked_and_the_rest_is_shown() {
+        let request = Request::get("/api/ticker/events?symbols=ACME&ticket=abc&x")
+            .header("cookie", "wirewise_session=secret")
+            .header("authorization", "Bearer secret")
+            .header("x-amzn-oidc-data", "secret")
+            .header("last-event-id", "k3j-7")
+            .body(Body::empty())
+            .unwrap();
+        assert_eq!(
+            request_text(&request),
+            "GET /api/ticker/events?symbols=ACME&ticket=(blanked)&x HTTP/1.1\n\
+             cookie: (blanked)\nauthorization: (blanked)\nx-amzn-oidc-data: (blanked)\nlast-event-id: k3j-7\n"
+        );
+    }
+
+    #[test]
+    fn every_fault_is_found_by_its_name_which_is_its_tag() {
+        for fault in Fault::ALL {
+            assert_eq!(Fault::named(fault.name()), Some(fault));
+            assert_eq!(serde_json::to_value(fault).unwrap(), fault.name());
+        }
+        assert_eq!(Fault::named("explode"), None);
+    }
+}

@@ -1,0 +1,359 @@
+//! One job: its state machine (queued, running, then done, failed or cancelled), its rate, its history.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::rate::Rate;
+use crate::progress::message::{JobEvent, JobKind, JobStatus, JobView, Progress};
+use realtime::{
+    id::SpelledId,
+    position::{Epoch, Position},
+    server::{
+        now_ms,
+        topic::{Delivery, Topic},
+    },
+};
+
+/// Why a job that was running has failed after a restart.
+const INTERRUPTED: &str = "The server restarted while this job ran. Start it again.";
+/// At most 20 progress events a second: more is only noise to a person. The last one is never lost.
+const EVENT_GAP: Duration = Duration::from_millis(50);
+
+/// A job. Cheap to clone; all clones are one.
+#[derive(Clone)]
+pub struct Job(Arc<JobState>);
+
+struct JobState {
+    id: SpelledId,
+    kind: JobKind,
+    owner: Uuid,
+    started_at: u64,
+    topic: Topic<()>,
+    cancel: CancellationToken,
+    /// A std mutex: it is held to change the state and publish the change, so that state and position belong together.
+    state: Mutex<State>,
+}
+
+struct State {
+    progress: Progress,
+    /// When it ended (Unix milliseconds), and how.
+    ended: Option<(u64, Outcome)>,
+    /// The position before the terminal event: whoever comes to a finished job gets the state there, then its end.
+    before_end: u64,
+    rate: Rate,
+    published: Option<Instant>,
+    /// The newest progress is not published yet; a timer will.
+    dirty: bool,
+}
+
+/// What a new job is.
+#[derive(Clone, Debug)]
+pub struct NewJob {
+    pub id: SpelledId,
+    pub kind: JobKind,
+    pub owner: Uuid,
+    /// `None` when it is not known.
+    pub total: Option<u64>,
+    /// What is counted, in the plural.
+    pub unit: &'static str,
+}
+
+/// A job as it is kept: written when it starts and when it ends, read when the server starts.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct JobRecord {
+    pub id: SpelledId,
+    pub kind: JobKind,
+    pub owner: Uuid,
+    /// Unix milliseconds.
+    pub started_at: u64,
+    pub progress: Progress,
+    /// `None` while it runs.
+    pub end: Option<End>,
+}
+
+/// The end of a job.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct End {
+    /// Unix milliseconds.
+    pub at: u64,
+    pub outcome: Outcome,
+    /// The position of the terminal event.
+    pub position: Position,
+}
+
+/// How a job ended.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    Done(Value),
+    Failed(String),
+    Cancelled,
+}
+
+impl Job {
+    pub fn new(new: NewJob, history: usize) -> Self {
+        let progress = Progress {
+            status: JobStatus::Queued,
+            done: 0,
+            total: new.total,
+            unit: new.unit.into(),
+            eta_ms: None,
+            note: String::new(),
+        };
+        let record = JobRecord {
+            id: new.id,
+            kind: new.kind,
+            owner: new.owner,
+            started_at: now_ms(),
+            progress,
+            end: None,
+        };
+        Self::with(record, Topic::new(Delivery::EveryEvent, history))
+    }
+
+    /// A job of an earlier process, with its end; for one that was interrupted, see [`JobRecord::end_or_interrupted`]. Whoever saw
+    /// the end then is still at the end; anybody else gets the state and the end again.
+    pub fn restored(record: JobRecord, end: End) -> Self {
+        let before_end = Position::new(end.position.epoch, end.position.offset.saturating_sub(1));
+        let job = Self::with(record, Topic::after(Delivery::EveryEvent, 1, before_end));
+        job.publish_end(&mut job.state(), end.at, end.outcome);
+        job
+    }
+
+    fn with(record: JobRecord, topic: Topic<()>) -> Self {
+        let state = State {
+            progress: record.progress,
+            ended: None,
+            before_end: 0,
+            rate: Rate::default(),
+            published: None,
+            dirty: false,
+        };
+        Self(Arc::new(JobState {
+            id: record.id,
+            kind: record.kind,
+            owner: record.owner,
+            started_at: record.started_at,
+            topic,
+            cancel: CancellationToken::new(),
+            state: Mutex::new(state),
+        }))
+    }
+
+    pub fn id(&self) -> Uuid {
+        self.0.id.value()
+    }
+
+    pub fn owner(&self) -> Uuid {
+        self.0.owner
+    }
+
+    pub fn started_at(&self) -> u64 {
+        self.0.started_at
+    }
+
+    pub fn topic(&self) -> &Topic<()> {
+        &self.0.topic
+    }
+
+    /// Resolves when somebody asked to cancel.
+    pub async fn cancelled(&self) {
+        self.0.cancel.cancelled().await;
+    }
+
+    pub fn is_cancelled(&self) -> bool {
+        self.0.cancel.is_cancelled()
+    }
+
+    /// Asks the job to stop; it ends as cancelled unless it ended before.
+    pub fn cancel(&self) {
+        self.0.cancel.cancel();
+    }
+
+    /// From queued to running.
+    pub fn start(&self) {
+        let mut state = self.state();
+        if state.progress.status == JobStatus::Queued {
+            state.progress.status = JobStatus::Running;
+            self.publish_progress(&mut state);
+        }
+    }
+
+    /// Counts up to `done`. Published at once, or, soon after the last time, a little later together with what follows.
+    pub fn progress(&self, done: u64, note: &str) {
+        let mut state = self.state();
+        // A task that blocks may go on for a moment after it was cancelled.
+        if state.progress.status != JobStatus::Running || self.is_cancelled() {
+            return;
+        }
+        let now = Instant::now();
+        state.rate.add(done, now);
+        state.progress.done = done;
+        if state.progress.note != note {
+            state.progress.note = note.into();
+        }
+        let left = state.progress.total.map(|total| total.saturating_sub(done));
+        state.progress.eta_ms = left.and_then(|left| state.rate.eta_ms(left));
+        let due = state.published.map(|published| published + EVENT_GAP);
+        match due.filter(|due| *due > now) {
+            None => self.publish_progress(&mut state),
+            // The timer is set already.
+            Some(_) if state.dirty => {}
+            Some(due) => {
+                state.dirty = true;
+                let this = self.clone();
+                tokio::spawn(async move {
+                    tokio::time::sleep_until(due.into()).await;
+                    this.publish_pending(&mut this.state());
+                });
+            }
+        }
+    }
+
+    /// The job as it is kept once it has ended with `outcome`. Nothing but [`Job::end`] may follow: its position is the next.
+    pub fn record(&self, outcome: Option<Outcome>) -> JobRecord {
+        let mut state = self.state();
+        self.publish_pending(&mut state);
+        let mut progress = state.progress.clone();
+        let end = outcome.map(|outcome| {
+            progress.status = outcome.status();
+            progress.eta_ms = None;
+            let mut position = self.0.topic.head();
+            position.offset += 1;
+            End {
+                at: now_ms(),
+                outcome,
+                position,
+            }
+        });
+        JobRecord {
+            id: self.0.id.clone(),
+            kind: self.0.kind,
+            owner: self.0.owner,
+            started_at: self.0.started_at,
+            progress,
+            end,
+        }
+    }
+
+    /// Ends the job; only the first end counts.
+    pub fn end(&self, outcome: Outcome) {
+        let mut state = self.state();
+        if !state.progress.status.is_final() {
+            self.publish_pending(&mut state);
+            self.publish_end(&mut state, now_ms(), outcome);
+        }
+    }
+
+    /// When it ended (Unix milliseconds).
+    pub fn ended_at(&self) -> Option<u64> {
+        self.state().ended.as_ref().map(|(at, _)| *at)
+    }
+
+    /// The state and the position it belongs to: everything after that position is still to come.
+    pub fn state_at(&self) -> (Progress, Position) {
+        let state = self.state();
+        let mut position = self.0.topic.head();
+        if state.ended.is_some() {
+            position.offset = state.before_end;
+        }
+        (state.progress.clone(), position)
+    }
+
+    pub fn view(&self) -> JobView {
+        let state = self.state();
+        let (result, error) = match &state.ended {
+            Some((_, Outcome::Done(result))) => (Some(result.clone()), None),
+            Some((_, Outcome::Failed(error))) => (None, Some(error.clone())),
+            Some((_, Outcome::Cancelled)) | None => (None, None),
+        };
+        let JobState {
+            ref id,
+            kind,
+            owner,
+            started_at,
+            ..
+        } = *self.0;
+        let position = self.0.topic.head();
+        JobView {
+            id: id.clone(),
+            kind,
+            owner,
+            started_at,
+            progress: state.progress.clone(),
+            result,
+            error,
+            position,
+        }
+    }
+
+    fn publish_pending(&self, state: &mut State) {
+        // A job may have ended while the timer ran; its end published what was pending.
+        if std::mem::take(&mut state.dirty) {
+            self.publish_progress(state);
+        }
+    }
+
+    fn publish_end(&self, state: &mut State, at: u64, outcome: Outcome) {
+        state.before_end = self.0.topic.head().offset;
+        state.progress.eta_ms = None;
+        state.progress.status = outcome.status();
+        self.0.topic.publish((), &outcome.clone().event());
+        self.0.topic.end();
+        state.ended = Some((at, outcome));
+    }
+
+    fn publish_progress(&self, state: &mut State) {
+        state.dirty = false;
+        state.published = Some(Instant::now());
+        self.0
+            .topic
+            .publish((), &JobEvent::Progress(state.progress.clone()));
+    }
+
+    /// A panic while the lock was held leaves a state that was true a moment before.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl JobRecord {
+    /// The end of this job, or, when it was running as the server stopped, that it failed. The position of such an end is in
+    /// an epoch of its own, since the steps before it are lost.
+    pub fn end_or_interrupted(&self) -> End {
+        self.end.clone().unwrap_or_else(|| End {
+            at: now_ms(),
+            outcome: Outcome::Failed(INTERRUPTED.into()),
+            position: Position::new(Epoch::random(), 1),
+        })
+    }
+}
+
+impl Outcome {
+    fn status(&self) -> JobStatus {
+        match self {
+            Self::Done(_) => JobStatus::Done,
+            Self::Failed(_) => JobStatus::Failed,
+            Self::Cancelled => JobStatus::Cancelled,
+        }
+    }
+
+    fn event(self) -> JobEvent {
+        match self {
+            Self::Done(result) => JobEvent::Done { result },
+            Self::Failed(error) => JobEvent::Failed { error },
+            Self::Cancelled => JobEvent::Cancelled,
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "job_tests.rs"]
+mod tests;

@@ -1,0 +1,196 @@
+//! Serves jobs: starting them, their state, their events.
+
+pub mod form;
+pub mod job;
+mod rate;
+pub mod runner;
+pub mod settings;
+pub mod state;
+pub mod store;
+pub mod tasks;
+pub mod upload;
+
+use std::future::ready;
+
+use axum::{
+    Extension, Json, Router,
+    extract::{DefaultBodyLimit, State},
+    http::{StatusCode, request::Parts},
+    response::{IntoResponse, Response},
+    routing::{get, post},
+};
+use futures::FutureExt;
+use leptos::prelude::{provide_context, use_context};
+use uuid::Uuid;
+
+pub use self::state::{Progress, current};
+use self::{
+    form::{Start, StartForm},
+    job::{Job, NewJob},
+    runner::Jobs,
+    tasks::race::{self, Race},
+    upload::upload,
+};
+use super::message::{JOB_ROUTE, JOBS_ROUTE, JobEvent, JobEvents, JobKind, JobView, UPLOAD_ROUTE};
+use crate::{
+    routes::{Feature, Routes, Web},
+    session::server::token::Session,
+    ui::first_state::FirstState,
+    web::{
+        error::ApiError,
+        server::{answer::Path, caller::Caller},
+    },
+};
+use realtime::{
+    contract::StreamContract,
+    server::{
+        Connection,
+        frame::frame,
+        sse::{EventStream, ResumeFrom},
+        topic::Opening,
+    },
+};
+
+pub fn routes(web: Web, progress: Progress) -> Routes {
+    let (jobs_run, restored) = (progress.jobs.clone(), progress.jobs.clone());
+    let (first, called) = (progress.jobs.clone(), progress.clone());
+    let state = web.with(progress);
+    let live = Router::new()
+        .route(JobEvents::ROUTE, get(events))
+        .merge(race::routes::routes());
+    let plain = Router::new()
+        .route(JOBS_ROUTE, get(jobs))
+        .route(JOB_ROUTE, get(job));
+    // A file may take long, and be long: its own limit is a setting, and holds while the body is read.
+    let upload = post(upload).layer(DefaultBodyLimit::disable());
+    let slow = Router::new().route(UPLOAD_ROUTE, upload);
+    Routes::default()
+        .live(live.with_state(state.clone()))
+        .plain(plain.with_state(state.clone()))
+        .slow(slow.with_state(state))
+        .context(move || provide_context(called.clone()))
+        .first_state(move |_path| {
+            let jobs = first.clone();
+            ready(move || provide_first_state(&jobs))
+        })
+        .before_start(async move { restored.restore().await })
+        .background("jobs", move || jobs_run.clone().run())
+}
+
+/// Starts what a form asks for.
+pub fn start(progress: &Progress, session: &Session, form: &StartForm) -> Result<Job, ApiError> {
+    let new = |kind, total, unit| NewJob {
+        id: Uuid::new_v4().into(),
+        kind,
+        owner: session.user.id,
+        total: Some(total),
+        unit,
+    };
+    match form.parse()? {
+        Start::Countdown(countdown) => {
+            let new = new(JobKind::Countdown, countdown.steps, "steps");
+            progress.jobs.start(new, countdown)
+        }
+        Start::Race(spec) => {
+            let race = Race {
+                spec,
+                lanes: progress.lanes.clone(),
+                server: progress.server.reachable()?,
+            };
+            progress
+                .jobs
+                .start(new(JobKind::Race, spec.total(), "messages"), race)
+        }
+    }
+}
+
+/// Finds a job that its owner wants to change.
+pub fn own_job(progress: &Progress, session: &Session, id: &str) -> Result<Job, ApiError> {
+    let id = id
+        .trim()
+        .parse()
+        .map_err(|_| ApiError::field("id", "The id of a job is a UUID."))?;
+    let job = progress.jobs.get(id).ok_or_else(unknown_job)?;
+    if job.owner() == session.user.id {
+        Ok(job)
+    } else {
+        Err(ApiError::new(403, "This is somebody else's job."))
+    }
+}
+
+/// What the progress pages are rendered from: one job, and the visitor's own.
+fn provide_first_state(all: &Jobs) {
+    let jobs = all.clone();
+    FirstState::provide(move |id: Uuid| jobs.get(id).map(|job| job.view()));
+    let (jobs, sessions) = (all.clone(), use_context::<Parts>());
+    let owner = sessions.and_then(|parts| {
+        parts
+            .extensions
+            .get::<Session>()
+            .map(|session| session.user.id)
+    });
+    FirstState::provide(move |()| -> Vec<JobView> {
+        owner.map(|owner| jobs.of(owner)).unwrap_or_default()
+    });
+}
+
+async fn jobs(State(state): State<Feature<Progress>>, session: Session) -> Json<Vec<JobView>> {
+    Json(state.own.jobs.of(session.user.id))
+}
+
+async fn job(
+    State(state): State<Feature<Progress>>,
+    _session: Session,
+    Path(id): Path<Uuid>,
+) -> Result<Json<JobView>, ApiError> {
+    state
+        .own
+        .jobs
+        .get(id)
+        .map(|job| Json(job.view()))
+        .ok_or_else(unknown_job)
+}
+
+async fn events(
+    State(Feature { web, own: progress }): State<Feature<Progress>>,
+    session: Session,
+    Extension(caller): Extension<Caller>,
+    connection: Connection,
+    Path(id): Path<Uuid>,
+    ResumeFrom(after): ResumeFrom,
+) -> Result<Response, ApiError> {
+    let job = progress.jobs.get(id).ok_or_else(unknown_job)?;
+    if job
+        .topic()
+        .end_position()
+        .is_some_and(|end| after.as_ref().is_some_and(|after| *after >= end))
+    {
+        return Ok(StatusCode::NO_CONTENT.into_response());
+    }
+    let place = web.limits.permit(caller.address)?;
+    let after = after.filter(|_| !connection.has_expired());
+    let session_ended = web.sessions.watch(&session).ended();
+    let (reader, recovered, opening) = match job.topic().resume(after.as_ref(), |()| true) {
+        // No state: it would be newer than the steps that follow, and the bar would go back with them.
+        Opening::Recovered { reader, replayed } => (reader, Some(replayed), vec![]),
+        Opening::Fresh(filter) => {
+            let (progress, position) = job.state_at();
+            let state = frame(Some(&position), &JobEvent::State(progress));
+            let reader = job.topic().read_from(position.offset, filter);
+            (reader, None, vec![state])
+        }
+    };
+    let stream = EventStream {
+        reader,
+        recovered,
+        state: opening,
+        session_ended: Some(session_ended.map(drop).boxed()),
+        connection,
+    };
+    Ok(stream.respond(job.topic(), &web.realtime, "job", place))
+}
+
+fn unknown_job() -> ApiError {
+    let error = "There is no job under this id. Finished jobs are kept for a day.";
+    ApiError::new(404, error)
+}

@@ -1,0 +1,459 @@
+//! Runs jobs: a few at a time, a bounded number in line, and whatever happens each one ends.
+
+use std::{
+    cmp::Reverse,
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::sync::Semaphore;
+use uuid::Uuid;
+
+use super::{
+    job::{Job, NewJob, Outcome},
+    store::JobStore,
+    tasks::{JobError, Task},
+};
+use crate::progress::message::JobView;
+use crate::{background::Supervisor, web::error::ApiError};
+use realtime::server::{Drain, now_ms, topic::REPLAY_CAP};
+
+/// Jobs that may wait for their turn.
+const WAITING: usize = 64;
+/// Finished jobs that are remembered; beyond it the oldest are forgotten.
+const REMEMBERED: usize = 1_000;
+/// Finished jobs are kept for a day.
+const KEPT: Duration = Duration::from_secs(24 * 60 * 60);
+const FORGET_EVERY: Duration = Duration::from_secs(10 * 60);
+/// When a refused start may be tried again, in seconds.
+const RETRY_SECONDS: u64 = 5;
+
+/// All jobs of this node. Cheap to clone; all clones are one.
+#[derive(Clone)]
+pub struct Jobs(Arc<Runner>);
+
+struct Runner {
+    /// A std mutex: it is held for map operations only.
+    jobs: Mutex<HashMap<Uuid, Job>>,
+    running: Arc<Semaphore>,
+    waiting: AtomicUsize,
+    /// Events that a job holds; of more than can be replayed, a thousand finished jobs would hold gigabytes for nothing.
+    history: usize,
+    store: JobStore,
+    drain: Drain,
+    background: Supervisor,
+}
+
+impl Jobs {
+    pub fn new(
+        at_once: usize,
+        history: usize,
+        store: JobStore,
+        drain: Drain,
+        background: Supervisor,
+    ) -> Self {
+        Self(Arc::new(Runner {
+            jobs: Mutex::default(),
+            running: Arc::new(Semaphore::new(at_once)),
+            waiting: AtomicUsize::new(0),
+            history: history.min(REPLAY_CAP),
+            store,
+            drain,
+            background,
+        }))
+    }
+
+    /// Brings back the jobs of an earlier process; those that it left running have failed. Before anybody is served, or a
+    /// page would be told that its job is unknown, and stop asking.
+    pub async fn restore(&self) {
+        let records = self.0.store.all().await.unwrap_or_else(|error| {
+            tracing::error!(%error, "the jobs of before cannot be read");
+            vec![]
+        });
+        for mut record in records {
+            let end = record.end_or_interrupted();
+            if record.end.is_none() {
+                record.end = Some(end.clone());
+                self.0.store.keep(record.clone()).await;
+            }
+            self.jobs()
+                .insert(record.id.value(), Job::restored(record, end));
+        }
+        self.forget_the_old().await;
+    }
+
+    /// Forgets finished jobs after a day, until the server leaves.
+    pub async fn run(self) {
+        let mut every = tokio::time::interval(FORGET_EVERY);
+        loop {
+            tokio::select! {
+                _ = every.tick() => self.forget_the_old().await,
+                () = self.0.drain.started() => return,
+            }
+        }
+    }
+
+    pub fn get(&self, id: Uuid) -> Option<Job> {
+        self.jobs().get(&id).cloned()
+    }
+
+    /// A user's jobs, newest first.
+    pub fn of(&self, owner: Uuid) -> Vec<JobView> {
+        let jobs = self.jobs();
+        let mine = jobs.values().filter(|job| job.owner() == owner);
+        let mut mine: Vec<_> = mine.map(Job::view).collect();
+        mine.sort_by_key(|job| Reverse(job.started_at));
+        mine
+    }
+
+    /// Puts a job in line. Refused when the line is full (429) or the id is in use (409).
+    pub fn start(&self, new: NewJob, task: impl Task) -> Result<Job, ApiError> {
+        let permit = self.0.running.clone().try_acquire_owned().ok();
+        let place = match permit {
+            Some(permit) => Place::Running(permit),
+            None => Place::Waiting(InLine::enter(&self.0)?),
+        };
+        let job = self.remember(Job::new(new, self.0.history))?;
+        let (this, started) = (self.clone(), job.clone());
+        tokio::spawn(async move {
+            let life = this.carry_out(&started, place, task);
+            // The task's own panics end the job within. Whatever else breaks, no job runs for ever.
+            if this.0.background.guard("job", life).await.is_none() {
+                started.end(Outcome::Failed(JobError::DEFECT.into()));
+            }
+        });
+        Ok(job)
+    }
+
+    /// Waits for the job's turn, runs it, keeps its end, and tells it.
+    async fn carry_out(&self, job: &Job, place: Place, task: impl Task) {
+        self.0.store.keep(job.record(None)).await;
+        let permit = match place {
+            Place::Running(permit) => Some(permit),
+            Place::Waiting(_in_line) => tokio::select! {
+                permit = self.0.running.clone().acquire_owned() => permit.ok(),
+                () = job.cancelled() => None,
+            },
+        };
+        let outcome = match permit {
+            Some(_permit) => run_to_end(job, task).await,
+            None => Outcome::Cancelled,
+        };
+        // Kept before it is told: an end that somebody saw is the end after a restart too.
+        let record = job.record(Some(outcome.clone()));
+        self.0.store.keep(record).await;
+        job.end(outcome);
+    }
+
+    fn remember(&self, job: Job) -> Result<Job, ApiError> {
+        let mut jobs = self.jobs();
+        if jobs.contains_key(&job.id()) {
+            let error = "This id is in use. Every job has an id of its own.";
+            return Err(ApiError::new(409, error));
+        }
+        if jobs.len() >= REMEMBERED {
+            let finished = jobs.values().filter(|job| job.ended_at().is_some());
+            // One's own first: who starts many pays for them, and others keep theirs.
+            let oldest =
+                finished.min_by_key(|known| (known.owner() != job.owner(), known.ended_at()));
+            if let Some(oldest) = oldest.map(Job::id) {
+                jobs.remove(&oldest);
+                let store = self.0.store.clone();
+                let forget = async move { store.forget(oldest).await };
+                self.0.background.once("jobs", forget);
+            }
+        }
+        jobs.insert(job.id(), job.clone());
+        Ok(job)
+    }
+
+    async fn forget_the_old(&self) {
+        let oldest = now_ms().saturating_sub(KEPT.as_millis() as u64);
+        let is_old = |job: &Job| job.ended_at().is_some_and(|ended_at| ended_at < oldest);
+        let old: Vec<Uuid> = self
+            .jobs()
+            .extract_if(|_, job| is_old(job))
+            .map(|(id, _)| id)
+            .collect();
+        for id in old {
+            self.0.store.forget(id).await;
+        }
+    }
+
+    /// A panic while the lock was held leaves the map whole.
+    fn jobs(&self) -> MutexGuard<'_, HashMap<Uuid, Job>> {
+        self.0.jobs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+enum Place {
+    Running(tokio::sync::OwnedSemaphorePermit),
+    Waiting(InLine),
+}
+
+/// A place in the line; given back when dropped.
+struct InLine(Arc<Runner>);
+
+impl InLine {
+    fn enter(inner: &Arc<Runner>) -> Result<Self, ApiError> {
+        let place = Self(inner.clone());
+        if inner.waiting.fetch_add(1, Ordering::Relaxed) < WAITING {
+            return Ok(place);
+        }
+        let error =
+            format!("{WAITING} jobs wait for their turn already. Try again when some have ended.");
+        Err(ApiError::too_many(error, RETRY_SECONDS))
+    }
+}
+
+impl Drop for InLine {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+async fn run_to_end<T: Task>(job: &Job, task: T) -> Outcome {
+    job.start();
+    // A task of its own, so that a panic ends the job and not the bar.
+    let mut running = tokio::spawn(task.run(job.clone()));
+    let ended = tokio::select! {
+        ended = &mut running => ended,
+        () = job.cancelled() => {
+            running.abort();
+            return Outcome::Cancelled;
+        }
+    };
+    let result = ended.unwrap_or_else(|panicked| Err(JobError::broke(panicked)));
+    match result.and_then(|result| serde_json::to_value(result).map_err(JobError::broke)) {
+        Ok(result) => Outcome::Done(result),
+        Err(error) => Outcome::Failed(error.0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::bus::embedded::Embedded;
+    use crate::progress::{
+        message::{JobEvent, JobKind, JobStatus},
+        server::tasks::Countdown,
+    };
+    use realtime::server::topic::Pending;
+
+    struct Panics;
+
+    impl Task for Panics {
+        type Result = ();
+
+        async fn run(self, _job: Job) -> Result<(), JobError> {
+            panic!("on purpose");
+        }
+    }
+
+    fn new(owner: Uuid) -> NewJob {
+        NewJob {
+            id: Uuid::new_v4().into(),
+            kind: JobKind::Countdown,
+            owner,
+            total: None,
+            unit: "steps",
+        }
+    }
+
+    fn store() -> (JobStore, TempDir) {
+        let folder = tempfile::tempdir().unwrap();
+        let bus = Embedded::open(folder.path()).unwrap();
+        (JobStore::new(Arc::new(bus)), folder)
+    }
+
+    /// Jobs over a store, as a server that starts has them.
+    async fn jobs(store: &JobStore) -> Jobs {
+        let jobs = Jobs::new(
+            1,
+            10,
+            store.clone(),
+            Drain::default(),
+            Supervisor::default(),
+        );
+        jobs.restore().await;
+        jobs
+    }
+
+    async fn ended(job: &Job) -> JobStatus {
+        let mut reader = job.topic().read_from(0, Box::new(|()| true));
+        while job.topic().end_position().is_none() {
+            let _ = reader.take(usize::MAX);
+            reader.changed().await;
+        }
+        job.view().progress.status
+    }
+
+    #[tokio::test]
+    async fn who_starts_very_many_jobs_pushes_out_their_own() {
+        let (store, _folder) = store();
+        let jobs = jobs(&store).await;
+        let remember = |owner| {
+            let job = jobs.remember(Job::new(new(owner), 10)).unwrap();
+            job.end(Outcome::Cancelled);
+            job.id()
+        };
+        let (ada, ben) = (Uuid::new_v4(), Uuid::new_v4());
+        let of_ada = remember(ada);
+        for _ in 0..REMEMBERED {
+            remember(ben);
+        }
+        assert!(jobs.get(of_ada).is_some());
+        assert_eq!(jobs.of(ben).len(), REMEMBERED - 1);
+    }
+
+    #[tokio::test]
+    async fn a_job_that_panics_has_failed() {
+        let (store, _folder) = store();
+        let job = jobs(&store)
+            .await
+            .start(new(Uuid::new_v4()), Panics)
+            .unwrap();
+        assert_eq!(ended(&job).await, JobStatus::Failed);
+        assert!(job.view().error.unwrap().contains("defect"));
+    }
+
+    /// Panics once it has ended, outside the task's own run.
+    struct Unprintable;
+
+    impl serde::Serialize for Unprintable {
+        fn serialize<S: serde::Serializer>(&self, _serializer: S) -> Result<S::Ok, S::Error> {
+            panic!("on purpose");
+        }
+    }
+
+    impl Task for Unprintable {
+        type Result = Self;
+
+        async fn run(self, _job: Job) -> Result<Self, JobError> {
+            Ok(self)
+        }
+    }
+
+    #[tokio::test]
+    async fn a_job_ends_whatever_breaks_around_it_and_gives_its_place_back() {
+        let (store, _folder) = store();
+        let jobs = jobs(&store).await;
+        for _ in 0..2 {
+            let job = jobs.start(new(Uuid::new_v4()), Unprintable).unwrap();
+            let end = tokio::time::timeout(Duration::from_secs(20), ended(&job)).await;
+            assert_eq!(end, Ok(JobStatus::Failed), "it runs for ever");
+        }
+    }
+
+    #[tokio::test]
+    async fn jobs_wait_for_their_turn_and_a_full_line_is_refused() {
+        let (store, _folder) = store();
+        let jobs = jobs(&store).await;
+        let countdown = Countdown {
+            steps: 2,
+            step: Duration::from_millis(1),
+        };
+        let forever = Countdown {
+            steps: 1,
+            step: Duration::from_secs(1_000),
+        };
+        let owner = Uuid::new_v4();
+        let first = jobs.start(new(owner), forever).unwrap();
+        let waiting: Vec<Job> = (0..WAITING)
+            .map(|_| jobs.start(new(owner), countdown).unwrap())
+            .collect();
+        let refusal = jobs.start(new(owner), countdown).err().unwrap();
+        assert_eq!(
+            (refusal.status, refusal.retry_after),
+            (Some(429), Some(RETRY_SECONDS))
+        );
+        waiting[0].cancel();
+        assert_eq!(
+            ended(&waiting[0]).await,
+            JobStatus::Cancelled,
+            "also while it waits"
+        );
+        first.cancel();
+        for job in &waiting[1..] {
+            assert_eq!(ended(job).await, JobStatus::Done);
+        }
+        assert_eq!(jobs.of(owner).len(), WAITING + 1);
+        assert_eq!(jobs.0.waiting.load(Ordering::Relaxed), 0);
+    }
+
+    #[tokio::test]
+    async fn a_job_holds_no_more_events_than_can_be_replayed() {
+        let (store, _folder) = store();
+        let jobs = Jobs::new(1, 10_000, store, Drain::default(), Supervisor::default());
+        let forever = Countdown {
+            steps: 1,
+            step: Duration::from_secs(1_000),
+        };
+        let job = jobs.start(new(Uuid::new_v4()), forever).unwrap();
+        let mut reader = job.topic().read_from(0, Box::new(|()| true));
+        let step = JobEvent::Progress(job.view().progress);
+        for _ in 0..=REPLAY_CAP {
+            job.topic().publish((), &step);
+        }
+        assert_eq!(reader.take(usize::MAX), Pending::Lagged);
+    }
+
+    #[tokio::test]
+    async fn an_id_is_used_once() {
+        let (store, _folder) = store();
+        let jobs = jobs(&store).await;
+        let twice = new(Uuid::new_v4());
+        let countdown = Countdown {
+            steps: 1,
+            step: Duration::from_millis(1),
+        };
+        let first = jobs.start(twice.clone(), countdown).unwrap();
+        assert_eq!(
+            jobs.start(twice, countdown).err().unwrap().status,
+            Some(409)
+        );
+        assert_eq!(ended(&first).await, JobStatus::Done);
+    }
+
+    #[tokio::test]
+    async fn what_ended_is_there_after_a_restart_and_what_ran_has_failed() {
+        let (store, _folder) = store();
+        let before = jobs(&store).await;
+        let owner = Uuid::new_v4();
+        let quick = Countdown {
+            steps: 3,
+            step: Duration::from_millis(1),
+        };
+        let slow = Countdown {
+            steps: 3,
+            step: Duration::from_secs(1_000),
+        };
+        let done = before.start(new(owner), quick).unwrap();
+        assert_eq!(ended(&done).await, JobStatus::Done);
+        let ran = before.start(new(owner), slow).unwrap();
+        while ran.view().progress.status != JobStatus::Running {
+            tokio::task::yield_now().await;
+        }
+        let queued = before.start(new(owner), slow).unwrap();
+        // Its start is kept before it runs; the one in line may not be yet.
+        store.keep(queued.record(None)).await;
+
+        let after = jobs(&store).await;
+        assert_eq!(after.of(owner).len(), 3);
+        let of = |job: &Job| after.get(job.id()).unwrap().view();
+        assert_eq!(of(&done), done.view());
+        for interrupted in [of(&ran), of(&queued)] {
+            assert_eq!(interrupted.progress.status, JobStatus::Failed);
+            assert!(interrupted.error.unwrap().contains("server restarted"));
+        }
+        // And stays so: the end that was told once is kept.
+        let told = of(&ran);
+        assert_eq!(jobs(&store).await.get(ran.id()).unwrap().view(), told);
+    }
+}

@@ -1,0 +1,173 @@
+//! The reading end of a race: an HTTP client that parses an event stream, or a WebSocket client.
+
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use axum::{
+    body::Body,
+    http::{Request, StatusCode, header},
+};
+use bytes::Buf;
+use futures::StreamExt;
+use http_body_util::BodyExt;
+use hyper::{body::Incoming, client::conn::http1};
+use hyper_util::rt::TokioIo;
+use tokio::{net::TcpStream, task::JoinSet};
+use tokio_tungstenite::{
+    WebSocketStream, client_async,
+    tungstenite::{Message, client::IntoClientRequest, http::HeaderValue},
+};
+use tokio_util::io::InspectReader;
+use uuid::Uuid;
+
+use crate::progress::message::{RaceEvent, RaceEvents, RaceSocket};
+use realtime::transport::Transport;
+use realtime::{
+    contract::{SocketContract, StreamContract},
+    event_parser::EventParser,
+};
+
+/// A connection that counts what is read from it.
+type Counting = InspectReader<TcpStream, Count>;
+type Count = Box<dyn FnMut(&[u8]) + Send>;
+
+/// A client of one lane that has been greeted.
+pub struct Client {
+    connection: Connection,
+    bytes: Arc<AtomicU64>,
+}
+
+enum Connection {
+    Events {
+        body: Incoming,
+        parser: EventParser,
+        /// Moves the bytes; ends with the client.
+        _driving: JoinSet<()>,
+    },
+    Socket(Box<WebSocketStream<Counting>>),
+}
+
+impl Client {
+    /// Connects and waits for the greeting.
+    pub async fn connect(
+        server: SocketAddr,
+        transport: Transport,
+        lane: Uuid,
+    ) -> Result<Self, String> {
+        let tcp = TcpStream::connect(server).await.map_err(words)?;
+        tcp.set_nodelay(true).map_err(words)?;
+        let bytes = Arc::<AtomicU64>::default();
+        let counter = bytes.clone();
+        let count: Count = Box::new(move |read| {
+            counter.fetch_add(read.len() as u64, Ordering::Relaxed);
+        });
+        let tcp = InspectReader::new(tcp, count);
+        let connection = match transport {
+            Transport::Sse => events(tcp, server, lane).await?,
+            Transport::WebSocket => socket(tcp, server, lane).await?,
+        };
+        let mut client = Self { connection, bytes };
+        client.greeting().await?;
+        Ok(client)
+    }
+
+    /// Read from the TCP socket so far.
+    pub fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// The payload of the next message.
+    pub async fn next(&mut self) -> Result<String, String> {
+        loop {
+            let (name, data) = self.event().await?;
+            // Heartbeats, and whatever else a server may say.
+            if name
+                .as_deref()
+                .is_some_and(|name| !RaceEvents::EVENTS.contains(&name))
+            {
+                continue;
+            }
+            if let Ok(RaceEvent::Payload { data }) = serde_json::from_str(&data) {
+                return Ok(data);
+            }
+        }
+    }
+
+    async fn greeting(&mut self) -> Result<(), String> {
+        self.event().await.map(drop)
+    }
+
+    /// The next event: its name, where the transport has one apart from the data, and its JSON.
+    async fn event(&mut self) -> Result<(Option<String>, String), String> {
+        match &mut self.connection {
+            Connection::Events { body, parser, .. } => loop {
+                if let Some(event) = parser.next_event() {
+                    return Ok((Some(event.name), event.data));
+                }
+                let frame = body
+                    .frame()
+                    .await
+                    .ok_or("the stream ended")?
+                    .map_err(words)?;
+                if let Some(bytes) = frame.data_ref() {
+                    parser.feed(bytes.chunk());
+                }
+            },
+            Connection::Socket(socket) => loop {
+                match socket
+                    .next()
+                    .await
+                    .ok_or("the socket ended")?
+                    .map_err(words)?
+                {
+                    Message::Text(text) => return Ok((None, text.as_str().to_owned())),
+                    Message::Close(_) => return Err("the socket closed".into()),
+                    _ => {}
+                }
+            },
+        }
+    }
+}
+
+async fn events(tcp: Counting, server: SocketAddr, lane: Uuid) -> Result<Connection, String> {
+    let (mut requests, connection) = http1::handshake(TokioIo::new(tcp)).await.map_err(words)?;
+    let mut driving = JoinSet::new();
+    driving.spawn(async move {
+        // Its errors reach the body too.
+        let _ = connection.await;
+    });
+    let request = Request::get(RaceEvents { lane }.url())
+        .header(header::HOST, server.to_string())
+        .header(header::ACCEPT, "text/event-stream")
+        .body(Body::empty())
+        .map_err(words)?;
+    let response = requests.send_request(request).await.map_err(words)?;
+    if response.status() != StatusCode::OK {
+        return Err(format!("the server answered {}", response.status()));
+    }
+    Ok(Connection::Events {
+        body: response.into_body(),
+        parser: EventParser::default(),
+        _driving: driving,
+    })
+}
+
+async fn socket(tcp: Counting, server: SocketAddr, lane: Uuid) -> Result<Connection, String> {
+    let url = format!("ws://{server}{}", RaceSocket { lane }.url());
+    let mut request = url.into_client_request().map_err(words)?;
+    request.headers_mut().insert(
+        header::SEC_WEBSOCKET_PROTOCOL,
+        HeaderValue::from_static(RaceSocket::SUBPROTOCOL),
+    );
+    let (socket, _) = client_async(request, tcp).await.map_err(words)?;
+    Ok(Connection::Socket(Box::new(socket)))
+}
+
+fn words(error: impl std::fmt::Display) -> String {
+    error.to_string()
+}

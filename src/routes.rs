@@ -1,0 +1,210 @@
+//! What a feature gets from the server, and what it hands over.
+//!
+//! A feature knows no other feature and not the server. Its handlers take their state as [`Feature`]: the server's part
+//! ([`Web`]) and the feature's own. What the server has to do for it, it says in its [`Routes`].
+
+use std::{
+    future::Future,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    sync::{Arc, OnceLock},
+};
+
+use axum::{Router, extract::FromRef};
+use futures::{FutureExt, future::BoxFuture};
+use realtime::{
+    message::{Limits as SocketLimits, SocketControl},
+    server::{Connection, ConnectionRegistry, Realtime, socket::TEXT_BYTES},
+};
+use serde::Serialize;
+
+use crate::{
+    background::Supervisor, guard::limits::Limits, session::server::token::Sessions,
+    web::error::ApiError,
+};
+
+/// What the server gives to every feature. Cheap to clone.
+#[derive(Clone)]
+pub struct Web {
+    pub realtime: Realtime,
+    pub limits: Limits,
+    pub sessions: Sessions,
+    pub connections: ConnectionRegistry,
+}
+
+/// The state of a feature's handlers.
+#[derive(Clone)]
+pub struct Feature<F> {
+    pub web: Web,
+    pub own: F,
+}
+
+/// Where this server listens, once it does.
+#[derive(Clone, Debug, Default)]
+pub struct OwnAddress(Arc<OnceLock<SocketAddr>>);
+
+/// Runs within the owner of a page's render, or of a server function's call, and provides contexts.
+pub type Provide = Arc<dyn Fn() + Send + Sync>;
+/// Reads what the page under a path shows first, before its render, which cannot wait.
+pub type FirstState = Arc<dyn Fn(&str) -> BoxFuture<'static, Provide> + Send + Sync>;
+/// Starts a task under the supervisor.
+pub type Task = Box<dyn FnOnce(&Supervisor) + Send>;
+/// A sentence for `/readyz`, where there is one.
+pub type Remark = Arc<dyn Fn() -> Option<String> + Send + Sync>;
+
+/// What a feature hands over: its routes, by how the server treats them, and what is to be done beside them.
+#[derive(Default)]
+pub struct Routes {
+    /// Answered soon: limited in rate, and ended when the answer takes too long.
+    pub plain: Router,
+    /// Event streams and sockets: they hold permits instead of being limited in rate, and each is a named connection.
+    pub live: Router,
+    /// Limited in rate; they watch their own time.
+    pub slow: Router,
+    /// Paths whose answers any origin may read, without credentials.
+    pub public: Vec<&'static str>,
+    pub contexts: Vec<Provide>,
+    pub first_states: Vec<FirstState>,
+    pub before_start: Vec<BoxFuture<'static, ()>>,
+    pub tasks: Vec<Task>,
+    pub remarks: Vec<Remark>,
+    pub last_writes: Vec<BoxFuture<'static, ()>>,
+}
+
+impl Web {
+    /// The state of a feature's handlers.
+    pub fn with<F>(self, own: F) -> Feature<F> {
+        Feature { web: self, own }
+    }
+
+    /// The `welcome` of a feature's socket, with what this server takes.
+    pub fn welcome<W: Serialize>(
+        &self,
+        connection: &Connection,
+        connections: usize,
+        binary_bytes: usize,
+        feature: W,
+    ) -> SocketControl<W> {
+        let limits = SocketLimits {
+            text_bytes: TEXT_BYTES,
+            binary_bytes,
+            messages_per_second: self.limits.messages_per_second(),
+        };
+        self.realtime
+            .welcome(connection, connections, limits, feature)
+    }
+}
+
+impl<F> FromRef<Feature<F>> for Sessions {
+    fn from_ref(state: &Feature<F>) -> Self {
+        state.web.sessions.clone()
+    }
+}
+
+impl OwnAddress {
+    /// The server listens here. The first call counts.
+    pub fn set(&self, address: SocketAddr) {
+        let _ = self.0.set(address);
+    }
+
+    /// Where this server can reach itself. The error says that it does not listen yet.
+    pub fn reachable(&self) -> Result<SocketAddr, ApiError> {
+        let unknown = || ApiError::new(503, "The server does not listen yet. Try again.");
+        let address = *self.0.get().ok_or_else(unknown)?;
+        let ip = match address.ip() {
+            IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+            IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+            ip => ip,
+        };
+        Ok(SocketAddr::new(ip, address.port()))
+    }
+}
+
+impl Routes {
+    pub fn plain(mut self, router: Router) -> Self {
+        self.plain = self.plain.merge(router);
+        self
+    }
+
+    pub fn live(mut self, router: Router) -> Self {
+        self.live = self.live.merge(router);
+        self
+    }
+
+    pub fn slow(mut self, router: Router) -> Self {
+        self.slow = self.slow.merge(router);
+        self
+    }
+
+    /// Any origin may read the answers of these paths, without credentials.
+    pub fn public(mut self, paths: &[&'static str]) -> Self {
+        self.public.extend(paths);
+        self
+    }
+
+    /// Provides contexts for page renders and server functions.
+    pub fn context(mut self, provide: impl Fn() + Send + Sync + 'static) -> Self {
+        self.contexts.push(Arc::new(provide));
+        self
+    }
+
+    /// Provides what the page under a path shows first. The future reads it; what it resolves to runs within the render.
+    pub fn first_state<R, P>(mut self, read: impl Fn(&str) -> R + Send + Sync + 'static) -> Self
+    where
+        R: Future<Output = P> + Send + 'static,
+        P: Fn() + Send + Sync + 'static,
+    {
+        self.first_states.push(Arc::new(move |path| {
+            read(path)
+                .map(|provide| Arc::new(provide) as Provide)
+                .boxed()
+        }));
+        self
+    }
+
+    /// What is to be done before the first connection.
+    pub fn before_start(mut self, prepare: impl Future<Output = ()> + Send + 'static) -> Self {
+        self.before_start.push(prepare.boxed());
+        self
+    }
+
+    /// A task beside the connections, for as long as the server runs. It starts again when it panics.
+    pub fn background<R>(
+        mut self,
+        name: &'static str,
+        begin: impl FnMut() -> R + Send + 'static,
+    ) -> Self
+    where
+        R: Future<Output = ()> + Send + 'static,
+    {
+        self.tasks.push(Box::new(move |background| {
+            background.run(name, begin);
+        }));
+        self
+    }
+
+    /// A sentence for `/readyz`, where there is one. It does not make the server unready.
+    pub fn remark(mut self, remark: impl Fn() -> Option<String> + Send + Sync + 'static) -> Self {
+        self.remarks.push(Arc::new(remark));
+        self
+    }
+
+    /// What is to be stored once the connections have ended, before the storage closes.
+    pub fn last_write(mut self, write: impl Future<Output = ()> + Send + 'static) -> Self {
+        self.last_writes.push(write.boxed());
+        self
+    }
+
+    pub fn merge(mut self, other: Self) -> Self {
+        self.plain = self.plain.merge(other.plain);
+        self.live = self.live.merge(other.live);
+        self.slow = self.slow.merge(other.slow);
+        self.public.extend(other.public);
+        self.contexts.extend(other.contexts);
+        self.first_states.extend(other.first_states);
+        self.before_start.extend(other.before_start);
+        self.tasks.extend(other.tasks);
+        self.remarks.extend(other.remarks);
+        self.last_writes.extend(other.last_writes);
+        self
+    }
+}

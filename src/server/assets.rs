@@ -1,0 +1,193 @@
+//! The files of the site root: precompressed, with an ETag, and cached for ever only where that is right.
+//!
+//! cargo-leptos puts a hash into the names of its files, but it rewrites some of them after it has hashed them: such a
+//! name may stay while the bytes change. So `immutable` is said only where the hash in the name is the hash of the bytes.
+
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+    time::SystemTime,
+};
+
+use axum::{
+    body::Body,
+    extract::{Request, State},
+    http::{HeaderMap, HeaderValue, Method, StatusCode, header},
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use md5::{Digest, Md5};
+use tower::ServiceExt;
+use tower_http::services::ServeDir;
+
+const FOR_EVER: HeaderValue = HeaderValue::from_static("public, max-age=31536000, immutable");
+const ASK_FIRST: HeaderValue = HeaderValue::from_static("public, no-cache");
+
+/// The files. Cheap to clone.
+#[derive(Clone)]
+pub struct Assets {
+    root: Arc<Path>,
+    files: ServeDir,
+    /// What was hashed, by path; anew when the file has changed (as it does under `cargo leptos watch`).
+    known: Arc<Mutex<HashMap<PathBuf, Known>>>,
+}
+
+#[derive(Clone)]
+struct Known {
+    modified: SystemTime,
+    hash: String,
+}
+
+impl Assets {
+    pub fn new(root: PathBuf) -> Self {
+        let files = ServeDir::new(&root)
+            .precompressed_br()
+            .precompressed_gzip()
+            .append_index_html_on_directories(false);
+        Self {
+            root: root.into(),
+            files,
+            known: Arc::default(),
+        }
+    }
+
+    /// The base64 MD5 of a file, as cargo-leptos computes it for its names; `None` when there is no such file.
+    async fn hash(&self, path: &str) -> Option<String> {
+        let path = self.root.join(path.trim_start_matches('/'));
+        let metadata = tokio::fs::metadata(&path)
+            .await
+            .ok()
+            .filter(|metadata| metadata.is_file())?;
+        let modified = metadata.modified().ok()?;
+        let known = self
+            .known
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&path)
+            .cloned();
+        if let Some(known) = known.filter(|known| known.modified == modified) {
+            return Some(known.hash);
+        }
+        let hash = BASE64_URL_SAFE_NO_PAD.encode(Md5::digest(tokio::fs::read(&path).await.ok()?));
+        let known = Known {
+            modified,
+            hash: hash.clone(),
+        };
+        self.known
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(path, known);
+        Some(hash)
+    }
+
+    async fn serve(&self, request: Request, hash: &str) -> Response {
+        let path = request.uri().path().to_owned();
+        // Weak: the same entity in several encodings.
+        let etag = format!("W/\"{hash}\"");
+        let cache = if is_named_by(&path, hash) {
+            FOR_EVER
+        } else {
+            ASK_FIRST
+        };
+        let mut response = if matches_etag(request.headers(), &etag) {
+            StatusCode::NOT_MODIFIED.into_response()
+        } else {
+            self.files
+                .clone()
+                .oneshot(request)
+                .await
+                .into_response()
+                .map(Body::new)
+        };
+        let headers = response.headers_mut();
+        headers.insert(header::CACHE_CONTROL, cache);
+        headers.append(header::VARY, HeaderValue::from_static("accept-encoding"));
+        if let Ok(etag) = HeaderValue::from_str(&etag) {
+            headers.insert(header::ETAG, etag);
+        }
+        response
+    }
+}
+
+/// A file of the site root, else what follows. Before anything that is a visitor's own: caches may share a file.
+pub async fn files_first(State(assets): State<Assets>, request: Request, next: Next) -> Response {
+    let readable = matches!(*request.method(), Method::GET | Method::HEAD);
+    let hash = match request.uri().path() {
+        path if readable && is_public(path) => assets.hash(path).await,
+        _ => None,
+    };
+    match hash {
+        Some(hash) => assets.serve(request, &hash).await,
+        None => next.run(request).await,
+    }
+}
+
+/// No climbing, nothing hidden, and not the build's own list.
+fn is_public(path: &str) -> bool {
+    let mut parts = path.trim_start_matches('/').split('/');
+    let plain = parts.all(|part| !part.is_empty() && !part.starts_with('.') && !part.contains('%'));
+    plain && !path.starts_with("//") && path != "/hash.txt"
+}
+
+/// Whether the name holds the hash as a part of its own: `wirewise.HASH.wasm`.
+fn is_named_by(path: &str, hash: &str) -> bool {
+    path.rsplit('/').next().is_some_and(|name| {
+        name.split('.')
+            .any(|part| part == hash || part.ends_with(&format!("_{hash}")))
+    })
+}
+
+/// RFC 9110 section 13.1.2: a list, compared weakly, or a star.
+fn matches_etag(headers: &HeaderMap, etag: &str) -> bool {
+    let opaque = |tag: &str| tag.trim().trim_start_matches("W/").to_owned();
+    let values = headers
+        .get_all(header::IF_NONE_MATCH)
+        .into_iter()
+        .filter_map(|value| value.to_str().ok());
+    values
+        .flat_map(|value| value.split(','))
+        .any(|tag| tag.trim() == "*" || opaque(tag) == opaque(etag))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_name_that_holds_the_hash_is_for_ever() {
+        assert!(is_named_by("/pkg/wirewise.abc-_1.wasm", "abc-_1"));
+        assert!(!is_named_by("/pkg/wirewise.other.wasm", "abc-_1"));
+        assert!(!is_named_by("/favicon.svg", "abc-_1"));
+        assert!(!is_named_by("/abc-_1/wirewise.js", "abc-_1"));
+    }
+
+    #[test]
+    fn only_plain_paths_name_files() {
+        assert!(is_public("/favicon.svg") && is_public("/pkg/wirewise.a.js"));
+        for path in [
+            "/",
+            "/hash.txt",
+            "//hash.txt",
+            "/./hash.txt",
+            "/a/../hash.txt",
+            "/.env",
+            "/pkg/%68",
+            "/pkg//a",
+        ] {
+            assert!(!is_public(path), "{path}");
+        }
+    }
+
+    #[test]
+    fn etags_compare_weakly_and_in_lists() {
+        let asked = |value: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::IF_NONE_MATCH, HeaderValue::from_static(value));
+            matches_etag(&headers, "W/\"x\"")
+        };
+        assert!(asked("\"x\"") && asked("W/\"x\"") && asked("\"a\", W/\"x\"") && asked("*"));
+        assert!(!asked("\"xy\"") && !asked(""));
+    }
+}

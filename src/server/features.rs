@@ -1,0 +1,65 @@
+//! The features of this server. Each has three lines here: its state, how it is opened, and what it hands over.
+
+use realtime::server::Drain;
+
+use crate::{
+    background::Supervisor,
+    bus::SharedBus,
+    chat, collab, home, progress,
+    routes::{OwnAddress, Routes, Web},
+    settings::Settings,
+    ticker,
+};
+
+/// Every feature's state. Cheap to clone.
+#[derive(Clone)]
+pub struct Features {
+    pub ticker: ticker::server::Ticker,
+    pub progress: progress::server::Progress,
+    pub chat: chat::server::rooms::Chat,
+    pub collab: collab::server::boards::Collab,
+    /// The feed of the guide's live comparison.
+    pub compare: home::server::feed::Feed,
+}
+
+impl Features {
+    /// An error is a sentence.
+    pub fn open(
+        settings: &Settings,
+        bus: &SharedBus,
+        drain: &Drain,
+        background: &Supervisor,
+        address: OwnAddress,
+    ) -> Result<Self, String> {
+        let history = settings.history as usize;
+        let (bus, drain, background) = (|| bus.clone(), drain.clone(), || background.clone());
+        Ok(Self {
+            ticker: ticker::server::Ticker::new(settings.ticker.open_feed()?, history),
+            progress: progress::server::Progress::new(
+                &settings.progress,
+                history,
+                bus(),
+                drain,
+                background(),
+                address,
+            ),
+            chat: chat::server::rooms::Chat::new(bus(), background()),
+            collab: collab::server::boards::Collab::new(bus(), background()),
+            compare: home::server::feed::Feed::default(),
+        })
+    }
+
+    pub fn routes(&self, web: &Web, settings: &Settings) -> Routes {
+        let (web, this) = (|| web.clone(), self.clone());
+        Routes::default()
+            .merge(ticker::server::routes(web(), this.ticker))
+            .merge(progress::server::routes(web(), this.progress))
+            .merge(chat::server::routes(
+                web(),
+                this.chat,
+                settings.chat.retention,
+            ))
+            .merge(collab::server::routes(web(), this.collab))
+            .merge(home::server::routes(web(), this.compare))
+    }
+}

@@ -1,0 +1,172 @@
+//! All routes and their layers.
+
+use axum::{
+    Router,
+    extract::Request,
+    http::{HeaderName, HeaderValue, header},
+    middleware::{self, from_fn, from_fn_with_state},
+    response::Response,
+    routing::{any, get, post},
+};
+use leptos::prelude::provide_context;
+use realtime::contract::ALIVE_ROUTE;
+use tower_http::{
+    catch_panic::CatchPanicLayer,
+    compression::CompressionLayer,
+    trace::{DefaultOnResponse, TraceLayer},
+};
+
+use super::{
+    assets,
+    health::{self, Reporter},
+    metrics,
+    render::{self, Pages},
+    state::AppState,
+};
+use crate::{
+    guard::{
+        limits,
+        origin::{self, OriginPolicy},
+    },
+    inspector,
+    routes::{Provide, Routes},
+    session,
+    ui::theme,
+    web::server::{answer, headers, panicked, query},
+};
+
+/// What all features hand over, and what the server has of its own.
+pub fn routes(state: &AppState) -> Routes {
+    let web = state.web();
+    let restart = state.settings.allow_faults.then(|| state.restart.clone());
+    let sessions = state.sessions.clone();
+    Routes::default()
+        .plain(session::server::routes(sessions.clone()))
+        .plain(theme::server::routes())
+        .context(move || provide_context(sessions.clone()))
+        .merge(inspector::server::routes(web.clone(), restart))
+        .merge(state.features.routes(&web, &state.settings))
+}
+
+/// The router of a server.
+pub fn router(state: AppState) -> Router {
+    let routes = routes(&state);
+    assemble(&state, routes)
+}
+
+/// Puts the layers around the routes.
+pub fn assemble(state: &AppState, routes: Routes) -> Router {
+    let contexts: std::sync::Arc<[Provide]> = routes.contexts.into();
+    let plain = routes
+        .plain
+        .merge(server_functions(contexts.clone()))
+        .route("/api", get(answer::unknown_path))
+        .route("/api/", any(answer::unknown_path))
+        .route("/api/{*path}", any(answer::unknown_path))
+        .method_not_allowed_fallback(answer::wrong_method)
+        .layer(from_fn(limits::end_slow_requests))
+        .merge(routes.slow);
+    let plain = in_api(plain).layer(from_fn_with_state(
+        state.limits.clone(),
+        limits::limit_requests,
+    ));
+    // How long a stream or a socket is open is its own matter; its answer comes at once.
+    let live = routes
+        .live
+        .method_not_allowed_fallback(answer::wrong_method)
+        .layer(from_fn(limits::end_slow_requests));
+    let live = in_api(live).layer(from_fn_with_state(
+        state.connections.clone(),
+        inspector::server::name_connections,
+    ));
+    // What renders pages spawns its tasks through this; a second router in the same process finds it set already.
+    let _ = any_spawner::Executor::init_tokio();
+    let pages = Pages {
+        leptos: state.leptos.clone(),
+        contexts,
+        first_states: routes.first_states.into(),
+    };
+    // Every page renders in one way (`SsrMode::Async`), so one handler serves them all; the app's own router decides.
+    let pages = Router::new()
+        .fallback(render::page)
+        .with_state(pages)
+        .layer(from_fn(limits::end_slow_requests))
+        .layer(from_fn_with_state(
+            state.sessions.clone(),
+            session::server::for_pages,
+        ))
+        .layer(middleware::map_response(render::headers))
+        .layer(from_fn_with_state(
+            state.assets.clone(),
+            assets::files_first,
+        ))
+        .layer(CatchPanicLayer::custom(panicked::as_page));
+    let policy = OriginPolicy {
+        trust_proxy: state.settings.trust_proxy,
+        allowed: state.settings.allowed_origins.clone().into(),
+        public: routes.public.into(),
+    };
+    let reporter = Reporter {
+        drain: state.realtime.drain().clone(),
+        bus: state.bus.clone(),
+        background: state.background.clone(),
+        remarks: routes.remarks.into(),
+    };
+    Router::new()
+        .merge(plain)
+        .merge(live)
+        .merge(pages)
+        .layer(CompressionLayer::new())
+        .layer(from_fn_with_state(policy, origin::check))
+        .layer(middleware::map_request(headers::in_ascii))
+        .route(ALIVE_ROUTE, get(async || "alive\n"))
+        .route(health::READY_ROUTE, get(health::ready).with_state(reporter))
+        .route("/metrics", get(metrics::text))
+        .layer(middleware::map_response(security_headers))
+        .layer(middleware::map_response(
+            inspector::server::remember_answers,
+        ))
+        .layer(
+            TraceLayer::new_for_http()
+                .on_response(DefaultOnResponse::new().level(tracing::Level::DEBUG)),
+        )
+}
+
+/// The layers of every route of the API.
+fn in_api(router: Router) -> Router {
+    router
+        .layer(from_fn(answer::map_server_function_errors))
+        .layer(CatchPanicLayer::custom(panicked::in_json))
+        .layer(from_fn(query::spell))
+}
+
+fn server_functions(contexts: std::sync::Arc<[Provide]>) -> Router {
+    let handle = move |request: Request| {
+        let contexts = contexts.clone();
+        let provide = move || contexts.iter().for_each(|provide| provide());
+        leptos_axum::handle_server_fns_with_context(provide, request)
+    };
+    // All of them are posts: whatever changes something is.
+    let paths = leptos::server_fn::axum::server_fn_paths().map(|(path, _)| path);
+    paths.fold(Router::new(), |router, path| {
+        router.route(path, post(handle.clone()))
+    })
+}
+
+async fn security_headers(mut response: Response) -> Response {
+    let headers = response.headers_mut();
+    headers.insert(
+        header::X_CONTENT_TYPE_OPTIONS,
+        HeaderValue::from_static("nosniff"),
+    );
+    headers.insert(header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
+    headers.insert(
+        header::REFERRER_POLICY,
+        HeaderValue::from_static("same-origin"),
+    );
+    headers.insert(
+        HeaderName::from_static("cross-origin-opener-policy"),
+        HeaderValue::from_static("same-origin"),
+    );
+    response
+}

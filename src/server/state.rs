@@ -1,0 +1,135 @@
+//! What the server is made of, and how it is opened.
+
+use std::{io, path::PathBuf, sync::Arc};
+
+use leptos::prelude::LeptosOptions;
+use realtime::server::{ConnectionRegistry, Drain, Realtime};
+
+use super::{assets::Assets, features::Features};
+use crate::{
+    background::Supervisor,
+    bus::{
+        BusError, SharedBus,
+        embedded::{Embedded, OpenError, Options},
+    },
+    chat,
+    guard::limits::Limits,
+    inspector::server::Restart,
+    routes::{OwnAddress, Web},
+    session::server::token::{self, Sessions},
+    settings::{BusSetting, Settings},
+};
+
+/// The parts of a server. Cheap to clone; all clones are one server.
+#[derive(Clone)]
+pub struct AppState {
+    pub settings: Arc<Settings>,
+    pub leptos: LeptosOptions,
+    pub assets: Assets,
+    pub realtime: Realtime,
+    pub limits: Limits,
+    pub connections: ConnectionRegistry,
+    pub bus: SharedBus,
+    pub sessions: Sessions,
+    /// Watches the tasks that serve no connection.
+    pub background: Supervisor,
+    pub features: Features,
+    pub address: OwnAddress,
+    /// Makes [`run`](super::run) leave as for a shutdown, and say that it is to start again.
+    pub restart: Restart,
+}
+
+/// Why the server cannot start, in one sentence.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("The site root {} holds no pkg folder. Build the site (make build), or name it with --site-root.", .0.display())]
+    NoSite(PathBuf),
+    #[error("The data folder {} cannot be used: {error}. Name another with --data-dir.", .path.display())]
+    NoData { path: PathBuf, error: io::Error },
+    #[error(transparent)]
+    Storage(#[from] OpenError),
+    /// Not without it: whoever signed out would be let in again.
+    #[error("Who signed out cannot be read from the data folder {}: {error}.", .path.display())]
+    NoSignOuts { path: PathBuf, error: BusError },
+    #[error("{0}")]
+    NoFeed(String),
+}
+
+impl AppState {
+    /// Opens what the settings name.
+    pub async fn open(settings: Settings) -> Result<Self, StartError> {
+        let site_root =
+            std::path::absolute(&settings.site_root).unwrap_or_else(|_| settings.site_root.clone());
+        if !site_root.join("pkg").is_dir() {
+            return Err(StartError::NoSite(settings.site_root));
+        }
+        let path = || settings.data_dir.clone();
+        let no_data = |error| StartError::NoData {
+            path: path(),
+            error,
+        };
+        std::fs::create_dir_all(&settings.data_dir).map_err(no_data)?;
+        // First: it takes the folder's lock, and a second server must not touch what the first one keeps there.
+        let bus: SharedBus = match settings.bus {
+            BusSetting::Embedded => {
+                let options = Options {
+                    searchable: Some(chat::server::log::SEARCHABLE),
+                    ..Options::default()
+                };
+                Arc::new(Embedded::with(&settings.data_dir, options)?)
+            }
+        };
+        let sessions = Sessions::open(
+            bus.clone(),
+            &settings.data_dir,
+            settings.secret.as_deref(),
+            settings.session_lifetime,
+        );
+        let sessions = sessions.await.map_err(|error| match error {
+            token::OpenError::Secret(error) => no_data(error),
+            token::OpenError::SignedOut(error) => StartError::NoSignOuts {
+                path: path(),
+                error,
+            },
+        })?;
+        let hash_file = site_root.join("hash.txt");
+        let leptos = LeptosOptions::builder()
+            .output_name("wirewise")
+            .site_root(site_root.to_string_lossy())
+            .site_pkg_dir("pkg")
+            .site_addr(settings.addr)
+            .hash_files(hash_file.is_file())
+            // Absolute: by default it is looked for beside the binary, which may have been moved.
+            .hash_file(Arc::<str>::from(hash_file.to_string_lossy()))
+            .build();
+        let drain = Drain::default();
+        let background = Supervisor::new(drain.clone());
+        let address = OwnAddress::default();
+        let features = Features::open(&settings, &bus, &drain, &background, address.clone())
+            .map_err(StartError::NoFeed)?;
+        Ok(Self {
+            leptos,
+            assets: Assets::new(site_root),
+            realtime: Realtime::new(settings.timing(), drain),
+            limits: Limits::new(&settings.limits),
+            connections: ConnectionRegistry::new(settings.allow_faults),
+            sessions,
+            background,
+            features,
+            address,
+            restart: Restart::new(),
+            bus,
+            settings: settings.into(),
+        })
+    }
+
+    /// What every feature gets.
+    pub fn web(&self) -> Web {
+        Web {
+            realtime: self.realtime.clone(),
+            limits: self.limits.clone(),
+            sessions: self.sessions.clone(),
+            connections: self.connections.clone(),
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! The person in the header: the name form, and the way to sign out. They are plain forms, so they work without JavaScript;
+//! with it, the page stays.
+
+use gloo_net::http::{Request, Response};
+use leptos::{ev::SubmitEvent, prelude::*, server_fn::error::ServerFnUrlError, task::spawn_local};
+use leptos_router::hooks::use_query_map;
+use wasm_bindgen::JsCast;
+
+use super::tabs;
+use crate::session::{NAME_RULE, SIGN_IN_ROUTE, SIGN_OUT_ROUTE, SignedIn, User, valid_name};
+use crate::{
+    session::current_user::CurrentUser,
+    ui::{
+        icons::{Glyph, Icon},
+        one_press::one_press,
+    },
+    web::error::ApiError,
+};
+use realtime::client::live_text;
+
+/// Who one is, how to be called something else, and how to sign out; once that is done, how to go on.
+#[component]
+pub fn Person() -> impl IntoView {
+    let visitor = expect_context::<CurrentUser>().0;
+    tabs::listen(visitor);
+    let refusal = RwSignal::new(None::<String>);
+    let is_there = Memo::new(move |_| visitor.with(Option::is_some));
+    view! {
+        <Show when=move || is_there.get() fallback=SignedOut>
+            <NameForm visitor refusal/>
+            <SignOut visitor refusal/>
+        </Show>
+    }
+    .into_any()
+}
+
+#[component]
+fn NameForm(visitor: RwSignal<Option<User>>, refusal: RwSignal<Option<String>>) -> impl IntoView {
+    let query = use_query_map();
+    // What the server put into the address when it refused a form that was posted without JavaScript.
+    let refused_before = move || {
+        let query = query.get();
+        let path = query.get_str("__path");
+        let here = [SIGN_IN_ROUTE, SIGN_OUT_ROUTE].map(Some).contains(&path);
+        let error = query.get_str("__err").filter(|_| here)?;
+        Some(ServerFnUrlError::<ApiError>::decode_err(error).error)
+    };
+    let shown = Memo::new(move |_| refusal.get().or_else(refused_before));
+    let name = move || visitor.get().map(|user| user.name).unwrap_or_default();
+    let submit = move |event: SubmitEvent| {
+        event.prevent_default();
+        let form = event
+            .target()
+            .and_then(|target| target.dyn_into::<web_sys::HtmlFormElement>().ok());
+        let field = form.and_then(|form| form.elements().named_item("name"));
+        let Some(input) =
+            field.and_then(|field| field.dyn_into::<web_sys::HtmlInputElement>().ok())
+        else {
+            return;
+        };
+        match valid_name(&input.value()) {
+            None => refusal.set(Some(NAME_RULE.into())),
+            Some(name) => {
+                let name = name.to_owned();
+                spawn_local(async move {
+                    match sign_in(&name).await {
+                        Ok(user) => {
+                            refusal.set(None);
+                            tabs::tell_name(&user);
+                            visitor.set(Some(user));
+                            let _ = input.blur();
+                        }
+                        Err(error) => refusal.set(Some(error)),
+                    }
+                });
+            }
+        }
+    };
+    view! {
+        <form class="name" method="post" action=SIGN_IN_ROUTE on:submit=submit data-test="name-form">
+            <svg class="avatar" viewBox="0 0 16 16" aria-hidden="true">
+                <circle cx="8" cy="8" r="8" fill=move || visitor.get().map(|user| user.color).unwrap_or_default()></circle>
+            </svg>
+            <label class="visually-hidden" for="name">"Your name"</label>
+            // The server checks its length too; no `maxlength`, so that a long name is refused in words.
+            <input id="name" name="name" dir="auto" autocomplete="nickname" required=true value=name prop:value=name
+                aria-describedby="name-refusal" aria-invalid=move || shown.get().is_some().to_string() data-test="name"/>
+            <button type="submit" class="bare" title="Rename" on:click=one_press(|| false)><Icon glyph=Glyph::Rename/><span class="visually-hidden">"Rename"</span></button>
+            <output {..live_text(move || shown.get())} id="name-refusal" class="refusal" data-test="name-refusal"></output>
+        </form>
+    }
+    .into_any()
+}
+
+#[component]
+fn SignOut(visitor: RwSignal<Option<User>>, refusal: RwSignal<Option<String>>) -> impl IntoView {
+    let submit = move |event: SubmitEvent| {
+        event.prevent_default();
+        let Some(id) = visitor.with_untracked(|user| user.as_ref().map(|user| user.id)) else {
+            return;
+        };
+        spawn_local(async move {
+            match sign_out().await {
+                Ok(()) => {
+                    tabs::tell_signed_out(id);
+                    visitor.set(None);
+                }
+                Err(error) => refusal.set(Some(error)),
+            }
+        });
+    };
+    view! {
+        <form class="sign-out" method="post" action=SIGN_OUT_ROUTE on:submit=submit>
+            <button type="submit" class="bare" title="Sign out" data-test="sign-out"><Icon glyph=Glyph::SignOut/><span class="visually-hidden">"Sign out"</span></button>
+        </form>
+    }
+    .into_any()
+}
+
+/// A page whose person is gone asks for no new one by itself: the next may be somebody else.
+#[component]
+fn SignedOut() -> impl IntoView {
+    // A page that is opened anew makes a guest.
+    let go_on = move |_| drop(window().location().reload());
+    view! {
+        <p class="signed-out" role="status" data-test="signed-out">
+            "You signed out. "
+            <button type="button" class="small" on:click=go_on data-test="continue-as-guest">"Continue as a guest"</button>
+        </p>
+    }
+    .into_any()
+}
+
+async fn sign_in(name: &str) -> Result<User, String> {
+    let body = format!("name={}", js_sys::encode_uri_component(name));
+    let response = post(SIGN_IN_ROUTE, body, "The name was not changed.").await?;
+    if !response.ok() {
+        return Err(crate::web::error::refusal(response).await);
+    }
+    let signed_in = response.json::<SignedIn>().await;
+    signed_in
+        .map(|signed_in| signed_in.user)
+        .map_err(|error| error.to_string())
+}
+
+async fn sign_out() -> Result<(), String> {
+    let response = post(SIGN_OUT_ROUTE, String::new(), "You are still signed in.").await?;
+    // 401: there is no session to end, in another tab it was ended before.
+    match response.ok() || response.status() == 401 {
+        true => Ok(()),
+        false => Err(crate::web::error::refusal(response).await),
+    }
+}
+
+async fn post(route: &str, form: String, otherwise: &str) -> Result<Response, String> {
+    let request = Request::post(route)
+        .header("content-type", "application/x-www-form-urlencoded")
+        .body(form);
+    let request = request.map_err(|error| error.to_string())?;
+    let response = request.send().await;
+    response.map_err(|_| format!("The server cannot be reached. {otherwise}"))
+}

@@ -1,0 +1,5 @@
+//! The person in the browser: the forms of the header, and what a page does when its person changes.
+
+pub mod form;
+pub mod tabs;
+pub mod view;

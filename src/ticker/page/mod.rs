@@ -1,0 +1,372 @@
+//! The page: its stream, and what it shows of it.
+
+pub mod chart;
+pub mod choice;
+mod format;
+pub mod picker;
+pub mod prices;
+pub mod table;
+
+use std::{cell::RefCell, collections::VecDeque, rc::Rc};
+
+use gloo_net::http::Request;
+use leptos::{prelude::*, task::spawn_local};
+use leptos_router::{
+    NavigateOptions,
+    hooks::{use_navigate, use_query_map},
+};
+use web_sys::Event;
+
+use self::{
+    chart::Chart,
+    choice::{Choice, Subscription},
+    format::print,
+    picker::Picker,
+    prices::Prices,
+    table::{PriceTable, rows},
+};
+use super::{
+    SYMBOLS_ROUTE,
+    message::{FeedStatus, FirstPrices, Listing, TickerEvent},
+};
+use crate::{
+    inspector::page::Inspector,
+    session::current_user::CurrentUser,
+    ui::about::About,
+    ui::{first_state::first_state, input_method::settled_value, lazy_page::lazy_page},
+};
+use realtime::transport::Transport;
+use realtime::{
+    client::{
+        Connection, Sharing, StatusLine, StreamEvent, StreamOptions, live_text, tabs_can_share,
+        text_content, use_event_source,
+    },
+    sharing::Role,
+    status::ConnectionStatus,
+};
+
+/// A screen reader hears the selected price this often at most (milliseconds).
+const SPOKEN_EVERY_MS: f64 = 20_000.0;
+
+lazy_page!(TickerPage, ticker_page, Ticker);
+
+/// What the stream says beside prices.
+#[derive(Clone, Copy)]
+struct News {
+    /// Missed events that came after a break.
+    recovered: RwSignal<Option<usize>>,
+    stale_since: RwSignal<Option<u64>>,
+    /// Where this tab began to count its events.
+    counted_from: RwSignal<Option<u64>>,
+}
+
+#[component]
+fn Ticker() -> impl IntoView {
+    let first = first_state::<(), FirstPrices>(());
+    let listings = RwSignal::new(
+        first
+            .as_ref()
+            .map_or(vec![], |first| first.listings.clone()),
+    );
+    let prices = Prices::new(first.as_ref());
+    let news = News {
+        recovered: RwSignal::new(None),
+        stale_since: RwSignal::new(first.as_ref().and_then(|first| first.stale_since)),
+        counted_from: RwSignal::new(None),
+    };
+    let choice = choice_in_address();
+    let connection = stream(first, listings, choice, prices, news);
+    load_listings(listings);
+    let rows = rows(listings, choice, prices);
+    // A memo, so that the chart is built anew only for another symbol.
+    let shown = Memo::new(move |_| {
+        let wanted = choice.with(|choice| choice.chart.clone());
+        let find = |listings: &Vec<Listing>| {
+            let wanted = listings
+                .iter()
+                .find(|listing| Some(&listing.symbol) == wanted.as_ref());
+            wanted.cloned()
+        };
+        listings
+            .with(find)
+            .or_else(|| rows.with(|rows| rows.first().cloned()))
+    });
+    let selected = Signal::derive(move || {
+        shown.with(|shown| shown.as_ref().map(|shown| shown.symbol.clone()))
+    });
+    let unknown = move || {
+        let unknown = choice.with(|choice| listings.with(|listings| choice.unknown(listings)));
+        // Before the names are there, all are unknown.
+        let named = !unknown.is_empty() && !listings.with(Vec::is_empty);
+        named.then(|| format!("Not listed here, and left out: {}.", unknown.join(", ")))
+    };
+    let filter = move |event: &Event| {
+        if let Some(words) = settled_value(event) {
+            choice.update(|choice| choice.filter = words);
+        }
+    };
+
+    view! {
+        <About title="Ticker" description="Live prices over Server-Sent Events: the latest value wins, and what was missed is replayed."/>
+        <div class="page-head">
+            <h1>"Ticker"</h1>
+            <StatusLine connection transport="SSE" counted="watching">
+                {move || news.recovered.get().map(|count| view! { <span {..text_content(format!("recovered {count} events"))} data-test="recovered"></span> })}
+                <Stale since=news.stale_since/>
+            </StatusLine>
+        </div>
+        <p class="lead">"One event stream carries every price. Come back after a break, and what you missed is replayed from the last event you saw."</p>
+        <Chart listing=shown prices/>
+        <div class="ticker-tools">
+            <Picker listings choice/>
+            <input type="search" placeholder="Filter rows" aria-label="Filter rows by symbol or name" autocomplete="off" data-test="filter"
+                prop:value=move || choice.with(|choice| choice.filter.clone())
+                on:input=move |event| filter(&event) on:compositionend=move |event| filter(&event)/>
+            {move || unknown().map(|words| view! { <span {..text_content(words)} class="warning" data-test="unknown-symbols"></span> })}
+        </div>
+        <PriceTable listings rows selected choice prices/>
+        <StreamNote connection choice prices news/>
+        <Announcement selected prices/>
+        <Inspector connection transport=Transport::Sse/>
+    }
+    .into_any()
+}
+
+/// The choice, kept in the address: a link opens the same view.
+fn choice_in_address() -> RwSignal<Choice> {
+    let query = use_query_map();
+    let choice = RwSignal::new(query.with_untracked(Choice::from_query));
+    let navigate = use_navigate();
+    // What was written to the address and has not arrived there yet. It comes later, and must not undo what was chosen
+    // meanwhile.
+    let written = StoredValue::new(VecDeque::<Choice>::new());
+    // A link, or the way back: the address leads.
+    Effect::new(move |_| {
+        let there = query.with(Choice::from_query);
+        let ours = written.try_update_value(|written| {
+            let place = written.iter().position(|choice| *choice == there);
+            place.map(|place| written.drain(..=place).count())
+        });
+        if ours.flatten().is_none() && choice.with_untracked(|choice| *choice != there) {
+            choice.set(there);
+        }
+    });
+    Effect::new(move |before: Option<()>| {
+        let wanted = choice.get();
+        let newest = written.with_value(|written| written.back().cloned());
+        let there = newest.unwrap_or_else(|| query.with_untracked(Choice::from_query));
+        if before.is_some() && there != wanted {
+            let address = format!("/ticker{}", wanted.to_query());
+            let quietly = NavigateOptions {
+                replace: true,
+                scroll: false,
+                ..NavigateOptions::default()
+            };
+            written.update_value(|written| written.push_back(wanted));
+            navigate(&address, quietly);
+        }
+    });
+    choice
+}
+
+/// After a visit by the router there are no names yet.
+fn load_listings(listings: RwSignal<Vec<Listing>>) {
+    Effect::new(move |_| {
+        if listings.with_untracked(Vec::is_empty) {
+            spawn_local(async move {
+                let Ok(response) = Request::get(SYMBOLS_ROUTE).send().await else {
+                    return;
+                };
+                if let Ok(listed) = response.json::<Vec<Listing>>().await {
+                    let _ = listings.try_set(listed);
+                }
+            });
+        }
+    });
+}
+
+/// Opens the stream: one for all tabs with all symbols, or this tab's own with the chosen ones.
+fn stream(
+    first: Option<FirstPrices>,
+    listings: RwSignal<Vec<Listing>>,
+    choice: RwSignal<Choice>,
+    prices: Prices,
+    news: News,
+) -> Connection {
+    let visitor = expect_context::<CurrentUser>();
+    let user = visitor
+        .0
+        .with_untracked(|user| user.as_ref().map(|user| user.id.to_string()));
+    let shared = user
+        .filter(|_| !choice.with_untracked(|choice| choice.own_stream))
+        .map(|user| Sharing {
+            user,
+            build: env!("WIREWISE_BUILD"),
+        });
+    let shares = shared.is_some();
+    let chosen =
+        Memo::new(move |_| choice.with(|choice| listings.with(|listings| choice.listed(listings))));
+    let subscription = Rc::new(RefCell::new(Subscription::default()));
+    let came = subscription.clone();
+    let wanted = move || {
+        let wanted = if shares && tabs_can_share() {
+            None
+        } else {
+            chosen.get()
+        };
+        let mut subscription = subscription.borrow_mut();
+        Some(listings.with_untracked(|listings| subscription.want(wanted, listings)))
+    };
+    let options = StreamOptions {
+        after: first.map(|first| first.position),
+        shared,
+        ..StreamOptions::default()
+    };
+    let greeted = RefCell::new(false);
+    use_event_source(wanted, options, move |event| match event {
+        StreamEvent::Hello(hello) => {
+            let again = greeted.replace(true);
+            came.borrow_mut().greeted(hello.recovered, hello.replayed);
+            let missed = hello.recovered.then_some(hello.replayed);
+            // Between the render of the page and its first connection nothing was broken.
+            news.recovered
+                .set(missed.filter(|missed| again && *missed > 0));
+            if !hello.recovered {
+                prices.restart_count();
+                news.stale_since.set(None);
+            }
+            if !hello.recovered || !again {
+                news.counted_from.set(Some(hello.offset));
+            }
+        }
+        StreamEvent::Heartbeat { .. } | StreamEvent::Undecoded { .. } => {}
+        StreamEvent::Event(TickerEvent::Snapshot { quotes }) => {
+            came.borrow_mut().state_came();
+            quotes.into_iter().for_each(|quote| prices.take(quote));
+        }
+        StreamEvent::Event(TickerEvent::Price(quote)) => {
+            came.borrow_mut().price_came();
+            prices.event(quote);
+        }
+        StreamEvent::Event(TickerEvent::Feed { status, since }) => {
+            news.stale_since
+                .set((status == FeedStatus::Stale).then_some(since));
+        }
+    })
+}
+
+/// Says since when prices stand still, in the reader's own time.
+#[component]
+fn Stale(since: RwSignal<Option<u64>>) -> impl IntoView {
+    let minutes_to_utc = RwSignal::new(None::<f64>);
+    // The server does not know the reader's clock; what it renders is UTC and says so.
+    Effect::new(move |_| minutes_to_utc.set(Some(js_sys::Date::new_0().get_timezone_offset())));
+    let clock = move |since: u64| match minutes_to_utc.get() {
+        Some(minutes) => clock(since as i64 - (minutes * 60_000.0) as i64),
+        None => format!("{} UTC", clock(since as i64)),
+    };
+    move || {
+        since.get().map(|since| {
+            view! { <span class="warning stale" data-test="stale">"feed stale since " <time {..live_text(move || clock(since))} translate="no"></time></span> }
+        })
+    }
+}
+
+/// `HH:MM:SS` of Unix milliseconds.
+fn clock(milliseconds: i64) -> String {
+    let seconds = milliseconds.div_euclid(1_000).rem_euclid(86_400);
+    format!(
+        "{:02}:{:02}:{:02}",
+        seconds / 3_600,
+        seconds / 60 % 60,
+        seconds % 60
+    )
+}
+
+/// Which tab holds the stream, what came over it, and the way to a stream of one's own.
+#[component]
+fn StreamNote(
+    connection: Connection,
+    choice: RwSignal<Choice>,
+    prices: Prices,
+    news: News,
+) -> impl IntoView {
+    let open = move || connection.status.get() == ConnectionStatus::Open;
+    let role = move || match connection.role.get() {
+        Role::Alone => "alone",
+        Role::Leader => "leader",
+        Role::Follower => "follower",
+    };
+    let words = move || match connection.role.get() {
+        Role::Alone => "This tab has a stream of its own.",
+        Role::Leader => "This tab holds the stream for all tabs of the browser.",
+        Role::Follower => "Another tab holds the stream and shares it.",
+    };
+    // Read together with the count, in the same frame.
+    let at = move || {
+        prices.count.track();
+        connection.position.get_untracked().map(|at| at.to_string())
+    };
+    let other = move || {
+        choice.with(|choice| {
+            let other = Choice {
+                own_stream: !choice.own_stream,
+                ..choice.clone()
+            };
+            format!("/ticker{}", other.to_query())
+        })
+    };
+    let own = move || choice.with(|choice| choice.own_stream);
+    view! {
+        <p class="quiet stream-note">
+            <Show when=open>
+                <span {..live_text(words)} data-test="role" data-role=role></span>
+            </Show>
+            <span {..live_text(move || format!("{} events received.", print(prices.count.get() as f64, 0, false)))} data-test="received" data-count=move || prices.count.get() data-from=move || news.counted_from.get() data-at=at></span>
+            // A stream is shared or not from its beginning, so the page is loaded anew.
+            <a {..live_text(move || if own() { "Share one stream with the other tabs" } else { "Use a stream of its own" })} href=other rel="external" data-test="stream-mode"></a>
+        </p>
+    }
+}
+
+/// Tells a screen reader the selected price: when another symbol is selected, and now and then when it changed.
+#[component]
+fn Announcement(selected: Signal<Option<String>>, prices: Prices) -> impl IntoView {
+    let spoken = RwSignal::new(String::new());
+    let last = StoredValue::new((None::<String>, 0.0));
+    Effect::new(move |_| {
+        prices.round.track();
+        let Some(symbol) = selected.get() else { return };
+        let now = js_sys::Date::now();
+        let (before, at) = last.get_value();
+        let first = before.is_none();
+        let another = before.as_ref() != Some(&symbol);
+        if !another && now - at < SPOKEN_EVERY_MS {
+            return;
+        }
+        last.set_value((Some(symbol.clone()), now));
+        let quote = prices
+            .of(&symbol)
+            .row
+            .with_untracked(|row| row.quote.clone());
+        // Not on arrival: the page itself is being read then.
+        if let Some(quote) = quote.filter(|_| !first) {
+            let percent = print(quote.change_percent, 2, true);
+            spoken.set(format!("{symbol} {}, {percent} percent", quote.price));
+        }
+    });
+    view! { <p {..live_text(move || spoken.get())} class="visually-hidden" role="status" data-test="announcement"></p> }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_shows_hours_minutes_and_seconds() {
+        assert_eq!(clock(0), "00:00:00");
+        assert_eq!(clock(86_399_999), "23:59:59");
+        assert_eq!(clock(-1), "23:59:59");
+        assert_eq!(clock(1_700_000_000_000), "22:13:20");
+    }
+}

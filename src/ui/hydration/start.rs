@@ -1,0 +1,57 @@
+//! Starts the app in the document: hydrates it, or mounts it afresh.
+
+use gloo_timers::future::TimeoutFuture;
+use leptos::{
+    mount::{hydrate_from_async, hydrate_islands, mount_to},
+    prelude::*,
+};
+use wasm_bindgen::JsCast;
+use wasm_bindgen_futures::spawn_local;
+use web_sys::HtmlElement;
+
+use super::guard::{self, APP_ID};
+
+/// Between two looks whether a mounted page is there, in milliseconds: about a frame.
+const LOOK_EVERY_MS: u32 = 16;
+
+/// Takes over the document. A panic, now or later, is written to the console and told to the guard.
+pub fn start<V: IntoView + 'static>(app: fn() -> V) {
+    std::panic::set_hook(Box::new(|panic| {
+        leptos::logging::error!("{panic}");
+        guard::panicked();
+    }));
+    let element = document().get_element_by_id(APP_ID);
+    let Some(element) = element.and_then(|element| element.dyn_into::<HtmlElement>().ok()) else {
+        return guard::missing();
+    };
+    if guard::mounts() {
+        mount(element, app);
+    } else {
+        hydrate(element, app);
+    }
+}
+
+fn hydrate<V: IntoView + 'static>(element: HtmlElement, app: fn() -> V) {
+    spawn_local(async move {
+        hydrate_from_async(element, app).await.forget();
+        guard::alive();
+    });
+}
+
+/// Replaces what the server rendered. The first states are read from the document as while hydrating: in the same order.
+fn mount<V: IntoView + 'static>(element: HtmlElement, app: fn() -> V) {
+    // A root owner that reads them. It is meant for islands, and hydrates nothing itself.
+    hydrate_islands();
+    element.set_text_content(None);
+    mount_to(element.clone(), app).forget();
+    spawn_local(async move {
+        // The code of the page comes by a task of the router's.
+        while !matches!(element.query_selector("main > *"), Ok(Some(_))) {
+            TimeoutFuture::new(LOOK_EVERY_MS).await;
+        }
+        if let Some(context) = Owner::current_shared_context() {
+            context.hydration_complete();
+        }
+        guard::alive();
+    });
+}

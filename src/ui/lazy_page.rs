@@ -1,0 +1,119 @@
+//! Pages whose code the browser loads when they are opened.
+//!
+//! A load that fails makes the code of Leptos's `#[lazy_route]` panic, and a panic ends the app: one click while the wire is
+//! cut would do, or one on a page of a build that the server has since replaced. Here the page in front stays, a notice says
+//! what is waited for, and the other page opens as soon as it can.
+
+use std::time::Duration;
+
+use gloo_timers::future::sleep;
+use leptos::{prelude::*, wasm_split::SplitLoaderError};
+use leptos_router::{hooks::use_url, location::Url};
+
+use super::{
+    hydration::guard,
+    icons::{Glyph, Icon},
+};
+use realtime::{backoff::Backoff, client::probe};
+
+/// Declares the route `$page`, whose view, the component `$view`, is in a file of its own, named after `$chunk`.
+// rustfmt indents the attribute of a macro further each time.
+#[rustfmt::skip]
+macro_rules! lazy_page {
+    ($page:ident, $chunk:ident, $view:ident) => {
+        /// The route.
+        pub struct $page;
+
+        impl leptos_router::LazyRoute for $page {
+            fn data() -> Self {
+                Self
+            }
+
+            async fn preload() {
+                $crate::ui::lazy_page::until_loaded(preload_chunk).await;
+            }
+
+            async fn view(_: Self) -> leptos::prelude::AnyView {
+                // So that the document names the file, and the browser fetches it along with the app's.
+                leptos::prefetch_lazy_fn_on_server(stringify!($chunk));
+                $crate::ui::lazy_page::until_loaded($chunk).await
+            }
+        }
+
+        #[leptos::wasm_split::wasm_split(
+            $chunk,
+            wasm_split_path = leptos::wasm_split,
+            fallible,
+            preload(preload_chunk)
+        )]
+        fn $chunk() -> Result<leptos::prelude::AnyView, leptos::wasm_split::SplitLoaderError> {
+            use leptos::prelude::IntoAny;
+            Ok(leptos::prelude::view! { <$view/> }.into_any())
+        }
+    };
+}
+pub(crate) use lazy_page;
+
+/// How many pages wait to be loaded: one, or none.
+#[derive(Clone, Copy, Default)]
+pub struct PagesAwaited(RwSignal<usize>);
+
+/// Counted until it is dropped, also by a visitor who changes her mind and goes elsewhere.
+struct Awaited(PagesAwaited);
+
+impl Awaited {
+    fn count(pages: PagesAwaited) -> Self {
+        pages.0.update(|count| *count += 1);
+        Self(pages)
+    }
+}
+
+impl Drop for Awaited {
+    fn drop(&mut self) {
+        self.0.0.try_update(|count| *count -= 1);
+    }
+}
+
+/// Loads until it succeeds, with the kit's backoff. Where the server has the page's document and all code that it names, and
+/// yet this file does not come, it runs another build: its document is loaded instead, at most once a minute. A server or
+/// proxy in trouble (502, 503) is waited for.
+pub async fn until_loaded<T>(load: impl AsyncFn() -> Result<T, SplitLoaderError>) -> T {
+    let (target, pages) = (use_url(), expect_context());
+    let mut awaited = None;
+    for attempt in 0.. {
+        if let Ok(loaded) = load().await {
+            return loaded;
+        }
+        awaited.get_or_insert_with(|| Awaited::count(pages));
+        // While the app is hydrating, its own notice is not there yet.
+        guard::missing();
+        let address = address(&target.read_untracked());
+        if probe::document_can_be_had(&address).await {
+            probe::load_document_once(&address);
+        }
+        let delay_ms = Backoff::DEFAULT.delay_ms(attempt, true, js_sys::Math::random());
+        sleep(Duration::from_millis(delay_ms)).await;
+    }
+    unreachable!("attempts do not run out");
+}
+
+fn address(url: &Url) -> String {
+    let (path, search, hash) = (url.path(), url.search(), url.hash());
+    let question = if search.is_empty() { "" } else { "?" };
+    format!("{path}{question}{search}{hash}")
+}
+
+/// Says that a page is waited for.
+#[component]
+pub fn AwaitedPage() -> impl IntoView {
+    let PagesAwaited(count) = expect_context();
+    view! {
+        <div class="awaited-page" role="status" data-test="awaited-page">
+            {move || (count.get() > 0).then(|| view! {
+                <Icon glyph=Glyph::Lost/>
+                // In an element: a translator may replace the text itself, and then it could not be taken away.
+                <span>"The page you chose could not be loaded. It opens as soon as the connection is back."</span>
+            })}
+        </div>
+    }
+}

@@ -1,0 +1,80 @@
+//! What is answered when a handler panics: a sentence, and the connection lives on. The panic itself is in the log, where
+//! the process's panic hook writes it ([`crate::server::output`]).
+
+use std::any::Any;
+
+use axum::{
+    http::{StatusCode, header},
+    response::{Html, IntoResponse, Response},
+};
+
+use crate::web::error::ApiError;
+
+const SENTENCE: &str =
+    "Something broke on the server, and the fault is ours. It is in the server's log.";
+
+/// Its few styles stand in the page, and there is nothing else.
+const ITS_POLICY: &str =
+    "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; frame-ancestors 'none'";
+
+/// From an API route.
+pub fn in_json(_panic: Box<dyn Any + Send>) -> Response {
+    ApiError::new(500, format!("{SENTENCE} Trying again may help.")).into_response()
+}
+
+/// From a page. Not rendered by the app, which may be what broke: it stands by itself, without scripts and files.
+pub fn as_page(_panic: Box<dyn Any + Send>) -> Response {
+    let page = include_str!("panicked.html").replace("{sentence}", SENTENCE);
+    let headers = [
+        (header::CACHE_CONTROL, "no-store"),
+        (header::CONTENT_SECURITY_POLICY, ITS_POLICY),
+    ];
+    (StatusCode::INTERNAL_SERVER_ERROR, headers, Html(page)).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::{Router, body::Body, extract::Request, routing::get};
+    use http_body_util::BodyExt;
+    use tower::ServiceExt;
+    use tower_http::catch_panic::CatchPanicLayer;
+
+    use super::*;
+
+    async fn broken() -> &'static str {
+        panic!("a bug");
+    }
+
+    async fn answer(router: Router) -> (StatusCode, String) {
+        let request = Request::get("/").body(Body::empty()).unwrap();
+        let response = router.oneshot(request).await.unwrap();
+        let status = response.status();
+        let bytes = response.into_body().collect().await.unwrap().to_bytes();
+        (status, String::from_utf8(bytes.to_vec()).unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_panic_in_the_api_is_answered_in_json() {
+        let router = Router::new()
+            .route("/", get(broken))
+            .layer(CatchPanicLayer::custom(in_json));
+        let (status, body) = answer(router).await;
+        assert_eq!(status, 500);
+        let error: ApiError = serde_json::from_str(&body).unwrap();
+        assert!(error.error.starts_with(SENTENCE));
+    }
+
+    #[tokio::test]
+    async fn a_panic_in_a_page_is_answered_with_a_page() {
+        let router = Router::new()
+            .route("/", get(broken))
+            .layer(CatchPanicLayer::custom(as_page));
+        let (status, body) = answer(router).await;
+        assert_eq!(status, 500);
+        assert!(body.starts_with("<!DOCTYPE html>") && body.contains(SENTENCE));
+        assert!(
+            !body.contains("a bug"),
+            "a panic's words are not for strangers"
+        );
+    }
+}
