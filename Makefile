@@ -1,9 +1,9 @@
-# Everything a fresh machine needs, and everything a developer does. `make` alone lists the targets.
+# Sets up a fresh machine, and runs every task of a developer. `make` alone lists the targets.
 
-# The tools' versions; the crate wasm-bindgen in Cargo.toml is of the same version as its command line tool.
+# The versions of the tools. The crate wasm-bindgen in Cargo.toml has the same version as its command line tool.
 export CARGO_LEPTOS := 0.3.10
 export WASM_BINDGEN := 0.2.129
-# Where `cargo install` puts programs, and where npm put wasm-opt: cargo-leptos takes both from PATH.
+# The folders into which `cargo install` puts programs and npm put wasm-opt: cargo-leptos takes both from PATH.
 export PATH := $(CURDIR)/node_modules/.bin:$(or $(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH)
 
 .PHONY: help setup tools browser build run watch check test screenshots check-budgets check-upload torture fuzz bench-chat bench-collab bench-writers
@@ -11,12 +11,12 @@ export PATH := $(CURDIR)/node_modules/.bin:$(or $(CARGO_HOME),$(HOME)/.cargo)/bi
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(firstword $(MAKEFILE_LIST))
 
-setup: tools browser ## install whatever is missing; costs nothing when nothing is
+setup: tools browser ## install what is missing; costs nothing when nothing is missing
 
-tools: ## ... what builds: wasm target, cargo-leptos, wasm-bindgen, npm packages
+tools: ## ... the build tools: wasm target, cargo-leptos, wasm-bindgen, npm packages
 	@sh tools/setup.sh
 
-browser: tools ## ... what the browser tests drive: a Chromium
+browser: tools ## ... the browser of the browser tests: a Chromium
 	@sh tools/browser.sh
 
 build: tools ## build the release: target/release/wirewise and target/site
@@ -37,12 +37,12 @@ check: tools ## formatting, feature gates, lints of both halves, documentation a
 	node tools/check-links.mjs
 	tsc --project end2end
 
-# The release is named: cargo test leaves a newer, unoptimised binary behind.
+# The release binary is named explicitly, because cargo test leaves a newer, unoptimised binary behind.
 test: build browser ## the Rust tests, then the browser tests against the built release
 	cargo test --workspace --features ssr
 	cd end2end && WIREWISE_BIN="$(CURDIR)/target/release/wirewise" playwright test
 
-screenshots: build browser ## the pictures of the README and of link previews, anew; takes five minutes, until the chart is full
+screenshots: build browser ## take the pictures of the README and of link previews again; takes five minutes, until the chart is full
 	cd end2end && WIREWISE_BIN="$(CURDIR)/target/release/wirewise" playwright test --config screenshots.config.ts
 
 check-upload: build ## upload 1 GiB: digests as those of sha256sum and b3sum, memory within 100 MiB
@@ -66,6 +66,6 @@ bench-collab: tools ## pointers and typing: the server's CPU time, latency from 
 bench-writers: ## what a keystroke costs where 20 or 2,000 people wrote before: fails where many cost over 1.5 times few
 	cargo bench --features ssr --bench collab -- writers
 
-# Not part of test: they measure, and want the machine to themselves.
+# Not part of `make test`, because these are measurements and need a machine without other load.
 check-budgets: build browser ## what the pages may cost: no task over 50 ms at a thousand prices a second, nor in a long chat
 	cd end2end && WIREWISE_BIN="$(CURDIR)/target/release/wirewise" playwright test --config budgets.config.ts

@@ -1,4 +1,4 @@
-//! Names the build by its sources, so that browser tabs of two builds do not share a stream.
+//! Derives the name of the build from its sources, so that browser tabs of two builds do not share a stream.
 
 use std::{
     collections::hash_map::DefaultHasher,
@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// What both halves are made of.
+/// The sources of both halves.
 const SOURCES: [&str; 2] = ["realtime/src", "src"];
 
 fn main() -> io::Result<()> {
@@ -21,7 +21,7 @@ fn main() -> io::Result<()> {
         collect(Path::new(folder), &mut files)?;
     }
     files.sort();
-    // The same on every machine: this hasher has fixed keys.
+    // The result is the same on every machine, because this hasher has fixed keys.
     let mut hasher = DefaultHasher::new();
     for file in files {
         fs::read(file)?.hash(&mut hasher);

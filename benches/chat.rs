@@ -1,8 +1,9 @@
-//! `make bench-chat`: acknowledged messages a second, with one fsync for each and with many to a commit.
+//! Measures acknowledged messages per second, with one fsync for each and with many in one commit (`make bench-chat`).
 //!
-//! Both at the bus, on the same disk, with the same writes (message, index by id): the only difference is how many writes a
-//! commit may take. Ids are in the order of time, as the chat page makes them; what random ones cost stands beside it, and what
-//! comes without the search index, which a thread of its own writes. Then through real sockets to a server process of its own.
+//! Both are measured at the bus, on the same disk and with the same writes (message, index by id): the only difference
+//! is how many writes a commit may contain. The ids are in the order of time, as the chat page creates them; a second
+//! figure has random ids, and a third omits the search index, which a thread of its own writes. Then messages are sent
+//! through real sockets to a server process of its own.
 
 #![allow(
     clippy::unwrap_used,
@@ -40,14 +41,14 @@ use wirewise::{
     session::User,
 };
 
-/// How long each measurement takes, and how long it is warmed up.
+/// The duration of each measurement, and of its warm-up.
 const SPAN: Duration = Duration::from_secs(5);
 const WARM_UP: Duration = Duration::from_secs(1);
 const TEXT: &str = "A message as people write them: a sentence or two, nothing long.";
-/// Rooms that the sockets' senders share, so that a message has about ten readers at most.
+/// Rooms that the senders at the sockets share, so that a message has about ten readers at most.
 const ROOMS: usize = 10;
 
-/// What a measurement came to.
+/// The result of a measurement.
 struct Rate {
     a_second: f64,
     a_commit: f64,
@@ -55,7 +56,7 @@ struct Rate {
 
 #[tokio::main]
 async fn main() {
-    // Beside the build, not in /tmp: that is often no disk.
+    // The data folder is beside the build, not in /tmp, which often is not on a disk.
     let target = Path::new(env!("CARGO_TARGET_TMPDIR"));
     std::fs::create_dir_all(target).unwrap();
     println!("{:<44}{:>16}{:>18}", "", "messages/s", "messages/commit");
@@ -115,7 +116,7 @@ async fn at_the_bus(target: &Path, options: Options, senders: usize, id: fn() ->
     let rate = measure(&acknowledged, async || embedded.commits()).await;
     for task in tasks {
         task.abort();
-        // Ended, before the bus is closed under it.
+        // The task must end before the bus is closed under it.
         let _ = task.await;
     }
     bus.close().await;
@@ -137,7 +138,7 @@ async fn through_sockets(target: &Path, senders: usize) -> Rate {
     rate
 }
 
-/// One sender: the next message when the one before is acknowledged.
+/// One sender, which sends the next message when the previous one is acknowledged.
 async fn send(addr: std::net::SocketAddr, room: String, acknowledged: Arc<AtomicU64>) {
     let http = reqwest::Client::new();
     let guest = http.post(format!("http://{addr}/api/session/guest"));
@@ -149,15 +150,15 @@ async fn send(addr: std::net::SocketAddr, room: String, acknowledged: Arc<Atomic
     let bearer = format!("Bearer {token}").parse().unwrap();
     request.headers_mut().insert("authorization", bearer);
     let (mut socket, _) = connect_async(request).await.unwrap();
-    let mut say = json!({"type":"join","room":room});
+    let mut command = json!({"type":"join","room":room});
     loop {
         socket
-            .send(Message::Text(say.to_string().into()))
+            .send(Message::Text(command.to_string().into()))
             .await
             .unwrap();
         loop {
             let message = socket.next().await.unwrap().unwrap();
-            // Others' messages are read and not parsed: this measures the server.
+            // Messages of others are read but not parsed, because this measures the server.
             let text = message.to_text().unwrap_or_default();
             if text.starts_with(r#"{"type":"ack""#) {
                 acknowledged.fetch_add(1, Ordering::Relaxed);
@@ -167,7 +168,7 @@ async fn send(addr: std::net::SocketAddr, room: String, acknowledged: Arc<Atomic
                 break;
             }
         }
-        say = json!({"type":"send","id":Uuid::now_v7(),"room":room,"text":TEXT});
+        command = json!({"type":"send","id":Uuid::now_v7(),"room":room,"text":TEXT});
     }
 }
 
@@ -187,7 +188,7 @@ async fn measure(acknowledged: &AtomicU64, commits: impl AsyncFn() -> Commits) -
     }
 }
 
-/// The server's own counts.
+/// The commits and writes that the server counted.
 async fn scrape(addr: std::net::SocketAddr) -> Commits {
     let text = reqwest::get(format!("http://{addr}/metrics"))
         .await

@@ -1,9 +1,10 @@
-//! `make bench-collab`: what two hundred pointers cost the server, and how long a keystroke takes to the others, beside the
-//! same load on the npm package `@y/websocket-server` in the same run.
+//! Measures what two hundred pointers cost the server, and how long a keystroke takes to the other clients (`make
+//! bench-collab`), beside the same load on the npm package `@y/websocket-server` in the same run.
 //!
-//! `make bench-writers`: what a keystroke costs where few or many people wrote before (`collab/writers.rs`).
+//! `make bench-writers` measures what a keystroke costs where few or many people wrote before (`collab/writers.rs`).
 //!
-//! The clients are in this process, the server is in one of its own; its CPU time is the kernel's count (`/proc/PID/stat`).
+//! The clients are in this process, and the server is in a process of its own. Its CPU time is the count of the kernel
+//! (`/proc/PID/stat`).
 
 #![allow(
     clippy::unwrap_used,
@@ -41,7 +42,7 @@ use yrs::{
 };
 
 const SPAN: Duration = Duration::from_secs(10);
-/// Until everybody is there and the first exchange is over.
+/// The time until all clients are connected and the first exchange is over.
 const SETTLE: Duration = Duration::from_secs(2);
 
 const POINTERS: usize = 200;
@@ -53,7 +54,7 @@ const DOCUMENT_BYTES: usize = 100_000;
 
 type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
-/// The argument that asks for the comparison of few and many writers alone.
+/// The argument that runs only the comparison of few and many writers.
 const WRITERS: &str = "writers";
 
 #[tokio::main]
@@ -68,13 +69,13 @@ async fn main() -> ExitCode {
     let address = format!("ws://{}/api/collab/typing", ours.addr);
     typing("wirewise", &address, ours.id()).await;
     drop(ours);
-    let theirs = Theirs::start();
-    let address = format!("ws://{}/typing", theirs.addr);
-    typing("@y/websocket-server", &address, theirs.child.id()).await;
+    let npm = NpmServer::start();
+    let address = format!("ws://{}/typing", npm.addr);
+    typing("@y/websocket-server", &address, npm.child.id()).await;
     ExitCode::SUCCESS
 }
 
-/// A socket of a new guest's that speaks our subprotocol.
+/// A socket of a new guest that speaks our subprotocol.
 async fn connect_ours(server: &Process, document: &str) -> Socket {
     let guest = reqwest::Client::new().post(format!("http://{}/api/session/guest", server.addr));
     let guest: Value = guest.send().await.unwrap().json().await.unwrap();
@@ -109,7 +110,7 @@ async fn pointers(server: &Process) {
             }
         });
         readers.push((reading, counted));
-        writers.push(tokio::spawn(keep_moving(sink)));
+        writers.push(tokio::spawn(send_moves(sink)));
     }
     tokio::time::sleep(SETTLE).await;
     let before = (cpu(server.id()), counts(&readers));
@@ -131,12 +132,12 @@ async fn pointers(server: &Process) {
     readers.iter().for_each(|(reading, _)| reading.abort());
 }
 
-async fn keep_moving(mut sink: SplitSink<Socket, Frame>) {
+async fn send_moves(mut sink: SplitSink<Socket, Frame>) {
     let mut every = interval(Duration::from_millis(1_000 / MOVES_A_SECOND));
     for step in 0_u32.. {
         every.tick().await;
-        let place = f64::from(step % 1_000) / 1_000.0;
-        let moved = json!({"type": "move", "x": place, "y": 1.0 - place}).to_string();
+        let position = f64::from(step % 1_000) / 1_000.0;
+        let moved = json!({"type": "move", "x": position, "y": 1.0 - position}).to_string();
         if sink.send(Frame::Text(moved.into())).await.is_err() {
             return;
         }
@@ -150,7 +151,7 @@ fn counts(readers: &[(JoinHandle<()>, Arc<Mutex<u64>>)]) -> Vec<u64> {
         .collect()
 }
 
-/// When which key was pressed: by client and clock.
+/// The time at which each key was pressed, by client and clock.
 type Pressed = Arc<Mutex<HashMap<(u64, u32), Instant>>>;
 type Latencies = Arc<Mutex<Vec<Duration>>>;
 
@@ -172,15 +173,15 @@ async fn typing(name: &str, address: &str, server: u32) {
         let (mut sink, mut stream) = connect_async(address).await.unwrap().0.split();
         let seed = Message::SyncStep2(&base).encode();
         sink.send(Frame::Binary(seed.into())).await.unwrap();
-        let (known, heard) = (pressed.clone(), latencies.clone());
+        let (pressed_keys, measured) = (pressed.clone(), latencies.clone());
         tasks.push(tokio::spawn(async move {
             while let Some(Ok(frame)) = stream.next().await {
                 if let Frame::Binary(bytes) = frame {
-                    hear(typist, &bytes, &known, &heard);
+                    record_latencies(typist, &bytes, &pressed_keys, &measured);
                 }
             }
         }));
-        tasks.push(tokio::spawn(keep_typing(
+        tasks.push(tokio::spawn(send_keys(
             typist,
             sink,
             base.clone(),
@@ -207,7 +208,7 @@ async fn typing(name: &str, address: &str, server: u32) {
     );
 }
 
-async fn keep_typing(
+async fn send_keys(
     typist: u64,
     mut sink: SplitSink<Socket, Frame>,
     base: Vec<u8>,
@@ -218,7 +219,7 @@ async fn keep_typing(
     let text = document.get_or_insert_text("content");
     let base = Update::decode_v1(&base).unwrap();
     document.transact_mut().apply_update(base).unwrap();
-    // Not all in the same instant.
+    // The clients do not type in the same instant.
     tokio::time::sleep(Duration::from_millis(5 * typist)).await;
     let mut every = interval(Duration::from_millis(1_000 / KEYS_A_SECOND));
     for key in 0_u32.. {
@@ -238,14 +239,14 @@ async fn keep_typing(
     }
 }
 
-fn hear(typist: u64, frame: &[u8], pressed: &Pressed, latencies: &Latencies) {
+fn record_latencies(typist: u64, frame: &[u8], pressed: &Pressed, latencies: &Latencies) {
     let now = Instant::now();
     for message in protocol::decode(frame).flatten() {
         let Message::Update(update) = message else {
             continue;
         };
         let first = Update::decode_v1(update).unwrap().state_vector_lower();
-        // An echo is no delivery: the npm server sends one.
+        // An echo is not a delivery: the npm server sends one.
         let others = first
             .iter()
             .filter(|(client, _)| client.get() != client_of(typist));
@@ -268,13 +269,13 @@ fn document(client: u64) -> Doc {
     })
 }
 
-/// The npm package's server. It is killed when it is dropped.
-struct Theirs {
+/// The server of the npm package. It is killed when dropped.
+struct NpmServer {
     child: Child,
     addr: SocketAddr,
 }
 
-impl Theirs {
+impl NpmServer {
     fn start() -> Self {
         let free = TcpListener::bind("127.0.0.1:0").unwrap();
         let addr = free.local_addr().unwrap();
@@ -288,15 +289,15 @@ impl Theirs {
             .stdout(Stdio::null())
             .spawn()
             .expect("node is installed");
-        let theirs = Self { child, addr };
+        let npm = Self { child, addr };
         while std::net::TcpStream::connect(addr).is_err() {
             std::thread::sleep(Duration::from_millis(50));
         }
-        theirs
+        npm
     }
 }
 
-impl Drop for Theirs {
+impl Drop for NpmServer {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
@@ -305,10 +306,10 @@ impl Drop for Theirs {
 
 /// The CPU time that a process has used so far.
 fn cpu(id: u32) -> Duration {
-    // Clock ticks are 10 ms on every Linux that matters here (`sysconf(_SC_CLK_TCK)`).
+    // A clock tick is 10 ms on every Linux that matters here (`sysconf(_SC_CLK_TCK)`).
     const TICK: Duration = Duration::from_millis(10);
     let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).unwrap();
-    // The name in brackets may hold anything; what follows it does not.
+    // The process name in brackets may contain anything, so the fields are read after it.
     let fields: Vec<&str> = stat
         .rsplit(')')
         .next()

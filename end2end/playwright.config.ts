@@ -9,19 +9,20 @@ export default defineConfig({
   outputDir: 'test-results',
   fullyParallel: true,
   workers: 2,
-  // A test that passes the second time has found something.
+  // No retries: a test that passes only the second time has found a defect.
   retries: 0,
   forbidOnly: !!process.env.CI,
   reporter: [['list'], ['./fixtures/last-words.ts']],
   timeout: 60_000,
-  // How fast a page is, no spec asserts (budgets/ measures it): what is not optimised, on a busy machine, may take its time.
+  // No spec asserts how fast a page is (budgets/ measures it), so an unoptimised build on a busy machine may be slow.
   expect: { timeout: 10_000 },
   use: {
     testIdAttribute: 'data-test',
     trace: 'retain-on-failure',
     launchOptions: {
       executablePath: chromiumOnPath(),
-      // Containers have no user namespaces for the sandbox and no GPU; the rest keeps the browser from traffic of its own.
+      // Containers have no user namespaces for the sandbox and no GPU. The other flags keep the browser from traffic of
+      // its own.
       args: [
         '--no-sandbox',
         '--disable-gpu',
@@ -35,7 +36,7 @@ export default defineConfig({
   },
 });
 
-/** The browser that is installed, else `undefined`: Playwright's own. The names are those of tools/browser.sh. */
+/** The installed browser; `undefined` selects the browser of Playwright. The names are those of tools/browser.sh. */
 function chromiumOnPath(): string | undefined {
   const names = ['chromium', 'chromium-browser', 'google-chrome', 'google-chrome-stable'];
   const folders = (process.env.PATH ?? '').split(delimiter);

@@ -1,7 +1,7 @@
 import { defineConfig } from '@playwright/test';
 import everyday from './playwright.config';
 
-// Pictures for the README and for previews of links. `make screenshots` takes them, `make test` does not.
+// Pictures for the README and for link previews. `make screenshots` takes them, `make test` does not.
 export default defineConfig({
   ...everyday,
   testMatch: 'screenshots/**/*.spec.ts',

@@ -1,4 +1,4 @@
-//! The shell of every page, the navigation, and the routes.
+//! Renders the shell of every page, the navigation, and the routes of the pages.
 
 use leptos::prelude::*;
 use leptos_meta::{HashedStylesheet, MetaTags, provide_meta_context};
@@ -62,7 +62,7 @@ pub fn shell(options: LeptosOptions) -> impl IntoView {
     }
 }
 
-/// What previews of links show (<https://ogp.me>); `property` is no attribute of HTML's own.
+/// A property that link previews read (<https://ogp.me>). `property` is not one of HTML's own attributes.
 fn open_graph(property: &'static str, content: String) -> impl IntoView {
     leptos::html::meta()
         .attr("property", property)
@@ -73,15 +73,15 @@ fn open_graph(property: &'static str, content: String) -> impl IntoView {
 #[component]
 pub fn App() -> impl IntoView {
     provide_meta_context();
-    let visitor = RwSignal::new(first_state::<(), User>(()));
-    provide_context(CurrentUser(visitor));
-    follow_renewals(visitor);
+    let user = RwSignal::new(first_state::<(), User>(()));
+    provide_context(CurrentUser(user));
+    follow_renewals(user);
     provide_context(first_state::<(), Allowed>(()).unwrap_or_default());
     provide_context(Counterpart(counterpart));
     provide_context(PagesAwaited::default());
     view! {
         <Router>
-            // The browser's own way, not the router's: it takes the focus along.
+            // The browser follows this link, not the router: the browser also moves the focus.
             <a class="skip" href="#main" rel="external">"Skip to the content"</a>
             <header class="site">
                 <A href="/" attr:class="brand" exact=true>
@@ -114,7 +114,7 @@ pub fn App() -> impl IntoView {
     }
 }
 
-/// The mark behind the name is that of the page's transport.
+/// A link of the navigation. The mark behind the name is that of the page's transport.
 #[component]
 fn PageLink(
     href: &'static str,

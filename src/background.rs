@@ -1,12 +1,13 @@
-//! Background tasks under a supervisor: none of them ends unseen.
+//! Runs background tasks under a supervisor, so that none of them ends unnoticed.
 //!
-//! Every task has a name. A panic is logged and counted (`wirewise_task_panics`, labelled with the name), and then one of
-//! three things happens, which the caller chooses:
+//! Every task has a name. A panic is logged and counted (`wirewise_task_panics`, labelled with the name). The caller
+//! chooses what follows:
 //!
 //! - [`Supervisor::run`]: the task starts again, with backoff. `/readyz` names the tasks that failed lately.
-//! - [`Supervisor::essential`]: the server cannot go on without the task. It drains, and the process ends with a sentence and
-//!   a failure code, so that whatever supervises the process starts it anew.
-//! - [`Supervisor::once`] and [`Supervisor::guard`]: the task has no second run. Its caller says what its end means.
+//! - [`Supervisor::essential`]: the server cannot go on without the task. The server drains, and the process ends with
+//!   a sentence and a failure code, so that the supervisor of the process starts it again.
+//! - [`Supervisor::once`] and [`Supervisor::guard`]: the task is not started again. The caller decides what its end
+//!   means.
 
 use std::{
     any::Any,
@@ -26,21 +27,21 @@ use tokio::{
 
 use realtime::{backoff::Backoff, server::Drain};
 
-/// A run that lasted this long was a good one: the next failure counts as the first.
+/// A run that lasted this long was stable: the next failure counts as the first.
 const STABLE: Duration = Duration::from_secs(60);
-/// A failure is reported this long: the longest backoff, and a run that was not a good one.
+/// A failure is reported for this long: the longest backoff, plus one run that was not stable.
 const REPORTED: Duration = Duration::from_secs(90);
-/// A task that failed so often in a row keeps failing.
+/// A task that failed this often in a row is reported as one that keeps failing.
 const KEEPS_FAILING: u32 = 3;
 
-/// Supervises tasks. Cheap to clone; all clones are one.
+/// Supervises tasks. Cheap to clone; all clones share one state.
 #[derive(Clone, Debug, Default)]
 pub struct Supervisor(Arc<Tasks>);
 
 #[derive(Debug, Default)]
 struct Tasks {
     drain: Drain,
-    /// A std mutex: it is held for one map operation.
+    /// A std mutex, because it is held for one map operation only.
     failures: Mutex<BTreeMap<&'static str, Failures>>,
     /// Why the server cannot go on.
     broken: watch::Sender<Option<String>>,
@@ -69,7 +70,7 @@ impl Supervisor {
         }))
     }
 
-    /// Runs a task until it returns. `begin` makes its future, and makes it anew after each panic.
+    /// Runs a task until it returns. `begin` creates its future, and creates a new one after each panic.
     pub fn run<F>(
         &self,
         name: &'static str,
@@ -83,7 +84,7 @@ impl Supervisor {
             let mut in_a_row = 0;
             loop {
                 let began = Instant::now();
-                // Within the guard also what `begin` itself does.
+                // The guard also covers panics of `begin` itself.
                 if this.guard(name, async { begin().await }).await.is_some() {
                     return;
                 }
@@ -125,16 +126,16 @@ impl Supervisor {
         })
     }
 
-    /// Runs a task that nobody waits for and that has no second run.
+    /// Runs a task that nothing waits for and that is not started again.
     pub fn once(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
         let this = self.clone();
         tokio::spawn(async move { this.guard(name, task).await });
     }
 
-    /// Waits for a task; `None` where it panicked.
+    /// Waits for a task; `None` if it panicked.
     pub async fn guard<T>(&self, name: &'static str, task: impl Future<Output = T>) -> Option<T> {
-        // What the task holds is dropped by the panic. What it shares with others is behind locks, each of which says what
-        // a panic leaves behind.
+        // A panic drops what the task owns. What it shares with others is behind locks, and each lock documents what a
+        // panic leaves behind.
         let ended = AssertUnwindSafe(task).catch_unwind().await;
         ended.map_err(|panic| log(name, panic.as_ref())).ok()
     }
@@ -142,7 +143,7 @@ impl Supervisor {
     /// Resolves with a sentence when the server cannot go on.
     pub async fn broken(&self) -> String {
         let mut broken = self.0.broken.subscribe();
-        // The sender lives in `self`.
+        // Cannot fail: the sender lives in `self`.
         let sentence = broken.wait_for(Option::is_some).await;
         sentence
             .ok()
@@ -161,7 +162,7 @@ impl Supervisor {
         failures.iter().map(failing).collect()
     }
 
-    /// Several tasks may have one name, as rooms do: the one that fails most counts.
+    /// Several tasks may share a name, as rooms do. The one that failed most often counts.
     fn report(&self, name: &'static str, in_a_row: u32) {
         let last = Instant::now();
         let mut failures = self.failures();
@@ -172,7 +173,7 @@ impl Supervisor {
         failures.insert(name, Failures { in_a_row, last });
     }
 
-    /// A panic while the lock was held leaves the map whole.
+    /// A panic while the lock is held leaves the map intact.
     fn failures(&self) -> std::sync::MutexGuard<'_, BTreeMap<&'static str, Failures>> {
         self.0
             .failures
@@ -185,16 +186,15 @@ fn log(name: &'static str, panic: &(dyn Any + Send)) {
     metrics::counter!("wirewise_task_panics", "task" => name).increment(1);
     tracing::error!(
         task = name,
-        panic = words_of(panic),
+        panic = panic_message(panic),
         "a background task panicked"
     );
 }
 
-/// The words of a panic.
-pub fn words_of(panic: &dyn Any) -> &str {
-    let words = panic.downcast_ref::<String>().map(String::as_str);
-    words
-        .or_else(|| panic.downcast_ref::<&str>().copied())
+/// The message of a panic.
+pub fn panic_message(panic: &dyn Any) -> &str {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied())
         .unwrap_or("no words")
 }
 
@@ -204,7 +204,7 @@ mod tests {
 
     use super::*;
 
-    /// Panics so many times, then waits for ever.
+    /// Panics `times` times, then waits for ever.
     fn panics(
         times: u32,
     ) -> (
@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_task_that_keeps_panicking_is_tried_with_backoff_and_said_to_keep_failing() {
+    async fn a_task_that_keeps_panicking_is_started_with_backoff_and_reported_to_keep_failing() {
         let supervisor = Supervisor::default();
         let (runs, begin) = panics(u32::MAX);
         supervisor.run("probe", begin);
@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_panic_where_the_task_is_made_counts_too_and_nothing_starts_again_while_draining() {
+    async fn a_panic_of_begin_counts_too_and_nothing_starts_again_while_draining() {
         let drain = Drain::default();
         let supervisor = Supervisor::new(drain.clone());
         let task = supervisor.run("probe", || -> std::future::Ready<()> {
@@ -274,7 +274,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_guarded_task_that_panics_has_no_answer() {
+    async fn a_guarded_task_that_panics_returns_none() {
         let supervisor = Supervisor::default();
         assert_eq!(supervisor.guard("probe", async { 7 }).await, Some(7));
         assert_eq!(

@@ -1,29 +1,28 @@
 //! Wirewise: Server-Sent Events and WebSocket side by side, each where it is right.
 //!
-//! Reading order:
+//! The modules stand on floors. A module imports only from floors below its own, and `src/tests/floors.rs` checks this.
+//! Below all of them is [`realtime`], the kit: positions, contracts, the connection state machine, a server half and a
+//! browser half. From low to high:
 //!
-//! - [`realtime`]: the kit. Positions, contracts, the connection state machine; a server half and a browser half.
-//! - [`ticker`]: prices over an event stream; the latest value wins.
-//! - [`progress`]: long tasks over an event stream; a finite, ordered log.
-//! - [`chat`]: rooms over a socket; an ordered log that acknowledges.
-//! - [`collab`]: over one socket pointers, volatile, the newest place only; and a text that all write, a mergeable CRDT.
-//! - `bus`: what is durable, and who is told of it.
-//! - [`session`]: who is there.
-//! - [`api`]: what plain requests get when they are refused, and how much anybody may do.
-//! - [`inspector`]: the panel that shows the wire, and breaks it on purpose.
-//! - [`home`], [`app`], [`mod@lazy_page`], [`first_state`]: the guide, the shell and the routes of the pages, loaded when they
-//!   are opened, and what a page begins with.
-//! - [`mod@hydration`]: how the browser takes over a page, and what the page says where it cannot.
-//! - [`theme`], [`icons`]: light or dark, and what is drawn beside words.
-//! - [`numbers`], [`text_rules`], [`bidi`]: numbers as people read them, which text shows anything at all, and text from right
-//!   to left within a sentence.
-//! - [`input_method`], [`mod@one_press`]: keys that belong to an input method, and double clicks.
-//! - `settings`, `server`, `assets`, `text_nodes`: the binary's settings, its router and run loop, the files for the browser,
-//!   and the form in which a page leaves.
-//! - `background`, `health`, `output`: tasks that start again when they panic; what `/readyz` answers; the log, and its
-//!   standard error, which may be gone.
+//! - `background`: runs tasks under a supervisor, which starts them again when they panic.
+//! - [`web`]: reads requests and answers refusals in plain HTTP.
+//! - [`ui`]: gives every page its title, icons, theme, numbers and first state, and lets the browser take it over.
+//! - `bus`: stores logs and latest values, and notifies their subscribers.
+//! - [`session`]: identifies the user of a request and of a page.
+//! - `guard`: refuses foreign origins, and limits requests, messages and connections.
+//! - `routes`: defines what a feature gets from the server and what it hands over.
+//! - [`inspector`]: shows the events and frames of a connection, and breaks it on purpose.
+//! - The features, none of which knows another:
+//!   - [`ticker`]: publishes prices over an event stream; the latest value of each symbol wins.
+//!   - [`progress`]: reports long tasks over an event stream as a finite, ordered log.
+//!   - [`chat`]: carries rooms over one socket as ordered, acknowledged logs.
+//!   - [`collab`]: shares volatile pointers and a mergeable text (a CRDT) over one socket.
+//!   - [`home`]: explains when to use which transport, with a live comparison of both.
+//! - `settings`: parses the flags, environment variables and defaults of the server.
+//! - [`app`]: renders the shell, the navigation and the routes of the pages.
+//! - `server`: opens the state, builds the router, and runs until the server has shut down.
 
-// The views of a page are one deep type.
+// The views of a page have one deeply nested type.
 #![recursion_limit = "512"]
 
 pub mod app;
@@ -49,7 +48,7 @@ pub mod ticker;
 pub mod ui;
 pub mod web;
 
-/// Takes over the page that the server rendered.
+/// Hydrates the page that the server rendered.
 #[cfg(feature = "hydrate")]
 #[wasm_bindgen::prelude::wasm_bindgen]
 pub fn hydrate() {

@@ -1,4 +1,4 @@
-//! The binary: settings, logging, a listener, and [`server::run`] until the process is told to leave.
+//! The binary: parses the settings, starts the log, binds the listener, and runs the server until it is asked to shut down.
 
 use std::{
     env,
@@ -25,22 +25,22 @@ fn main() -> ExitCode {
     let runtime = match Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => {
-            // Written here: there may be no thread for it.
+            // Written here, because there may be no thread to write it.
             let _ = writeln!(stderr(), "wirewise: Cannot start threads: {error}.");
             return ExitCode::FAILURE;
         }
     };
     let output = Output::open();
     let ended = runtime.block_on(start(&output));
-    // What the disk did not take within its time, it may never take: that holds no process back.
+    // A write that the disk did not finish in time may never finish; it must not hold up the end of the process.
     runtime.shutdown_background();
     let (output, sentence) = match ended {
         Ok(Ended::Done) => {
             output.close();
             return ExitCode::SUCCESS;
         }
-        Ok(Ended::StartAgain(addr)) => {
-            // Before the new process takes the place of this one, and of the threads that write.
+        Ok(Ended::Restart(addr)) => {
+            // Closed before the new process replaces this one, and with it the threads that write.
             output.close();
             (Output::open(), start_again(addr))
         }
@@ -51,19 +51,20 @@ fn main() -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// What there is to do once everything has ended well.
+/// What remains to be done after an orderly end.
 enum Ended {
     Done,
-    /// On the same address, with the same settings.
-    StartAgain(SocketAddr),
+    /// Start again on the same address, with the same settings.
+    Restart(SocketAddr),
 }
 
 /// An error is a sentence for the person who started the process.
 async fn start(output: &Output) -> Result<Ended, String> {
     let CommandLine { command, settings } = match CommandLine::try_parse() {
-        Ok(line) => line,
+        Ok(command_line) => command_line,
         Err(error) if error.use_stderr() => return Err(one_sentence(&error)),
-        // `--help` and `--version`. Unlike `println!` it says that it could not be written, and does not panic.
+        // `--help` and `--version`. Unlike `println!`, this returns an error instead of panicking when it cannot be
+        // written.
         Err(error) => {
             let _ = error.print();
             return Ok(Ended::Done);
@@ -93,25 +94,26 @@ async fn serve(settings: Settings, output: &Output) -> Result<Ended, String> {
         }
     };
     let addr = listener.local_addr().unwrap_or(addr);
-    // To standard output, whatever the log filter says: a person, and a test that chose port 0, want to know.
-    output.tell(format_args!("Wirewise listens on http://{addr}"));
+    // Printed to standard output whatever the log filter is: a person, and a test that chose port 0, need the address.
+    output.print(format_args!("Wirewise listens on http://{addr}"));
     match server::run(listener, state, shutdown).await {
         ShutdownReason::Shutdown => Ok(Ended::Done),
-        ShutdownReason::Restart => Ok(Ended::StartAgain(addr)),
+        ShutdownReason::Restart => Ok(Ended::Restart(addr)),
         ShutdownReason::Broken(sentence) => Err(sentence),
     }
 }
 
-/// Puts a new process into the place of this one, with the same settings and on the same address; returns only the sentence
-/// that says why that cannot be done.
+/// Replaces this process with a new one that has the same settings and the same address. Returns only if that fails,
+/// with a sentence that says why.
 fn start_again(addr: SocketAddr) -> String {
-    // A binary that was replaced meanwhile has another name in the process table; the new one stands where it was called.
+    // If the binary was replaced meanwhile, the process table has another name for the old one; the new one is at the
+    // path that this process was called with.
     let running = env::current_exe().ok().filter(|program| program.exists());
     let called = || env::args_os().next().map(PathBuf::from);
     let Some(program) = running.or_else(called) else {
         return "Cannot start again: this process does not know its own program.".to_owned();
     };
-    // The port may have been the system's choice; the last word on it counts.
+    // The system may have chosen the port. Of a setting given twice the last one counts.
     let error = std::process::Command::new(program)
         .args(env::args_os().skip(1))
         .args(["--addr", &addr.to_string()])
@@ -124,7 +126,7 @@ fn run(command: &Command, settings: &Settings, output: &Output) -> Result<(), St
     match command {
         Command::Backup { file } => {
             embedded::backup(&settings.data_dir, file).map_err(|error| error.to_string())?;
-            output.tell(format_args!(
+            output.print(format_args!(
                 "{} holds a backup of {data_dir}.",
                 file.display()
             ));
@@ -132,12 +134,12 @@ fn run(command: &Command, settings: &Settings, output: &Output) -> Result<(), St
         Command::Restore { file } => {
             let kept =
                 embedded::restore(&settings.data_dir, file).map_err(|error| error.to_string())?;
-            output.tell(format_args!(
+            output.print(format_args!(
                 "{data_dir} holds what {} held.",
                 file.display()
             ));
             if let Some(kept) = kept {
-                output.tell(format_args!(
+                output.print(format_args!(
                     "What was there before is kept as {}.",
                     kept.display()
                 ));
@@ -147,10 +149,10 @@ fn run(command: &Command, settings: &Settings, output: &Output) -> Result<(), St
     Ok(())
 }
 
-/// What clap says in several lines: which setting, what it was given, what it takes.
+/// One sentence from the several lines of a clap error: the setting, the value it got, and the values it takes.
 fn one_sentence(error: &Error) -> String {
-    let words = error.to_string();
-    let paragraph = words.split("\n\n").next().unwrap_or_default();
+    let text = error.to_string();
+    let paragraph = text.split("\n\n").next().unwrap_or_default();
     let paragraph = paragraph.trim_start_matches("error: ");
     let sentence = paragraph.split_whitespace().collect::<Vec<_>>().join(" ");
     format!(

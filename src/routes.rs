@@ -1,7 +1,7 @@
-//! What a feature gets from the server, and what it hands over.
+//! Defines what a feature gets from the server, and what it hands over.
 //!
-//! A feature knows no other feature and not the server. Its handlers take their state as [`Feature`]: the server's part
-//! ([`Web`]) and the feature's own. What the server has to do for it, it says in its [`Routes`].
+//! A feature knows neither another feature nor the server. Its handlers take their state as [`Feature`]: the server's
+//! part ([`Web`]) and the feature's own. In its [`Routes`] it lists what the server has to do for it.
 
 use std::{
     future::Future,
@@ -38,29 +38,29 @@ pub struct Feature<F> {
     pub own: F,
 }
 
-/// Where this server listens, once it does.
+/// The address on which this server listens, once it does.
 #[derive(Clone, Debug, Default)]
 pub struct OwnAddress(Arc<OnceLock<SocketAddr>>);
 
-/// Runs within the owner of a page's render, or of a server function's call, and provides contexts.
+/// Runs within the reactive owner of a page render, or of a server function call, and provides contexts.
 pub type Provide = Arc<dyn Fn() + Send + Sync>;
-/// Reads what the page under a path shows first, before its render, which cannot wait.
+/// Reads the first state of the page under a path. It runs before the render, which cannot wait.
 pub type FirstState = Arc<dyn Fn(&str) -> BoxFuture<'static, Provide> + Send + Sync>;
 /// Starts a task under the supervisor.
 pub type Task = Box<dyn FnOnce(&Supervisor) + Send>;
 /// A sentence for `/readyz`, where there is one.
 pub type Remark = Arc<dyn Fn() -> Option<String> + Send + Sync>;
 
-/// What a feature hands over: its routes, by how the server treats them, and what is to be done beside them.
+/// What a feature hands over: its routes, by how the server treats them, and the work beside them.
 #[derive(Default)]
 pub struct Routes {
-    /// Answered soon: limited in rate, and ended when the answer takes too long.
+    /// Routes that answer soon. They are limited in rate, and a request that takes too long is ended.
     pub plain: Router,
-    /// Event streams and sockets: they hold permits instead of being limited in rate, and each is a named connection.
+    /// Event streams and sockets. They hold permits instead of being limited in rate, and each is a named connection.
     pub live: Router,
-    /// Limited in rate; they watch their own time.
+    /// Routes that are limited in rate and enforce their own deadlines.
     pub slow: Router,
-    /// Paths whose answers any origin may read, without credentials.
+    /// Paths whose responses any origin may read, without credentials.
     pub public: Vec<&'static str>,
     pub contexts: Vec<Provide>,
     pub first_states: Vec<FirstState>,
@@ -76,7 +76,7 @@ impl Web {
         Feature { web: self, own }
     }
 
-    /// The `welcome` of a feature's socket, with what this server takes.
+    /// The `welcome` of a feature's socket, with this server's limits.
     pub fn welcome<W: Serialize>(
         &self,
         connection: &Connection,
@@ -101,12 +101,12 @@ impl<F> FromRef<Feature<F>> for Sessions {
 }
 
 impl OwnAddress {
-    /// The server listens here. The first call counts.
+    /// Sets the address on which the server listens. Only the first call counts.
     pub fn set(&self, address: SocketAddr) {
         let _ = self.0.set(address);
     }
 
-    /// Where this server can reach itself. The error says that it does not listen yet.
+    /// The address under which this server can reach itself. An error if it does not listen yet.
     pub fn reachable(&self) -> Result<SocketAddr, ApiError> {
         let unknown = || ApiError::new(503, "The server does not listen yet. Try again.");
         let address = *self.0.get().ok_or_else(unknown)?;
@@ -135,7 +135,7 @@ impl Routes {
         self
     }
 
-    /// Any origin may read the answers of these paths, without credentials.
+    /// Lists paths whose responses any origin may read, without credentials.
     pub fn public(mut self, paths: &[&'static str]) -> Self {
         self.public.extend(paths);
         self
@@ -147,7 +147,8 @@ impl Routes {
         self
     }
 
-    /// Provides what the page under a path shows first. The future reads it; what it resolves to runs within the render.
+    /// Provides the first state of the page under a path. `read` is awaited before the render; the function that it
+    /// resolves to runs within the render.
     pub fn first_state<R, P>(mut self, read: impl Fn(&str) -> R + Send + Sync + 'static) -> Self
     where
         R: Future<Output = P> + Send + 'static,
@@ -161,13 +162,13 @@ impl Routes {
         self
     }
 
-    /// What is to be done before the first connection.
+    /// Adds work that is completed before the first connection.
     pub fn before_start(mut self, prepare: impl Future<Output = ()> + Send + 'static) -> Self {
         self.before_start.push(prepare.boxed());
         self
     }
 
-    /// A task beside the connections, for as long as the server runs. It starts again when it panics.
+    /// Adds a background task that runs for as long as the server does. It starts again when it panics.
     pub fn background<R>(
         mut self,
         name: &'static str,
@@ -182,13 +183,13 @@ impl Routes {
         self
     }
 
-    /// A sentence for `/readyz`, where there is one. It does not make the server unready.
+    /// Adds a sentence for `/readyz`, if there is one. It does not make the server unready.
     pub fn remark(mut self, remark: impl Fn() -> Option<String> + Send + Sync + 'static) -> Self {
         self.remarks.push(Arc::new(remark));
         self
     }
 
-    /// What is to be stored once the connections have ended, before the storage closes.
+    /// Adds a write that is made after the connections have ended and before the storage closes.
     pub fn last_write(mut self, write: impl Future<Output = ()> + Send + 'static) -> Self {
         self.last_writes.push(write.boxed());
         self

@@ -1,4 +1,4 @@
-//! Every setting: its flag, its environment variable, its default. A bad value ends the start with one sentence.
+//! Defines every setting with its flag, environment variable and default. A bad value ends the start with one sentence.
 
 use std::{
     net::{SocketAddr, ToSocketAddrs},
@@ -21,10 +21,10 @@ use crate::{
 
 /// Server-Sent Events and WebSocket side by side, each where it is right.
 #[derive(Clone, Debug, Parser)]
-// The last word on a setting counts: a server that starts again adds the address that it had.
+// Of a setting given twice the last one counts: a server that starts again appends its address.
 #[command(name = "wirewise", version, about, args_override_self = true)]
 pub struct CommandLine {
-    /// Without one the server starts.
+    /// Without a command the server starts.
     #[command(subcommand)]
     pub command: Option<Command>,
 
@@ -35,16 +35,16 @@ pub struct CommandLine {
 /// What the binary does besides serving.
 #[derive(Clone, Debug, Subcommand)]
 pub enum Command {
-    /// Copies the database into a new file; the server may go on meanwhile.
+    /// Copies the database into a new file; a server may be running meanwhile.
     Backup { file: PathBuf },
-    /// Puts a backup in the place of the database; no server may hold the data folder.
+    /// Replaces the database with a backup; no server may be using the data folder.
     Restore { file: PathBuf },
 }
 
 /// The settings of a server.
 #[derive(Args, Clone, Debug)]
 pub struct Settings {
-    /// Where to listen. Of a host with several addresses it is the first of IPv4, else the first.
+    /// Where to listen. If a host has several addresses, the first IPv4 address is used, else the first.
     #[arg(long, env = "LEPTOS_SITE_ADDR", default_value = "127.0.0.1:3000", value_name = "HOST:PORT", value_parser = address)]
     pub addr: SocketAddr,
 
@@ -57,7 +57,7 @@ pub struct Settings {
     )]
     pub site_root: PathBuf,
 
-    /// Where the server keeps what must survive it.
+    /// Where the server keeps its database and its secret.
     #[arg(
         long,
         env = "WIREWISE_DATA_DIR",
@@ -67,7 +67,7 @@ pub struct Settings {
     )]
     pub data_dir: PathBuf,
 
-    /// What stores messages and tells others of them: `embedded` is a database in the data folder.
+    /// What stores messages and notifies subscribers: `embedded` is a database in the data folder.
     #[arg(
         long,
         env = "WIREWISE_BUS",
@@ -79,15 +79,15 @@ pub struct Settings {
     #[command(flatten)]
     pub ticker: TickerSettings,
 
-    /// Between two heartbeats of an event stream, in milliseconds.
+    /// Time between two heartbeats of an event stream, in milliseconds.
     #[arg(long, env = "WIREWISE_HEARTBEAT_MS", default_value_t = 15_000, value_name = "MS", value_parser = milliseconds(100))]
     pub heartbeat_ms: u64,
 
-    /// Between two pings that a socket's client is asked for, in milliseconds.
+    /// Time between two pings that a client of a socket is asked to send, in milliseconds.
     #[arg(long, env = "WIREWISE_CLIENT_PING_MS", default_value_t = 30_000, value_name = "MS", value_parser = milliseconds(100))]
     pub client_ping_ms: u64,
 
-    /// Between two Ping control frames of the server, in milliseconds.
+    /// Time between two Ping control frames of the server, in milliseconds.
     #[arg(long, env = "WIREWISE_PING_MS", default_value_t = 25_000, value_name = "MS", value_parser = milliseconds(100))]
     pub ping_ms: u64,
 
@@ -95,14 +95,14 @@ pub struct Settings {
     #[arg(long, env = "WIREWISE_IDLE_MS", default_value_t = 60_000, value_name = "MS", value_parser = milliseconds(100))]
     pub idle_ms: u64,
 
-    /// Events that a ring in memory holds for clients that come back.
+    /// Events that a ring in memory keeps for clients that reconnect.
     #[arg(long, env = "WIREWISE_HISTORY", default_value_t = 10_000, value_name = "EVENTS", value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     pub history: u32,
 
     #[command(flatten)]
     pub chat: ChatSettings,
 
-    /// How long the server may take to leave, in milliseconds.
+    /// How long a shutdown may wait for open connections, in milliseconds.
     #[arg(long, env = "WIREWISE_DRAIN_MS", default_value_t = 5_000, value_name = "MS", value_parser = milliseconds(0))]
     pub drain_ms: u64,
 
@@ -113,7 +113,7 @@ pub struct Settings {
     #[arg(long = "allowed-origin", env = "WIREWISE_ALLOWED_ORIGINS", value_delimiter = ',', value_name = "ORIGIN", value_parser = origin)]
     pub allowed_origins: Vec<String>,
 
-    /// Open connections in total.
+    /// Connections that may be open in total.
     #[arg(long, env = "WIREWISE_MAX_CONNECTIONS", default_value_t = 15_000, value_name = "CONNECTIONS", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub max_connections: u32,
 
@@ -128,19 +128,19 @@ pub struct Settings {
     #[arg(long, env = "WIREWISE_ALLOW_FAULTS", num_args = 0..=1, default_value_t = false, default_missing_value = "true", action = clap::ArgAction::Set, value_name = "BOOL")]
     pub allow_faults: bool,
 
-    /// Signs sessions: at least 32 characters. Without it a secret is made once and kept in the data folder.
+    /// Signs sessions: at least 32 characters. Without it a secret is generated once and kept in the data folder.
     #[arg(long, env = "WIREWISE_SECRET", value_name = "SECRET", hide_env_values = true, value_parser = secret)]
     pub secret: Option<String>,
 
-    /// How long a session is valid, as in `30d` (`s`, `m`, `h`, `d`, `w`); for 30 days more the same person can renew it.
+    /// How long a session is valid, as in `30d` (`s`, `m`, `h`, `d`, `w`); the same user can renew it for 30 days more.
     #[arg(long, env = "WIREWISE_SESSION_LIFETIME", default_value = "30d", value_name = "AGE", value_parser = age)]
     pub session_lifetime: Duration,
 
-    /// What to log, as tracing's `EnvFilter` reads it: `info`, `wirewise=debug`, …
+    /// What to log, in the syntax of tracing's `EnvFilter`: `info`, `wirewise=debug`, …
     #[arg(long, env = "RUST_LOG", default_value = "info", value_name = "FILTER", value_parser = log_filter)]
     pub log: String,
 
-    /// How a log line looks.
+    /// The format of a log line.
     #[arg(
         long,
         env = "WIREWISE_LOG_FORMAT",
@@ -150,7 +150,7 @@ pub struct Settings {
     pub log_format: LogFormat,
 }
 
-/// Where the bus lives.
+/// What implements the bus.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BusSetting {
     Embedded,
@@ -179,9 +179,9 @@ impl Settings {
     }
 }
 
-/// An address and a port, or a host, which is looked up, and a port.
+/// Parses an address and a port, or a host, which is looked up, and a port.
 fn address(text: &str) -> Result<SocketAddr, String> {
-    let words =
+    let expected =
         "an address is a host and a port, as in 127.0.0.1:3000, [::1]:3000 or localhost:3000";
     if let Ok(address) = text.parse() {
         return Ok(address);
@@ -189,15 +189,15 @@ fn address(text: &str) -> Result<SocketAddr, String> {
     let host_and_port = text.rsplit_once(':');
     let host_and_port =
         host_and_port.filter(|(host, _)| !host.is_empty() && !host.contains(['/', ':', '@']));
-    let (host, port) = host_and_port.ok_or(words)?;
-    let port: u16 = port.parse().map_err(|_| words)?;
+    let (host, port) = host_and_port.ok_or(expected)?;
+    let port: u16 = port.parse().map_err(|_| expected)?;
     let found = (host, port).to_socket_addrs();
     let found =
-        found.map_err(|error| format!("the host {host} is not found ({error}); {words}"))?;
+        found.map_err(|error| format!("the host {host} is not found ({error}); {expected}"))?;
     let mut found: Vec<SocketAddr> = found.collect();
-    // Whoever names a host and then asks 127.0.0.1 shall find somebody there. The sort is stable.
+    // A client that then connects to 127.0.0.1 must reach the server, so IPv4 comes first. The sort is stable.
     found.sort_by_key(SocketAddr::is_ipv6);
-    let none = || format!("the host {host} has no address; {words}");
+    let none = || format!("the host {host} has no address; {expected}");
     found.first().copied().ok_or_else(none)
 }
 

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Finds or installs what the tests drive: curl, and a Chromium, the one on PATH, else Debian's package, else Playwright's
-# own. Its names are those of end2end/playwright.config.ts.
+# Finds or installs the programs that the tests drive: curl, and a Chromium (the one on PATH, else the package of
+# Debian, else that of Playwright). The names are those of end2end/playwright.config.ts.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -15,14 +15,15 @@ playwrights_own() {
     node -e 'process.exit(require("fs").existsSync(require("@playwright/test").chromium.executablePath()) ? 0 : 1)'
 }
 
-# Debian's package of this name, where apt and root are there; whether it helped, the caller looks.
+# Installs the Debian package of this name, if apt is available and the user is root. The caller checks whether it
+# helped.
 install() {
     if command -v apt-get >/dev/null 2>&1 && [ "$(id -u)" = 0 ]; then
         apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "$1" || true
     fi
 }
 
-# One of the clients that read the stream of prices in the tests.
+# A test reads the stream of prices with curl.
 command -v curl >/dev/null 2>&1 || install curl
 command -v curl >/dev/null 2>&1 || {
     echo "Install curl (on Debian: apt-get install curl). Then run make again." >&2
@@ -31,7 +32,7 @@ command -v curl >/dev/null 2>&1 || {
 
 on_path && exit 0
 playwrights_own && exit 0
-# Ubuntu has a package of another name that wants snap; there, and where apt fails, Playwright's own is next.
+# Ubuntu has a package of another name that needs snap. There, and where apt fails, the browser of Playwright is next.
 install chromium
 on_path && exit 0
 playwright install chromium && exit 0

@@ -5,21 +5,21 @@
 // - every path in backticks exists: everywhere those that begin with a folder of the repository (`src/...`), and in lists
 //   under a heading "Files" or "Tests" all of them. A star stands for any part of a name.
 //
-// Prints file:line and what is wrong; the exit code is 1 where anything is. Another root may be named, for a trial.
+// Prints file:line and what is wrong; the exit code is 1 where anything is. Another root may be passed as an argument.
 import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { dirname, join, posix, relative, resolve, sep } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const ROOT = resolve(process.argv[2] ?? join(dirname(fileURLToPath(import.meta.url)), '..'));
-/** Folders that hold nothing of the repository's own. */
+/** Folders without files of the repository. */
 const NOT_OURS = new Set(['.git', 'data', 'node_modules', 'target']);
 const FOLDERS = readdirSync(ROOT, { withFileTypes: true })
   .filter((entry) => entry.isDirectory() && !NOT_OURS.has(entry.name))
   .map((entry) => entry.name);
-/** What has none of these at its end, and no slash, is a word rather than a file. */
+/** A text in backticks without a slash and without one of these endings is a word, not a file. */
 const ENDINGS = /\.(css|html|js|json|lock|md|mjs|rs|sh|toml|ts|txt)$/;
 
-/** A document as its checks need it: lines without fenced code, each with its number. */
+/** Reads a document for the checks: its lines without fenced code, each with its number. */
 function read(file) {
   const lines = [];
   let fence;
@@ -38,7 +38,7 @@ function heading(text) {
   return /^ {0,3}#{1,6}\s+(.+?)\s*#*\s*$/.exec(text)?.[1];
 }
 
-/** A heading as its reader sees it. */
+/** The text of a heading without its Markdown. */
 function plain(markdown) {
   return markdown
     .replace(/!?\[([^\]]*)\]\([^)]*\)/g, '$1')
@@ -46,13 +46,13 @@ function plain(markdown) {
     .replace(/[`*]/g, '');
 }
 
-/** GitHub: lower case, without punctuation, hyphens for spaces. */
+/** The slug rule of GitHub: lower case, no punctuation, hyphens for spaces. */
 function slug(words) {
   return words.toLowerCase().replace(/[^\p{L}\p{M}\p{N}\p{Pc} -]/gu, '').replace(/ /g, '-');
 }
 
 const known = new Map();
-/** The anchors of a document; the second heading of the same words has a number. */
+/** The anchors of a document. The second heading with the same text gets a number. */
 function anchors(file) {
   if (!known.has(file)) {
     const found = new Set();
@@ -70,7 +70,7 @@ function anchors(file) {
   return known.get(file);
 }
 
-/** Whether a path of the repository exists, spelled exactly so: some file systems do not mind the case, others do. */
+/** Whether a path of the repository exists in exactly this spelling: some file systems ignore the case, others do not. */
 function exists(path) {
   let folder = ROOT;
   for (const part of path.split('/').filter((part) => part && part !== '.')) {
@@ -87,7 +87,7 @@ function escape(text) {
   return text.replace(/[\\^$.*+?()[\]{}|]/g, '\\$&');
 }
 
-/** What is wrong with a link; nothing where it leads somewhere else than into the repository. */
+/** What is wrong with a link; nothing if it leads out of the repository. */
 function faultOfLink(file, link) {
   if (/^[a-z][a-z0-9+.-]*:/i.test(link) || link.startsWith('//')) return undefined;
   if (/%(?![0-9a-f]{2})/i.test(link)) return `${link} is not percent-encoded`;
@@ -107,7 +107,7 @@ function faultOfLink(file, link) {
   return anchors(target).has(anchor) ? undefined : `${path} has no heading #${anchor}`;
 }
 
-/** What is wrong with something in backticks; nothing where it is not a path. */
+/** What is wrong with a text in backticks; nothing if it is not a path. */
 function faultOfCode(code, isListed) {
   if (/[\s<>{}()=:|$"'@]/.test(code) || /^[/-]/.test(code)) return undefined;
   const path = code.replace(/\/$/, '');
@@ -122,7 +122,7 @@ function check(file) {
   for (const { number, text } of read(file)) {
     const words = heading(text);
     if (words !== undefined) listsPaths = /^(files|tests)$/i.test(plain(words));
-    // An item goes on where its lines are indented.
+    // An item continues while its lines are indented.
     inItem = /^\s*[-*] /.test(text) || (inItem && /^\s+\S/.test(text));
     const report = (fault) => fault && faults.push(`${relative(ROOT, file)}:${number}: ${fault}`);
     const withoutCode = text.replace(/(`+)(.+?)\1/g, (_, ticks, code) => {

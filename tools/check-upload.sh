@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Uploads 1 GiB to the released server: its digests are those of sha256sum (and of b3sum, where that is installed), and its
-# memory stays within 100 MiB of what it was idle. `make check-upload` builds it first.
+# Uploads 1 GiB to the release build of the server. Checks that its digests are those of sha256sum (and of b3sum, if
+# that is installed), and that its memory stays within 100 MiB of the idle value. `make check-upload` builds the server
+# first.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 most_kib=$((100 * 1024))
@@ -36,7 +37,7 @@ idle=$(memory VmRSS)
 started=$(date +%s.%N)
 id=$(curl -fsS -H "authorization: Bearer $token" -F "file=@$folder/noise.bin" "$url/api/jobs/upload?size=1073741824" |
     sed 's/.*"id":"\([^"]*\)".*/\1/')
-# Watched to its end: the stream ends with the job.
+# Reads the stream of the job, which ends with the job.
 end=$(curl -fsSN -H "authorization: Bearer $token" "$url/api/jobs/$id/events" | grep '^data: {"type":"done"' || true)
 seconds=$(awk -v a="$started" -v b="$(date +%s.%N)" 'BEGIN { printf "%.1f", b - a }')
 above=$(($(memory VmHWM) - idle))

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Feature gates stand on modules and imports, and on hydrate() in lib.rs: never on a statement, so that a reader need not
-# compile in their head. Prints every gate that stands elsewhere in the folders that are named.
+# Checks that feature gates stand on modules and imports, and on hydrate() in lib.rs, but never on a statement, so that
+# a reader need not evaluate them while reading. Prints every gate that stands elsewhere in the named folders.
 find "$@" -name '*.rs' -exec awk '
     function offend(line) { print FILENAME ":" gate ": " line; bad = 1 }
     function judge(line) {
@@ -10,7 +10,7 @@ find "$@" -name '*.rs' -exec awk '
     }
     FNR == 1 { waiting = 0 }
     /^[[:space:]]*\/\// { next }
-    # An attribute of its own; what it gates stands behind it or on a later line.
+    # A gate in an attribute of its own; the gated item follows on the same line or on a later one.
     /^[[:space:]]*#\[cfg\(.*feature/ {
         gate = FNR
         rest = $0
@@ -20,7 +20,7 @@ find "$@" -name '*.rs' -exec awk '
         else judge(rest)
         next
     }
-    # Any other place for one: cfg!, cfg_attr, cfg_if, an inner attribute, a cfg over several lines.
+    # A gate in any other form: cfg!, cfg_attr, cfg_if, an inner attribute, a cfg over several lines.
     /feature[[:space:]]*=[[:space:]]*"/ || /cfg_if/ { gate = FNR; offend($0); next }
     waiting && (/^[[:space:]]*$/ || /^[[:space:]]*#\[/) { next }
     waiting { judge($0); waiting = 0 }

@@ -1,6 +1,7 @@
 #!/bin/sh
-# Installs what the build needs and what is missing: the wasm target, cargo-leptos, wasm-bindgen, the npm packages. What is
-# there already costs a look. `make` passes the versions and the PATH. What cannot be done ends with one sentence.
+# Installs what the build needs and the machine lacks: the wasm target, cargo-leptos, wasm-bindgen, the npm packages.
+# What is installed already is only looked up. `make` passes the versions and the PATH. A failure ends with one
+# sentence.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -13,7 +14,8 @@ has() {
     command -v "$1" >/dev/null 2>&1
 }
 
-# cargo_tool PROGRAM PACKAGE VERSION [FLAG...]: tools need not be fast, only there soon.
+# cargo_tool PROGRAM PACKAGE VERSION [FLAG...]: builds a tool with little optimisation, because a fast build matters
+# more than a fast tool.
 cargo_tool() {
     program=$1 package=$2 version=$3
     shift 3
@@ -30,7 +32,7 @@ has cargo || fail "Install Rust with rustup (https://rustup.rs)."
 has cc || fail "Install a C compiler, which Rust links with (on Debian: apt-get install build-essential)."
 has npm || fail "Install Node.js 20 or newer with npm (https://nodejs.org)."
 
-# rustup fetches the toolchain of rust-toolchain.toml by itself, unless it is told not to.
+# rustup installs the toolchain of rust-toolchain.toml by itself, unless that is turned off.
 sysroot=$(rustc --print sysroot) || fail "Install the Rust toolchain that rust-toolchain.toml names, with rustup."
 if [ ! -d "$sysroot/lib/rustlib/wasm32-unknown-unknown/lib" ]; then
     has rustup || fail "Install rustup (https://rustup.rs): this Rust has no wasm32-unknown-unknown target."
@@ -44,7 +46,7 @@ done
 cargo_tool "cargo leptos" cargo-leptos "$CARGO_LEPTOS" --features no_downloads
 cargo_tool wasm-bindgen wasm-bindgen-cli "$WASM_BINDGEN"
 
-# npm ci empties the folder first, so the copy is there only when all of it is.
+# npm ci empties the folder first, so the copy of the lock file exists only after a complete installation.
 if ! cmp -s package-lock.json node_modules/.installed; then
     npm ci --no-audit --no-fund || fail "The npm packages could not be installed: see npm's words above."
     cp package-lock.json node_modules/.installed

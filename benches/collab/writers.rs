@@ -1,5 +1,5 @@
-//! What a keystroke costs the server in a document that few or many people wrote before: CPU time, and bytes to each of those
-//! who watch. Neither may depend on them.
+//! Measures the cost of a keystroke in a document that few or many clients wrote before: CPU time of the server, and
+//! bytes to each watching client. Neither may depend on the number of writers.
 
 use std::{
     process::ExitCode,
@@ -10,26 +10,26 @@ use super::*;
 
 const FEW: u64 = 20;
 const MANY: u64 = 2_000;
-/// Many may cost this many times what few do: what is measured is never twice the same.
+/// The maximum ratio of the cost with many writers to the cost with few. Measurements vary.
 const MOST_TIMES: f64 = 1.5;
-/// Each document is measured this often, in turn; the round that was disturbed least counts.
+/// How often each document is measured, in turn. The least disturbed round counts.
 const ROUNDS: usize = 3;
 const KEYS: u32 = 2_000;
 const BETWEEN_KEYS: Duration = Duration::from_millis(4);
 const WATCHERS: usize = 5;
-/// The client that types. The others' ids are random numbers of 32 bits, as in Yjs: here they begin at 2^31.
+/// The id of the client that types. The other ids are random 32-bit numbers in Yjs; here they begin at 2^31.
 const TYPIST: u64 = 1;
 const FIRST_WRITER: u64 = 1 << 31;
 
-/// What a keystroke costs.
+/// The cost of a keystroke.
 #[derive(Clone, Copy)]
 struct Cost {
     cpu: Duration,
-    /// To each watcher.
+    /// The bytes sent to each watching client.
     bytes: f64,
 }
 
-/// Prints what was measured; fails when many cost more than they may.
+/// Prints the measurements. Fails if many writers cost more than allowed.
 pub async fn compare(server: &Process) -> ExitCode {
     let mut least: [Option<Cost>; 2] = [None; 2];
     let documents = [FEW, MANY].map(Writers::new);
@@ -58,17 +58,17 @@ pub async fn compare(server: &Process) -> ExitCode {
     println!(
         "{MANY} as against {FEW}: CPU {cpu:.2} times, bytes {bytes:.2} times (goal: at most {MOST_TIMES})"
     );
-    // Not a number where nothing was measured: no success either.
+    // NaN if nothing was measured: that is a failure too.
     match cpu <= MOST_TIMES && bytes <= MOST_TIMES {
         true => ExitCode::SUCCESS,
         false => ExitCode::FAILURE,
     }
 }
 
-/// A document that so many wrote before.
+/// A document that a number of clients wrote before.
 struct Writers {
     name: String,
-    /// All that they wrote.
+    /// Everything that they wrote.
     base: Vec<u8>,
 }
 
@@ -92,7 +92,7 @@ impl Writers {
         let (mut sink, mut stream) = connect_ours(server, &self.name).await.split();
         let seed = Message::SyncStep2(&self.base).encode();
         sink.send(Frame::Binary(seed.into())).await.unwrap();
-        // Until it is on disk.
+        // Waits until it is on disk.
         while let Some(Ok(frame)) = stream.next().await {
             let text = frame.to_text().unwrap_or_default();
             if text.starts_with("{\"type\":\"saved\"") && text.contains("\"updates\":1") {
@@ -102,7 +102,7 @@ impl Writers {
         panic!("the server went");
     }
 
-    /// `typed`: so many keys were typed in the rounds before.
+    /// `typed`: the number of keys typed in earlier rounds.
     async fn measure(&self, server: &Process, typed: u32) -> Cost {
         let received = Arc::new(AtomicUsize::new(0));
         let mut watching = vec![];
@@ -121,7 +121,7 @@ impl Writers {
         }));
         let document = document(TYPIST);
         let text = document.get_or_insert_text("content");
-        // What was typed in the rounds before is typed once more, and told to nobody: the ids are the same.
+        // The keys of earlier rounds are typed again without sending them, so that the ids are the same.
         for _ in 0..typed {
             text.push(&mut document.transact_mut(), "k");
         }
@@ -138,7 +138,7 @@ impl Writers {
             let frame = Message::Update(&update).encode();
             sink.send(Frame::Binary(frame.into())).await.unwrap();
         }
-        // The last is told and written.
+        // Until the last update is sent and written.
         tokio::time::sleep(Duration::from_millis(500)).await;
         let cost = Cost {
             cpu: (cpu(server.id()) - before) / KEYS,

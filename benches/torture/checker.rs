@@ -1,4 +1,5 @@
-//! Reads a recorded history and proves the chat's guarantee, or says where it was broken. Knows nothing of the server.
+//! Reads a recorded history and proves the guarantee of the chat, or names its violations. It knows nothing of the
+//! server.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -6,13 +7,13 @@ use uuid::Uuid;
 
 use super::history::{Logged, Record};
 
-/// A room's log in the end: its epoch and all messages.
+/// The log of a room after the run: its epoch and all messages.
 pub struct RoomLog {
     pub epoch: String,
     pub messages: Vec<Logged>,
 }
 
-/// What was checked, and what was found.
+/// The counts of what was checked, and the violations that were found.
 #[derive(Debug, Default)]
 pub struct Report {
     pub written: usize,
@@ -21,12 +22,12 @@ pub struct Report {
     pub subscriptions: usize,
     pub recovered: usize,
     pub delivered: usize,
-    /// Closes by their code, 0 for a connection that broke.
+    /// Closes by code; 0 stands for a connection that broke.
     pub closed: BTreeMap<u16, usize>,
     pub violations: Vec<String>,
 }
 
-/// One join of one socket and what came on it.
+/// One join of one socket, and the messages that it delivered.
 struct Subscription<'a> {
     reader: usize,
     room: &'a str,
@@ -39,7 +40,7 @@ struct Subscription<'a> {
     settled: bool,
 }
 
-/// Checks everything that the guarantee says.
+/// Checks every statement of the guarantee.
 pub fn check(records: &[Record], logs: &BTreeMap<String, RoomLog>) -> Report {
     let mut report = Report::default();
     for (room, log) in logs {
@@ -67,7 +68,7 @@ pub fn check(records: &[Record], logs: &BTreeMap<String, RoomLog>) -> Report {
     report
 }
 
-/// No id twice, offsets grow.
+/// Checks that no id is stored twice, and that offsets grow.
 fn check_log(room: &str, log: &RoomLog, report: &mut Report) {
     let mut ids = HashSet::new();
     for message in &log.messages {
@@ -88,13 +89,14 @@ fn check_log(room: &str, log: &RoomLog, report: &mut Report) {
     }
 }
 
-/// No acknowledged message lost, none stored as something else, every writer's own order kept.
+/// Checks that no acknowledged message is lost, that none is stored differently, and that the order of every writer is
+/// kept.
 fn check_writers(records: &[Record], logs: &BTreeMap<String, RoomLog>, report: &mut Report) {
     let mut written: HashMap<Uuid, (usize, &str, u64, &str)> = HashMap::new();
-    let mut places: HashMap<(&str, Uuid), (u64, &str)> = HashMap::new();
+    let mut stored_at: HashMap<(&str, Uuid), (u64, &str)> = HashMap::new();
     for (room, log) in logs {
         for message in &log.messages {
-            places.insert((room, message.id), (message.offset, &message.text));
+            stored_at.insert((room, message.id), (message.offset, &message.text));
         }
     }
     for record in records {
@@ -111,7 +113,7 @@ fn check_writers(records: &[Record], logs: &BTreeMap<String, RoomLog>, report: &
             }
             Record::Acknowledged { room, id, offset } => {
                 report.acknowledged += 1;
-                match places.get(&(room.as_str(), *id)) {
+                match stored_at.get(&(room.as_str(), *id)) {
                     None => report
                         .violations
                         .push(format!("{room}: id {id} was acknowledged and is lost")),
@@ -201,7 +203,7 @@ fn subscriptions<'a>(
     all
 }
 
-/// What one subscription delivered is one unbroken piece of the log, and begins where it was said to begin.
+/// Checks that a subscription delivered one unbroken piece of the log, and that it begins where the server announced.
 fn check_subscription(subscription: &Subscription<'_>, log: &RoomLog, report: &mut Report) {
     let Subscription { reader, room, .. } = subscription;
     let mut broken = |what: String| {
@@ -231,7 +233,7 @@ fn check_subscription(subscription: &Subscription<'_>, log: &RoomLog, report: &m
         .after
         .filter(|(epoch, _)| *epoch == log.epoch)
         .map(|(_, offset)| offset);
-    // Nothing is ever dropped here, so every position of this epoch can be continued.
+    // The log of a run drops nothing, so every position of this epoch can be resumed.
     if subscription.recovered != known.is_some() {
         let claim = subscription.recovered;
         broken(format!(
@@ -247,8 +249,10 @@ fn check_subscription(subscription: &Subscription<'_>, log: &RoomLog, report: &m
     };
     let promised = after(subscription.head).saturating_sub(begin) as u64;
     if (known.is_some() || first.is_some()) && subscription.replayed != promised {
-        let told = subscription.replayed;
-        broken(format!("was promised {told} messages where {promised} are"));
+        let announced = subscription.replayed;
+        broken(format!(
+            "was promised {announced} messages where {promised} are"
+        ));
     }
     let held = &log.messages[begin..];
     if held.len() < subscription.delivered.len() {

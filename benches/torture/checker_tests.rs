@@ -1,4 +1,4 @@
-//! The checker is only worth what it finds: one history without a fault, and one for each fault.
+//! Tests the checker: one history without a violation, and one for each violation that it must find.
 
 use std::collections::BTreeMap;
 
@@ -20,7 +20,8 @@ fn text(number: u64) -> String {
     format!("text {number}")
 }
 
-/// Messages 1 to `count`, of writers 0 and 1 in turn, at offsets 10, 20, …: nobody may assume steps of one.
+/// A history of messages 1 to `count`, of writers 0 and 1 in turn, at offsets 10, 20, …, because no check may assume
+/// steps of one.
 struct Made {
     records: Vec<Record>,
     logs: BTreeMap<String, RoomLog>,
@@ -178,7 +179,7 @@ fn a_log_whose_offsets_do_not_grow_is_found() {
 }
 
 #[test]
-fn a_message_that_nobody_wrote_is_found() {
+fn a_message_without_a_writer_is_found() {
     let mut history = made(5);
     history.log()[2].text = "changed".into();
     history.finds("nobody wrote what stands at 30");
@@ -241,7 +242,7 @@ fn another_text_for_one_reader_is_found() {
 }
 
 #[test]
-fn a_false_recovered_is_found_both_ways() {
+fn a_wrong_recovered_is_found_both_ways() {
     let denied = made(6).joined(1, Some(30), false, 3).delivered(1, 4..=6);
     denied.finds("came with Some(30) and was told recovered: false");
     let claimed = made(6).joined(1, None, true, 3).delivered(1, 4..=6);
@@ -262,7 +263,7 @@ fn a_foreign_epoch_is_found() {
 }
 
 #[test]
-fn messages_that_never_come_are_found_once_all_is_quiet() {
+fn messages_that_are_never_delivered_are_found_after_the_run() {
     let open = made(6).joined(1, Some(30), true, 3).delivered(1, 4..=5);
     assert_eq!(open.check().violations, [] as [String; 0]);
     open.settled(1).finds("never got the last 1 messages");

@@ -1,5 +1,5 @@
-//! A client of the chat that shares no code with ours: it reconnects, resends in order, resumes from what it has seen, is cut
-//! off at random, and writes down everything.
+//! A chat client that shares no code with ours: it reconnects, resends in order, resumes from the last message it
+//! received, is cut off at random, and records everything.
 
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
@@ -25,40 +25,41 @@ use uuid::Uuid;
 
 use super::history::{History, Record};
 
-/// Between two messages of a writer, in milliseconds.
+/// The time between two messages of a writer, in milliseconds.
 const PAUSE_MS: Range<u64> = 5..45;
 /// How long a connection lives before it is cut, in milliseconds.
 const LIFE_MS: Range<u64> = 300..6_000;
-/// How long a reader that stalls does not read, in milliseconds: some outlast the server's patience, some do not.
+/// How long a stalled reader does not read, in milliseconds. Some stalls are longer than the server waits, some are
+/// shorter.
 const STALL_MS: Range<u64> = 200..7_000;
-/// A writer stops making messages while this many are not acknowledged.
+/// A writer creates no more messages while this many are not acknowledged.
 const OUTBOX: usize = 200;
-/// Nothing takes longer to connect.
+/// The limit for a connection attempt; nothing takes longer.
 const CONNECT: Duration = Duration::from_secs(5);
-/// One message in four is this long in characters, so that a stalled reader falls behind its queue.
+/// The length in characters of one message in four, so that a stalled reader falls behind its queue.
 const LONG: usize = 3_500;
 
 type Socket = WebSocketStream<TcpStream>;
 
-/// What all clients share.
-pub struct World {
+/// The state that all clients share.
+pub struct Shared {
     pub history: History,
-    /// Where the server listens; another place after each start.
+    /// The address of the server, which changes with each start.
     pub address: watch::Receiver<SocketAddr>,
     pub phase: watch::Receiver<Phase>,
-    /// Each writer says once that all it wrote is acknowledged.
+    /// Each writer sends once, when all its messages are acknowledged.
     pub written: mpsc::UnboundedSender<()>,
     pub rooms: Vec<String>,
 }
 
-/// How far the run is.
+/// The phases of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Phase {
     /// Connections are cut, readers stall, the server is killed.
     Breaking,
-    /// Nothing is broken and nothing new written; what was is sent until it is acknowledged.
+    /// Nothing is broken and no new message is written. Written messages are sent until they are acknowledged.
     Finishing,
-    /// These are the heads of the rooms: whoever has them has everything.
+    /// The heads of the rooms. A client that has received them has received everything.
     Heads(BTreeMap<String, u64>),
 }
 
@@ -71,16 +72,16 @@ pub struct Client {
     random: ChaCha8Rng,
     token: String,
     writes: bool,
-    /// Rooms and the place in each.
-    places: BTreeMap<String, Place>,
+    /// The rooms, with the position in each.
+    positions: BTreeMap<String, Position>,
     outbox: VecDeque<Unsent>,
-    /// Messages written in each room.
+    /// The number of messages written in each room.
     numbers: HashMap<String, u64>,
     joins: u64,
 }
 
 /// Epoch and offset of the last message seen, if there is one.
-type Place = Option<(String, u64)>;
+type Position = Option<(String, u64)>;
 
 struct Unsent {
     id: Uuid,
@@ -89,39 +90,39 @@ struct Unsent {
 }
 
 /// One connection.
-struct Talk {
+struct Connection {
     socket: Socket,
-    /// Joins that are not answered, and the places sent with them.
-    asked: HashMap<String, Place>,
-    /// By room: the number of the subscription and its epoch.
+    /// Joins that are not answered yet, with the positions sent in them.
+    pending_joins: HashMap<String, Position>,
+    /// The number and the epoch of the subscription of each room.
     subscriptions: HashMap<String, (u64, String)>,
 }
 
-/// The connection is of no use any more.
-struct Broken;
+/// The connection is lost.
+struct ConnectionLost;
 
 impl Client {
-    /// A reader is in all rooms, a writer in two.
-    pub async fn new(number: usize, writes: bool, seed: u64, world: &World) -> Self {
-        let count = world.rooms.len();
+    /// A reader joins all rooms, a writer two.
+    pub async fn new(number: usize, writes: bool, seed: u64, shared: &Shared) -> Self {
+        let count = shared.rooms.len();
         let rooms: Vec<usize> = match writes {
             true => vec![number % count, (number + 1) % count],
             false => (0..count).collect(),
         };
-        let address = world.address.clone();
+        let address = shared.address.clone();
         let at = *address.borrow();
         Self {
             number,
-            history: world.history.clone(),
+            history: shared.history.clone(),
             address,
-            phase: world.phase.clone(),
-            written: writes.then(|| world.written.clone()),
+            phase: shared.phase.clone(),
+            written: writes.then(|| shared.written.clone()),
             random: ChaCha8Rng::seed_from_u64(seed),
             token: guest(at).await,
             writes,
-            places: rooms
+            positions: rooms
                 .into_iter()
-                .map(|room| (world.rooms[room].clone(), None))
+                .map(|room| (shared.rooms[room].clone(), None))
                 .collect(),
             outbox: VecDeque::new(),
             numbers: HashMap::new(),
@@ -129,12 +130,12 @@ impl Client {
         }
     }
 
-    /// Connects, again and again, until it has everything.
+    /// Connects again and again until this client has received everything.
     pub async fn run(mut self) {
         loop {
             let address = *self.address.borrow();
             if let Some(socket) = connect(address, &self.token).await
-                && self.talk(socket).await.is_ok()
+                && self.run_connection(socket).await.is_ok()
             {
                 return;
             }
@@ -142,23 +143,26 @@ impl Client {
         }
     }
 
-    /// One connection, from its joins to its end; `Ok` when this client has everything.
-    async fn talk(&mut self, socket: Socket) -> Result<(), Broken> {
-        let mut talk = Talk {
+    /// Runs one connection, from its joins to its end; `Ok` when this client has received everything.
+    async fn run_connection(&mut self, socket: Socket) -> Result<(), ConnectionLost> {
+        let mut connection = Connection {
             socket,
-            asked: HashMap::new(),
+            pending_joins: HashMap::new(),
             subscriptions: HashMap::new(),
         };
-        for (room, place) in &self.places {
-            let after = place
+        for (room, position) in &self.positions {
+            let after = position
                 .as_ref()
                 .map(|(epoch, offset)| json!({"epoch":epoch,"offset":offset}));
-            talk.say(&json!({"type":"join","room":room,"after":after}))
+            connection
+                .send(&json!({"type":"join","room":room,"after":after}))
                 .await?;
-            talk.asked.insert(room.clone(), place.clone());
+            connection
+                .pending_joins
+                .insert(room.clone(), position.clone());
         }
-        // One task does all, so what is sent now arrives after the joins.
-        self.resend(&mut talk, None).await?;
+        // One task sends everything, so these messages arrive after the joins.
+        self.resend(&mut connection, None).await?;
         let mut cut_at = Instant::now() + self.random_ms(LIFE_MS);
         let stalls = !self.writes && self.number.is_multiple_of(4);
         let mut stall_at = stalls.then(|| Instant::now() + self.random_ms(LIFE_MS) / 2);
@@ -173,15 +177,15 @@ impl Client {
                 let _ = written.send(());
             }
             if let Phase::Heads(heads) = phase
-                && self.has(&heads, &talk)
+                && self.is_caught_up(&heads, &connection)
             {
                 return Ok(());
             }
             tokio::select! {
-                message = talk.socket.next() => match message {
+                message = connection.socket.next() => match message {
                     Some(Ok(Message::Text(text))) => {
                         let event = serde_json::from_str(&text).expect("the server sends JSON");
-                        self.hear(&event, &mut talk).await?;
+                        self.receive(&event, &mut connection).await?;
                     }
                     Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
                     last => {
@@ -190,30 +194,30 @@ impl Client {
                             _ => None,
                         };
                         self.history.add(Record::Closed { code });
-                        return Err(Broken);
+                        return Err(ConnectionLost);
                     }
                 },
-                // Without a close: the wire is gone.
-                () = sleep_until(cut_at), if breaking => return Err(Broken),
+                // Ends without a close frame, as when the network is lost.
+                () = sleep_until(cut_at), if breaking => return Err(ConnectionLost),
                 () = sleep_until(stall_at.unwrap_or(cut_at)), if breaking && stall_at.is_some() => {
                     let pause = self.random_ms(STALL_MS);
                     sleep(pause).await;
-                    // Then everything that waits is read, before the cut comes.
+                    // The connection then lives on for a while, so that all waiting messages are read before it is cut.
                     (stall_at, cut_at) = (None, Instant::now() + self.random_ms(LIFE_MS));
                 }
                 () = sleep_until(write_at), if breaking && self.writes && self.outbox.len() < OUTBOX => {
                     write_at = Instant::now() + self.random_ms(PAUSE_MS);
-                    self.write(&mut talk).await?;
+                    self.write(&mut connection).await?;
                 }
                 _ = self.phase.changed() => {}
             }
         }
     }
 
-    /// Makes a message and sends it.
-    async fn write(&mut self, talk: &mut Talk) -> Result<(), Broken> {
-        let room = self.random.random_range(0..self.places.len());
-        let room = self.places.keys().nth(room).cloned().unwrap_or_default();
+    /// Creates a message and sends it.
+    async fn write(&mut self, connection: &mut Connection) -> Result<(), ConnectionLost> {
+        let room = self.random.random_range(0..self.positions.len());
+        let room = self.positions.keys().nth(room).cloned().unwrap_or_default();
         let number = self.numbers.entry(room.clone()).or_default();
         *number += 1;
         let id = uuid::Builder::from_random_bytes(self.random.random()).into_uuid();
@@ -231,20 +235,28 @@ impl Client {
         let unsent = Unsent { id, room, text };
         let command = unsent.command();
         self.outbox.push_back(unsent);
-        talk.say(&command).await
+        connection.send(&command).await
     }
 
-    /// Everything that is not acknowledged, in order; of one room only, where one is named.
-    async fn resend(&self, talk: &mut Talk, room: Option<&str>) -> Result<(), Broken> {
+    /// Sends everything that is not acknowledged, in order; only that of one room, if one is named.
+    async fn resend(
+        &self,
+        connection: &mut Connection,
+        room: Option<&str>,
+    ) -> Result<(), ConnectionLost> {
         for unsent in &self.outbox {
             if room.is_none_or(|room| room == unsent.room) {
-                talk.say(&unsent.command()).await?;
+                connection.send(&unsent.command()).await?;
             }
         }
         Ok(())
     }
 
-    async fn hear(&mut self, event: &Value, talk: &mut Talk) -> Result<(), Broken> {
+    async fn receive(
+        &mut self,
+        event: &Value,
+        connection: &mut Connection,
+    ) -> Result<(), ConnectionLost> {
         let text = |name: &str| event[name].as_str().unwrap_or_default().to_owned();
         let number = |name: &str| event[name].as_u64().expect("a number");
         let id = || text("id").parse().expect("an id");
@@ -252,30 +264,33 @@ impl Client {
         match event["type"].as_str().unwrap_or_default() {
             "joined" => {
                 self.joins += 1;
-                // Differs among all clients.
+                // Unique among all clients.
                 let subscription = ((self.number as u64) << 32) | self.joins;
                 let recovered = event["recovered"] == true;
                 if !recovered {
-                    // What was held is not continued. Where nothing follows, everything is held.
-                    let place = (number("replayed") == 0).then(|| (text("epoch"), number("head")));
-                    self.places.insert(room.clone(), place);
+                    // The earlier messages are not continued. If nothing is replayed, the client is at the head.
+                    let position =
+                        (number("replayed") == 0).then(|| (text("epoch"), number("head")));
+                    self.positions.insert(room.clone(), position);
                 }
                 self.history.add(Record::Joined {
                     reader: self.number,
                     subscription,
                     room: room.clone(),
-                    // Only the first answer belongs to the join; the server may begin anew by itself.
-                    after: talk.asked.remove(&room).flatten(),
+                    // Only the first answer belongs to the join, because the server may start a subscription anew by
+                    // itself.
+                    after: connection.pending_joins.remove(&room).flatten(),
                     epoch: text("epoch"),
                     head: number("head"),
                     recovered,
                     replayed: number("replayed"),
                 });
-                talk.subscriptions
+                connection
+                    .subscriptions
                     .insert(room, (subscription, text("epoch")));
             }
             "message" => {
-                let known = talk.subscriptions.get(&room).cloned();
+                let known = connection.subscriptions.get(&room).cloned();
                 let (subscription, epoch) = known.unwrap_or_default();
                 self.history.add(Record::Delivered {
                     subscription,
@@ -283,7 +298,7 @@ impl Client {
                     id: id(),
                     text: text("text"),
                 });
-                self.places.insert(room, Some((epoch, number("offset"))));
+                self.positions.insert(room, Some((epoch, number("offset"))));
             }
             "ack" => {
                 let (id, offset) = (id(), number("offset"));
@@ -293,11 +308,12 @@ impl Client {
             "error" => {
                 let retried = ["unavailable", "rate_limited"].contains(&&*text("code"));
                 assert!(retried, "refused: {event}");
-                // From the first one on that is not acknowledged, in order; the refusals of the others say nothing new.
+                // Resends from the first message that is not acknowledged, in order. The refusals of later messages add
+                // nothing.
                 let first = self.outbox.iter().find(|unsent| unsent.room == room);
                 if first.is_some_and(|first| first.id.to_string() == text("re")) {
                     sleep(Duration::from_millis(number("retry_after_ms"))).await;
-                    return self.resend(talk, Some(&room)).await;
+                    return self.resend(connection, Some(&room)).await;
                 }
             }
             _ => {}
@@ -305,14 +321,16 @@ impl Client {
         Ok(())
     }
 
-    /// Whether this client has everything in all its rooms; then it says so of its subscriptions.
-    fn has(&self, heads: &BTreeMap<String, u64>, talk: &Talk) -> bool {
-        let has = |(room, place): (&String, &Place)| {
-            place.as_ref().map(|(_, offset)| offset) == heads.get(room)
+    /// Whether this client has received everything in all its rooms. If so, it records that its subscriptions are
+    /// settled.
+    fn is_caught_up(&self, heads: &BTreeMap<String, u64>, connection: &Connection) -> bool {
+        let has = |(room, position): (&String, &Position)| {
+            position.as_ref().map(|(_, offset)| offset) == heads.get(room)
         };
-        let all = talk.subscriptions.len() == self.places.len() && self.places.iter().all(has);
+        let all = connection.subscriptions.len() == self.positions.len()
+            && self.positions.iter().all(has);
         if all {
-            for (subscription, _) in talk.subscriptions.values() {
+            for (subscription, _) in connection.subscriptions.values() {
                 let subscription = *subscription;
                 self.history.add(Record::Settled { subscription });
             }
@@ -331,10 +349,10 @@ impl Unsent {
     }
 }
 
-impl Talk {
-    async fn say(&mut self, command: &Value) -> Result<(), Broken> {
+impl Connection {
+    async fn send(&mut self, command: &Value) -> Result<(), ConnectionLost> {
         let message = Message::Text(command.to_string().into());
-        self.socket.send(message).await.map_err(|_| Broken)
+        self.socket.send(message).await.map_err(|_| ConnectionLost)
     }
 }
 
@@ -351,7 +369,7 @@ async fn connect(address: SocketAddr, token: &str) -> Option<Socket> {
     timeout(CONNECT, connecting).await.ok()?
 }
 
-/// A new guest's token.
+/// The token of a new guest.
 pub async fn guest(address: SocketAddr) -> String {
     let http = reqwest::Client::new();
     let request = http.post(format!("http://{address}/api/session/guest"));

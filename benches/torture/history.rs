@@ -1,13 +1,13 @@
-//! What the sockets delivered, in the order in which each of them did, before any de-duplication.
+//! Records what the sockets delivered, in the order of each socket, before any de-duplication.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use uuid::Uuid;
 
-/// One thing that happened.
+/// One recorded event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Record {
-    /// A writer made a message; it may be sent many times from here on. `number` grows within writer and room.
+    /// A writer created a message. It may be sent many times from here on. `number` grows within writer and room.
     Wrote {
         writer: usize,
         room: String,
@@ -15,12 +15,12 @@ pub enum Record {
         id: Uuid,
         text: String,
     },
-    /// The server acknowledged it.
+    /// The server acknowledged a message.
     Acknowledged { room: String, id: Uuid, offset: u64 },
-    /// A subscription begins: what the client asked for and what it was told.
+    /// A subscription begins: the request of the client and the answer of the server.
     Joined {
         reader: usize,
-        /// Differs for each join of each socket.
+        /// Unique for each join of each socket.
         subscription: u64,
         room: String,
         after: Option<(String, u64)>,
@@ -29,20 +29,20 @@ pub enum Record {
         recovered: bool,
         replayed: u64,
     },
-    /// A message on a subscription.
+    /// A message was delivered on a subscription.
     Delivered {
         subscription: u64,
         offset: u64,
         id: Uuid,
         text: String,
     },
-    /// The server closed a socket; without a code it broke.
+    /// The server closed a socket, or the connection broke (no code).
     Closed { code: Option<u16> },
-    /// The test is over: whoever subscribes now has everything.
+    /// The run is over, and this subscription must have delivered everything.
     Settled { subscription: u64 },
 }
 
-/// A message in a room's log, as it was read in the end.
+/// A message in the log of a room, as read after the run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Logged {
     pub offset: u64,
@@ -50,7 +50,7 @@ pub struct Logged {
     pub text: String,
 }
 
-/// All that was recorded. Cheap to clone; all clones are one.
+/// The records of all clients. Cheap to clone; all clones share one list.
 #[derive(Clone, Default)]
 pub struct History(Arc<Mutex<Vec<Record>>>);
 

@@ -1,8 +1,9 @@
-//! `make torture`: proves the chat's guarantee against a real server process that is treated badly.
+//! Proves the guarantee of the chat against a real server process under faults (`make torture`).
 //!
-//! Twenty writers and twenty readers in five rooms, with a reconnecting client of their own; connections are cut at random,
-//! some readers stop reading for a while, the server is killed with `kill -9` and started again, at least ten times. What
-//! the sockets delivered is recorded before any de-duplication, and [`checker`] judges it against the log.
+//! Twenty writers and twenty readers in five rooms use a reconnecting client of their own. Connections are cut at
+//! random, some readers stop reading for a while, and the server is killed with `kill -9` and started again at least
+//! ten times. The deliveries of the sockets are recorded before any de-duplication, and [`checker`] compares them with
+//! the log.
 
 #![allow(
     clippy::unwrap_used,
@@ -27,7 +28,7 @@ use std::{
 
 use checker::RoomLog;
 use clap::Parser;
-use client::{Client, Phase, World};
+use client::{Client, Phase, Shared};
 use history::{History, Logged};
 use process::Process;
 use rand::{Rng, SeedableRng};
@@ -42,23 +43,23 @@ use tokio::{
 const WRITERS: usize = 20;
 const READERS: usize = 20;
 const ROOMS: usize = 5;
-/// Kills in the shortest run; a longer one has one every few seconds.
+/// The kills of the shortest run. In a longer run the server is killed every few seconds.
 const KILLS: u32 = 12;
 const KILL_EVERY: Duration = Duration::from_secs(5);
-/// Once nothing is broken any more, everybody has everything within this.
+/// Once nothing is broken any more, every client must have received everything within this time.
 const SETTLE_WITHIN: Duration = Duration::from_secs(120);
-/// Violations that are printed; the number of all is printed anyway.
+/// The number of violations that are printed. Their total is printed in any case.
 const PRINTED: usize = 20;
 
 #[derive(Parser)]
 struct Arguments {
-    /// How long things are broken.
+    /// How long faults are caused, in seconds.
     #[arg(long, default_value_t = 60)]
     seconds: u64,
-    /// Repeats the decisions of an earlier run (the machine's timing is its own).
+    /// Repeats the random decisions of an earlier run (the timing of the machine still varies).
     #[arg(long)]
     seed: Option<u64>,
-    /// What cargo tells every benchmark.
+    /// The flag that cargo passes to every benchmark.
     #[arg(long, hide = true)]
     bench: bool,
 }
@@ -77,7 +78,7 @@ async fn main() -> ExitCode {
     let (address, at) = watch::channel(server.addr);
     let (phase, phases) = watch::channel(Phase::Breaking);
     let (written, mut finished) = mpsc::unbounded_channel();
-    let world = World {
+    let shared = Shared {
         history: History::default(),
         address: at,
         phase: phases,
@@ -87,7 +88,7 @@ async fn main() -> ExitCode {
     let mut clients = JoinSet::new();
     for number in 0..WRITERS + READERS {
         let seed = random.random();
-        let client = Client::new(number, number < WRITERS, seed, &world).await;
+        let client = Client::new(number, number < WRITERS, seed, &shared).await;
         clients.spawn(client.run());
     }
 
@@ -100,7 +101,7 @@ async fn main() -> ExitCode {
             .await
             .unwrap();
         kills += 1;
-        // Clients that find nobody there wait and try again.
+        // Meanwhile clients cannot connect; they wait and try again.
         sleep(Duration::from_millis(random.random_range(0..500))).await;
         server = start(folder.path()).await;
         address.send_replace(server.addr);
@@ -117,7 +118,7 @@ async fn main() -> ExitCode {
     };
     let acknowledged = timeout(SETTLE_WITHIN, writers).await.is_ok();
     let (mut logs, mut heads) = (BTreeMap::new(), BTreeMap::new());
-    for room in &world.rooms {
+    for room in &shared.rooms {
         let log = read_log(server.addr, room).await;
         heads.extend(log.messages.last().map(|last| (room.clone(), last.offset)));
         logs.insert(room.clone(), log);
@@ -129,7 +130,7 @@ async fn main() -> ExitCode {
         }
     };
     let settled = timeout(SETTLE_WITHIN, readers).await.is_ok();
-    let mut report = checker::check(&world.history.take(), &logs);
+    let mut report = checker::check(&shared.history.take(), &logs);
     for (done, what) in [
         (acknowledged, "not everything written was acknowledged"),
         (settled, "not everybody got everything"),
@@ -165,14 +166,14 @@ async fn main() -> ExitCode {
 
 async fn start(folder: &Path) -> Process {
     let folder = folder.to_owned();
-    // The limit is another test's business; here it would only slow the writers.
+    // Another test covers the limit; here it would only slow the writers.
     let flags = ["--messages-per-second", "100000"];
     tokio::task::spawn_blocking(move || Process::start(&folder, &flags))
         .await
         .unwrap()
 }
 
-/// The whole log of a room, page by page, as plain requests get it.
+/// The whole log of a room, page by page, as plain requests return it.
 async fn read_log(addr: SocketAddr, room: &str) -> RoomLog {
     let http = reqwest::Client::new();
     let token = client::guest(addr).await;

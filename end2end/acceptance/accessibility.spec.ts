@@ -7,7 +7,7 @@ import { BROKEN_CONNECTION, chooseUnreachable, connected, expect, status, test, 
 const VIEWPORTS = { desktop: { width: 1280, height: 800 }, phone: { width: 390, height: 844 } };
 const SCHEMES = ['light', 'dark'] as const;
 
-/** Everything that axe knows, whatever its impact; what it has found is named in full. */
+/** Runs all rules of axe, whatever their impact, and reports every finding in full. */
 async function expectNothingFound(page: Page): Promise<void> {
   const { violations } = await new AxeBuilder({ page }).analyze();
   const found = violations.flatMap(({ id, impact, nodes }) => nodes.map((node) => `${id} (${impact}): ${node.html}\n${node.failureSummary}`));
@@ -23,7 +23,7 @@ async function startJob({ context }: Visitor, steps: number): Promise<string> {
 for (const colorScheme of SCHEMES) {
   for (const [device, viewport] of Object.entries(VIEWPORTS)) {
     test.describe(`axe finds nothing, ${colorScheme}, on a ${device}:`, () => {
-      // Colours that are on their way to others are judged in neither.
+      // Reduced motion, because axe must not judge colours in the middle of a transition.
       test.use({ colorScheme, viewport, contextOptions: { reducedMotion: 'reduce' } });
 
       test('the guide', async ({ page }) => {
@@ -67,7 +67,7 @@ for (const colorScheme of SCHEMES) {
         await expectNothingFound(page);
       });
 
-      test('a text that somebody else is in', async ({ visit }) => {
+      test('a text that another user edits', async ({ visit }) => {
         const { page } = await visit('Ada', '/collab');
         const { page: grace } = await visit('Grace', '/collab');
         await editable(page);
@@ -81,7 +81,7 @@ for (const colorScheme of SCHEMES) {
       test.describe('with faults allowed', () => {
         test.use({ flags: { 'allow-faults': 'true', 'heartbeat-ms': 1_000 } });
 
-        test('the inspector, in each of its tabs, and what came of a fault', async ({ page }) => {
+        test('the inspector, in each of its tabs, and the result of a fault', async ({ page }) => {
           await page.goto('/ticker');
           await connected(page);
           await page.getByTestId('inspector-toggle').click();
@@ -98,7 +98,8 @@ for (const colorScheme of SCHEMES) {
         test('an inspector whose raw tab has nothing to show', async ({ visit }) => {
           const visitor = await visit('Ada', '/progress');
           const { page } = visitor;
-          // Ended by hand: one that had ended before the page came would have neither stream nor inspector.
+          // The job is ended by hand. The page of a job that had ended before it was opened would have neither stream
+          // nor inspector.
           await page.goto(`/progress/${await startJob(visitor, 1_000)}`);
           await connected(page);
           await page.getByTestId('inspector-toggle').click();
@@ -117,10 +118,10 @@ for (const colorScheme of SCHEMES) {
         await expectNothingFound(page);
       });
 
-      test.describe('where nothing is', () => {
+      test.describe('at an unknown address', () => {
         test.use({ tolerated: new RegExp(`status of 404|Failed to fetch|${BROKEN_CONNECTION.source}`) });
 
-        test('the page that says so', async ({ page }) => {
+        test('the page for unknown addresses', async ({ page }) => {
           await page.goto('/nothing-here');
           await expectNothingFound(page);
         });
@@ -139,7 +140,7 @@ for (const colorScheme of SCHEMES) {
 test.describe('without a server', () => {
   test.use({ tolerated: /net::ERR_/, contextOptions: { reducedMotion: 'reduce' } });
 
-  test('what is not live any more is said in words, and axe finds nothing', async ({ page, server }) => {
+  test('a lost connection is described in words, and axe finds nothing', async ({ page, server }) => {
     await page.goto('/ticker');
     await connected(page);
     await server.stop();
@@ -155,7 +156,7 @@ test('the keyboard reaches everything in the header, in the order in which it st
   const focused = page.locator(':focus');
   const step = async () => {
     await page.keyboard.press('Tab');
-    // Whatever has the focus shows it.
+    // The focused element shows that it has the focus.
     const rings = await focused.evaluate((element) => [element, element.closest('form')].map((it) => it && getComputedStyle(it).outlineStyle));
     expect(rings).toContain('solid');
   };
@@ -183,11 +184,11 @@ test('the keyboard reaches everything in the header, in the order in which it st
   await expect(page.locator('main').locator(':focus')).toHaveCount(1);
 });
 
-test('what has the focus is not behind the inspector', async ({ page }) => {
+test('a focused element is not behind the inspector', async ({ page }) => {
   await page.goto('/ticker');
   await connected(page);
   await page.getByTestId('filter').focus();
-  // More than the window has room for.
+  // More elements than fit into the window.
   for (let step = 0; step < 40; step++) {
     await page.keyboard.press('Tab');
     const covered = await page.evaluate(() => {
@@ -216,7 +217,7 @@ for (const path of ['/', '/ticker', '/progress', '/chat', '/collab']) {
     if (path !== '/' && path !== '/progress') await connected(page);
     const small = await page.locator('button, summary, input, textarea, nav a').evaluateAll((targets) =>
       targets
-        // What stands within a larger label is pressed with it.
+        // A control within a larger label is pressed with the label.
         .map((target) => ({ target, box: (target.closest('label') ?? target).getBoundingClientRect() }))
         .filter(({ box }) => box.width > 0 && (box.width < 24 || box.height < 24))
         .map(({ target, box }) => `${target.outerHTML.slice(0, 120)}: ${box.width} x ${box.height}`),

@@ -2,19 +2,19 @@ import type { Locator, Page } from '@playwright/test';
 import { connected, expect, test } from '../fixtures/app';
 import { say, seed, texts } from '../fixtures/chat';
 
-// Whole histories are said at once.
+// The tests send whole histories at once.
 test.use({ flags: { 'messages-per-second': 5_000 } });
 
 const MESSAGES = 1_000;
 
-/** Somebody who has said a thousand things in the lobby, and looks at none of them. */
+/** A user who has sent a thousand messages to the lobby, and displays none of them. */
 async function historyOf(visit: (name: string, path: string) => Promise<{ page: Page }>, count = MESSAGES): Promise<Page> {
   const { page } = await visit('Grace', '/');
   await seed(page, 'lobby', count);
   return page;
 }
 
-/** Where the message of an offset stands on the screen. */
+/** The position on the screen of the message with an offset. */
 function topOf(log: Locator, offset: string): Promise<number | undefined> {
   return log.evaluate((log, offset) => log.querySelector(`[data-offset="${offset}"]`)?.getBoundingClientRect().top, offset);
 }
@@ -32,7 +32,7 @@ test('a thousand messages are scrolled through upwards, page by page, and nothin
   let seen = 0;
   while ((await firstOffset(log)) !== '1') {
     const first = await firstOffset(log);
-    // Up to a place where the next page is wanted; which row stands at the upper edge then, and where exactly.
+    // Scrolls up until the next page is requested, and records which row is at the upper edge then, and where exactly.
     const anchor = await log.evaluate((log) => {
       log.scrollTop = 40;
       const edge = log.getBoundingClientRect().top;
@@ -48,25 +48,26 @@ test('a thousand messages are scrolled through upwards, page by page, and nothin
     expect(Math.abs(top - anchor.top)).toBeLessThan(1);
     expect(++seen).toBeLessThan(30);
   }
-  // All the way: in order, without a hole, and never all of them in the document.
+  // Scrolls all the way: in order, without a gap, and never with all messages in the document.
   const shown = await texts(page).allTextContents();
   expect(shown.slice(0, 300)).toEqual(Array.from({ length: 300 }, (_, index) => `message ${index + 1}`));
   expect(shown.length).toBeLessThanOrEqual(400);
 
-  // And down again, without asking anybody.
+  // Scrolls down again, without any request.
   while ((await texts(page).last().textContent()) !== `message ${MESSAGES}`) {
     await log.evaluate((log) => (log.scrollTop = log.scrollHeight));
     expect(++seen).toBeLessThan(100);
   }
 });
 
-test('while a thousand messages scroll by, what stays on the page is not taken out of it', async ({ visit }) => {
+test('while a thousand messages scroll by, rows that stay on the page are not removed and inserted again', async ({ visit }) => {
   await historyOf(visit);
   const { page } = await visit('Ada', '/chat');
   await connected(page);
   const log = page.getByTestId('log');
   await expect(texts(page).last()).toHaveText(`message ${MESSAGES}`);
-  // Taken out and put in again looks the same, and has the browser style, lay out and paint every row anew.
+  // A row that is removed and inserted again looks the same, but makes the browser style, lay out and paint every row
+  // again.
   const moved = await log.evaluateHandle((log) => {
     const moved: string[] = [];
     new MutationObserver((changes) => {
@@ -81,14 +82,14 @@ test('while a thousand messages scroll by, what stays on the page is not taken o
   expect(await moved.jsonValue()).toEqual([]);
 });
 
-test('whoever reads further up is not moved by what comes, is told how much, and gets there with one press', async ({ visit }) => {
+test('new messages do not move a reader further up, are counted, and are reached with one press', async ({ visit }) => {
   const grace = await historyOf(visit, 100);
   const { page } = await visit('Ada', '/chat');
   await connected(page);
   const log = page.getByTestId('log');
   await expect(texts(page).last()).toHaveText('message 100');
   await expect(page.getByTestId('to-latest')).toHaveCount(0);
-  // All of it is read; whoever scrolls away sooner has not read it.
+  // Everything is read first; a reader who scrolls away sooner has not read it.
   await expect(page.getByTestId('unread')).toHaveCount(0);
   await log.hover();
   await page.mouse.wheel(0, -400);
@@ -101,14 +102,14 @@ test('whoever reads further up is not moved by what comes, is told how much, and
   await seed(grace, 'lobby', 3, 'fresh');
   await expect(page.getByTestId('to-latest')).toHaveText(/^3 new messages/);
   expect(await topOf(log, offset)).toBe(top);
-  // Not seen is not read.
+  // A message that was not visible is not read.
   await expect(page.getByTestId('unread').first()).toHaveText(/^3/);
   await page.getByTestId('to-latest').click();
   await expect(page.getByTestId('to-latest')).toHaveCount(0);
   await expect(texts(page).last()).toBeInViewport();
   await expect(texts(page).last()).toHaveText('fresh 3');
   await expect(page.getByTestId('unread')).toHaveCount(0);
-  // From there on it follows again.
+  // From there on the log follows new messages again.
   await seed(grace, 'lobby', 30, 'more');
   await expect(texts(page).last()).toHaveText('more 30');
   await expect(texts(page).last()).toBeInViewport();
@@ -129,12 +130,12 @@ test('search finds words in the whole history, and a result leads to its place',
   const found = page.locator('.message.found');
   await expect(found).toContainText('message 123');
   await expect(found).toBeInViewport();
-  // Far from the end: the way back is offered.
+  // Far from the end the page offers a way back.
   await page.getByTestId('to-latest').click();
   await expect(texts(page).last()).toBeInViewport();
   await expect(texts(page).last()).toHaveText('needle 2');
 
-  // One that is in view already.
+  // A result that is visible already.
   await page.getByTestId('search').fill('NEEDLE');
   await page.getByTestId('find').click();
   await expect(page.getByTestId('result')).toHaveText([/needle 2/, /needle 1/]);
@@ -142,7 +143,7 @@ test('search finds words in the whole history, and a result leads to its place',
   await expect(found).toContainText('needle 1');
   await expect(found).toBeInViewport();
 
-  // Nothing found; Escape leaves.
+  // Nothing is found; Escape closes the results.
   await page.getByTestId('search').fill('haystack');
   await page.getByTestId('search').press('Enter');
   await expect(page.getByTestId('results-count')).toHaveText(/^Nothing was found/);

@@ -1,11 +1,11 @@
 import { BROKEN_CONNECTION, connected, expect, status, test } from '../fixtures/app';
 import { say, texts, textsOnServer } from '../fixtures/chat';
 
-// Pings come often, so that a silent wire is noticed soon.
+// Pings are frequent, so that a silent connection is noticed soon.
 test.use({ tolerated: BROKEN_CONNECTION, flags: { 'client-ping-ms': 1_000 } });
 
 const RECOVERS_WITHIN_MS = 10_000;
-/** Under which name the tab keeps what this person has not sent. */
+/** The storage key under which the tab keeps the unsent messages of this user. */
 const outboxOf = ({ id }: { id: string }) => `wirewise.chat.outbox.${id}`;
 
 test('one goes offline, types three messages, comes back, and both see all in one order', async ({ visit, wire, server }) => {
@@ -18,7 +18,7 @@ test('one goes offline, types three messages, comes back, and both see all in on
 
   await adaHas.setOffline(true);
   wire.cut();
-  // The browser tells, or the watchdog finds out: a ping after 1 s, and 5 s for its pong.
+  // The browser reports the cut, or the watchdog finds it: a ping after 1 s, and 5 s for its pong.
   await expect(status(ada)).toHaveAttribute('data-state', 'offline', { timeout: RECOVERS_WITHIN_MS });
   for (const text of ['One', 'Two', 'Three']) await say(ada, text);
   await expect(ada.getByTestId('sending-state')).toHaveText(Array(3).fill('Waiting to be sent'));
@@ -48,7 +48,7 @@ test('a reload loses neither what is unsent nor what is half written', async ({ 
   await expect(ada.getByTestId('sending')).toHaveText([/Into the void/, /And one more/]);
   await ada.getByTestId('composer').fill('Half a sen');
 
-  // New connections work again, but the page is gone before it makes one.
+  // New connections work again, but the page is closed before it opens one.
   wire.pass();
   wire.cut();
   await ada.reload();
@@ -57,7 +57,7 @@ test('a reload loses neither what is unsent nor what is half written', async ({ 
   await expect(ada.getByTestId('sending')).toHaveCount(0);
   await expect(ada.getByTestId('composer')).toHaveValue('Half a sen');
 
-  // A draft is of its room, and of its tab.
+  // A draft belongs to its room, and to its tab.
   const second = await adaHas.newPage();
   await second.goto(`${wire.url}/chat`);
   await connected(second);
@@ -67,7 +67,7 @@ test('a reload loses neither what is unsent nor what is half written', async ({ 
   await expect(ada.getByTestId('composer')).toHaveValue('');
   await ada.getByRole('link', { name: '#lobby' }).click();
   await expect(ada.getByTestId('composer')).toHaveValue('Half a sen');
-  // Once sent it is no draft any more.
+  // Once sent, the text is no longer a draft.
   await ada.getByTestId('send').click();
   await expect(texts(grace)).toHaveText(['Into the void', 'And one more', 'Half a sen']);
   await ada.reload();
@@ -75,7 +75,7 @@ test('a reload loses neither what is unsent nor what is half written', async ({ 
   await expect(ada.getByTestId('composer')).toHaveValue('');
 });
 
-test('a room is not left before what was written there has gone', async ({ visit, wire }) => {
+test('a room is not left before the messages written there are sent', async ({ visit, wire }) => {
   const { page, context } = await visit('Ada', `${wire.url}/chat/den`);
   await connected(page);
   const leave = page.getByRole('button', { name: 'Leave den' });
@@ -93,12 +93,12 @@ test('a room is not left before what was written there has gone', async ({ visit
   await expect(leave).toHaveCount(0);
 });
 
-test('what was sent before a crash of the page is sent once', async ({ visit }) => {
+test('a message sent before a crash of the page is stored once', async ({ visit }) => {
   const { page: ada, user } = await visit('Ada', '/chat');
   await connected(ada);
   await say(ada, 'Said already');
   await expect(texts(ada)).toHaveText(['Said already']);
-  // As if the page had ended between the server's taking it and its acknowledgement.
+  // As if the page had been closed after the server stored the message and before it received the acknowledgement.
   const { messages } = await (await ada.request.get('/api/chat/rooms/lobby/messages')).json();
   const { id, text } = messages[0];
   const outbox = JSON.stringify([{ id, lane: 'lobby', command: { type: 'send', id, room: 'lobby', text } }]);
@@ -110,7 +110,7 @@ test('what was sent before a crash of the page is sent once', async ({ visit }) 
   await expect(ada.getByTestId('sending')).toHaveCount(0);
 });
 
-test('what the tab kept and cannot be read is dropped', async ({ visit }) => {
+test('a stored outbox that cannot be parsed is dropped', async ({ visit }) => {
   const { page: ada, user } = await visit('Ada', '/chat');
   await connected(ada);
   for (const broken of ['{', 'null', '[{"id":7}]', '[{"id":"c0ffee00-0000-4000-8000-000000000001","lane":"lobby","command":{"type":"dance"}}]']) {
@@ -130,10 +130,10 @@ test('what the tab kept and cannot be read is dropped', async ({ visit }) => {
   await expect(texts(ada)).toHaveText(['All is well']);
 });
 
-test('a message that is refused for good is shown with its reason, holds up nothing, and can be removed', async ({ visit }) => {
+test('a message that is refused for good is shown with its reason, blocks nothing, and can be removed', async ({ visit }) => {
   const { page: ada, user } = await visit('Ada', '/chat');
   await connected(ada);
-  // The page itself would not take a blank text.
+  // The page itself would refuse a blank text.
   const entry = (number: number, text: string) => {
     const id = `c0ffee00-0000-4000-8000-00000000000${number}`;
     return { id, lane: 'lobby', command: { type: 'send', id, room: 'lobby', text } };
@@ -155,8 +155,8 @@ test('a message that is refused for good is shown with its reason, holds up noth
 });
 
 test.describe('one message a second', () => {
-  // The second join spends the burst: what is sent again as soon as its room is joined is refused, while the room's history
-  // brings it.
+  // The second join uses up the burst. A message that is sent again as soon as its room is joined is refused, while the
+  // history of the room contains it.
   test.use({ flags: { 'client-ping-ms': 1_000, 'messages-per-second': 1 } });
 
   test('a message that is stored, unacknowledged, and refused when it is sent again blocks nothing', async ({ visit }) => {
@@ -182,8 +182,8 @@ test.describe('one message a second', () => {
         }),
       id,
     );
-    // As if the page had ended between the server's taking it and its acknowledgement. Not in the lobby, which would be
-    // rendered with the message.
+    // As if the page had been closed after the server stored the message and before it received the acknowledgement.
+    // Not in the lobby, whose page would be rendered with the message.
     const outbox = JSON.stringify([{ id, lane: 'lobby', command: { type: 'send', id, room: 'lobby', text: 'Stored already' } }]);
     await ada.evaluate(([key, outbox]) => sessionStorage.setItem(key, outbox), [outboxOf(user), outbox]);
     await ada.reload();
@@ -199,7 +199,7 @@ test.describe('one message a second', () => {
 });
 
 test.describe('many at once', () => {
-  // A tenth of them are over the rate: they go one at a time, and in order.
+  // A tenth of them exceed the rate, and are sent one at a time, in order.
   test.use({ flags: { 'client-ping-ms': 1_000, 'messages-per-second': 200 } });
 
   test('the 501st unsent message is refused in words and stays where it was written; the 500 arrive in order', async ({ visit, wire }) => {

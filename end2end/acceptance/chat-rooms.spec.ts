@@ -18,7 +18,7 @@ test('one socket serves all rooms: going from room to room does not reconnect', 
   expect(await server.openConnections('chat')).toBe(1);
 });
 
-test('what comes in other rooms is counted until it is looked at', async ({ visit }) => {
+test('messages in other rooms are counted until they are shown', async ({ visit }) => {
   const { page: ada } = await visit('Ada', '/chat');
   const { page: grace } = await visit('Grace', '/chat/rust');
   await connected(ada);
@@ -30,7 +30,7 @@ test('what comes in other rooms is counted until it is looked at', async ({ visi
   await expect(roomEntry(grace, 'rust').getByTestId('unread')).toHaveCount(0);
   await expect(grace.getByTestId('receipt')).toHaveText(['Sent']);
 
-  // The server counts too: after a reload it is the same.
+  // The server keeps the counts too: they are the same after a reload.
   await ada.reload();
   await connected(ada);
   await expect(roomEntry(ada, 'rust').getByTestId('unread')).toHaveText(/^2/);
@@ -46,7 +46,7 @@ test('what comes in other rooms is counted until it is looked at', async ({ visi
 });
 
 /**
- * As in a tab that is being hidden: what asks for a frame from now on does not get it any more. What asked before still does.
+ * Acts like a tab that is being hidden: animation frames requested from now on are not run. Those requested before still are.
  */
 function withholdFrames(page: Page): Promise<void> {
   return page.evaluate(() => {
@@ -59,13 +59,13 @@ function withholdFrames(page: Page): Promise<void> {
   });
 }
 
-/** Short timers that are set from now on come when they are let go. Those that were set before have come. */
+/** Delays short timers set from now on until the returned function is called. Timers set before have already run. */
 async function withholdTimers(page: Page): Promise<() => Promise<void>> {
   const timers = await page.evaluateHandle(async () => {
     const SHORT_MS = 1_000;
     const withheld = new Map<number, () => void>();
     const [set, clear] = [window.setTimeout.bind(window), window.clearTimeout.bind(window)];
-    // Above the browser's own numbers.
+    // Above the numbers that the browser assigns.
     let last = 1_000_000;
     const setTimeout = (timer: () => void, ms = 0) => (ms > SHORT_MS ? set(timer, ms) : (withheld.set(++last, timer), last));
     const clearTimeout = (number: number) => void (withheld.delete(number) || clear(number));
@@ -75,20 +75,20 @@ async function withholdTimers(page: Page): Promise<() => Promise<void>> {
   });
   return () =>
     timers.evaluate((withheld) => {
-      // Those of now: a timer may set the next, and take another back.
+      // Only the timers of this moment: a timer may set the next one, and cancel another.
       for (const [number, timer] of [...withheld]) if (withheld.delete(number)) timer();
     });
 }
 
-/** A message has come to this page, which asked for a frame to show it in. Call it before the message is said. */
+/** Waits until this page has received a message and requested a frame to show it. Call it before the message is sent. */
 async function messageWaitsForFrame(page: Page, socket: WebSocket, text: string): Promise<void> {
   await socket.waitForEvent('framereceived', ({ payload }) => `${payload}`.includes(`"${text}"`));
   await expect(page.locator('body')).toHaveAttribute('data-asked');
 }
 
-/** The page's own socket, with all its frames: the page is loaded again. */
+/** Loads the page again, so that its socket is observed with all its frames. */
 async function reconnect(page: Page): Promise<WebSocket> {
-  // Else the next socket might be that of the page before.
+  // Otherwise the next socket might be that of the page before.
   await connected(page);
   const [socket] = await Promise.all([page.waitForEvent('websocket'), page.reload()]);
   await connected(page);
@@ -113,7 +113,7 @@ test('a tab that is hidden before a message is shown goes on counting in its tit
   await expect(ada).toHaveTitle(/^\(2\) #lobby/);
 });
 
-test('a message that has come but is not shown yet is not read', async ({ visit }) => {
+test('a message that is received but not shown yet is not read', async ({ visit }) => {
   const { page: ada } = await visit('Ada', '/chat');
   const { page: grace } = await visit('Grace', '/chat');
   const socket = await reconnect(ada);
@@ -124,26 +124,26 @@ test('a message that has come but is not shown yet is not read', async ({ visit 
   await withholdFrames(ada);
   await Promise.all([messageWaitsForFrame(ada, socket, 'Waits'), say(grace, 'Waits')]);
   await expect(texts(ada)).toHaveText(['Shown']);
-  // Among them the one that tells how far Ada has read.
+  // One of these timers sends how far Ada has read.
   await letTimersGo();
   await expect(grace.getByTestId('receipt')).toHaveText(['Read by 1', 'Sent']);
 });
 
-test('read marks say how far each has read', async ({ visit }) => {
+test('read marks show how far each user has read', async ({ visit }) => {
   const { page: ada } = await visit('Ada', '/chat');
   const { page: grace } = await visit('Grace', '/chat');
   const { page: linus } = await visit('Linus', '/chat');
   for (const page of [ada, grace, linus]) await connected(page);
   await say(ada, 'First');
   await expect(ada.getByTestId('receipt')).toHaveText(['Read by 2']);
-  // Grace goes elsewhere: she has read the first only.
+  // Grace goes to another room: she has read the first message only.
   await roomEntry(grace, 'random').getByRole('link').click();
   await expect(grace.getByTestId('room-name')).toHaveText('#random');
   await say(ada, 'Second');
   await expect(ada.getByTestId('receipt')).toHaveText(['Read by 2', 'Read by 1']);
   await roomEntry(grace, 'lobby').getByRole('link').click();
   await expect(ada.getByTestId('receipt')).toHaveText(['Read by 2']);
-  // Others see no receipts under messages that are not theirs.
+  // Other users see no receipts under messages that are not theirs.
   await expect(grace.getByTestId('receipt')).toHaveCount(0);
 });
 
@@ -159,14 +159,14 @@ test('two tabs are one person: listed once, and what one has read is read in the
   for (const tab of [ada, second]) await expect(tab.getByTestId('unread')).toHaveCount(0);
   await expect(grace.getByTestId('receipt')).toHaveText(['Read by 1']);
   await expect(grace.getByTestId('member')).toHaveText(['Ada', 'Grace']);
-  // What one tab says is in the other, as one's own.
+  // A message of one tab is shown in the other as the user's own.
   await say(second, 'We are here');
   await roomEntry(ada, 'rust').getByRole('link').click();
   await expect(texts(ada)).toHaveText(['Hello, both of you', 'We are here']);
   await expect(ada.getByTestId('receipt')).toHaveText(['Read by 1']);
 });
 
-test('a typist is shown until the message comes, and says so at most once in three seconds', async ({ visit }) => {
+test('a user who types is shown until the message arrives, and reports it at most once in three seconds', async ({ visit }) => {
   const { page: ada } = await visit('Ada', '/chat');
   const { page: grace } = await visit('Grace', '/chat');
   const sent: string[] = [];
@@ -181,7 +181,7 @@ test('a typist is shown until the message comes, and says so at most once in thr
   await expect(texts(ada)).toHaveText(['Hello']);
   await expect(ada.getByTestId('typing')).toBeEmpty();
   expect(sent.filter((frame) => frame.includes('"typing"'))).toHaveLength(1);
-  // Whoever stops without a word is shown for five seconds.
+  // A user who stops typing without sending is shown for five seconds.
   await ada.getByTestId('composer').fill('Well');
   await expect(grace.getByTestId('typing')).toHaveText('Ada is typing');
   await expect(grace.getByTestId('typing')).toBeEmpty({ timeout: 8_000 });
@@ -201,14 +201,14 @@ test('a room is made by visiting a valid name; an invalid one is refused with th
   await expect(roomEntry(ada, 'reading-club').getByRole('link')).toHaveAttribute('aria-current', 'page');
   await say(ada, 'Chapter one');
   await expect(texts(ada)).toHaveText(['Chapter one']);
-  // It is still in the list after a reload of another room, and counts what is unread there.
+  // The room is still in the list after a reload of another room, with its unread count.
   await ada.goto('/chat');
   await connected(ada);
   const { page: grace } = await visit('Grace', '/chat/reading-club');
   await connected(grace);
   await say(grace, 'Chapter two');
   await expect(roomEntry(ada, 'reading-club').getByTestId('unread')).toHaveText(/^1/);
-  // Left, it is gone from the list, and nobody is in it for her.
+  // After she has left the room it is gone from the list, and its members are not shown to her.
   await roomEntry(ada, 'reading-club').getByTestId('leave').click();
   await expect(roomEntry(ada, 'reading-club')).toHaveCount(0);
   await expect(grace.getByTestId('member')).toHaveText(['Grace'], { timeout: 10_000 });
@@ -251,7 +251,7 @@ test('addresses are links, and nothing else is', async ({ visit }) => {
   const text = 'See (https://example.org/a?b=c&d#e), not javascript:alert(1) or <a href="https://x.example">this</a>';
   await say(ada, text);
   for (const reload of [false, true]) {
-    // The second time as the server rendered it.
+    // The second time the message is rendered by the server.
     if (reload) await grace.reload();
     await connected(grace);
     await expect(texts(grace)).toHaveText([text]);

@@ -4,7 +4,7 @@ import { connected, expect, test } from '../fixtures/app';
 async function say(page: Page, text: string): Promise<void> {
   await page.getByTestId('composer').fill(text);
   await page.getByTestId('send').click();
-  // Taken: the line is empty for the next.
+  // The composer is empty again: the message was accepted.
   await expect(page.getByTestId('composer')).toHaveValue('');
 }
 
@@ -17,7 +17,7 @@ test('two people read the same messages in the same order', async ({ visit }) =>
   await say(ada, 'Hello, Grace');
   await expect(grace.getByTestId('message-text')).toHaveText(['Hello, Grace']);
   await say(grace, 'Hello, Ada');
-  // Both at once: whichever the server takes first, it is the same for both.
+  // Both send at once: whichever message the server accepts first, the order is the same for both.
   const numbers = [1, 2, 3, 4, 5];
   await Promise.all([ada, grace].map(async (page, who) => {
     for (const number of numbers) await say(page, `${who} says ${number}`);
@@ -27,13 +27,13 @@ test('two people read the same messages in the same order', async ({ visit }) =>
   const [read, alsoRead] = await Promise.all([ada, grace].map((page) => page.getByTestId('message-text').allTextContents()));
   expect(read).toEqual(alsoRead);
   expect(new Set(read).size).toBe(12);
-  // A writer's own order holds.
+  // The messages of each writer keep their order.
   for (const who of [0, 1]) expect(read.filter((text) => text.startsWith(`${who} `))).toEqual(numbers.map((number) => `${who} says ${number}`));
   await expect(ada.getByTestId('sending')).toHaveCount(0);
   await expect(grace.getByTestId('message').first()).toContainText('Ada');
 });
 
-test('who is here is listed once, however many tabs, and is gone after the last', async ({ visit }) => {
+test('a user is listed once, however many tabs are open, and is removed after the last one closes', async ({ visit }) => {
   const { page: ada } = await visit('Ada', '/chat');
   const { page: grace, context: graceHas } = await visit('Grace', '/chat');
   await connected(ada);
@@ -50,7 +50,7 @@ test('who is here is listed once, however many tabs, and is gone after the last'
   await connected(grace);
   await expect(here).toHaveCount(2);
 
-  // The server waits 5 s after the last tab, so that a reload is no leave.
+  // The server waits 5 s after the last tab, so that a reload does not count as a leave.
   await grace.close();
   await expect(here).toHaveText(['Ada'], { timeout: 10_000 });
 });
@@ -69,13 +69,13 @@ test('a reload in less than five seconds is no leave', async ({ visit }) => {
   });
   await grace.reload();
   await connected(grace);
-  // A message crosses after the reload, so whatever the reload caused has arrived.
+  // A message is exchanged after the reload, so every effect of the reload has arrived.
   await say(grace, 'Back again');
   await expect(ada.getByTestId('message-text')).toHaveText(['Back again']);
   expect((await counts.jsonValue()).filter((count) => count < 2)).toEqual([]);
 });
 
-test('rooms are apart, and a room keeps what was said', async ({ visit }) => {
+test('rooms are separate, and a room keeps its messages', async ({ visit }) => {
   const { page: ada } = await visit('Ada', '/chat/rust');
   const { page: grace } = await visit('Grace', '/chat/random');
   await connected(ada);
@@ -85,7 +85,7 @@ test('rooms are apart, and a room keeps what was said', async ({ visit }) => {
   await expect(ada.getByTestId('message-text')).toHaveText(['Borrowed']);
   await expect(grace.getByTestId('message-text')).toHaveText(['Rolled']);
 
-  // By the router, not by a new page: the old room's messages make way.
+  // The router changes the room, not a new document: the messages of the old room are replaced.
   await grace.getByRole('navigation', { name: 'Rooms' }).getByRole('link', { name: '#rust' }).click();
   await expect(grace.getByTestId('message-text')).toHaveText(['Borrowed']);
   await connected(grace);
@@ -98,7 +98,7 @@ test('rooms are apart, and a room keeps what was said', async ({ visit }) => {
   await expect(ada.getByTestId('message-text')).toHaveText(['Borrowed', 'Moved']);
 });
 
-test('a text is shown as it was typed, whatever it holds', async ({ visit }) => {
+test('a text is shown as it was typed, whatever it contains', async ({ visit }) => {
   const { page: ada } = await visit('Ada', '/chat');
   const { page: grace } = await visit('Grace', '/chat');
   await connected(ada);

@@ -28,13 +28,13 @@ for (const [where, content, unit] of LINES) {
     const color = await caret(grace, 'Ada').evaluate((caret) => getComputedStyle(caret).backgroundColor);
     const [red, green, blue] = [1, 3, 5].map((at) => parseInt(user.color.slice(at, at + 2), 16));
     expect(color).toBe(`rgb(${red}, ${green}, ${blue})`);
-    // Another width, other lines.
+    // Another width gives other line breaks.
     await grace.setViewportSize({ width: 500, height: 700 });
     await expect.poll(() => unitUnder(grace, 'Ada')).toBe(unit);
   });
 }
 
-test('carets scroll with the text, and others’ lines do not move what is read', async ({ visit }) => {
+test('carets scroll with the text, and lines of other users do not move the visible text', async ({ visit }) => {
   const { page: ada } = await visit('Ada', '/collab');
   const { page: grace } = await visit('Grace', '/collab');
   await editable(ada);
@@ -46,7 +46,7 @@ test('carets scroll with the text, and others’ lines do not move what is read'
   await select(ada, unit);
   await text(grace).evaluate((field) => (field.scrollTop = 90 * 25));
   await expect.poll(() => unitUnder(grace, 'Ada')).toBe(unit);
-  // Grace's caret is in the middle now; somebody writes far above it.
+  // Grace's caret is in the middle now; another user writes far above it.
   const before = (await caret(grace, 'Ada').boundingBox())!;
   const third = 'A new first line\nand a second\n';
   await typeAt(ada, 0, third);
@@ -58,7 +58,7 @@ test('carets scroll with the text, and others’ lines do not move what is read'
   await expect.poll(() => unitUnder(grace, 'Ada')).toBe(unit + third.length);
 });
 
-test('a selection is drawn, and gone with whoever made it', async ({ visit }) => {
+test('a selection is drawn, and removed when its user leaves', async ({ visit }) => {
   const { page: ada, context } = await visit('Ada', '/collab');
   const { page: grace } = await visit('Grace', '/collab');
   await editable(ada);
@@ -67,7 +67,7 @@ test('a selection is drawn, and gone with whoever made it', async ({ visit }) =>
   await select(ada, 4, 7);
   await expect(grace.getByTestId('selection')).toHaveCount(1);
   await expect.poll(() => unitUnder(grace, 'Ada')).toBe(7);
-  // It is as wide as what it covers, and moves with it.
+  // It is as wide as the selected text, and moves with it.
   const width = (await grace.getByTestId('selection').boundingBox())!.width;
   const left = (await grace.getByTestId('selection').boundingBox())!.x;
   expect(width).toBeGreaterThan(10);
@@ -93,12 +93,12 @@ test('three people see each other’s carets and names', async ({ visit }) => {
     await expect(page.getByTestId('here')).toHaveText('3 here');
   }
   await expect.poll(() => unitUnder(people[2].page, 'Ada')).toBe(2);
-  // Elsewhere on the page: no caret.
+  // The focus is elsewhere on the page, so there is no caret.
   await people[1].page.getByTestId('share').focus();
   await expect(caret(people[0].page, 'Grace')).toHaveCount(0);
 });
 
-test('somebody with two windows is one person with two carets', async ({ visit }) => {
+test('a user with two windows is one person with two carets', async ({ visit }) => {
   const { page: ada, context } = await visit('Ada', '/collab');
   const second = await context.newPage();
   await second.goto('/collab');

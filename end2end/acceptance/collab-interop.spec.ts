@@ -4,10 +4,10 @@ import * as Y from 'yjs';
 import { BROKEN_CONNECTION, expect, test } from '../fixtures/app';
 import { caret, editable, saved, select, text } from '../fixtures/collab';
 
-/** Its wire is cut on purpose. */
+/** One client's connection is cut on purpose. */
 test.use({ tolerated: BROKEN_CONNECTION });
 
-/** A stock client, as its documentation shows it: no cookie, no subprotocol. */
+/** An unmodified client, used as its documentation shows: no cookie, no subprotocol. */
 class Stock {
   readonly doc = new Y.Doc();
   readonly text = this.doc.getText('content');
@@ -17,7 +17,7 @@ class Stock {
     const address = `${server.replace('http', 'ws')}/api/collab`;
     this.provider = new WebsocketProvider(address, room, this.doc, {
       WebSocketPolyfill: WebSocket as unknown as typeof globalThis.WebSocket,
-      // Two in one process would talk to each other past the server.
+      // Without this, two clients in one process would exchange updates directly, not through the server.
       disableBc: true,
       maxBackoffTime: 200,
       params,
@@ -25,13 +25,13 @@ class Stock {
     this.provider.awareness.setLocalStateField('user', user);
   }
 
-  /** The caret, as the editors of the Yjs family write it. */
+  /** Sets the caret in the format of the Yjs editors. */
   putCaret(at: number): void {
     const position = Y.relativePositionToJSON(Y.createRelativePositionFromTypeIndex(this.text, at));
     this.provider.awareness.setLocalStateField('cursor', { anchor: position, head: position });
   }
 
-  /** The others, by name. */
+  /** The states of the other clients, by name. */
   others(): Map<string, { cursor?: { head: object } }> {
     const states = [...this.provider.awareness.getStates()].filter(([client]) => client !== this.doc.clientID);
     return new Map(states.map(([, state]) => [state.user?.name, state]));
@@ -62,7 +62,7 @@ function join(server: string, room: string, name: string): Stock {
 
 test('stock Yjs clients and the page write one text, apart and together', async ({ server, wire, visit }) => {
   const ada = join(server.url, 'interop', 'Ada');
-  // Grace's wire can be cut.
+  // The connection of Grace can be cut.
   const grace = join(wire.url, 'interop', 'Grace');
   const { page: joan } = await visit('Joan', '/collab/interop');
   await editable(joan);
@@ -74,7 +74,7 @@ test('stock Yjs clients and the page write one text, apart and together', async 
   await joan.keyboard.type('from the page');
   await expect.poll(() => grace.text.toString()).toBe('Grüße, 世界 🦀\nfrom the page');
 
-  // Cut off, Grace pastes 300 KB; the others go on.
+  // While she is cut off, Grace pastes 300 KB; the others go on writing.
   wire.swallow();
   const pasted = 'Pasted while away. '.repeat(16_000).slice(0, 300_000);
   grace.text.insert(0, pasted);
@@ -94,7 +94,7 @@ test('stock Yjs clients and the page write one text, apart and together', async 
   expect(whole()).not.toContain('Grüße');
   expect(whole()).toContain('世界 🦀\nfrom the page');
 
-  // And the same clocks, also for who comes only now and for the page, which has them from the server.
+  // The clocks are the same too, for a client that connects only now and for the page, which has them from the server.
   const late = join(server.url, 'interop', 'Late');
   await expect.poll(() => late.text.toString() === whole()).toBe(true);
   expect(grace.stateVector()).toEqual(ada.stateVector());
@@ -120,7 +120,7 @@ test('carets and names are seen both ways', async ({ server, visit }) => {
     return position?.index;
   };
   await expect.poll(seen).toBe(8);
-  // It stays between the same words.
+  // The caret stays between the same words.
   ada.text.insert(0, 'zero ');
   await expect.poll(seen).toBe(13);
 
@@ -129,7 +129,7 @@ test('carets and names are seen both ways', async ({ server, visit }) => {
   await expect(caret(joan, 'Ada')).toHaveCount(0);
 });
 
-test('a stock client that only reads is told so and goes on reading', async ({ server }) => {
+test('a read-only stock client is notified and goes on reading', async ({ server }) => {
   const ada = join(server.url, 'readonly', 'Ada');
   const grace = new Stock(server.url, 'readonly', { name: 'Grace', color: '#30bced' }, { readonly: '1' });
   stock.push(grace);

@@ -6,7 +6,7 @@ function pointer(page: Page, name: string): Locator {
   return page.locator(`[data-test=pointer][data-name="${name}"]`);
 }
 
-/** What the page sends in text frames, by type. */
+/** Collects the types of the text frames that the page sends. */
 function sentBy(page: Page): string[] {
   const sent: string[] = [];
   page.on('websocket', (socket) =>
@@ -17,7 +17,7 @@ function sentBy(page: Page): string[] {
   return sent;
 }
 
-/** The browser says that the tab is (not) looked at. */
+/** Makes the browser report that the tab is hidden or visible. */
 async function look(page: Page, hidden: boolean): Promise<void> {
   await page.evaluate((hidden) => {
     Object.defineProperty(document, 'hidden', { value: hidden, configurable: true });
@@ -26,7 +26,7 @@ async function look(page: Page, hidden: boolean): Promise<void> {
   }, hidden);
 }
 
-test('at most one place is sent in a frame, and none when nothing moved', async ({ page }) => {
+test('at most one position is sent in a frame, and none when nothing moved', async ({ page }) => {
   const sent = sentBy(page);
   await page.goto('/collab');
   await connected(page);
@@ -38,26 +38,26 @@ test('at most one place is sent in a frame, and none when nothing moved', async 
         const clientX = box.left + (box.width * (step % places)) / places;
         board.dispatchEvent(new PointerEvent('pointermove', { clientX, clientY: box.top + 5, bubbles: true }));
       }
-      // Two frames: what is sent in the next one is sent by then.
+      // Waits for two animation frames: anything sent in the next one has been sent by then.
       await new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
     }, places);
   await burst(50);
   await expect.poll(moves).toBe(1);
-  // The same place again and again.
+  // The same position again and again.
   await burst(1);
   await expect.poll(moves).toBe(2);
   await burst(1);
   await page.getByTestId('board').dispatchEvent('pointerleave');
   await expect.poll(() => sent.includes('hide')).toBe(true);
   expect(moves()).toBe(2);
-  // A pointer that nobody sees is not hidden again.
+  // A hidden pointer is not hidden again.
   await page.getByTestId('board').dispatchEvent('pointerleave');
   await burst(2);
   await expect.poll(moves).toBe(3);
   expect(sent.filter((type) => type === 'hide')).toHaveLength(1);
 });
 
-test('a pointer glides between its places, and arrives', async ({ visit }) => {
+test('a pointer moves smoothly between its positions, and arrives', async ({ visit }) => {
   const { page: ada } = await visit('Ada', '/collab');
   const { page: grace } = await visit('Grace', '/collab');
   await connected(ada);
@@ -76,11 +76,11 @@ test('a pointer glides between its places, and arrives', async ({ visit }) => {
   const seen = () => grace.evaluate(() => (window as unknown as { seen: string[] }).seen);
   await expect.poll(async () => (await seen()).length).toBeGreaterThan(1);
   await expect.poll(async () => (await seen()).at(-1)).toBe('0%');
-  // It began where it was: to the left of its new place, by most of the board.
+  // The pointer started at its old position: to the left of the new one, by most of the board.
   expect(parseFloat((await seen())[0])).toBeLessThan(-50);
 });
 
-test('who asked for less movement sees pointers jump', async ({ visit }) => {
+test('with reduced motion pointers jump', async ({ visit }) => {
   const { page: ada } = await visit('Ada', '/collab');
   const { page: grace } = await visit('Grace', '/collab');
   await grace.emulateMedia({ reducedMotion: 'reduce' });
@@ -124,7 +124,7 @@ test('a pointer that rests for a minute is not shown any more, until it moves', 
   await ada.mouse.move(box.x + 20, box.y + 10);
   await expect(pointer(grace, 'Ada')).toBeVisible();
   await expect(pointer(grace, 'Ada')).not.toHaveClass(/stale/);
-  // Only what the clock says is another time; timers go on as they are.
+  // Only the clock changes; timers go on as they are.
   await grace.clock.setFixedTime(Date.now() + 61_000);
   await expect(pointer(grace, 'Ada')).toHaveClass(/stale/, { timeout: 10_000 });
   await ada.mouse.move(box.x + 40, box.y + 10);
@@ -143,7 +143,7 @@ test.describe('by touch', () => {
     await connected(grace);
     const finger = await phone.newCDPSession(ada);
     const board = (await ada.getByTestId('board').boundingBox())!;
-    // Below the paper the board is bare.
+    // Below the paper is the bare board.
     const y = board.y + board.height - 14;
     const touch = (type: 'touchStart' | 'touchMove' | 'touchEnd', part?: number) =>
       finger.send('Input.dispatchTouchEvent', { type, touchPoints: part === undefined ? [] : [{ x: board.x + board.width * part, y }] });
@@ -155,7 +155,7 @@ test.describe('by touch', () => {
     expect(await ada.evaluate(() => scrollY)).toBe(0);
     await touch('touchEnd');
     await expect(pointer(grace, 'Ada')).toBeHidden();
-    // A tap within some milliseconds of a drag is now and then taken as a part of it by the browser, and focuses nothing.
+    // The browser sometimes counts a tap within some milliseconds of a drag as part of it, and then focuses nothing.
     await expect(async () => {
       await text(ada).tap();
       await expect(text(ada)).toBeFocused({ timeout: 1_000 });

@@ -15,7 +15,7 @@ test('three people write one text, and each keeps their caret', async ({ visit }
   await typeAt(joan, 10, 'Three: 中文 😀');
   for (const page of pages) await expect(text(page)).toHaveValue('One.\nTwo.\nThree: 中文 😀');
 
-  // Others write before the caret: it stays beside its letter.
+  // Other users write before the caret: it stays beside its letter.
   await select(joan, 17);
   await typeAt(ada, 0, '😀 ');
   await expect(text(joan)).toHaveValue('😀 One.\nTwo.\nThree: 中文 😀');
@@ -37,10 +37,10 @@ test('all at once', async ({ visit }) => {
     }),
   );
   for (const page of pages) await saved(page);
-  // What one page has saved may still be on its way to another.
+  // An update that one page has saved may still be on its way to another.
   await expect(text(pages[0])).toHaveValue(/^.{96}$/);
   const all = await text(pages[0]).inputValue();
-  // Carets hold: what one types is in one piece, whatever the others type meanwhile.
+  // Carets keep their position: the text of each user stays in one piece, whatever the others type meanwhile.
   for (const letter of 'abc') expect(all).toContain(`[${letter.repeat(30)}]`);
   for (const page of pages) await expect(text(page)).toHaveValue(all);
 });
@@ -75,7 +75,7 @@ test('undo and redo are one’s own', async ({ visit }) => {
   await saved(ada);
 });
 
-test('what is deleted is saved too', async ({ page }) => {
+test('a deletion is saved too', async ({ page }) => {
   await page.goto('/collab');
   await editable(page);
   await typeAt(page, 0, 'Hello');
@@ -92,10 +92,10 @@ test('what is deleted is saved too', async ({ page }) => {
 test.describe('on a broken wire', () => {
   test.use({ tolerated: BROKEN_CONNECTION, flags: { 'client-ping-ms': 1_000 } });
 
-  /** The browser tells that the wire was cut, or the watchdog finds out: a ping after 1 s, and 5 s for its pong. */
+  /** The browser reports the cut, or the watchdog finds it: a ping after 1 s, and 5 s for its pong. */
   const NOTICED_WITHIN_MS = 10_000;
 
-  test('what is written offline merges on return', async ({ visit, wire }) => {
+  test('text written offline is merged on reconnect', async ({ visit, wire }) => {
     const { page: ada, context } = await visit('Ada', `${wire.url}/collab`);
     const { page: grace } = await visit('Grace', '/collab');
     await editable(ada);
@@ -118,12 +118,12 @@ test.describe('on a broken wire', () => {
     for (const page of [ada, grace]) await expect(text(page)).toHaveValue('Grace: The end. Ada');
     await saved(ada);
     await expect(ada.getByTestId('saved-announced')).toHaveText('Back online. All is saved.');
-    // The caret stood behind the own word.
+    // The caret was behind the word that Ada had written.
     await ada.keyboard.type('!');
     await expect(text(grace)).toHaveValue('Grace: The end. Ada!');
   });
 
-  test('of three, all see pointers and carets, one merges what she wrote offline, and undo is one’s own', async ({ visit, wire }) => {
+  test('three users see all pointers and carets, one merges her offline text, and undo is one’s own', async ({ visit, wire }) => {
     const { page: ada, context } = await visit('Ada', `${wire.url}/collab`);
     const { page: grace } = await visit('Grace', '/collab');
     const { page: linus } = await visit('Linus', '/collab');
@@ -155,8 +155,8 @@ test.describe('on a broken wire', () => {
     await expect(text(linus)).toHaveValue('One. Two. ');
   });
 
-  test('who leaves the page offline and comes back finds what was not sent', async ({ visit, wire }) => {
-    // The guide was here before; a page that never was is another case (lazy-pages.spec.ts).
+  test('unsent text is kept when the page is left offline and opened again', async ({ visit, wire }) => {
+    // The guide was opened before; a page that never was is another case (lazy-pages.spec.ts).
     const { page: ada, context } = await visit('Ada', `${wire.url}/`);
     await guideLives(ada);
     await pageLink(ada, 'Collab').click();
@@ -165,7 +165,7 @@ test.describe('on a broken wire', () => {
     wire.cut();
     await expect(ada.getByTestId('saved')).toHaveAttribute('data-state', 'offline', { timeout: NOTICED_WITHIN_MS });
     await typeAt(ada, 0, 'Not sent.');
-    // At once, by the router: no new document is loaded.
+    // The router changes the page at once, without a new document.
     await ada.locator('header').getByRole('link', { name: 'Wirewise' }).click();
     await expect(text(ada)).toHaveCount(0);
     await context.setOffline(false);
@@ -175,17 +175,17 @@ test.describe('on a broken wire', () => {
     await saved(ada);
   });
 
-  test('a reload keeps everything, and what was written offline too', async ({ visit, server, wire }) => {
+  test('a reload keeps everything, including text written offline', async ({ visit, server, wire }) => {
     const { page: ada } = await visit('Ada', `${wire.url}/collab/kept`);
     await editable(ada);
     await typeAt(ada, 0, 'Sent. ');
     await saved(ada);
-    // The server is away; the page is not.
+    // The server is stopped; the page stays open.
     await server.stop();
     await expect(status(ada)).not.toHaveAttribute('data-state', 'open');
     await typeAt(ada, 6, 'Not sent.');
     await expect(ada.getByTestId('saved')).toHaveText('Offline: kept here, 9 unsent');
-    // The page goes before it could send: its next attempt finds a wire that carries nothing.
+    // The page is closed before it could send: its next attempt meets a connection that carries nothing.
     wire.swallow();
     await server.start();
     await expect(ada.getByTestId('saved')).toHaveText('Offline: kept here, 9 unsent');
@@ -198,7 +198,7 @@ test.describe('on a broken wire', () => {
     const { page: grace } = await visit('Grace', '/collab/kept');
     await editable(grace);
     await expect(text(grace)).toHaveValue('Sent. Not sent.');
-    // Nothing is kept any more, so nothing comes twice.
+    // Nothing is stored in the tab any more, so nothing is applied twice.
     await expect.poll(() => ada.evaluate(() => Object.keys(sessionStorage).filter((key) => key.includes('unsaved')))).toEqual([]);
   });
 });
@@ -218,14 +218,14 @@ test('a restart of the server loses nothing', async ({ page, server }) => {
 });
 
 test.describe('with an input method', () => {
-  /** What an input method does, step by step. */
+  /** Does what an input method does, step by step. */
   async function compose(keyboard: CDPSession, ...steps: string[]): Promise<void> {
     for (const step of steps) {
       await keyboard.send('Input.imeSetComposition', { text: step, selectionStart: step.length, selectionEnd: step.length });
     }
   }
 
-  test('Chinese is composed in peace while somebody else types', async ({ visit }) => {
+  test('a Chinese composition is not disturbed while another user types', async ({ visit }) => {
     const { page: ada, context } = await visit('Ada', '/collab');
     const { page: grace } = await visit('Grace', '/collab');
     await editable(ada);
@@ -237,7 +237,7 @@ test.describe('with an input method', () => {
     const keyboard = await context.newCDPSession(ada);
     await compose(keyboard, 'n', 'ni', 'ni h');
     await expect(text(ada)).toHaveValue('前 ni h后');
-    // Somebody writes before and behind it: it is not torn, and they see nothing of it yet.
+    // Another user writes before and behind the composition: it is not split, and they see nothing of it yet.
     await typeAt(grace, 0, '> ');
     await typeAt(grace, 5, ' <');
     await expect(text(grace)).toHaveValue('> 前 后 <');
@@ -255,7 +255,7 @@ test.describe('with an input method', () => {
     await expect(text(grace)).toHaveValue(/^> .* <$/);
   });
 
-  test('a composition that is given up leaves nothing behind', async ({ visit }) => {
+  test('a cancelled composition leaves nothing behind', async ({ visit }) => {
     const { page: ada, context } = await visit('Ada', '/collab');
     const { page: grace } = await visit('Grace', '/collab');
     await editable(ada);
@@ -283,11 +283,11 @@ test('a reader reads along and cannot write', async ({ visit }) => {
   await text(reader).focus();
   await reader.keyboard.type('no');
   await expect(text(reader)).toHaveValue('Read this.');
-  // Pointers are for everybody.
+  // Pointers are shown to readers too.
   await expect(ada.getByTestId('here')).toHaveText('2 here');
 });
 
-test('a long paste arrives, and one that is too long is refused and harms nothing', async ({ visit }) => {
+test('a long paste arrives, and one that is too long is refused without damage', async ({ visit }) => {
   test.slow();
   const { page: ada, context } = await visit('Ada', '/collab/long');
   await context.grantPermissions(['clipboard-read', 'clipboard-write']);
@@ -330,7 +330,7 @@ test('the link is copied', async ({ page, context, baseURL }) => {
   expect(await page.evaluate(() => navigator.clipboard.readText())).toBe(`${baseURL}/collab/shared-notes`);
 });
 
-test('where nothing can be copied the link is shown', async ({ page, baseURL }) => {
+test('if the clipboard is not available the link is shown', async ({ page, baseURL }) => {
   await page.addInitScript(() => Object.defineProperty(navigator, 'clipboard', { value: undefined }));
   await page.goto('/collab/shared-notes');
   await connected(page);

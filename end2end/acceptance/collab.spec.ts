@@ -1,7 +1,7 @@
 import type { Locator, Page } from '@playwright/test';
 import { connected, expect, test } from '../fixtures/app';
 
-/** Moves the mouse to a place given in parts of the board's width and height. */
+/** Moves the mouse to a position in fractions of the board's width and height. */
 async function pointAt(page: Page, x: number, y: number): Promise<void> {
   const box = (await page.getByTestId('board').boundingBox())!;
   await page.mouse.move(box.x + box.width * x, box.y + box.height * y, { steps: 5 });
@@ -11,7 +11,7 @@ function pointer(page: Page, name: string): Locator {
   return page.locator(`[data-test=pointer][data-name="${name}"]`);
 }
 
-/** Within half a percent: pixels are whole. */
+/** Compares within half a percent, because pixels are whole. */
 async function expectAt(pointer: Locator, x: number, y: number): Promise<void> {
   for (const [attribute, part] of [['x', x], ['y', y]] as const) {
     await expect
@@ -35,12 +35,12 @@ test('a pointer moves in the other window, with name and colour', async ({ visit
 
   await pointAt(grace, 0.5, 0.5);
   await expectAt(pointer(ada, 'Grace'), 0.5, 0.5);
-  // One's own pointer is the mouse; it is not drawn a second time.
+  // The user's own pointer is the mouse; it is not drawn a second time.
   await expect(pointer(ada, 'Ada')).toHaveCount(0);
   await expect(pointer(grace, 'Grace')).toHaveCount(0);
 });
 
-test('a pointer that leaves the board is hidden, and shown again when it is back', async ({ visit }) => {
+test('a pointer that leaves the board is hidden, and shown again when it returns', async ({ visit }) => {
   const { page: ada } = await visit('Ada', '/collab');
   const { page: grace } = await visit('Grace', '/collab');
   await connected(ada);
@@ -53,18 +53,18 @@ test('a pointer that leaves the board is hidden, and shown again when it is back
   await expect(pointer(grace, 'Ada')).toBeVisible();
 });
 
-test('who comes later sees where a pointer rests', async ({ visit }) => {
+test('a later user sees the pointers that do not move', async ({ visit }) => {
   const { page: ada } = await visit('Ada', '/collab');
   await connected(ada);
   await pointAt(ada, 0.4, 0.6);
-  // The server has it, and nothing moves any more.
+  // The server has the position, and nothing moves any more.
   await expect.poll(async () => (await ada.request.get('/collab')).text()).toMatch(/<svg x="(39\.\d*|40(\.\d*)?)%"/);
   const { page: grace } = await visit('Grace', '/collab');
   await connected(grace);
   await expectAt(pointer(grace, 'Ada'), 0.4, 0.6);
 });
 
-test('who leaves is gone for everybody within a second', async ({ visit }) => {
+test('a user who leaves disappears for all others within a second', async ({ visit }) => {
   const { page: ada } = await visit('Ada', '/collab');
   const { page: grace, context: graceHas } = await visit('Grace', '/collab');
   await connected(ada);
@@ -79,7 +79,7 @@ test('who leaves is gone for everybody within a second', async ({ visit }) => {
   await expect(ada.getByTestId('peer')).toHaveCount(0);
 });
 
-test('documents are apart', async ({ visit }) => {
+test('documents are separate', async ({ visit }) => {
   const { page: ada } = await visit('Ada', '/collab/one');
   const { page: grace } = await visit('Grace', '/collab/two');
   const { page: joan } = await visit('Joan', '/collab/one');

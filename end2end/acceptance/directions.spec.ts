@@ -7,7 +7,7 @@ const CHINESE = '你好，世界。';
 const ARABIC = 'مرحبا بالعالم.';
 const EMOJI = '👩‍👧 🎉 ok 👍🏽.';
 
-/** How a text in an element lies: where its first and its last character are, and the element around them. */
+/** The layout of a text in an element: the boxes of its first and its last character, and of the element. */
 async function lie(element: Locator): Promise<{ first: DOMRect; last: DOMRect; box: DOMRect }> {
   return element.evaluate((element) => {
     const node = document.createTreeWalker(element, NodeFilter.SHOW_TEXT).nextNode()!;
@@ -21,7 +21,7 @@ async function lie(element: Locator): Promise<{ first: DOMRect; last: DOMRect; b
   });
 }
 
-/** It begins at the right, and its full stop stands at the left. */
+/** Expects that the text begins at the right, and that its full stop is at the left. */
 async function runsFromTheRight(element: Locator): Promise<void> {
   const { first, last, box } = await lie(element);
   expect(last.right).toBeLessThanOrEqual(first.left + 1);
@@ -46,7 +46,7 @@ test('messages are laid out in the direction of their first letter', async ({ vi
     await runsFromTheRight(texts(page).nth(1));
     await runsFromTheLeft(texts(page).nth(2));
   }
-  // Each paragraph for itself.
+  // Each paragraph has its own direction.
   await say(ada, `first\n${ARABIC}`);
   const both = await texts(grace).nth(3).evaluate((element) => {
     const node = element.firstChild!;
@@ -62,7 +62,7 @@ test('messages are laid out in the direction of their first letter', async ({ vi
   expect(both.left).toBeLessThan(4);
   expect(both.right).toBeLessThan(4);
 
-  // What is found, and what is being written.
+  // The search results, and the text that is being written.
   await ada.getByTestId('search').fill('مرحبا');
   await expect(ada.getByTestId('search')).toHaveJSProperty('dir', 'auto');
   expect(await ada.getByTestId('search').evaluate((field) => field.matches(':dir(rtl)'))).toBe(true);
@@ -89,7 +89,7 @@ for (const name of ['李雷', 'سارة!', '👩‍👧 Ada']) {
     const said = grace.locator('.message-head strong');
     await expect(said).toHaveText(name);
     await expect(grace.getByTestId('member').filter({ hasText: name })).toHaveCount(1);
-    // The name's own mark stays with it, and what follows the name stays behind it.
+    // The punctuation of the name stays with it, and the text after the name stays behind it.
     const { first, last } = await lie(said);
     if (rightToLeft) expect(last.right).toBeLessThanOrEqual(first.left + 1);
     const clock = (await grace.locator('.message-head time').first().boundingBox())!;
@@ -98,7 +98,7 @@ for (const name of ['李雷', 'سارة!', '👩‍👧 Ada']) {
   });
 }
 
-/** The left edge of what the mirror measures for a person's caret. */
+/** The left edge that the mirror measures for a user's caret. */
 async function caretIsAt(page: Page, name: string, unit: number): Promise<void> {
   await expect(caret(page, name)).toBeVisible();
   await expect.poll(() => unitUnder(page, name)).toBe(unit);
@@ -131,7 +131,7 @@ for (const [what, line, units] of [
     const [left, right] = [Math.min(...boxes.map((box) => box.left)), Math.max(...boxes.map((box) => box.right))];
     const field = (await text(grace).boundingBox())!;
     expect(right - left).toBeGreaterThan(20);
-    // What begins with Arabic lies at the right.
+    // A line that begins with Arabic is at the right.
     expect(left > field.x + field.width / 2).toBe(what === 'Arabic');
     expect(caretBox.x + caretBox.width).toBeGreaterThanOrEqual(left - 3);
     expect(caretBox.x).toBeLessThanOrEqual(right + 3);

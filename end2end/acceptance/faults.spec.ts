@@ -4,10 +4,10 @@ import { say, texts } from '../fixtures/chat';
 import { editable, saved, text, typeAt } from '../fixtures/collab';
 import { barValues, startCountdown } from '../fixtures/jobs';
 
-// Short beats, so that a stall is noticed soon. A restart refuses connections, and says so on the console.
+// Short heartbeat intervals, so that a stall is noticed soon. A restart refuses connections, and the browser logs that.
 test.use({ tolerated: BROKEN_CONNECTION, flags: { 'allow-faults': 'true', 'heartbeat-ms': 1_000, 'client-ping-ms': 1_000 } });
 
-/** What a watchdog, a pause of 10 s and a restart take, with some patience. */
+/** The time that a watchdog, a pause of 10 s and a restart take, with a margin. */
 const BACK_WITHIN_MS = 40_000;
 const BACK = /^Open → Waiting → (Connecting → Waiting → )*Connecting → Open$/;
 const MISSED_CAME = /^✓ Back after \d+\.\d s; \d+ missed events? replayed\.$/;
@@ -26,14 +26,14 @@ async function unfold(page: Page): Promise<void> {
   await expect(page.getByTestId('machine')).toHaveAttribute('data-state', 'Open');
 }
 
-/** Starts a job of a minute, whose page is then open. */
+/** Starts a job of one minute and opens its page. */
 async function startJob(page: Page): Promise<void> {
   await page.goto('/progress');
   await startCountdown(page, 300, 200);
   await unfold(page);
 }
 
-/** Presses a fault, and waits for the tick and for the page to be as after it. Gives back what is said beside it. */
+/** Presses the button of a fault, and waits until it is marked as done and the page has recovered. Returns the text beside it. */
 async function suffer(page: Page, fault: string, meanwhile = async () => {}, after = connected): Promise<string> {
   await page.getByTestId(`fault-${fault}`).click();
   const trial = page.locator(`[data-test=trial][data-act=${fault}]`);
@@ -45,7 +45,7 @@ async function suffer(page: Page, fault: string, meanwhile = async () => {}, aft
   return (await trial.getByTestId('trial-outcome').textContent())!;
 }
 
-/** Every offset is one event: none is missing and none came twice. */
+/** Every offset is one event: none is missing and none was received twice. */
 async function nothingLost(page: Page): Promise<void> {
   await expect(async () => {
     const numbers = await page.getByTestId('received').evaluate((note) => ['data-count', 'data-from', 'data-at'].map((name) => note.getAttribute(name)!));
@@ -71,7 +71,7 @@ test('ticker: an expired history and a restart begin with the state anew', async
   await expect(page.getByTestId('received')).not.toHaveAttribute('data-count', '0');
   for (const fault of ['expire_history', 'server_restart']) {
     expect(await suffer(page, fault)).toMatch(/recovered: false, the state came anew\.$/);
-    // The prices go on.
+    // New prices are received.
     const count = () => page.getByTestId('received').getAttribute('data-count').then(Number);
     const before = await count();
     await expect.poll(count).not.toBe(before);
@@ -98,7 +98,7 @@ test('progress: dropped, stalled, duplicated, expired and offline, a job is watc
   }
   await expect(page.getByTestId('job')).toHaveAttribute('data-status', 'Done', { timeout: 60_000 });
   await expect(page.getByTestId('job-numbers')).toContainText('300 of 300');
-  // The state comes before the steps that were missed, and they do not lead back.
+  // The state is received before the missed steps, and the steps do not go back.
   const values = await seen.jsonValue();
   expect(values).toEqual(values.toSorted((a, b) => a - b));
 });

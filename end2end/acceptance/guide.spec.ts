@@ -21,7 +21,7 @@ async function start(page: Page): Promise<void> {
   await Promise.all((['SSE', 'WebSocket'] as const).map((transport) => counts(lane(page, transport), 20)));
 }
 
-/** Drops a connection and waits until messages come again over another. */
+/** Drops a connection and waits until messages arrive over a new one. */
 async function drop(one: Locator): Promise<void> {
   const before = await count(one, 'messages');
   const seen = await states(one.getByTestId('status'));
@@ -38,9 +38,9 @@ test.describe('the live comparison', () => {
     const bytes = page.getByTestId('raw-bytes');
     await expect(bytes).toContainText(/^: wirewise compare\nretry: 2000\nevent: hello\ndata: .*\n\nid: .*\nevent: note\ndata: \{"type":"note",\ndata: "text":.*\}\n\nid: .*\nevent: pulse\n/);
     await expect(page.getByTestId('raw-note')).toContainText('A client joins them with a line feed');
-    // It read the beginning, and holds no connection.
+    // The page has read the beginning, and keeps no connection open.
     await expect.poll(() => server.openConnections('compare')).toBe(0);
-    // The browser's own client, on the same address.
+    // The `EventSource` of the browser, at the same address.
     const data = await page.evaluate(
       () =>
         new Promise<string>((joined) => {
@@ -55,7 +55,7 @@ test.describe('the live comparison', () => {
     expect(JSON.parse(data)).toEqual({ type: 'note', text: await page.getByTestId('raw-note').textContent() });
   });
 
-  test('the guide opens no connection until somebody asks for it, and closes both when they stop or leave', async ({ page, server }) => {
+  test('the guide opens no connection until it is started, and closes both on stop and when the page is left', async ({ page, server }) => {
     await openGuide(page);
     expect(await server.openConnections('compare')).toBe(0);
     await page.getByTestId('compare-toggle').click();
@@ -70,7 +70,7 @@ test.describe('the live comparison', () => {
     await expect.poll(() => server.openConnections('compare')).toBe(0);
   });
 
-  test('both lanes count the same messages and say what each costs', async ({ page }) => {
+  test('both series count the same messages and show what each costs', async ({ page }) => {
     await start(page);
     for (const transport of ['SSE', 'WebSocket'] as const) {
       const one = lane(page, transport);
@@ -113,7 +113,7 @@ test.describe('the live comparison', () => {
 });
 
 test.describe('the decision tree', () => {
-  /** Keys from the first answer of the first question on: down goes to the next answer, Tab to the next question. */
+  /** Keys to press, from the first answer of the first question: down goes to the next answer, Tab to the next question. */
   const ways: [string, string[]][] = [
     ['A question and an answer', ['Space']],
     ['Notifications', ['Tab', 'Space']],
@@ -131,7 +131,7 @@ test.describe('the decision tree', () => {
       await tree.getByRole('radio').first().focus();
       for (const key of keys) await page.keyboard.press(key);
       await expect(page.getByTestId('tree-words')).toContainText(`${name}: `);
-      // The way to it is lit, from the first question on, and nothing else.
+      // The path to the outcome is highlighted from the first question, and nothing else.
       const outcome = page.locator(`[data-test=outcome][data-name="${name}"]`);
       await expect(tree.locator('li[data-given] > [data-test=outcome]')).toHaveCount(1);
       await expect(outcome.locator('xpath=..')).toHaveAttribute('data-given', '');
@@ -195,7 +195,7 @@ test('a phone shows every cell of the tables without scrolling sideways, with it
       const shown = await row.locator('td').evaluateAll((cells) => cells.map((cell) => getComputedStyle(cell, '::before').content));
       expect(shown.filter((name) => name !== 'none')).toEqual(names.map((name) => `"${name}"`));
     }
-    // It is a table still, for whoever hears it.
+    // For screen readers it is still a table.
     await expect(page.getByTestId(table).getByRole('columnheader', { name: names[1] })).toHaveCount(1);
   }
 });

@@ -3,14 +3,14 @@ import { connected, expect, test } from '../fixtures/app';
 import { say, texts } from '../fixtures/chat';
 import { editable, selection, text, typeAt } from '../fixtures/collab';
 
-/** What an input method does, step by step, in Chromium. */
+/** Does what an input method does, step by step, in Chromium. */
 async function compose(keyboard: CDPSession, ...steps: string[]): Promise<void> {
   for (const step of steps) {
     await keyboard.send('Input.imeSetComposition', { text: step, selectionStart: step.length, selectionEnd: step.length });
   }
 }
 
-/** A key press that the input method has processed, in Chromium. */
+/** Dispatches a key press that the input method has processed, in Chromium. */
 async function processedKey(keyboard: CDPSession, key: string): Promise<void> {
   await keyboard.send('Input.dispatchKeyEvent', { type: 'rawKeyDown', key, code: key, windowsVirtualKeyCode: 229 });
   await keyboard.send('Input.dispatchKeyEvent', { type: 'keyUp', key, code: key, windowsVirtualKeyCode: 229 });
@@ -19,8 +19,8 @@ async function processedKey(keyboard: CDPSession, key: string): Promise<void> {
 type Key = { key: string; altKey?: boolean; ctrlKey?: boolean };
 
 /**
- * A key press that ends a composition, as Safari tells of it: the composition has ended before. Says whether the page left the
- * key to the input method.
+ * Dispatches a key press that ends a composition, in the order of Safari: the composition ends before the key press. Returns
+ * whether the page left the key to the input method.
  */
 async function confirmAsSafari(field: Locator, word: string, key: Key): Promise<boolean> {
   return field.evaluate(
@@ -61,7 +61,7 @@ test('Enter that confirms a word sends nothing where the composition ends before
   await confirmAsSafari(composer, '，世界', { key: 'Enter' });
   await expect(composer).toHaveValue('你好，世界');
   await composer.press('Enter');
-  // Whole, and the first that was sent.
+  // The message is complete, and it is the first one sent.
   await expect(texts(page)).toHaveText(['你好，世界']);
   await expect(composer).toHaveValue('');
 });
@@ -79,7 +79,7 @@ test('Enter that confirms a word sends nothing in Chromium', async ({ page, cont
   await expect(texts(page)).toHaveText(['你好']);
 });
 
-test('Escape that gives up a word leaves the results of a search', async ({ page }) => {
+test('Escape that cancels a word keeps the results of a search', async ({ page }) => {
   await chat(page);
   await say(page, 'Hello 世界');
   const search = await find(page, 'Hello');
@@ -90,7 +90,7 @@ test('Escape that gives up a word leaves the results of a search', async ({ page
   await expect(page.getByTestId('results')).toHaveCount(0);
 });
 
-test('an answer to a search is shown also when the next words are being written', async ({ page }) => {
+test('a search result is shown also while the next words are being written', async ({ page }) => {
   await chat(page);
   await say(page, 'Hello 世界');
   const search = await find(page, 'Hello');
@@ -143,7 +143,7 @@ test('a filter waits until the word is composed', async ({ page, context }) => {
   await expect(options).toHaveCount(1);
 });
 
-test('what is joined to the character before a caret is not torn off it', async ({ visit }) => {
+test('a character joined to the one before a caret is not separated from it', async ({ visit }) => {
   const { page: ada } = await visit('Ada', '/collab');
   const { page: grace } = await visit('Grace', '/collab');
   for (const page of [ada, grace]) await editable(page);
@@ -157,7 +157,7 @@ test('what is joined to the character before a caret is not torn off it', async 
   for (const page of [ada, grace]) await expect(text(page)).toHaveValue('👨‍👩‍👧!');
 });
 
-test('who comes to the text later stands where they stood, and not behind the last letter of others', async ({ visit }) => {
+test('a caret stays at its position on return, and does not move behind the last letter of others', async ({ visit }) => {
   const { page: ada } = await visit('Ada', '/collab');
   const { page: grace } = await visit('Grace', '/collab');
   for (const page of [ada, grace]) await editable(page);
@@ -172,7 +172,7 @@ test('who comes to the text later stands where they stood, and not behind the la
   await expect(text(grace)).toHaveValue('the middle end');
   await text(grace).focus();
   expect(await selection(grace)).toEqual([7, 9]);
-  // A click is a place of its own.
+  // A click sets a new position.
   await text(grace).blur();
   await typeAt(ada, 0, '> ');
   await expect(text(grace)).toHaveValue('> the middle end');
@@ -206,7 +206,7 @@ for (const [what, content, steps, word] of SAMPLES) {
     for (const page of [ada, grace]) await editable(page);
     await text(ada).fill(content);
     await expect(text(grace)).toHaveValue(content);
-    // One stands before the last character, the other behind the first.
+    // One caret is before the last character, the other behind the first.
     const characters = [...new Intl.Segmenter().segment(content)].map((part) => part.segment);
     const first = characters[0].length;
     const last = content.length - characters[characters.length - 1].length;
@@ -224,13 +224,13 @@ for (const [what, content, steps, word] of SAMPLES) {
     for (const { page } of people) await expect(text(page)).toHaveValue(whole);
     expect(await selection(ada)).toEqual([last + 2 * word.length, last + 2 * word.length]);
     expect(await selection(grace)).toEqual([first + word.length, first + word.length]);
-    // The first character goes, under the caret of the other.
+    // The first character is deleted, under the caret of the other user.
     await text(ada).evaluate((field: HTMLTextAreaElement, first) => field.setSelectionRange(0, first), first);
     await ada.keyboard.press('Delete');
     for (const { page } of people) await expect(text(page)).toHaveValue(whole.slice(first));
     await grace.keyboard.type('!');
     for (const { page } of people) await expect(text(page)).toHaveValue(`${word}!${whole.slice(first + word.length)}`);
-    // As the server has it: nothing is a replacement character.
+    // In the text of the server there is no replacement character.
     await ada.reload();
     await editable(ada);
     await expect(text(ada)).toHaveValue(`${word}!${whole.slice(first + word.length)}`);

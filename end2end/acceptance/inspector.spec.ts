@@ -36,7 +36,7 @@ test('an event is shown with its fields, filtered, paused and cleared', async ({
   await expect(page.getByTestId('frame').first()).toBeVisible();
 });
 
-test('what is copied is what is shown', async ({ page, context }) => {
+test('the copied text is the shown text', async ({ page, context }) => {
   await context.grantPermissions(['clipboard-read', 'clipboard-write']);
   await page.goto('/ticker');
   await connected(page);
@@ -56,7 +56,7 @@ test('the raw tab shows the bytes, comment and retry included', async ({ page, s
   await page.getByTestId('inspector-raw').click();
   await expect(page.getByTestId('raw')).toContainText(/: wirewise ticker\nretry: 2000\n(id: .*\n)?event: hello\n/);
   await expect(page.getByTestId('raw')).toContainText('event: heartbeat');
-  // A stream of its own, which ends with the tab.
+  // The raw tab opens a stream of its own, which is closed with the tab.
   await expect.poll(() => server.openConnections('ticker')).toBe(2);
   await page.getByTestId('inspector-frames').click();
   await expect.poll(() => server.openConnections('ticker')).toBe(1);
@@ -93,14 +93,14 @@ test('a socket shows both directions and its round trips', async ({ page }) => {
   await expect(page.getByTestId('handshake-other')).toContainText('GET /api/compare/events');
 });
 
-test('binary frames are said in words, and shown in hexadecimal', async ({ page }) => {
+test('binary frames are described in words, and shown in hexadecimal', async ({ page }) => {
   await page.goto('/collab');
   await editable(page);
   await page.getByTestId('inspector-toggle').click();
   await typeAt(page, 0, 'x');
   await page.getByTestId('frame-filter').selectOption('binary');
   await page.getByTestId('frame-pause').click();
-  // Among them are an edit and a caret.
+  // An edit and a caret are among them.
   const said: string[] = [];
   for (const frame of await page.getByTestId('frame').all()) {
     await frame.click();

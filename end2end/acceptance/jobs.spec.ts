@@ -3,7 +3,7 @@ import type { Page } from '@playwright/test';
 import { connected, expect, pageLink, test } from '../fixtures/app';
 import { JOB_URL, startCountdown } from '../fixtures/jobs';
 
-/** By the router, so that the page is certainly hydrated. */
+/** Opens the page with the router, so that it is certainly hydrated. */
 async function openHydrated(page: Page): Promise<void> {
   await page.goto('/ticker');
   await connected(page);
@@ -11,7 +11,7 @@ async function openHydrated(page: Page): Promise<void> {
   await expect(page.getByTestId('start')).toBeVisible();
 }
 
-/** Bytes that repeat only after long, so that a lost or doubled piece shows. */
+/** Bytes with a long period, so that a lost or doubled piece is detected. */
 function file(length: number): Buffer {
   const bytes = Buffer.alloc(length);
   for (let at = 0; at < length; at++) bytes[at] = (at * 31 + (at >> 8) * 17) & 0xff;
@@ -32,7 +32,7 @@ async function dropFile(page: Page, name: string, text: string): Promise<void> {
   await page.getByTestId('upload-form').dispatchEvent('drop', { dataTransfer });
 }
 
-test('a file is sent and its sums are those of its bytes', async ({ page }) => {
+test('a file is sent and its digests are those of its bytes', async ({ page }) => {
   const bytes = file(5_000_000);
   await openHydrated(page);
   await chooseFile(page, 'report.bin', bytes);
@@ -43,7 +43,7 @@ test('a file is sent and its sums are those of its bytes', async ({ page }) => {
   await expect(page.getByTestId('checksum-bytes')).toHaveText('5,000,000');
   await expect(page.getByTestId('job-outcome')).toHaveText(/^report\.bin: 5,000,000 bytes\. Done in/);
   await expect(page.getByTestId('my-job').first()).toContainText('report.bin');
-  // What the server renders later is the same.
+  // The page that the server renders later is the same.
   await page.reload();
   await expect(page.getByTestId('sha256')).toHaveText(createHash('sha256').update(bytes).digest('hex'));
 });
@@ -57,7 +57,7 @@ test('a dropped file is sent too, and an empty one is a file', async ({ page }) 
   await expect(page.getByTestId('checksum-bytes')).toHaveText('0');
 });
 
-test('a file that is dropped while another one leaves does not disturb it', async ({ page }) => {
+test('a file dropped while another one is sent does not disturb it', async ({ page }) => {
   await openHydrated(page);
   await page.getByTestId('upload-kind').locator('summary').click();
   let uploads = 0;

@@ -1,12 +1,12 @@
 import { BROKEN_CONNECTION, chooseUnreachable, connected, expect, markDocument, pageLink, sameDocument, test } from '../fixtures/app';
 
-// The browser, and what loads a page's file, say that it could not be loaded.
+// The browser and the loader of the page code log that a file could not be loaded.
 test.use({ tolerated: new RegExp(`${BROKEN_CONNECTION.source}|Failed to fetch|status of 404|Incorrect response MIME|HTTP status code is not ok`) });
 
 const FILE_OF_COLLAB = /\/pkg\/.*collab_page.*\.wasm/;
 
 for (const path of ['/', '/ticker', '/progress', '/chat', '/collab']) {
-  test(`what a page preloads it uses, and no file is asked for twice: ${path}`, async ({ page }) => {
+  test(`a page uses what it preloads, and requests no file twice: ${path}`, async ({ page }) => {
     const requested: string[] = [];
     page.on('request', (request) => requested.push(request.url()));
     await page.addInitScript(() => {
@@ -20,7 +20,7 @@ for (const path of ['/', '/ticker', '/progress', '/chat', '/collab']) {
     });
     await page.goto(path);
     const preloaded = await page.locator('link[rel=preload]').evaluateAll((links) => links.map((link) => (link as HTMLLinkElement).href));
-    // The app's own, and at least one of the page.
+    // The files of the app, and at least one of the page.
     expect(preloaded.length).toBeGreaterThan(1);
     await expect.poll(() => page.evaluate(() => ((window as any).fetched as string[]).toSorted())).toEqual(preloaded.toSorted());
     for (const file of preloaded) expect(requested.filter((url) => url === file)).toHaveLength(1);
@@ -36,7 +36,7 @@ test('the title stays while the code of a page is on its way', async ({ page }) 
     };
     addEventListener('DOMContentLoaded', look);
   });
-  // A slow line.
+  // A slow connection.
   await page.route(/\/pkg\/.*ticker_page.*\.wasm/, async (route) => {
     await new Promise((resolve) => setTimeout(resolve, 1_000));
     await route.continue();
@@ -46,12 +46,12 @@ test('the title stays while the code of a page is on its way', async ({ page }) 
   expect(await page.evaluate(() => [...(window as any).titles])).toEqual(['Ticker · Wirewise']);
 });
 
-test('a page chosen while the wire is cut opens when it is back', async ({ page, context }) => {
+test('a page chosen while the connection is cut opens after it recovers', async ({ page, context }) => {
   await page.goto('/ticker');
   await connected(page);
   await markDocument(page);
   await chooseUnreachable(page, 'Collab');
-  // The page in front stays.
+  // The current page stays.
   await expect(page).toHaveURL('/ticker');
   await expect(page.getByTestId('price-row')).toHaveCount(24);
 
@@ -62,7 +62,7 @@ test('a page chosen while the wire is cut opens when it is back', async ({ page,
   expect(await sameDocument(page)).toBe(true);
 });
 
-test('who changes her mind meanwhile is not taken there', async ({ page, context }) => {
+test('a page that is no longer wanted does not open after the connection recovers', async ({ page, context }) => {
   await page.goto('/ticker');
   await connected(page);
   await chooseUnreachable(page, 'Collab');

@@ -23,7 +23,7 @@ for (const [endpoint, open] of pages) {
     await connected(page);
     expect(await server.openConnections(endpoint)).toBe(1);
 
-    // A new document would close connections whatever the page does.
+    // A new document would close the connections whatever the page does.
     await markDocument(page);
     await page.locator('header').getByRole('link', { name: 'Wirewise' }).click();
     await expect(page).toHaveURL('/');

@@ -2,7 +2,7 @@ import { join } from 'node:path';
 import type { Page } from '@playwright/test';
 import { BROKEN_CONNECTION, expect, test } from '../fixtures/app';
 
-// Often enough that every break has something to miss.
+// Ticks are frequent, so that there are events to miss in every break.
 test.use({ tolerated: BROKEN_CONNECTION, flags: { 'tick-ms': 200, 'heartbeat-ms': 500 } });
 
 interface Seen {
@@ -11,7 +11,7 @@ interface Seen {
   data: { recovered?: boolean; replayed?: number };
 }
 
-/** A page of 20 lines with an `EventSource` and no kit, as if it lay on `origin`. */
+/** Opens a page of 20 lines with an `EventSource` and without the kit, as if `origin` served it. */
 async function openPlainPage(page: Page, origin: string): Promise<void> {
   const path = join(__dirname, '../fixtures/native-event-source.html');
   await page.route(`${origin}/plain`, (route) => route.fulfill({ path, contentType: 'text/html' }), { times: 1 });
@@ -31,7 +31,7 @@ function position(id: string): [epoch: string, offset: number] {
   return [epoch, Number(offset)];
 }
 
-/** Unfiltered, every offset is a price: after a snapshot at n come n + 1, n + 2, ..., whatever happens to the connection. */
+/** Without a filter every offset is a price: a snapshot at n is followed by n + 1, n + 2, ..., whatever happens to the connection. */
 function expectNoGapAndNoDuplicate(events: Seen[]): void {
   let at: [string, number] | undefined;
   for (const { name, id } of events) {
@@ -58,7 +58,7 @@ test('a cut connection: the browser comes back by itself and resumes without gap
   for (const hello of again) {
     expect(hello.data.recovered).toBe(true);
     expect(hello.data.replayed).toBeGreaterThan(0);
-    // The id it came with: the browser sent Last-Event-ID, and `hello` moved nothing.
+    // The id is that of the reconnect: the browser sent Last-Event-ID, and `hello` did not move the position.
     expect(hello.id).toBe(hello.before.id);
   }
   expect(await count(page, 'snapshot')).toBe(1);
@@ -69,7 +69,7 @@ test('a restart of the server: the browser comes back by itself and is told that
   await openPlainPage(page, server.url);
   await expect.poll(() => count(page, 'price')).toBeGreaterThan(20);
   await server.restart();
-  // Told to come back within 5 s; a refused attempt costs as much again.
+  // The delay it was given is up to 5 s; a refused attempt takes as long again.
   await expect.poll(() => count(page, 'hello'), { timeout: 15_000 }).toBe(2);
   const prices = await count(page, 'price');
   await expect.poll(() => count(page, 'price')).toBeGreaterThan(prices + 20);
@@ -81,7 +81,7 @@ test('a restart of the server: the browser comes back by itself and is told that
   const snapshots = events.filter((event) => event.name === 'snapshot');
   expect(snapshots).toHaveLength(2);
   expect(position(snapshots[1].id)[0]).not.toBe(position(snapshots[0].id)[0]);
-  // The state is the first thing after each greeting; before it nothing of the new history is shown.
+  // The state follows each `hello` directly; no event of the new history is shown before it.
   for (const hello of hellos) expect(events[events.indexOf(hello) + 1].name).toBe('snapshot');
   expectNoGapAndNoDuplicate(events);
 });

@@ -27,7 +27,7 @@ test('a job is started by the form and followed to its end', async ({ page }) =>
   await expect(page).toHaveURL(JOB_URL);
   await expect(page.getByTestId('job')).toHaveAttribute('data-status', 'Running');
   await expect(page.getByTestId('job-numbers')).toContainText('of 4 steps');
-  // The page asks again by itself, until there is nothing more to ask for.
+  // The page reloads itself until the job has ended.
   await expect(page.getByTestId('job')).toHaveAttribute('data-status', 'Done', { timeout: 15_000 });
   await expect(page.getByTestId('bar')).toHaveAttribute('value', '4');
 });
@@ -49,17 +49,17 @@ test('a bad field leads back to the form with the reason', async ({ page }) => {
   await expect(page).toHaveURL(/\/progress(\?|$)/);
   await expect(page.getByTestId('start-refusal')).toHaveText(/steps.*1 to 1,?000/i);
   await expect(page.getByTestId('steps')).toHaveAttribute('aria-invalid', 'true');
-  // And the form works still.
+  // The form still works.
   await page.getByTestId('steps').fill('1');
   await page.getByTestId('start').click();
   await expect(page).toHaveURL(JOB_URL);
 });
 
-test.describe('beside somebody who has JavaScript', () => {
-  // Only for the visitors; the page under test is made without.
+test.describe('beside a user with JavaScript', () => {
+  // For the other users only; the page under test is created without JavaScript.
   test.use({ javaScriptEnabled: true });
 
-  test('the chat shows what was said before', async ({ browser, baseURL, visit }) => {
+  test('the chat shows the earlier messages', async ({ browser, baseURL, visit }) => {
     const { page: ada } = await visit('Ada', '/chat');
     await connected(ada);
     for (const text of ['First', 'Second']) {
@@ -84,7 +84,7 @@ test.describe('beside somebody who has JavaScript', () => {
     await connected(grace);
     const box = (await ada.getByTestId('board').boundingBox())!;
     await ada.mouse.move(box.x + box.width / 2, box.y + box.height / 2);
-    // Seen by Grace, so the server has it.
+    // Grace sees the pointer, so the server has it.
     await expect(grace.locator('[data-test=pointer][data-name=Ada]')).toBeVisible();
 
     const plain = await browser.newContext({ baseURL, javaScriptEnabled: false });
@@ -97,7 +97,7 @@ test.describe('beside somebody who has JavaScript', () => {
   });
 });
 
-test('the name form renames, keeps the person, and comes back to the page', async ({ page, context }) => {
+test('the name form renames, keeps the user, and returns to the page', async ({ page, context }) => {
   await page.goto('/ticker');
   const before = await context.request.post('/api/session/sign_in', { form: { name: 'Before' } });
   await page.getByTestId('name').fill('Ada Lovelace');
@@ -122,7 +122,7 @@ test('a name that is too long leads back with the reason and changes nothing', a
   await expect(page.getByTestId('name')).toHaveValue(name);
 });
 
-test('signing out comes back to the page as another guest', async ({ page, context }) => {
+test('signing out returns to the page as another guest', async ({ page, context }) => {
   await page.goto('/ticker');
   const before = await context.request.post('/api/session/guest');
   await page.getByTestId('sign-out').click();

@@ -3,7 +3,7 @@ import { BROKEN_CONNECTION, connected, expect, test } from '../fixtures/app';
 
 test.use({ viewport: { width: 375, height: 667 } });
 
-/** Nothing is wider than the window, and nothing can be scrolled to at its right. */
+/** Expects that nothing is wider than the window, and that it cannot be scrolled to the right. */
 async function expectNoSidewaysScrolling(page: Page): Promise<void> {
   await page.evaluate(() => scrollTo(10_000, 0));
   expect(await page.evaluate(() => ({ width: document.documentElement.scrollWidth, scrolled: scrollX }))).toEqual({ width: 375, scrolled: 0 });
@@ -35,7 +35,7 @@ test('a phone shows long words and long names without scrolling sideways', async
 });
 
 test.describe('without a server', () => {
-  // The browser complains that it is away.
+  // The browser logs that the server is unreachable.
   test.use({ tolerated: BROKEN_CONNECTION });
 
   test('a phone shows a lost connection without scrolling sideways', async ({ page, server }) => {

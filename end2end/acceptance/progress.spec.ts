@@ -17,22 +17,22 @@ test('a countdown runs to its end in the window that started it and in another',
   for (const seen of await Promise.all(values.map((handle) => handle.jsonValue()))) {
     expect(seen).toEqual(seen.toSorted((a, b) => a - b));
     expect(seen.at(-1)).toBe(10);
-    // The bar moved while it was watched, it did not jump to its end.
+    // The bar moved while it was observed; it did not jump to its end.
     expect(new Set(seen).size).toBeGreaterThan(3);
   }
-  // After the last event nobody reconnects.
+  // No page reconnects after the last event.
   await expect.poll(() => server.openConnections('job')).toBe(0);
   await expect(page.getByTestId('status')).toHaveAttribute('data-state', 'closed');
 });
 
-test('a reload in the middle goes on where the job is', async ({ page }) => {
+test('a reload in the middle shows the current state of the job', async ({ page }) => {
   await page.goto('/progress');
-  // Hydrated or not, the form starts a job.
+  // The form starts a job whether it is hydrated or not.
   await startCountdown(page, 10, 500);
   await connected(page);
   await expect(page.getByTestId('job-numbers')).toContainText(/^[3-9] of 10/, { timeout: 10_000 });
 
-  // What the server renders, before any script has run, is where the job is now.
+  // The page that the server renders, before any script has run, shows the current state of the job.
   const html = await (await page.request.get(page.url())).text();
   expect(Number(html.match(/data-test="job-numbers"[^>]*>(?:<!--.*?-->)*(\d+) of 10/)?.[1])).toBeGreaterThanOrEqual(3);
 
@@ -43,7 +43,7 @@ test('a reload in the middle goes on where the job is', async ({ page }) => {
   expect((await seen.jsonValue())[0]).toBeGreaterThanOrEqual(3);
 });
 
-test('a finished job shows its end to whoever comes later', async ({ visit, server }) => {
+test('a finished job shows its end to later visitors', async ({ visit, server }) => {
   const { page } = await visit('Ada', '/progress');
   await startCountdown(page, 2, 100);
   await expect(page.getByTestId('job')).toHaveAttribute('data-status', 'Done');
@@ -86,11 +86,11 @@ test('from a finished job another is started, and the page shows that one', asyn
 });
 
 test.describe('refusals', () => {
-  // The browser itself reports a status of 4xx as an error.
+  // The browser logs every 4xx status as an error.
   test.use({ tolerated: /the server responded with a status of 4\d\d/ });
 
   test('a bad field is refused with its range, and what was typed stays', async ({ page }) => {
-    // By the router, so that the form is certainly hydrated.
+    // Opened with the router, so that the form is certainly hydrated.
     await page.goto('/ticker');
     await connected(page);
     await pageLink(page, 'Progress').click();
@@ -100,7 +100,7 @@ test.describe('refusals', () => {
     await expect(page.getByTestId('steps')).toHaveAttribute('aria-invalid', 'true');
     await expect(page.getByTestId('step-ms')).toHaveAttribute('aria-invalid', 'false');
     await expect(page.getByTestId('steps')).toHaveValue('1001');
-    // The same page: no form was posted by the browser itself.
+    // The same document: the browser itself posted no form.
     await expect(page).toHaveURL('/progress');
   });
 
@@ -119,7 +119,7 @@ test.describe('refusals', () => {
     for (const field of ['messages', 'size', 'rounds', 'rate']) await expect.poll(() => description(field)).toMatch(/16 to 65,?536/);
   });
 
-  test('an address without a job says so', async ({ page }) => {
+  test('an address without a job shows a notice', async ({ page }) => {
     const answer = await page.goto('/progress/00000000-0000-4000-8000-000000000000');
     expect(answer?.status()).toBe(404);
     await expect(page.getByTestId('unknown-job')).toBeVisible();

@@ -2,14 +2,15 @@ import type { Page } from '@playwright/test';
 import type { Proxy } from '../fixtures/proxy';
 import { BROKEN_CONNECTION, connected, expect, states, status, test } from '../fixtures/app';
 
-// Beats and pings come often, so that silence is noticed soon: 2.5 beats on a stream, a pong 5 s overdue on a socket.
+// Heartbeats and pings are frequent, so that silence is noticed soon: after 2.5 heartbeat intervals on a stream, and
+// with a pong 5 s overdue on a socket.
 test.use({ tolerated: BROKEN_CONNECTION, flags: { 'heartbeat-ms': 500, 'client-ping-ms': 1_000 } });
 
 const RECOVERS_WITHIN_MS = 10_000;
 
 /**
- * Swallows every byte until the page has noticed; from then on new connections work. Those that the browser keeps from
- * loading the page are as dead, and it would use them first.
+ * Swallows every byte until the page has noticed; from then on new connections work. The pooled connections that the browser
+ * keeps from loading the page are dead too, and it would use them first.
  */
 async function loseTheWire(page: Page, wire: Proxy): Promise<void> {
   wire.swallow();
@@ -39,9 +40,9 @@ test('a job that falls silent is replaced, and its end arrives', async ({ page, 
   await expect(page.getByTestId('job-numbers')).toContainText('60 of 60 steps');
 });
 
-test('a socket that falls silent is replaced, and nothing said meanwhile is lost or doubled', async ({ visit, wire }) => {
+test('a socket that falls silent is replaced, and no message sent meanwhile is lost or doubled', async ({ visit, wire }) => {
   const { page: ada } = await visit('Ada', `${wire.url}/chat`);
-  // Grace's wire is whole.
+  // Grace's connection is not damaged.
   const { page: grace } = await visit('Grace', '/chat');
   await connected(ada);
   await connected(grace);
@@ -82,7 +83,7 @@ test('a board that falls silent is replaced, and pointers move again', async ({ 
 test.describe('with heartbeats too rare to be missed in time', () => {
   test.use({ flags: {} });
 
-  test('a cut is noticed at once and mended without loss', async ({ page, wire }) => {
+  test('a cut is noticed at once and recovered without loss', async ({ page, wire }) => {
     await page.goto(`${wire.url}/ticker`);
     await connected(page);
     const seen = await states(status(page));
@@ -93,7 +94,7 @@ test.describe('with heartbeats too rare to be missed in time', () => {
   });
 });
 
-test('offline an attempt in half a minute is made at most; back online it goes on at once', async ({ page, context, wire, server }) => {
+test('offline at most one attempt is made in half a minute; back online it reconnects at once', async ({ page, context, wire, server }) => {
   await page.goto(`${wire.url}/ticker`);
   await connected(page);
   await context.setOffline(true);

@@ -1,7 +1,7 @@
 import type { Page } from '@playwright/test';
 import { BACK_WITHIN_MS, BROKEN_CONNECTION, connected, expect, states, status, test } from '../fixtures/app';
 
-// The pages complain that the server is away, as they should.
+// The pages log that the server is unreachable, as they should.
 test.use({ tolerated: BROKEN_CONNECTION });
 
 async function say(page: Page, text: string): Promise<void> {
@@ -22,8 +22,8 @@ function attempts(page: Page, count: number): Promise<void> {
   );
 }
 
-test('every page is back by itself after a restart, with nothing doubled', async ({ visit, server }) => {
-  // Five browsers, and delays that grow to their cap.
+test('every page recovers by itself after a restart, with nothing doubled', async ({ visit, server }) => {
+  // Five browsers, and reconnect delays that grow to their limit.
   test.setTimeout(120_000);
   const { page: ticker } = await visit('Watcher', '/ticker');
   const { page: ada } = await visit('Ada', '/chat');
@@ -37,7 +37,7 @@ test('every page is back by itself after a restart, with nothing doubled', async
 
   await server.stop();
   for (const page of pages) await expect(status(page)).not.toHaveAttribute('data-state', 'open');
-  // Long enough away for the delays to have grown to their cap.
+  // The server is stopped long enough for the delays to grow to their limit.
   await Promise.all(pages.map((page) => attempts(page, 4)));
   await say(grace, 'Written while it was away');
   await expect(grace.getByTestId('unsent')).toHaveText('1 unsent');
@@ -49,7 +49,7 @@ test('every page is back by itself after a restart, with nothing doubled', async
   const price = await ticker.getByTestId('price').allTextContents();
   await expect.poll(() => ticker.getByTestId('price').allTextContents()).not.toEqual(price);
 
-  // What was said before is still there; what waited arrives once, after it.
+  // The earlier messages are still there; waiting messages arrive once, after them.
   await say(ada, 'After');
   for (const page of [ada, grace]) {
     await expect(page.getByTestId('message-text')).toHaveText(['Before', 'Written while it was away', 'After']);
@@ -66,7 +66,7 @@ test('every page is back by itself after a restart, with nothing doubled', async
   expect(await server.openConnections('collab')).toBe(2);
 });
 
-test('a quick restart brings everybody back too, each with the delay it was told', async ({ visit, server }) => {
+test('all pages recover from a quick restart too, each after the delay it was given', async ({ visit, server }) => {
   const { page: ticker } = await visit('Watcher', '/ticker');
   const { page: chat } = await visit('Ada', '/chat');
   const { page: collab } = await visit('Left', '/collab');
@@ -74,7 +74,7 @@ test('a quick restart brings everybody back too, each with the delay it was told
   for (const page of pages) await connected(page);
   const seen = await Promise.all(pages.map((page) => states(status(page))));
   await server.restart();
-  // The delay comes before the first attempt.
+  // The delay precedes the first attempt.
   for (const states of seen) await expect.poll(async () => (await states())[0]).toBe('waiting');
   await Promise.all(pages.map((page) => connected(page, BACK_WITHIN_MS)));
 });
@@ -106,7 +106,7 @@ test('the status line counts down in words, and "retry now" does not wait', asyn
 
 test('sessions survive a restart: a name, a person', async ({ visit, server }) => {
   const { page, context, user } = await visit('Ada', '/ticker');
-  // Its code is on its way no more.
+  // The page has finished loading its code.
   await connected(page);
   await server.restart();
   await page.goto('/ticker');

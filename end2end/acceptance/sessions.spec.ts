@@ -1,6 +1,6 @@
 import { connected, expect, test } from '../fixtures/app';
 
-test('a new name stays, reaches the others, and is still the same person', async ({ visit }) => {
+test('a new name stays, reaches the others, and belongs to the same user', async ({ visit }) => {
   const { page: ada, context, user } = await visit('Ada', '/chat');
   const { page: grace } = await visit('Grace', '/chat');
   await connected(ada);
@@ -12,7 +12,7 @@ test('a new name stays, reaches the others, and is still the same person', async
   await ada.getByTestId('name-form').getByRole('button').click();
   await expect(ada).toHaveURL('/chat');
   await expect(there.filter({ hasText: 'Countess' })).toHaveCount(1);
-  // One person: the old name is not left behind.
+  // It is one user: the old name does not stay in the list.
   await expect(there).toHaveCount(2);
   await connected(ada);
   await ada.getByTestId('composer').fill('It is still me');
@@ -20,7 +20,7 @@ test('a new name stays, reaches the others, and is still the same person', async
   await expect(grace.getByTestId('message')).toContainText(['Countess']);
 
   await ada.reload();
-  // A page that is left while its socket is being made is a warning to Chromium.
+  // Chromium logs a warning when a page is left while its socket is being opened.
   await connected(ada);
   await expect(ada.getByTestId('name')).toHaveValue('Countess');
   const again = await context.request.post('/api/session/sign_in', { form: { name: 'Countess' } });
@@ -38,7 +38,7 @@ test('a name out of bounds is refused in words, and the old one stays', async ({
   await expect(page.getByTestId('name-refusal')).toBeEmpty();
 });
 
-test('every visitor is somebody from the first page on, and stays so', async ({ page, context }) => {
+test('every visitor has a guest session from the first page on, and keeps it', async ({ page, context }) => {
   await page.goto('/');
   const name = await page.getByTestId('name').inputValue();
   expect(name).not.toBe('');

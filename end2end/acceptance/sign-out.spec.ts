@@ -4,7 +4,7 @@ import { say, texts } from '../fixtures/chat';
 import { editable, text } from '../fixtures/collab';
 import { startCountdown } from '../fixtures/jobs';
 
-// Pings come often, so that a silent wire is noticed soon.
+// Pings are frequent, so that a silent connection is noticed soon.
 test.use({ tolerated: BROKEN_CONNECTION, flags: { 'client-ping-ms': 1_000 } });
 
 /** Another tab of the same browser, connected. */
@@ -15,7 +15,7 @@ async function tab(context: BrowserContext, path: string): Promise<Page> {
   return page;
 }
 
-/** Who the browser is to the server; `undefined` without a session. */
+/** The user that the server identifies for the browser; `undefined` without a session. */
 async function session(context: BrowserContext): Promise<string | undefined> {
   return (await context.cookies()).find((cookie) => cookie.name === 'wirewise_session')?.value;
 }
@@ -29,12 +29,12 @@ async function rename(page: Page, name: string): Promise<void> {
   await page.getByTestId('name-form').getByRole('button').click();
 }
 
-test('signing out ends the sockets of every tab, each says so, and none makes somebody new by itself', async ({ visit }) => {
+test('signing out ends the sockets of every tab, each shows it, and none gets a new guest by itself', async ({ visit }) => {
   const { page: chat, context, user } = await visit('Ada', '/chat');
   await connected(chat);
   const collab = await tab(context, '/collab');
   await editable(collab);
-  // Without a socket, and without a session that it needs.
+  // A page without a socket, which needs no session.
   const ticker = await tab(context, '/ticker');
   await ticker.getByTestId('sign-out').click();
   for (const page of [ticker, chat, collab]) {
@@ -44,7 +44,7 @@ test('signing out ends the sockets of every tab, each says so, and none makes so
   for (const page of [chat, collab]) await expect(status(page)).toHaveAttribute('data-state', 'stopped');
   await expect(chat.getByTestId('status-words')).toHaveText('You signed out.');
   await expect(status(ticker)).toHaveAttribute('data-state', 'open');
-  // What nobody would send is not taken.
+  // A message without a user is not accepted.
   await chat.getByTestId('composer').fill('Who says this?');
   await chat.getByTestId('send').click();
   await expect(chat.getByTestId('chat-refusal')).toContainText('You signed out.');
@@ -57,7 +57,7 @@ test('signing out ends the sockets of every tab, each says so, and none makes so
   await expect(chat.getByTestId('signed-out')).toHaveCount(0);
   const guest = await whoAsks(chat);
   expect(guest).not.toBe(user.id);
-  // Each tab goes on when its reader says so, as the same guest.
+  // Each tab continues when its user confirms, as the same guest.
   await expect(collab.getByTestId('signed-out')).toBeVisible();
   await collab.getByTestId('continue-as-guest').click();
   await connected(collab);
@@ -65,7 +65,7 @@ test('signing out ends the sockets of every tab, each says so, and none makes so
   await expect(ticker.getByTestId('signed-out')).toBeVisible();
 });
 
-test('a tab that signed out and is told to retry becomes the guest of the other tabs, anew', async ({ visit }) => {
+test('a signed-out tab that retries becomes the new guest of the other tabs', async ({ visit }) => {
   const { page: chat, context } = await visit('Ada', '/chat');
   await connected(chat);
   await chat.getByTestId('composer').fill('Half a sen');
@@ -80,12 +80,12 @@ test('a tab that signed out and is told to retry becomes the guest of the other 
   await expect(chat.getByTestId('composer')).toHaveValue('');
 });
 
-test('the stream of a job ends with its session, and its page makes nobody new by itself', async ({ visit }) => {
+test('the stream of a job ends with its session, and its page gets no new guest by itself', async ({ visit }) => {
   const { page: job, context } = await visit('Ada', '/progress');
   await alive(job);
   await startCountdown(job, 1_000, 1_000);
   await connected(job);
-  // By a program: no tab says anything to this one.
+  // Signed out by a plain request, so no other tab notifies this one.
   expect((await context.request.post('/api/session/sign_out')).status()).toBe(200);
   await expect(status(job)).toHaveAttribute('data-state', 'stopped');
   await expect(job.getByTestId('status-words')).toHaveText('You signed out.');
@@ -93,7 +93,7 @@ test('the stream of a job ends with its session, and its page makes nobody new b
   expect(await session(context)).toBeUndefined();
 });
 
-test('a page with a stream whose session is lost goes on as the guest that the browser is then', async ({ visit, wire }) => {
+test('a page with a stream whose session is lost goes on as the current guest of the browser', async ({ visit, wire }) => {
   const { page: job, context } = await visit('Ada', `${wire.url}/progress`);
   await alive(job);
   await startCountdown(job, 1_000, 1_000);
@@ -121,7 +121,7 @@ test('renamed in one tab, the other tabs and their sockets follow', async ({ vis
   await connected(chat);
   await say(chat, 'It is still me');
   await expect(grace.getByTestId('message')).toContainText(['Countess']);
-  // And back, from a tab with a socket.
+  // Renamed back, from a tab with a socket.
   await rename(collab, 'Ada');
   for (const page of [chat, ticker, second]) await expect(page.getByTestId('name')).toHaveValue('Ada');
   await expect(there.filter({ hasText: 'Ada' })).toHaveCount(1);
@@ -130,8 +130,8 @@ test('renamed in one tab, the other tabs and their sockets follow', async ({ vis
   await expect(chat.getByTestId('name')).toHaveValue('Ada');
 });
 
-test.describe('in a browser that lets no tab tell another', () => {
-  test('the server tells the tabs that have a socket', async ({ visit }) => {
+test.describe('in a browser without messages between tabs', () => {
+  test('the server notifies the tabs that have a socket', async ({ visit }) => {
     const { page: chat, context } = await visit('Ada', '/chat');
     await connected(chat);
     await context.addInitScript(() => {
@@ -148,7 +148,7 @@ test.describe('in a browser that lets no tab tell another', () => {
   });
 });
 
-test('what one person could not send is never sent by the next at the same tab', async ({ visit, wire }) => {
+test('unsent messages of one user are never sent by the next user of the same tab', async ({ visit, wire }) => {
   const { page: chat, context } = await visit('Ada', `${wire.url}/chat/den`);
   const { page: grace } = await visit('Grace', '/chat/den');
   await connected(chat);
@@ -157,7 +157,7 @@ test('what one person could not send is never sent by the next at the same tab',
   await say(chat, 'Into the void');
   await expect(chat.getByTestId('unsent')).toHaveText('1 unsent');
   await chat.getByTestId('composer').fill('Half a sen');
-  // Somebody else signs in at the same browser, and uses the same tab.
+  // Another user signs in at the same browser, and uses the same tab.
   const next = await context.request.post('/api/session/sign_out').then(() => context.request.post('/api/session/sign_in', { form: { name: 'Eve' } }));
   expect(next.status()).toBe(200);
   wire.pass();
@@ -167,12 +167,12 @@ test('what one person could not send is never sent by the next at the same tab',
   await expect(chat.getByTestId('name')).toHaveValue('Eve');
   await expect(chat.getByTestId('sending')).toHaveCount(0);
   await expect(chat.getByTestId('composer')).toHaveValue('');
-  // Whatever waited would leave before this, in the same lane.
+  // Any waiting message would be sent before this one, because both have the same ordering key.
   await say(chat, 'I am Eve');
   await expect(texts(grace)).toHaveText(['I am Eve']);
 });
 
-test('what one person wrote and could not save is never saved by the next at the same tab', async ({ visit, wire }) => {
+test('unsaved text of one user is never saved by the next user of the same tab', async ({ visit, wire }) => {
   const { page: collab, context } = await visit('Ada', `${wire.url}/collab/den`);
   await connected(collab);
   await editable(collab);
@@ -190,7 +190,7 @@ test('what one person wrote and could not save is never saved by the next at the
   await expect(text(collab)).toHaveValue('');
 });
 
-test('where the tab has no room, chat and collab say that what is unsent will not survive a reload', async ({ visit, wire }) => {
+test('if the tab storage is full, chat and collab warn that unsent text will not survive a reload', async ({ visit, wire }) => {
   const fill = (page: Page) =>
     page.evaluate(() => {
       for (let size = 1 << 22; size > 0; size >>= 1) {

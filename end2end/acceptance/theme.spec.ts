@@ -12,7 +12,7 @@ async function expectGround(page: Page, color: string): Promise<void> {
   await expect(page.locator('body')).toHaveCSS('background-color', color);
 }
 
-test('the system decides until somebody else does', async ({ page }) => {
+test('the system decides until the user does', async ({ page }) => {
   await page.emulateMedia({ colorScheme: 'dark' });
   await page.goto('/');
   await expectGround(page, DARK);
@@ -21,7 +21,7 @@ test('the system decides until somebody else does', async ({ page }) => {
   await expectGround(page, LIGHT);
 });
 
-test('a choice holds at once, after a reload, on other pages, and until it is taken back', async ({ page }) => {
+test('a choice applies at once, after a reload, on other pages, and until it is reset', async ({ page }) => {
   await page.goto('/ticker');
   await connected(page);
   await expectGround(page, LIGHT);
@@ -37,13 +37,13 @@ test('a choice holds at once, after a reload, on other pages, and until it is ta
   await expectGround(page, LIGHT);
   await page.reload();
   await expectGround(page, LIGHT);
-  // A page that is left while its socket is being made is a warning to Chromium.
+  // Chromium logs a warning when a page is left while its socket is being opened.
   await connected(page);
 });
 
 test('a chosen theme is in the page that the server sends, so that none flashes', async ({ page, context, request, baseURL }) => {
   await page.goto('/');
-  // What the page does before it lives is what the server rendered.
+  // Before hydration the page shows what the server rendered.
   await context.addCookies([{ name: 'wirewise_theme', value: 'dark', url: baseURL! }]);
   const html = await (await context.request.get('/')).text();
   expect(html).toMatch(/<html[^>]* data-theme="dark"/);
@@ -66,7 +66,7 @@ test('the bars of the browser have the colour of the header', async ({ page }) =
   await expect(page.locator('header.site')).toHaveCSS('background-color', 'rgb(255, 255, 255)');
 });
 
-test('a theme that there is not is refused in words', async ({ request }) => {
+test('an unknown theme is refused in words', async ({ request }) => {
   const refused = await request.post('/api/theme', { form: { theme: 'neon' } });
   expect(refused.status()).toBe(422);
   expect(await refused.json()).toEqual({ error: 'A theme is "system", "light" or "dark".', field: 'theme' });
@@ -87,7 +87,7 @@ test.describe('without JavaScript', () => {
   });
 });
 
-test('every page says in its head what it is, with a picture at a whole address', async ({ page, baseURL }) => {
+test('every page describes itself in its head, with a picture at an absolute address', async ({ page, baseURL }) => {
   const seen = new Set<string | null>();
   for (const path of ['/', '/ticker', '/progress', '/chat', '/collab', '/nothing-here']) {
     const html = await (await page.request.get(path)).text();

@@ -5,7 +5,7 @@ import { expect, test } from '../fixtures/app';
 
 test.use({ flags: { 'tick-ms': 100, 'heartbeat-ms': 500 } });
 
-/** Unfiltered, every offset is a price: after n comes n + 1. */
+/** Without a filter every offset is a price: n is followed by n + 1. */
 function expectConsecutive(ids: string[], first: string): void {
   const [epoch, offset] = first.split('-');
   expect(ids).toEqual(ids.map((_, index) => `${epoch}-${Number(offset) + 1 + index}`));
@@ -27,7 +27,7 @@ test('the npm package eventsource reads the stream and resumes by itself after a
   });
   await expect.poll(() => prices.length).toBeGreaterThan(30);
   wire.cut();
-  // It was told to wait two seconds.
+  // The server asked it to wait two seconds.
   await expect.poll(() => hellos.length, { timeout: 15_000 }).toBe(2);
   const before = prices.length;
   await expect.poll(() => prices.length).toBeGreaterThan(before + 30);

@@ -3,7 +3,7 @@ import { BROKEN_CONNECTION, connected, expect, status, test } from '../fixtures/
 
 test.use({ tolerated: BROKEN_CONNECTION, flags: { 'heartbeat-ms': 1_000 } });
 
-/** How long the wire carries nothing. */
+/** How long the connection carries nothing. */
 const BLOCKED_MS = 5_000;
 
 function recovered(page: Page): Promise<number> {
@@ -18,11 +18,11 @@ test('the network is blocked for five seconds, and the page recovers as many eve
   const before = await server.metric('wirewise_replayed_events');
 
   wire.swallow();
-  // The blockade itself is what is waited for.
+  // The test waits for the blockade itself.
   await page.waitForTimeout(BLOCKED_MS);
   await expect(status(page)).not.toHaveAttribute('data-state', 'open');
   wire.pass();
-  // An attempt that began during the blockade is given up after its 10 s.
+  // An attempt that began during the blockade is aborted after its 10 s.
   await connected(page, 20_000);
   await expect(page.getByTestId('recovered')).toBeVisible();
 
@@ -30,7 +30,7 @@ test('the network is blocked for five seconds, and the page recovers as many eve
   // Two rounds a second, some eleven prices each.
   expect(count).toBeGreaterThan(50);
   expect((await server.metric('wirewise_replayed_events')) - before).toBe(count);
-  // Every offset is one event: none is missing and none came twice.
+  // Every offset is one event: none is missing and none was received twice.
   const numbers = () => page.getByTestId('received').evaluate((note) => ['data-count', 'data-from', 'data-at'].map((name) => note.getAttribute(name)!));
   await expect(async () => {
     const [count, from, at] = await numbers();

@@ -1,7 +1,7 @@
 import { connected, expect, test as base } from '../fixtures/app';
 import { Exchange } from '../fixtures/exchange';
 
-// In a file of its own: `test.use` of flags would replace those that name the exchange.
+// In a file of its own, because `test.use` of flags would replace the flags that name the exchange.
 const test = base.extend<{ exchange: Exchange }>({
   exchange: async ({}, use) => {
     const exchange = await Exchange.start();
@@ -11,7 +11,7 @@ const test = base.extend<{ exchange: Exchange }>({
   flags: async ({ exchange }, use) => use({ feed: `coinbase:ws://127.0.0.1:${exchange.port}/`, products: 'BTC-USD,ETH-USD' }),
 });
 
-test('a feed that is down is said to be stale, and its last prices stay', async ({ page, context, exchange }) => {
+test('a feed that is down is shown as stale, and its last prices stay', async ({ page, context, exchange }) => {
   await page.goto('/ticker');
   await connected(page);
   await exchange.subscribed();
@@ -24,7 +24,7 @@ test('a feed that is down is said to be stale, and its last prices stay', async 
   exchange.drop();
   await expect(page.getByTestId('stale')).toHaveText(/^feed stale since \d\d:\d\d:\d\d$/);
   await expect(prices).toHaveText(['43,210.50', '2,345.25']);
-  // Who comes now is told as well.
+  // A new page shows it too.
   const late = await context.newPage();
   await late.goto('/ticker');
   await expect(late.getByTestId('stale')).toHaveText(/^feed stale since \d\d:\d\d:\d\d$/);
@@ -38,7 +38,7 @@ test('a feed that is down is said to be stale, and its last prices stay', async 
   }
 });
 
-test('the last prices before a silence are put in order and drawn', async ({ page, exchange }) => {
+test('the last prices before a silence are sorted and drawn', async ({ page, exchange }) => {
   await page.goto('/ticker?sort=price');
   await connected(page);
   await exchange.subscribed();
@@ -47,7 +47,7 @@ test('the last prices before a silence are put in order and drawn', async ({ pag
   exchange.price('ETH-USD', 200);
   await expect(page.getByTestId('price')).toContainText(['100', '200']);
   expect(await order()).toEqual(['BTC-USD', 'ETH-USD']);
-  // The rows were put in order less than a second ago, and nothing comes after this.
+  // The rows were sorted less than a second ago, and no price follows this one.
   exchange.price('BTC-USD', 300);
   await expect.poll(order).toEqual(['ETH-USD', 'BTC-USD']);
 });

@@ -1,8 +1,8 @@
 import type { BrowserContext, Page } from '@playwright/test';
 import { connected, expect, openGuide, pageLink, test } from '../fixtures/app';
 
-// Between two rounds of prices all tabs can be asked what they show.
-// Nothing is said here of motion, and ten tabs that paint flashes keep two processors busy.
+// The interval between two rounds of prices is long enough to read the contents of all tabs.
+// Motion is not tested here, and ten tabs that paint flashes keep two processors busy.
 test.use({ flags: { 'tick-ms': 1_500, 'heartbeat-ms': 1_000 }, contextOptions: { reducedMotion: 'reduce' } });
 
 const TABS = 10;
@@ -26,7 +26,7 @@ async function roles(tabs: Page[]): Promise<(string | null)[]> {
   return (await Promise.all(tabs.map(role))).sort();
 }
 
-/** What a tab received: how many events, since which offset, and up to which position. All at one instant. */
+/** What a tab received: the number of events, the first offset, and the last position. All read at one instant. */
 async function received(page: Page): Promise<{ count: number; from: number; at: string; upTo: number }> {
   const [count, from, at] = await page
     .getByTestId('received')
@@ -34,14 +34,14 @@ async function received(page: Page): Promise<{ count: number; from: number; at: 
   return { count: Number(count), from: Number(from), at, upTo: Number(at.split('-')[1]) };
 }
 
-/** Without a filter every offset is one event: so many were received as offsets were passed, or one is missing or doubled. */
+/** Without a filter every offset is one event: if the counts of events and of passed offsets differ, one is missing or doubled. */
 async function expectNoGapAndNoDuplicate(page: Page): Promise<void> {
   await expect.poll(async () => (await received(page)).count).toBeGreaterThan(0);
   const { count, from, upTo } = await received(page);
   expect(count).toBe(upTo - from);
 }
 
-/** The rows of all tabs are the same, at a moment between two rounds of prices. */
+/** Expects the same rows in all tabs, at a moment between two rounds of prices. */
 async function expectSamePrices(tabs: Page[]): Promise<void> {
   await expect(async () => {
     const positions = await Promise.all(tabs.map(async (tab) => (await received(tab)).at));
@@ -67,19 +67,19 @@ test('ten tabs share one stream; when its holder closes, the next goes on withou
     await leader.close();
     await expect.poll(() => roles(tabs)).toEqual([...Array(tabs.length - 1).fill('follower'), 'leader']);
     await Promise.all(tabs.map((tab) => connected(tab)));
-    // Everybody goes on.
+    // All tabs receive further prices.
     for (const [index, tab] of tabs.entries()) await expect.poll(async () => (await received(tab)).upTo).toBeGreaterThan(before[index].upTo + 20);
     await expect.poll(() => server.openConnections('ticker')).toBe(1);
     await expectSamePrices(tabs);
     for (const [index, tab] of tabs.entries()) {
       await expectNoGapAndNoDuplicate(tab);
-      // And nobody began anew: the same history since the page was opened.
+      // No tab has started anew: the history is the same since the page was opened.
       expect((await received(tab)).from).toBe(before[index].from);
     }
   }
 });
 
-test('a tab filters the shared stream by itself, and an added symbol has its price at once', async ({ context, server }) => {
+test('a tab filters the shared stream by itself, and an added symbol shows its price at once', async ({ context, server }) => {
   const [leader, follower] = await openTabs(context, 2);
   await follower.goto('/ticker?symbols=ACME');
   await connected(follower);
@@ -91,7 +91,7 @@ test('a tab filters the shared stream by itself, and an added symbol has its pri
   expect(await server.openConnections('ticker')).toBe(1);
 });
 
-test('a tab that comes by the router gets its state and then shares the stream', async ({ context, server }) => {
+test('a tab that the router leads here gets its state and then shares the stream', async ({ context, server }) => {
   const [leader] = await openTabs(context, 1);
   const guest = await context.newPage();
   await openGuide(guest);
@@ -104,7 +104,7 @@ test('a tab that comes by the router gets its state and then shares the stream',
   await expectNoGapAndNoDuplicate(guest);
 });
 
-test('a tab that wants a stream of its own has one', async ({ context, server }) => {
+test('a tab that asks for a stream of its own gets one', async ({ context, server }) => {
   const [shared] = await openTabs(context, 1);
   const own = await context.newPage();
   await own.goto('/ticker?stream=own');
@@ -112,7 +112,7 @@ test('a tab that wants a stream of its own has one', async ({ context, server })
   expect(await role(own)).toBe('alone');
   expect(await role(shared)).toBe('leader');
   expect(await server.openConnections('ticker')).toBe(2);
-  // And back, by the link.
+  // Back again, with the link.
   await own.getByTestId('stream-mode').click();
   await expect(own).toHaveURL('/ticker');
   await connected(own);

@@ -1,7 +1,7 @@
 import type { Page } from '@playwright/test';
 import { connected, expect, openGuide, pageLink, test } from '../fixtures/app';
 
-// The count of watchers travels with the heartbeat.
+// The number of watchers is sent with the heartbeat.
 test.use({ flags: { 'heartbeat-ms': 500 } });
 
 /** All rows at one instant. */
@@ -27,7 +27,7 @@ test('two windows see the same prices move, and each counts the other', async ({
   const before = await rows(page);
   expect(before).toHaveLength(24);
   await expect.poll(() => rows(page)).not.toEqual(before);
-  // Read one after the other, so a round of prices may fall in between: then the next look decides.
+  // The pages are read one after the other, so a round of prices may fall in between; then the next comparison decides.
   await expect(async () => expect(await rows(other)).toEqual(await rows(page))).toPass({ timeout: 5_000 });
 
   await other.close();
@@ -84,12 +84,12 @@ test.describe('the view', () => {
     expect(await symbols(page)).toEqual(['ROAD', 'ACME']);
     await expect(page.getByTestId('chart')).toHaveAttribute('data-symbol', 'INIT');
     await expect(page.getByTestId('filter')).toHaveValue('a');
-    // The navigation's link has no choice in it.
+    // The link of the navigation contains no choice.
     await pageLink(page, 'Ticker').click();
     await expect(page.getByTestId('price-row')).toHaveCount(24);
   });
 
-  test('names in the address that nobody lists are said and left out', async ({ page }) => {
+  test('unknown symbols in the address are reported and left out', async ({ page }) => {
     await page.goto('/ticker?symbols=ACME,NOPE');
     await connected(page);
     await expect(page.getByTestId('unknown-symbols')).toHaveText('Not listed here, and left out: NOPE.');
@@ -114,7 +114,7 @@ test.describe('the view', () => {
     await page.keyboard.press('Enter');
     await expect(page.getByTestId('chart')).toHaveAttribute('data-symbol', 'RAIL');
     await expect(page.locator('[data-test=select][aria-pressed=true]')).toHaveText('RAIL');
-    // A person who hears the page is told once what was selected.
+    // A screen reader announces once what was selected.
     await expect(page.getByTestId('announcement')).toHaveText(/^RAIL [\d.]+, [+−]?[\d.]+ percent$/);
   });
 
@@ -138,7 +138,7 @@ test.describe('the view', () => {
     await expect.poll(() => line.getAttribute('d'), { timeout: 10_000 }).not.toBe(before);
   });
 
-  test('on a stream of its own a changed choice goes on at the same position, without a flash or a lost price', async ({ page, server }) => {
+  test('on a stream of its own a changed choice resumes at the same position, without a flash or a lost price', async ({ page, server }) => {
     const asked: URL[] = [];
     page.on('request', (request) => request.url().includes('/api/ticker/events') && asked.push(new URL(request.url())));
     await page.goto('/ticker?stream=own&symbols=ACME,INIT,QBIT');
@@ -146,7 +146,7 @@ test.describe('the view', () => {
     expect(asked).toHaveLength(1);
     expect(asked[0].searchParams.get('symbols')).toBe('ACME,INIT,QBIT');
     expect(asked[0].searchParams.has('last_event_id')).toBe(true);
-    // From here on a price that is empty for a moment is noted.
+    // From here on a price that is empty for a moment is recorded.
     await page.evaluate(() => {
       const rows = document.querySelector('[data-test=prices] tbody')!;
       const seen = { empty: 0 };

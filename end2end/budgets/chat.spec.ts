@@ -2,12 +2,12 @@ import { connected, expect, test } from '../fixtures/app';
 import { seed, texts } from '../fixtures/chat';
 import { longest, tasksDuring } from '../fixtures/tasks';
 
-// The whole history is said at once.
+// The test sends the whole history at once.
 test.use({ flags: { 'messages-per-second': 5_000 } });
 
 const MESSAGES = 1_000;
 const LONGEST_TASK_MS = 50;
-/** A turn of the wheel, in pixels: one each frame. */
+/** The distance that the wheel scrolls in each frame, in pixels. */
 const TURN = 240;
 const TURNS = 20;
 

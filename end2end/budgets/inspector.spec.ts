@@ -1,7 +1,7 @@
 import { connected, expect, test } from '../fixtures/app';
 import { longest, tasksAtRate } from '../fixtures/tasks';
 
-/** Of 24 symbols some eleven trade in a step: a step each 10 ms is a thousand frames a second and more. */
+/** Some eleven of 24 symbols trade in a step, so a step every 10 ms gives more than a thousand frames a second. */
 test.use({ flags: { 'tick-ms': 10 } });
 
 const MEASURED_MS = 10_000;
@@ -13,7 +13,7 @@ test('unfolded at a thousand frames a second, the inspector takes no task of mor
   await connected(page);
   await page.getByTestId('inspector-toggle').click();
   const count = async () => Number((await page.getByTestId('count-in').textContent())!.replaceAll(',', ''));
-  // The page's own start is another budget.
+  // The start of the page has a budget of its own.
   await expect.poll(count).toBeGreaterThan(2_000);
 
   const { tasks, rate } = await tasksAtRate(browser, page, MEASURED_MS, count);

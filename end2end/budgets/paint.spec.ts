@@ -3,9 +3,9 @@ import { connected, expect, test } from '../fixtures/app';
 
 const FIRST_PAINT_MS = 1_000;
 const LAYOUT_SHIFT = 0.02;
-/** A machine that is so many times as slow. */
+/** The factor by which the processor is slowed down. */
 const SLOWDOWN = 4;
-/** What moves late moves within this time of the first event. */
+/** Late layout shifts happen within this time after the first event. */
 const WATCHED_MS = 3_000;
 
 const VIEWPORTS = { desktop: { width: 1280, height: 800 }, phone: { width: 390, height: 844 } };
@@ -16,7 +16,7 @@ async function measured(page: Page): Promise<{ paint: number; shift: number; shi
     type Shift = PerformanceEntry & { value: number; sources: { node: Node | null }[] };
     const shifts: Shift[] = await new Promise((done) => {
       new PerformanceObserver((list) => done(list.getEntries() as Shift[])).observe({ type: 'layout-shift', buffered: true });
-      // Where nothing shifted, nothing is observed.
+      // If nothing shifted, the observer is never called.
       setTimeout(() => done([]), 500);
     });
     const named = ({ node }: { node: Node | null }) => (node instanceof Element ? node.outerHTML.slice(0, 100) : `${node?.nodeName}`);

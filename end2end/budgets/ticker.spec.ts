@@ -1,7 +1,7 @@
 import { connected, expect, test } from '../fixtures/app';
 import { longest, tasksAtRate } from '../fixtures/tasks';
 
-/** Of 24 symbols some eleven trade in a step: a step each 10 ms is a thousand prices a second and more. */
+/** Some eleven of 24 symbols trade in a step, so a step every 10 ms gives more than a thousand prices a second. */
 test.use({ flags: { 'tick-ms': 10 } });
 
 const MEASURED_MS = 10_000;
@@ -12,7 +12,7 @@ test('at a thousand prices a second no task of the page takes longer than 50 ms'
   await page.goto('/ticker');
   await connected(page);
   const count = async () => Number(await page.getByTestId('received').getAttribute('data-count'));
-  // The page's own start is another budget.
+  // The start of the page has a budget of its own.
   await expect.poll(count).toBeGreaterThan(2_000);
 
   const { tasks, rate } = await tasksAtRate(browser, page, MEASURED_MS, count);

@@ -4,10 +4,10 @@ import { say, texts } from '../fixtures/chat';
 import type { Gateway, Trouble } from '../fixtures/gateway';
 import { startCountdown } from '../fixtures/jobs';
 
-// What loads a page's file says too that it could not.
+// The loader of the page code also logs that a file could not be loaded.
 test.use({ tolerated: new RegExp(`${BROKEN_CONNECTION.source}|${BAD_GATEWAY.source}|Incorrect response MIME|HTTP status code is not ok`) });
 
-/** Several attempts, and on a slow machine the load of a page between them. */
+/** The time for several attempts, and on a slow machine for the load of a page between them. */
 const RECOVERS_WITHIN_MS = 30_000;
 
 const TROUBLES: Record<string, Trouble> = {
@@ -16,7 +16,7 @@ const TROUBLES: Record<string, Trouble> = {
   '503 with Retry-After': { status: 503, retryAfter: 1 },
 };
 
-/** Everything is refused until the page has tried twice in vain; then the server is there again. */
+/** Refuses everything until the page has made two failed attempts; then the server is reachable again. */
 async function goesThrough(trouble: Trouble, gateway: Gateway, page: Page, route: RegExp): Promise<void> {
   await markDocument(page);
   gateway.fail(trouble);
@@ -29,14 +29,14 @@ async function goesThrough(trouble: Trouble, gateway: Gateway, page: Page, route
 
 for (const [name, trouble] of Object.entries(TROUBLES)) {
   test.describe(`a gateway that answers ${name} for a while`, () => {
-    test('is outlived by the ticker, which gets what it missed', async ({ page, gateway }) => {
+    test('is survived by the ticker, which gets what it missed', async ({ page, gateway }) => {
       await page.goto(`${gateway.url}/ticker`);
       await connected(page);
       await goesThrough(trouble, gateway, page, /^\/api\/ticker\/events/);
       await expect(page.getByTestId('recovered')).toHaveText(/^recovered [1-9]\d* events$/);
     });
 
-    test('is outlived by a job', async ({ page, gateway }) => {
+    test('is survived by a job', async ({ page, gateway }) => {
       await page.goto(`${gateway.url}/progress`);
       await startCountdown(page, 300, 200);
       await connected(page);
@@ -45,7 +45,7 @@ for (const [name, trouble] of Object.entries(TROUBLES)) {
       await expect.poll(() => page.getByTestId('bar').evaluate((bar) => (bar as HTMLProgressElement).value)).toBeGreaterThan(value);
     });
 
-    test('is outlived by the chat, which sends what was written meanwhile', async ({ page, gateway }) => {
+    test('is survived by the chat, which sends what was written meanwhile', async ({ page, gateway }) => {
       await page.goto(`${gateway.url}/chat`);
       await connected(page);
       gateway.fail(trouble);
@@ -57,13 +57,13 @@ for (const [name, trouble] of Object.entries(TROUBLES)) {
       await expect(page.getByTestId('unsent')).toHaveCount(0);
     });
 
-    test('is outlived by the board', async ({ page, gateway }) => {
+    test('is survived by the board', async ({ page, gateway }) => {
       await page.goto(`${gateway.url}/collab`);
       await connected(page);
       await goesThrough(trouble, gateway, page, /^\/api\/collab\//);
     });
 
-    test('is outlived by both lanes of the guide', async ({ page, gateway }) => {
+    test('is survived by both series of the guide', async ({ page, gateway }) => {
       await page.goto(`${gateway.url}/`);
       await page.getByTestId('compare-toggle').click();
       for (const lane of [0, 1]) await expect(status(page).nth(lane)).toHaveAttribute('data-state', 'open');
@@ -78,7 +78,7 @@ for (const [name, trouble] of Object.entries(TROUBLES)) {
   });
 }
 
-test('a Retry-After is waited for, whatever the tab and the network do; the person need not wait', async ({ page, gateway }) => {
+test('a Retry-After is respected, whatever the tab and the network do, except when the user retries', async ({ page, gateway }) => {
   await page.goto(`${gateway.url}/ticker?stream=own`);
   await connected(page);
   gateway.fail({ status: 503, retryAfter: 300 });
@@ -97,18 +97,18 @@ test('a Retry-After is waited for, whatever the tab and the network do; the pers
   await connected(page);
 });
 
-test('an absurd Retry-After silences no page for hours', async ({ page, gateway }) => {
+test('an excessive Retry-After is limited', async ({ page, gateway }) => {
   await page.goto(`${gateway.url}/ticker?stream=own`);
   await connected(page);
   gateway.fail({ status: 503, retryAfter: 1e15 });
   gateway.cut();
-  // At most ten minutes.
+  // A Retry-After is limited to ten minutes.
   await expect(page.getByTestId('status-words')).toHaveText(/^Connection lost\. Retrying in (600|5\d\d) s$/, { timeout: RECOVERS_WITHIN_MS });
 });
 
 const CODE_OF_COLLAB = /\/pkg\/.*collab_page.*\.wasm/;
 
-/** The first two requests for the page's code are in vain. How the page asks whether a new document would help does not count. */
+/** Fails the first two requests for the code of the page. The request that checks whether a new document would help does not count. */
 function failTwice(gateway: Gateway, status: Trouble['status']): void {
   let loads = 0;
   gateway.fail((request) => {
@@ -134,10 +134,10 @@ for (const trouble of [502, 503] as const) {
   });
 }
 
-test('a page that is chosen while the gateway refuses everything is not left for the gateway’s error', async ({ page, gateway }) => {
+test('the current page stays when another page is chosen while the gateway refuses everything', async ({ page, gateway }) => {
   await page.goto(`${gateway.url}/ticker`);
   await connected(page);
-  // What says that the server lives may well be answered by the gateway itself.
+  // The gateway itself may answer the health checks.
   gateway.fail((request) => (/^\/(healthz|readyz)/.test(request.url!) ? undefined : { status: 502 }));
   await pageLink(page, 'Collab').click();
   await expect(page.getByTestId('awaited-page')).toHaveText(/could not be loaded/);
@@ -149,7 +149,7 @@ test('a page that is chosen while the gateway refuses everything is not left for
   await connected(page, RECOVERS_WITHIN_MS);
 });
 
-test('a page that is opened directly while its code is answered 502 comes to life by itself', async ({ page, gateway }) => {
+test('a page that is opened directly while its code is answered 502 starts by itself', async ({ page, gateway }) => {
   failTwice(gateway, 502);
   await page.goto(`${gateway.url}/collab`);
   await connected(page, RECOVERS_WITHIN_MS);

@@ -3,7 +3,7 @@ import { alive, BROKEN_CONNECTION, connected, expect, test } from '../fixtures/a
 import { texts } from '../fixtures/chat';
 import { JOB_URL, startCountdown } from '../fixtures/jobs';
 
-/** How many posts to this path leave the page from now on. */
+/** Counts the POST requests of the page to this path from now on. */
 function posts(page: Page, path: string): () => number {
   let count = 0;
   page.on('request', (request) => {
@@ -12,12 +12,12 @@ function posts(page: Page, path: string): () => number {
   return () => count;
 }
 
-/** The visitor's jobs as the server has them. */
+/** The jobs of the user as the server reports them. */
 async function jobs(page: Page): Promise<unknown[]> {
   return (await page.request.get('/api/jobs')).json();
 }
 
-/** A job that was started after the first would be there by now. */
+/** Expects one job. A second one would be listed by now. */
 async function oneJob(page: Page): Promise<void> {
   await expect(page).toHaveURL(JOB_URL);
   await page.waitForLoadState('networkidle').catch(() => {});
@@ -50,7 +50,7 @@ test('Enter twice in a field starts one countdown', async ({ page }) => {
   expect(sent()).toBe(1);
 });
 
-test('while a start is under way there is no second, however long it takes', async ({ page }) => {
+test('while a start is under way no second one is sent, however long it takes', async ({ page }) => {
   await openProgress(page);
   const sent = posts(page, '/api/jobs/start');
   let release!: () => void;
@@ -61,7 +61,7 @@ test('while a start is under way there is no second, however long it takes', asy
   });
   const start = page.getByTestId('start');
   await start.click();
-  // Longer than any double click.
+  // Longer than the interval of any double click.
   await page.waitForTimeout(1_000);
   await start.click();
   release();
@@ -99,7 +99,7 @@ test('a double click on "Send it" sends the file once', async ({ page }) => {
   expect(sent()).toBe(1);
 });
 
-test('a double click on "Cancel" cancels, and refuses nothing', async ({ page }) => {
+test('a double click on "Cancel" cancels once, without a refusal', async ({ page }) => {
   await openProgress(page);
   await startCountdown(page, 1000, 1000);
   const sent = posts(page, '/api/jobs/cancel');
@@ -108,7 +108,7 @@ test('a double click on "Cancel" cancels, and refuses nothing', async ({ page })
   expect(sent()).toBe(1);
 });
 
-test('a double click opens a room, and says a message, once', async ({ page }) => {
+test('a double click opens a room, and sends a message, once', async ({ page }) => {
   await page.goto('/chat');
   await connected(page);
   await page.getByTestId('new-room').fill('kitchen');
@@ -124,7 +124,7 @@ test('a double click opens a room, and says a message, once', async ({ page }) =
 test.describe('where faults are allowed', () => {
   test.use({ flags: { 'allow-faults': 'true' }, tolerated: BROKEN_CONNECTION });
 
-  test('a double click on a fault breaks once', async ({ page }) => {
+  test('a double click on a fault requests it once', async ({ page }) => {
     await page.goto('/ticker');
     await connected(page);
     await page.getByTestId('inspector-toggle').click();

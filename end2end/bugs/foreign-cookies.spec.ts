@@ -1,12 +1,12 @@
 import type { Page } from '@playwright/test';
 import { connected, expect, test } from '../fixtures/app';
 
-/** Who the browser's requests are to the server: a visitor who has a session stays the same. */
+/** The user that the server identifies for the browser; one with a session stays the same. */
 function whoAsks(page: Page): Promise<string> {
   return page.evaluate(async () => (await (await fetch('/api/session/guest', { method: 'POST' })).json()).user.id);
 }
 
-test('a foreign cookie beyond ASCII hides nobody: chat and collab connect, and a reload makes no other guest', async ({ page }) => {
+test('a foreign cookie beyond ASCII does not hide the session: chat and collab connect, and a reload creates no other guest', async ({ page }) => {
   await page.goto('/');
   const before = await whoAsks(page);
   await page.evaluate(() => {
@@ -22,10 +22,10 @@ test('a foreign cookie beyond ASCII hides nobody: chat and collab connect, and a
   }
 });
 
-test('a stale cookie of our name, of one path, hides nobody', async ({ page, context, baseURL }) => {
+test('a stale cookie of our name, for one path, does not hide the session', async ({ page, context, baseURL }) => {
   await page.goto('/chat');
   const before = await whoAsks(page);
-  // A longer path comes first.
+  // The browser sends the cookie with the longer path first.
   await context.addCookies([{ name: 'wirewise_session', value: 'stale', domain: new URL(baseURL!).hostname, path: '/api' }]);
   await page.reload();
   await connected(page);

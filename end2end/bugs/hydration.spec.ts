@@ -5,13 +5,13 @@ import { editable, saved, typeAt } from '../fixtures/collab';
 import { extend, translate, type Place } from '../fixtures/extensions';
 import { startCountdown } from '../fixtures/jobs';
 
-// What hydration that fails writes to the console, and a file that cannot be loaded or run.
+// Console messages of a failed hydration, and of a file that cannot be loaded or run.
 const HYDRATION = /hydration error|panicked at|unreachable/;
 // A script that is blocked rejects the import with an exception that has no words.
 const FILES = /^exception on [^ ]+: $|[Ff]ailed to fetch|status of 404|HTTP status code is not ok|WebAssembly|`WebAssembly/;
 test.use({ tolerated: new RegExp([HYDRATION, FILES, BROKEN_CONNECTION].map(({ source }) => source).join('|')) });
 
-/** What shows that each page is alive. */
+/** Checks for each page that it is alive. */
 const PAGES: Record<string, (page: Page) => Promise<void>> = {
   '/': async (page) => {
     await guideLives(page);
@@ -34,7 +34,7 @@ const PAGES: Record<string, (page: Page) => Promise<void>> = {
   '/chat': async (page) => {
     await connected(page);
     await say(page, 'Hello');
-    // Within marks where a translator is at work.
+    // The text may be inside the marks of a translator.
     await expect(texts(page).last()).toContainText('Hello');
   },
   '/collab': async (page) => {
@@ -56,7 +56,7 @@ async function pricesMove(page: Page): Promise<void> {
   await expect.poll(() => prices.allTextContents()).not.toEqual(before);
 }
 
-/** How many documents the page loads from now on. */
+/** Counts the documents that the page loads from now on. */
 function documents(page: Page): () => number {
   let count = 0;
   page.on('request', (request) => {
@@ -67,7 +67,7 @@ function documents(page: Page): () => number {
 
 for (const [path, lives] of Object.entries(PAGES)) {
   for (const place of PLACES) {
-    test(`with an extension that adds an element ${place} the page lives: ${path}`, async ({ page }) => {
+    test(`with an extension that adds an element ${place} the page is alive: ${path}`, async ({ page }) => {
       await extend(page, place);
       const loaded = documents(page);
       await page.goto(path);
@@ -85,7 +85,7 @@ for (const [path, lives] of Object.entries(PAGES)) {
     ['the WebAssembly is blocked', /\/pkg\/wirewise(\.[^/]*)?\.wasm$/, undefined],
     ['the WebAssembly is gone after a deploy', /\/pkg\/wirewise(\.[^/]*)?\.wasm$/, { status: 404 }],
   ] as const) {
-    test(`where ${what} the page says so and loads again: ${path}`, async ({ page }) => {
+    test(`where ${what} the page reports it and reloads: ${path}`, async ({ page }) => {
       await page.route(file, (route) => (answer ? route.fulfill(answer) : route.abort()));
       await page.goto(path);
       await expect(notice(page)).toContainText('could not be loaded');
@@ -96,7 +96,7 @@ for (const [path, lives] of Object.entries(PAGES)) {
     });
   }
 
-  test(`in a browser without WebAssembly the page says so, and its links work: ${path}`, async ({ page }) => {
+  test(`in a browser without WebAssembly the page reports it, and its links work: ${path}`, async ({ page }) => {
     await page.addInitScript(() => Reflect.deleteProperty(window, 'WebAssembly'));
     await page.goto(path);
     await expect(notice(page)).toContainText('no WebAssembly');
@@ -105,7 +105,7 @@ for (const [path, lives] of Object.entries(PAGES)) {
     await expect(page.getByTestId('price-row')).toHaveCount(24);
   });
 
-  test(`a page that is translated before it lives, lives: ${path}`, async ({ page }) => {
+  test(`a page that is translated before hydration is alive: ${path}`, async ({ page }) => {
     await page.addInitScript(translate);
     await page.goto(path);
     await lives(page);
@@ -113,7 +113,7 @@ for (const [path, lives] of Object.entries(PAGES)) {
   });
 }
 
-test('a tab remembers that its documents cannot be taken over, and loads the next ones once', async ({ page }) => {
+test('a tab remembers that its documents cannot be hydrated, and loads the next ones once', async ({ page }) => {
   await extend(page, 'before main');
   await page.goto('/');
   await guideLives(page);
@@ -123,11 +123,11 @@ test('a tab remembers that its documents cannot be taken over, and loads the nex
   await page.goto('/chat');
   await connected(page);
   expect(loaded()).toBe(2);
-  // The name is in the document, and is not asked for again.
+  // The name is in the document, and is not requested again.
   await expect(page.getByTestId('name')).not.toHaveValue('');
 });
 
-test('beside elements in body the page is taken over as it is', async ({ page }) => {
+test('with foreign elements in body the page is hydrated as it is', async ({ page }) => {
   await extend(page, 'at the beginning of body');
   const loaded = documents(page);
   await page.goto('/ticker');
@@ -135,14 +135,14 @@ test('beside elements in body the page is taken over as it is', async ({ page })
   expect(loaded()).toBe(1);
 });
 
-test('what extensions write on the root element is harmless', async ({ page }) => {
+test('changes of extensions to the root element are harmless', async ({ page }) => {
   await page.addInitScript(() => {
     const observer = new MutationObserver(() => {
       const root = document.documentElement;
       if (!root) return;
       observer.disconnect();
       root.setAttribute('data-darkreader-mode', 'dynamic');
-      // No style element: the page's policy would refuse it, as it does not an extension's.
+      // Not a style element: the page's policy would refuse it, although it does not refuse one of an extension.
       root.append(document.createElement('template'));
       addEventListener('DOMContentLoaded', () => document.body.setAttribute('data-gr-ext-installed', ''));
     });
@@ -154,7 +154,7 @@ test('what extensions write on the root element is harmless', async ({ page }) =
   expect(loaded()).toBe(1);
 });
 
-test('where the code of the page itself does not come, it says so until it does', async ({ page }) => {
+test('while the code of the page does not load, the page reports it', async ({ page }) => {
   let gone = true;
   await page.route(/\/pkg\/.*ticker_page.*\.wasm/, (route) => (gone ? route.fulfill({ status: 404 }) : route.continue()));
   await page.goto('/ticker');
@@ -164,7 +164,7 @@ test('where the code of the page itself does not come, it says so until it does'
   await expect(notice(page)).toHaveCount(0);
 });
 
-test('a page that is late says so, and goes on when its code has come', async ({ page }) => {
+test('a late page reports it, and continues when its code has loaded', async ({ page }) => {
   await page.clock.install();
   let release!: () => void;
   const released = new Promise<void>((done) => (release = done));
@@ -179,10 +179,10 @@ test('a page that is late says so, and goes on when its code has come', async ({
   await expect(notice(page)).toHaveCount(0);
 });
 
-test('a page that panics later says so, looks dead, and leads on', async ({ page }) => {
+test('a page that panics later reports it, looks inactive, and offers a way on', async ({ page }) => {
   await page.goto('/ticker');
   await connected(page);
-  // What the panic hook of the app calls.
+  // The function that the panic hook of the app calls.
   await page.evaluate(() => (window as unknown as { wirewise: { panicked(): void } }).wirewise.panicked());
   await expect(notice(page)).toContainText('has stopped');
   await expect(page.locator('main')).toHaveCSS('opacity', '0.55');

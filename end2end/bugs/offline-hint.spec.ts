@@ -2,14 +2,14 @@ import type { Page } from '@playwright/test';
 import { BROKEN_CONNECTION, connected, expect, status, test } from '../fixtures/app';
 import { startCountdown } from '../fixtures/jobs';
 
-// Windows reports no network behind some VPNs, while everything can be reached.
+// Behind some VPNs Windows reports no network, although everything can be reached.
 test.use({ tolerated: BROKEN_CONNECTION });
 
 test.beforeEach(async ({ context }) => {
   await context.addInitScript(() => Object.defineProperty(Navigator.prototype, 'onLine', { get: () => false }));
 });
 
-/** The page that is open loses its connection, and gets it back as soon as the person asks for it. */
+/** Cuts the connection of the open page, and expects that it reconnects as soon as the user retries. */
 async function losesItAndTriesAgain(page: Page, cut: () => void): Promise<void> {
   expect(await page.evaluate(() => navigator.onLine)).toBe(false);
   const line = status(page).first();
@@ -22,19 +22,19 @@ async function losesItAndTriesAgain(page: Page, cut: () => void): Promise<void> 
 }
 
 for (const path of ['/ticker', '/ticker?stream=own', '/chat', '/collab']) {
-  test(`a wrong report of no network keeps nobody from ${path}`, async ({ page, wire }) => {
+  test(`a wrong report of no network does not block ${path}`, async ({ page, wire }) => {
     await page.goto(`${wire.url}${path}`);
     await losesItAndTriesAgain(page, () => wire.cut());
   });
 }
 
-test('a wrong report of no network keeps nobody from a job', async ({ page, wire }) => {
+test('a wrong report of no network does not block a job', async ({ page, wire }) => {
   await page.goto(`${wire.url}/progress`);
   await startCountdown(page, 300, 200);
   await losesItAndTriesAgain(page, () => wire.cut());
 });
 
-test('a wrong report of no network keeps nobody from the live comparison', async ({ page, wire }) => {
+test('a wrong report of no network does not block the live comparison', async ({ page, wire }) => {
   await page.goto(`${wire.url}/`);
   await expect(page.getByTestId('compare-toggle')).toBeEnabled();
   await page.getByTestId('compare-toggle').click();
@@ -43,7 +43,7 @@ test('a wrong report of no network keeps nobody from the live comparison', async
   await losesItAndTriesAgain(page, () => wire.cut());
 });
 
-test('while the browser reports no network an attempt is made by itself', async ({ page, wire }) => {
+test('while the browser reports no network attempts are still made', async ({ page, wire }) => {
   test.setTimeout(120_000);
   await page.goto(`${wire.url}/ticker?stream=own`);
   await connected(page);

@@ -1,12 +1,12 @@
 import { connected, expect, pageLink, test } from '../fixtures/app';
 import { say, texts } from '../fixtures/chat';
 
-test('a frame that was asked for before the room turned out to be none harms nothing', async ({ page }) => {
+test('an animation frame requested before the room turns out to be invalid does no harm', async ({ page }) => {
   await page.goto('/chat');
   await connected(page);
   await say(page, 'Hello');
   await expect(texts(page)).toHaveText(['Hello']);
-  // In one task: the log asks for a frame, and the router takes the log away.
+  // Both happen in one task: the log requests an animation frame, and the router removes the log.
   await page.evaluate(() => {
     const composer = document.querySelector<HTMLTextAreaElement>('[data-test=composer]')!;
     composer.value = 'Asks for a frame';
@@ -19,7 +19,7 @@ test('a frame that was asked for before the room turned out to be none harms not
   });
   await expect(page.getByRole('heading', { name: 'No such room' })).toBeVisible();
   await page.evaluate(() => new Promise((framed) => requestAnimationFrame(() => requestAnimationFrame(framed))));
-  // The app lives on.
+  // The app is still alive.
   await pageLink(page, 'Chat').click();
   await connected(page);
   await expect(texts(page)).toHaveText(['Hello', 'Asks for a frame']);

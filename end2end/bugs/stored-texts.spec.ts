@@ -8,17 +8,17 @@ import { connected, expect, test } from '../fixtures/app';
 import { say, texts } from '../fixtures/chat';
 import { editable, saved, text, typeAt } from '../fixtures/collab';
 
-// The HTML parser drops U+0000: a text of nothing else had no node, and hydration ended there. Whatever is stored, each page
-// lives. That no page reports an error is checked of every test.
+// The HTML parser drops U+0000, so a text of nothing else had no node, and hydration failed there. Each page must stay
+// alive whatever is stored. Every test also checks that no page reports an error.
 
-/** As long as the JSON escape of a NUL, which takes its place in the database. */
+/** Has the length of the JSON escape of a NUL, which replaces it in the database. */
 const PLACEHOLDER = 'NULNUL';
 const ESCAPED_NUL = '\\u0000';
 const SHOWN_NUL = '\ufffd';
-/** A page that is not optimised may take its time on a busy machine. */
+/** An unoptimised page may be slow on a busy machine. */
 const LOADED_WITHIN_MS = 30_000;
 
-test('a room with messages of an older server that hold a NUL lives', async ({ server, visit }) => {
+test('a room with messages of an older server that contain a NUL is alive', async ({ server, visit }) => {
   const ada = await visit('Ada', '/chat');
   await connected(ada.page, LOADED_WITHIN_MS);
   for (const message of [PLACEHOLDER, `${PLACEHOLDER}http://a.example${PLACEHOLDER}`]) await say(ada.page, message);
@@ -35,7 +35,7 @@ test('a room with messages of an older server that hold a NUL lives', async ({ s
   await expect(page.getByTestId('link')).toHaveAttribute('href', 'http://a.example');
 });
 
-test('a page lives whatever error its address brings along', async ({ page }) => {
+test('a page is alive whatever error its address contains', async ({ page }) => {
   const error = Buffer.from(JSON.stringify({ error: '\0' })).toString('base64');
   await page.goto(`/chat?__path=${encodeURIComponent('/api/session/sign_in')}&__err=${encodeURIComponent(error)}`);
   await connected(page, LOADED_WITHIN_MS);
@@ -44,7 +44,7 @@ test('a page lives whatever error its address brings along', async ({ page }) =>
   await expect(texts(page)).toHaveText(['It lives']);
 });
 
-test('a document lives in which a stock Yjs client wrote what HTML cannot hold', async ({ server, visit }) => {
+test('a document in which a stock Yjs client wrote what HTML cannot represent is alive', async ({ server, visit }) => {
   const doc = new Y.Doc();
   const written = doc.getText('content');
   const provider = new WebsocketProvider(`${server.url.replace('http', 'ws')}/api/collab`, 'strange', doc, {
@@ -74,7 +74,7 @@ test.describe('a feed with names of any characters', () => {
   writeFileSync(file, 'timestamp,symbol,price\n1,\0,1\n1,"\r",1\n1,"A\0B",1\n1,\ufffe,1\n1,GOOD,2\n');
   test.use({ flags: { feed: `replay:${file}` } });
 
-  test('shows the good ones and lives', async ({ page }) => {
+  test('shows the valid ones and is alive', async ({ page }) => {
     await page.goto('/ticker');
     await connected(page, LOADED_WITHIN_MS);
     await expect(page.getByTestId('price-row')).toHaveCount(1);

@@ -5,7 +5,7 @@ import { editable, saved, typeAt } from '../fixtures/collab';
 import { translate } from '../fixtures/extensions';
 import { startCountdown } from '../fixtures/jobs';
 
-// The pages under test are read in another language: the browser has replaced their text nodes.
+// The pages under test are translated: the browser has replaced their text nodes.
 test.use({ tolerated: new RegExp(`${BROKEN_CONNECTION.source}|Failed to fetch|status of 422`), flags: { 'allow-faults': 'true' } });
 
 async function translated(page: Page): Promise<void> {
@@ -17,17 +17,17 @@ function words(page: Page): Locator {
   return page.getByTestId('status-words');
 }
 
-test('a translated ticker moves, and its status is true', async ({ page, server }) => {
+test('a translated ticker is updated, and its status is true', async ({ page, server }) => {
   await page.goto('/ticker');
   await connected(page);
   await translated(page);
   await expect(words(page)).toHaveText('«Connected»');
-  // All 24 of them.
+  // All 24 prices.
   const prices = page.getByTestId('price');
   const before = await prices.allTextContents();
   const standing = async () => (await prices.allTextContents()).filter((price, row) => price === before[row]).length;
   await expect.poll(standing, { timeout: 30_000 }).toBe(0);
-  // A number is no text to be translated.
+  // Numbers are not translated.
   await expect(page.locator('td font, [data-test=price] font')).toHaveCount(await page.locator('td.wide:not([translate]) font').count());
 
   await page.getByTestId('filter').fill('no such symbol');
@@ -47,7 +47,7 @@ test('a translated ticker moves, and its status is true', async ({ page, server 
   await expect(words(page)).toHaveText('«Connected»', { timeout: 20_000 });
 });
 
-test("a translated job's words go on to its end", async ({ page }) => {
+test("the texts of a translated job are updated up to its end", async ({ page }) => {
   await page.goto('/progress');
   await alive(page);
   await startCountdown(page, 12, 1_000);
@@ -59,7 +59,7 @@ test("a translated job's words go on to its end", async ({ page }) => {
   await expect(page.getByTestId('job-status')).toHaveText('«Done»');
   await expect(page.getByTestId('job-outcome')).toHaveText(/^«Done in .* s\.»$/);
   await expect(page.getByTestId('my-job').first()).toContainText('Done');
-  // A refusal comes, changes and goes.
+  // A refusal is shown, changes and disappears.
   await page.getByTestId('steps').fill('0');
   await page.getByTestId('start').click();
   await expect(page.getByTestId('start-refusal')).toHaveText(/^«The number of steps .*»$/);
@@ -69,7 +69,7 @@ test("a translated job's words go on to its end", async ({ page }) => {
   await expect(page.getByTestId('start-refusal')).toHaveText(/^«The length of a step .*»$/);
 });
 
-test('in a translated chat people, typing, what is unread and what is waiting stay true', async ({ visit, server }) => {
+test('in a translated chat people, typing, unread counts and waiting messages stay true', async ({ visit, server }) => {
   const { page: ada } = await visit('Ada', '/chat');
   await connected(ada);
   await translated(ada);
@@ -107,7 +107,7 @@ test('in a translated chat people, typing, what is unread and what is waiting st
   await expect(texts(ada)).toHaveText(['«Later»', '«Much later»']);
 });
 
-test('on a translated board what is saved and who is here stay true', async ({ visit, server }) => {
+test('on a translated board the save state and the list of users stay true', async ({ visit, server }) => {
   const { page: ada } = await visit('Ada', '/collab');
   await editable(ada);
   await translated(ada);
@@ -146,7 +146,7 @@ test("the translated guide's measurement counts, and its tree answers", async ({
   await expect(page.getByTestId('tree-words')).not.toHaveText(said);
 });
 
-test('the translated inspector counts on, and says what it broke', async ({ page }) => {
+test('the translated inspector keeps counting, and reports its faults', async ({ page }) => {
   await page.goto('/ticker');
   await connected(page);
   await page.getByTestId('inspector-toggle').click();
@@ -164,7 +164,7 @@ test('the translated inspector counts on, and says what it broke', async ({ page
   await expect(words(page)).toHaveText('«Connected»');
 });
 
-test('a notice that is translated goes with its cause', async ({ page, context }) => {
+test('a translated notice disappears with its cause', async ({ page, context }) => {
   await openGuide(page);
   await translated(page);
   await context.setOffline(true);

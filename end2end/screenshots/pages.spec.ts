@@ -25,13 +25,13 @@ const RUNBOOK = `Runbook: moving a node
 
 1. Tell the load balancer: /readyz answers 503 as soon as the drain begins.
 2. Send SIGTERM. Streams get "drain" and a time to come back, sockets close with 1012.
-3. Wait for "left: every connection has ended", at most five seconds.
+3. Wait for "drained: every connection has ended", at most five seconds.
 4. Start the new version on the same data folder.
 
 What clients see: a countdown, then everything they missed, once and in order.
 `;
 
-// For the picture of the inspector, which shows a fault.
+// Allows the fault that the picture of the inspector shows.
 test.use({ flags: { 'allow-faults': 'true' } });
 
 test('every page, in light, in dark, and on a phone', async ({ browser, baseURL, visit }) => {
@@ -92,7 +92,7 @@ test('every page, in light, in dark, and on a phone', async ({ browser, baseURL,
   }
 });
 
-/** The page is live, and its inspector has noticed. */
+/** Waits until the page is live and its inspector has counted events. */
 async function counted(page: Page): Promise<void> {
   await connected(page);
   await expect(page.getByTestId('inspector-summary')).not.toHaveText(/^0 in/);
@@ -102,7 +102,7 @@ async function converse(people: Record<(typeof TALK)[number][0], Visitor>): Prom
   for (const { page } of Object.values(people)) await connected(page);
   for (const [name, text] of TALK) {
     await say(people[name].page, text);
-    // Everybody has it before the next one speaks.
+    // All users have received the message before the next one is sent.
     for (const { page } of Object.values(people)) await expect(texts(page).last()).toHaveText(text);
   }
 }
@@ -120,7 +120,7 @@ async function write(first: Page, second: Page): Promise<void> {
   await select(second, from, to);
 }
 
-/** A pointer that did not move for a while fades. */
+/** Moves the pointer; one that did not move for a while fades. */
 async function point(page: Page, x: number, y: number): Promise<void> {
   const board = (await page.getByTestId('board').boundingBox())!;
   await page.mouse.move(board.x + board.width * x - 3, board.y + board.height * y);

@@ -1,7 +1,7 @@
-//! How long to wait before trying again: exponential with equal jitter.
+//! Computes the delay before a reconnect: exponential backoff with equal jitter.
 //!
-//! Pure: the attempt and the random number come in, the delay goes out. Equal jitter (half fixed, half random) spreads a
-//! thousand clients that lost the same server, and still never hammers with a delay near zero as full jitter does.
+//! Pure: the attempt number and a random number go in, the delay comes out. Equal jitter (half fixed, half random) spreads a
+//! thousand clients that lost the same server. Unlike full jitter it never yields a delay near zero.
 
 use std::time::SystemTime;
 
@@ -10,9 +10,10 @@ use std::time::SystemTime;
 pub struct Backoff {
     /// The delay of attempt 0 before jitter, in milliseconds.
     pub base_ms: u64,
-    /// No delay is longer, in milliseconds.
+    /// The longest delay, in milliseconds.
     pub cap_ms: u64,
-    /// The cap while somebody looks at the page and the network is there, in milliseconds: a person waits.
+    /// The longest delay while the page is visible and the browser reports a network, in milliseconds. It is shorter, because
+    /// a person is waiting.
     pub watched_cap_ms: u64,
 }
 
@@ -29,8 +30,8 @@ impl Backoff {
         watched_cap_ms: 5_000,
     };
 
-    /// The delay before attempt number `attempt` (0 is the first retry) in milliseconds. `random` lies in 0.0 to 1.0;
-    /// whatever lies outside is brought inside.
+    /// The delay before attempt number `attempt` (0 is the first retry), in milliseconds. `watched` means that the page is
+    /// visible. `random` is in 0.0 to 1.0; other values are clamped, and NaN counts as 0.5.
     pub fn delay_ms(&self, attempt: u32, watched: bool, random: f64) -> u64 {
         let cap = if watched {
             self.watched_cap_ms
@@ -48,9 +49,11 @@ impl Backoff {
     }
 }
 
-/// `Retry-After` (RFC 9110, section 10.2.3), a number of seconds or an HTTP date, in milliseconds from `now`. `date` is the
-/// answer's `Date`, by whose clock a date is meant; without it `now` (Unix milliseconds) has to do. A date that has passed is
-/// 0, a number beyond all bounds the largest there is. `None` for anything else (`1e30`, `-5`, `1.5`, words).
+/// Converts `Retry-After` (RFC 9110, section 10.2.3), a number of seconds or an HTTP date, into milliseconds from `now`.
+///
+/// `date` is the response's `Date` header. An HTTP date in `Retry-After` refers to the server's clock, so it is compared with
+/// `date`, or with `now` (Unix milliseconds) if the response has none. A date in the past yields 0. A number that overflows
+/// yields `u64::MAX`. Anything else (`1e30`, `-5`, `1.5`, words) yields `None`.
 pub fn retry_after_ms(value: &str, date: Option<&str>, now: f64) -> Option<u64> {
     let value = value.trim();
     if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -102,16 +105,16 @@ mod tests {
     }
 
     #[test]
-    fn a_date_is_meant_by_the_clock_of_the_server() {
+    fn a_retry_after_date_refers_to_the_servers_clock() {
         let until = "Sun, 06 Nov 1994 08:49:37 GMT";
         let sent = Some("Sun, 06 Nov 1994 08:49:07 GMT");
-        // This browser's clock is years ahead; the wait is half a minute all the same.
+        // The browser's clock is years ahead, but the wait is still 30 s.
         assert_eq!(retry_after_ms(until, sent, 1.7e12), Some(30_000));
         assert_eq!(retry_after_ms(until, Some("yesterday"), 1.7e12), Some(0));
     }
 
     #[test]
-    fn the_sequence_doubles_to_the_cap() {
+    fn delays_double_up_to_the_cap() {
         let backoff = Backoff::default();
         let longest: Vec<u64> = (0..8)
             .map(|attempt| backoff.delay_ms(attempt, false, 1.0))
@@ -136,8 +139,8 @@ mod tests {
     }
 
     #[test]
-    fn a_thousand_clients_spread_over_the_upper_half() {
-        // xorshift: the same numbers in every run, so a failure can be looked at.
+    fn jitter_spreads_a_thousand_clients_over_the_upper_half() {
+        // xorshift: the same numbers in every run, so that a failure is reproducible.
         let mut state = 0x2545_f491_4f6c_dd1d_u64;
         let mut random = move || {
             state ^= state << 13;
@@ -164,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn absurd_input_stays_inside_the_bounds() {
+    fn extreme_input_stays_within_the_bounds() {
         let backoff = Backoff::default();
         for random in [f64::NAN, f64::INFINITY, -5.0, 7.0] {
             assert!(

@@ -1,33 +1,34 @@
-//! WebSocket close codes: what each means and what a client does then. Both sides read this one table.
+//! Defines the WebSocket close codes and how a client reacts to each. Both sides use this table.
 //!
-//! Codes below 4000 are RFC 6455 section 7.4.1 and the IANA registry; 4000 to 4999 are free for applications. Ours come in
-//! bands, so that a client that does not know a code still does the right thing: 4000 to 4099 stop, 4100 to 4199 retry.
+//! Codes below 4000 are defined by RFC 6455, section 7.4.1, and the IANA registry; 4000 to 4999 are free for applications.
+//! Ours come in bands, so that a client reacts correctly to a code that it does not know: it stops on 4000 to 4099 and
+//! retries on 4100 to 4199.
 
-/// A code this application sends or acts upon.
+/// A close code that this application sends or handles.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u16)]
 pub enum CloseCode {
-    /// Done; nothing more to say.
+    /// Normal closure.
     Done = 1000,
     ProtocolError = 1002,
     InvalidUtf8 = 1007,
     Policy = 1008,
     TooBig = 1009,
-    /// What is asked for cannot be had now, the storage is away for instance; later perhaps it can.
+    /// The request cannot be served now, for instance because the storage is unavailable. It may succeed later.
     ServerError = 1011,
-    /// The server leaves and comes back: retry after the delay its `drain` gave.
+    /// The server restarts: retry after the delay that its `drain` message gave.
     ServiceRestart = 1012,
-    /// The session; the reason says which: [`reason`].
+    /// There is no valid session. The close reason says why: [`reason`].
     Session = 4001,
     Forbidden = 4003,
     NotFound = 4004,
-    /// None of the offered subprotocols is spoken here.
+    /// The server supports none of the offered subprotocols.
     UnknownProtocol = 4010,
-    /// The out-queue overran: the client reads too slowly. It comes back and resumes.
+    /// The outbound queue overflowed because the client reads too slowly. The client reconnects and resumes.
     TooSlow = 4100,
-    /// Went on sending after being told to wait, or holds too many sockets.
+    /// The client kept sending after it was asked to wait, or it holds too many sockets.
     RateLimitIgnored = 4101,
-    /// Nothing was heard for too long.
+    /// Nothing was received from the client for too long.
     HeartbeatMissed = 4102,
     /// [`CloseCode::NotFound`] for clients of the y-websocket protocol, which stop only on 4400 to 4499.
     YjsNotFound = 4404,
@@ -35,39 +36,39 @@ pub enum CloseCode {
     YjsSession = 4401,
 }
 
-/// The reasons that go with [`CloseCode::Session`].
+/// The close reasons that accompany [`CloseCode::Session`].
 pub mod reason {
-    /// The session is not valid any more: ask for a new one, once.
+    /// The session has expired: request a new one, once.
     pub const EXPIRED: &str = "expired";
-    /// The person signed out: stay closed.
+    /// The user signed out: stay closed.
     pub const SIGNED_OUT: &str = "signed_out";
-    /// The upgrade carried no session at all.
+    /// The upgrade request carried no session.
     pub const NONE: &str = "none";
 }
 
-/// What a client does after a close.
+/// How a client reacts to a close.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AfterClose {
-    /// Stays closed, nothing is wrong.
+    /// Stay closed; this is not an error.
     Stay,
-    /// Tries again with backoff.
+    /// Reconnect with backoff.
     Retry,
-    /// Asks for a new session once, then tries again.
+    /// Request a new session once, then reconnect.
     RenewSession,
-    /// Loads the page anew, once: the server speaks a newer protocol than this page.
+    /// Reload the page, once: the server uses a newer protocol than this page.
     Reload,
-    /// Stops and tells the person why, in a sentence.
+    /// Stop, and show the user this sentence.
     Stop(StopCause, &'static str),
 }
 
-/// Why a client stopped, as far as a page does something of its own about it.
+/// Why a client stopped. Only the causes that a page handles specially are distinguished.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StopCause {
-    /// The person signed out, here or in another tab.
+    /// The user signed out, in this tab or in another one.
     SignedOut,
-    /// The browser has no session (any more).
+    /// The browser has no session.
     NoSession,
-    /// Anything else; the sentence beside it says what.
+    /// Any other cause; the accompanying sentence describes it.
     Other,
 }
 
@@ -80,7 +81,7 @@ impl CloseCode {
     }
 }
 
-/// What a client does after the close `code` with `reason`.
+/// How a client reacts to a close with `code` and the reason `why`.
 pub fn after_close(code: u16, why: &str) -> AfterClose {
     let stop = |sentence| AfterClose::Stop(StopCause::Other, sentence);
     match (code, why) {
@@ -100,14 +101,14 @@ pub fn after_close(code: u16, why: &str) -> AfterClose {
         (4004, _) => stop("There is nothing under this name."),
         (4010, _) => AfterClose::Reload,
         (4000..=4099, _) => stop("The server ended this connection."),
-        // 1001, 1006, 1011, 1012, 1013, 4100 to 4199 and whatever is not known: losing a client for ever is worse than
-        // one more attempt with backoff.
+        // 1001, 1006, 1011, 1012, 1013, 4100 to 4199 and unknown codes: losing a client permanently is worse than one more
+        // attempt with backoff.
         _ => AfterClose::Retry,
     }
 }
 
-/// What a client does after a 401 whose body says `why`. Without a known reason it renews the session: a server that says
-/// none may well mean `expired`.
+/// How a client reacts to a 401 whose body gives the reason `why`. Without a known reason the client renews the session,
+/// because the server may have meant `expired`.
 pub fn after_unauthorized(why: Option<&str>) -> AfterClose {
     match why {
         Some(why @ (reason::SIGNED_OUT | reason::NONE)) => {
@@ -122,7 +123,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bands_decide_for_codes_nobody_knows_yet() {
+    fn unknown_codes_follow_the_rule_of_their_band() {
         for code in (4000..=4099).filter(|code| ![4001, 4010].contains(code)) {
             assert!(
                 matches!(after_close(code, ""), AfterClose::Stop(..)),
@@ -135,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn standard_codes_say_what_a_client_does() {
+    fn standard_codes_stay_closed_retry_or_stop() {
         assert_eq!(after_close(1000, ""), AfterClose::Stay);
         for code in [1001, 1006, 1011, 1012] {
             assert_eq!(after_close(code, ""), AfterClose::Retry, "{code}");
@@ -167,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn a_401_says_whether_the_session_is_renewed() {
+    fn the_reason_of_a_401_decides_whether_the_session_is_renewed() {
         for unknown in [None, Some(reason::EXPIRED), Some("tired")] {
             assert_eq!(after_unauthorized(unknown), AfterClose::RenewSession);
         }

@@ -1,16 +1,18 @@
-//! The contract is a type: route, direction and messages of an endpoint, declared once and checked on both sides.
+//! Defines contracts: an endpoint's route, direction and message types, declared once and type-checked on both sides.
 //!
-//! A contract is a *value*, because most endpoints have a parameter: `JobEvents { id }` is the event stream of one job.
+//! A contract is a value rather than only a type, because most endpoints have a parameter: `JobEvents { id }` is the event
+//! stream of one job.
 
 use serde::{Serialize, de::DeserializeOwned};
 
-/// Where the browser asks for its session to be renewed when it has expired: the same person, a new expiry (POST; the answer
-/// sets the cookie). This, [`GUEST_ROUTE`] and [`ALIVE_ROUTE`] are the three addresses that the kit itself knows: change them
-/// when you lift the kit into an application of your own.
+/// The browser renews an expired session here (POST): same user, new expiry; the response sets the cookie.
+///
+/// This route, [`GUEST_ROUTE`] and [`ALIVE_ROUTE`] are the only addresses that the kit itself requests. The application has
+/// to serve all three.
 pub const RENEWAL_ROUTE: &str = "/api/session/renew";
-/// Where the browser asks for the session of somebody new when a renewal is refused (POST; the answer sets the cookie).
+/// The browser requests a new guest session here when a renewal is refused (POST; the response sets the cookie).
 pub const GUEST_ROUTE: &str = "/api/session/guest";
-/// Anything small that the server answers at once (GET).
+/// A small resource that the server answers immediately (GET).
 pub const ALIVE_ROUTE: &str = "/healthz";
 
 /// An event stream, server to client.
@@ -19,34 +21,34 @@ pub trait StreamContract: Clone + PartialEq + Send + Sync + 'static {
     const ROUTE: &'static str;
     /// The names of all events: the serde tags of [`StreamContract::Event`].
     const EVENTS: &'static [&'static str];
-    /// Those of [`StreamContract::EVENTS`] that describe a state rather than a change. One may come again at a position
-    /// that the client already holds; a change that does is a duplicate, and the client drops it.
+    /// The names among [`StreamContract::EVENTS`] that describe a state rather than a change. A state may be sent again at a
+    /// position that the client already holds. A change at such a position is a duplicate, and the client drops it.
     const STATES: &'static [&'static str];
 
     /// Server to client.
     type Event: Serialize + DeserializeOwned + 'static;
 
-    /// The address of this very stream; it matches [`StreamContract::ROUTE`].
+    /// The address of this stream. It matches [`StreamContract::ROUTE`].
     fn url(&self) -> String;
 
-    /// The address for coming back later, where that is another one: what was asked for only to begin with is left out.
+    /// The address for later reconnects. It may omit parameters that only matter for the first connection.
     fn settled_url(&self) -> String {
         self.url()
     }
 
-    /// Whether a position of `previous` is one of this stream too, so that a changed value (another filter on the same
-    /// history) continues where the old one was.
+    /// Whether a position of `previous` is also valid in this stream. If so, a changed contract (another filter on the same
+    /// history) continues at the same position.
     fn continues(&self, previous: &Self) -> bool {
         self == previous
     }
 
-    /// Whether nothing follows this event, so that the client does not reconnect.
+    /// Whether this is the last event of the stream. The client does not reconnect after it.
     fn is_last(_event: &Self::Event) -> bool {
         false
     }
 }
 
-/// A socket, both directions.
+/// A WebSocket endpoint; messages travel in both directions.
 pub trait SocketContract: Clone + PartialEq + Send + Sync + 'static {
     /// The route as axum spells it, parameters in braces.
     const ROUTE: &'static str;
@@ -57,18 +59,18 @@ pub trait SocketContract: Clone + PartialEq + Send + Sync + 'static {
     /// The serde tags of [`SocketContract::Event`].
     const EVENTS: &'static [&'static str];
 
-    /// What the feature adds to `welcome`.
+    /// The fields that the feature adds to `welcome`.
     type Welcome: Serialize + DeserializeOwned + 'static;
     /// Client to server.
     type Command: Serialize + DeserializeOwned + Clone + 'static;
     /// Server to client.
     type Event: Serialize + DeserializeOwned + 'static;
 
-    /// The address of this very socket; it matches [`SocketContract::ROUTE`].
+    /// The address of this socket. It matches [`SocketContract::ROUTE`].
     fn url(&self) -> String;
 }
 
-/// Puts parameters into a route: the pieces in braces, in order.
+/// Replaces the segments in braces of a route by `parameters`, in order.
 pub fn fill(route: &str, parameters: &[&str]) -> String {
     let mut parameters = parameters.iter();
     let pieces = route.split('/').map(|piece| match piece.starts_with('{') {

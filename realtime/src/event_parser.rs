@@ -1,34 +1,34 @@
-//! Reads an event stream, for clients that are no `EventSource`: programs, and a page that reads the bytes by `fetch`.
+//! Parses the bytes of an event stream, for clients without `EventSource`: programs, and pages that use `fetch`.
 //!
-//! The WHATWG HTML standard, section 9.2.6 "Interpreting an event stream". Not kept: the last event id across events without
-//! one, and `retry`.
+//! It follows the WHATWG HTML standard, section 9.2.6 "Interpreting an event stream", with two exceptions: the last event id
+//! is not carried over to events without an id, and `retry` is ignored.
 
-/// Takes bytes as they come, gives events as they are whole.
+/// An incremental parser: bytes go in as they arrive, complete events come out.
 #[derive(Debug, Default)]
 pub struct EventParser {
     bytes: Vec<u8>,
-    /// Read up to here.
+    /// Bytes before this index have been parsed.
     at: usize,
-    /// The stream began, and its byte order mark, if any, is behind.
+    /// True once the byte order mark, if there is one, has been skipped.
     begun: bool,
     name: String,
     data: String,
     id: Option<String>,
 }
 
-/// An event with data; one without any is none (by the standard).
+/// An event with data. By the standard, an event without data is not dispatched.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ParsedEvent {
-    /// `message` where the stream names none.
+    /// `message` if the stream gives no name.
     pub name: String,
     pub data: String,
     pub id: Option<String>,
 }
 
 impl EventParser {
-    /// Takes the next bytes, split anywhere; [`EventParser::next_event`] gives what became whole.
+    /// Appends the next bytes, split anywhere. [`EventParser::next_event`] returns the events that they complete.
     pub fn feed(&mut self, bytes: &[u8]) {
-        // What was read goes before the buffer would grow.
+        // Discard the parsed bytes before the buffer would grow.
         if self.at > 0 && self.bytes.len() + bytes.len() > self.bytes.capacity() {
             self.bytes.drain(..self.at);
             self.at = 0;
@@ -36,7 +36,7 @@ impl EventParser {
         self.bytes.extend_from_slice(bytes);
     }
 
-    /// The next whole event.
+    /// The next complete event.
     pub fn next_event(&mut self) -> Option<ParsedEvent> {
         while let Some((start, end)) = self.next_line() {
             let line = String::from_utf8_lossy(&self.bytes[start..end]);
@@ -44,7 +44,7 @@ impl EventParser {
                 let name = std::mem::take(&mut self.name);
                 let mut data = std::mem::take(&mut self.data);
                 let id = self.id.take();
-                // The line feed after the last line is not part of it; without a line there is no event.
+                // The trailing line feed is not part of the data. If there is none, there was no data line, hence no event.
                 if data.pop().is_some() {
                     let name = if name.is_empty() {
                         "message".into()
@@ -70,7 +70,7 @@ impl EventParser {
         None
     }
 
-    /// Where the next whole line stands, without its end.
+    /// The start and end of the next complete line, without its terminator.
     fn next_line(&mut self) -> Option<(usize, usize)> {
         if !self.begun {
             self.skip_mark()?;
@@ -79,7 +79,7 @@ impl EventParser {
         let length = rest.iter().position(|byte| matches!(byte, b'\n' | b'\r'))?;
         let end = match (rest[length], rest.get(length + 1)) {
             (b'\r', Some(b'\n')) => 2,
-            // A line feed may still follow.
+            // The line feed of a CRLF may still arrive.
             (b'\r', None) => return None,
             _ => 1,
         };
@@ -88,7 +88,7 @@ impl EventParser {
         Some((start, start + length))
     }
 
-    /// `None` while it cannot be told.
+    /// Skips a byte order mark. `None` until enough bytes have arrived to decide.
     fn skip_mark(&mut self) -> Option<()> {
         const MARK: &[u8] = b"\xEF\xBB\xBF";
         let seen = self.bytes.len().min(MARK.len());
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_reads_the_same_however_it_is_cut() {
+    fn a_stream_parses_the_same_however_it_is_split() {
         let stream = "\u{feff}: comment\nretry: 1\n\nid: e-1\nevent: price\ndata: {\"a\":1}\n\ndata:x\ndata: y\r\n\r\nevent: none\n\ndata\n\nid\ndata: é\r\rdata: cut";
         let expected = vec![
             event("price", "{\"a\":1}", Some("e-1")),
@@ -131,7 +131,7 @@ mod tests {
             event("message", "", None),
             event("message", "é", Some("")),
         ];
-        // A carriage return at the end of a piece waits for what follows it.
+        // A carriage return at the end of a piece is held back until the next byte arrives.
         for cut in 1..=stream.len() {
             assert_eq!(
                 events(stream.as_bytes(), cut),

@@ -1,22 +1,22 @@
-//! An id that a client made, as the client spelled it.
+//! A client-generated UUID that keeps the client's spelling.
 
 use std::fmt::{self, Display, Formatter};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 use uuid::Uuid;
 
-/// A UUID with its spelling: upper case, without hyphens, in braces, as a URN. A client that compares strings knows its id
-/// again only in its own spelling; everybody else compares [`SpelledId::value`]s. It costs nothing where the spelling is the
-/// usual one (lower case, with hyphens).
+/// A UUID with its original spelling: upper case, without hyphens, in braces, or as a URN. A client that compares strings
+/// recognizes its id only in its own spelling; all other code compares [`SpelledId::value`]s. The usual spelling (lower case,
+/// with hyphens) is not stored, so it costs nothing.
 #[derive(Clone, Debug)]
 pub struct SpelledId {
     value: Uuid,
-    /// Where it is not the usual one.
+    /// `None` for the usual spelling.
     spelling: Option<Box<str>>,
 }
 
 impl SpelledId {
-    /// An id with the spelling that [`SpelledId::spelling`] gave for it.
+    /// An id with a spelling that [`SpelledId::spelling`] returned earlier.
     pub fn new(value: Uuid, spelling: Option<Box<str>>) -> Self {
         Self { value, spelling }
     }
@@ -25,7 +25,7 @@ impl SpelledId {
         self.value
     }
 
-    /// The spelling, where it is not the usual one.
+    /// The spelling, unless it is the usual one.
     pub fn spelling(&self) -> Option<&str> {
         self.spelling.as_deref()
     }
@@ -57,7 +57,7 @@ impl Display for SpelledId {
     }
 }
 
-/// By value.
+/// Compares the values, not the spellings.
 impl PartialEq for SpelledId {
     fn eq(&self, other: &Self) -> bool {
         self.value == other.value
@@ -74,9 +74,9 @@ impl Serialize for SpelledId {
 
 impl<'de> Deserialize<'de> for SpelledId {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        // The words of the crate uuid, which the socket replaces by plain ones.
-        let in_words = |error| D::Error::custom(format_args!("UUID parsing failed: {error}"));
-        String::deserialize(deserializer)?.parse().map_err(in_words)
+        // The wording of the crate uuid, which the socket replaces by a plain sentence.
+        let describe = |error| D::Error::custom(format_args!("UUID parsing failed: {error}"));
+        String::deserialize(deserializer)?.parse().map_err(describe)
     }
 }
 
@@ -87,7 +87,7 @@ mod tests {
     const USUAL: &str = "0192a5b4-9c1e-7def-8abc-0123456789ab";
 
     #[test]
-    fn an_id_is_compared_by_value_and_told_as_it_was_spelled() {
+    fn an_id_compares_by_value_and_prints_in_its_original_spelling() {
         let usual: SpelledId = USUAL.parse().unwrap();
         assert_eq!((usual.spelling(), &*usual.to_string()), (None, USUAL));
         for spelling in [

@@ -1,13 +1,16 @@
-//! The realtime kit. It imports nothing from a feature: copy the folder, and you have it.
+//! The realtime kit: event streams and sockets between an axum server and a Leptos application.
 //!
-//! What it promises:
+//! It is the package `wirewise-realtime` with the library `realtime`, and it depends on nothing of the application that uses
+//! it.
 //!
-//! - **Order.** Events reach a handler once each, in the order in which the server published them.
-//! - **Resume.** After a reconnect a client gets exactly what it missed, or is told that this is impossible
-//!   (`recovered: false`) and gets the state instead. Never a silent hole, never a double.
-//! - **Liveness.** A connection that died without a word is noticed and replaced, on both sides.
-//! - **Bounds.** A slow peer costs a bounded number of bytes. What happens then is chosen per topic, never by accident.
-//! - **Leaving.** A server that stops tells every client when to come back, and leaves within its deadline.
+//! It guarantees:
+//!
+//! - **Order.** A handler receives each event once, in the order in which the server published them.
+//! - **Resume.** After a reconnect a client receives exactly the events that it missed. If that is impossible, the server says
+//!   so (`recovered: false`) and sends the state instead. No event is lost silently, and none is delivered twice.
+//! - **Liveness.** Both sides detect a connection that died silently; the client replaces it.
+//! - **Bounds.** A slow peer costs a bounded number of bytes. Each topic defines what happens beyond the bound.
+//! - **Drain.** A server that shuts down tells every client when to reconnect, and ends within its deadline.
 //!
 //! ```text
 //!   server                                               browser
@@ -19,19 +22,38 @@
 //!   └────────────┘          └─────────┘ socket.rs  └─────────────────────┘
 //! ```
 //!
-//! # What it needs
+//! # Feature flags
 //!
-//! - To be mounted as `crate`, in a crate whose feature `ssr` stands for the server half, with the dependencies that
-//!   its files name, in the versions and with the features of this crate's `Cargo.toml`. `tokio-tungstenite` is of the version
-//!   that axum has, or a socket that cannot be read on is closed without a code.
-//! - [`server::listen::serve`] as the accept loop, and a layer that opens a [`server::Connection`] for each stream and socket, with the
-//!   connection that the loop put into the request's extensions (here that of the inspector): a peer that does not read is reset
-//!   by its connection, and a connection of HTTP/2 with an open connection is not idle.
-//! - A [`server::Timing`]. This server's: a heartbeat every 15 s, a client's ping every 30 s, a Ping frame every 25 s, closed
-//!   after 60 s without a word.
-//! - The three addresses in `contract.rs`, and a [`client::Renewals`] as context where pages show whose session it is. Metrics, the first comment of a stream and a key of the tab's storage begin with
-//!   `wirewise`.
+//! ```toml
+//! [dependencies]
+//! realtime = { package = "wirewise-realtime", path = "realtime" }
+//!
+//! [features]
+//! hydrate = ["leptos/hydrate", "realtime/hydrate"]
+//! ssr = ["leptos/ssr", "realtime/ssr"]
+//! ```
+//!
+//! - `ssr` compiles the server half, [`server`], and turns on `leptos/ssr`.
+//! - `hydrate` turns on `leptos/hydrate` and nothing else. The browser half, [`client`], needs no flag: it compiles for every
+//!   target and runs only inside effects.
+//!
+//! # What the application provides
+//!
+//! - [`server::listen::serve`] as its accept loop, and a layer that opens a [`server::Connection`] in a
+//!   [`server::ConnectionRegistry`] for each stream and socket, with the [`server::listen::ConnectionHandle`] that the loop put
+//!   into the request's extensions (here `src/inspector/server/mod.rs`). Through the handle a socket whose peer does not read is
+//!   reset, and an HTTP/2 connection with an open stream or socket does not count as idle.
+//! - A [`server::Realtime`], made of a [`server::Timing`] and a [`server::Drain`]. This server's timing: a heartbeat every 15 s,
+//!   a client's ping every 30 s, a Ping frame every 25 s, and a close after 60 s without a frame.
+//! - The three addresses that the browser half requests: [`contract::RENEWAL_ROUTE`], [`contract::GUEST_ROUTE`] and
+//!   [`contract::ALIVE_ROUTE`].
+//! - A [`client::Renewals`] as context, if pages show the user of the session.
 //! - Styles for [`client::StatusLine`]: the classes `status`, `status-…` and `lost` (here `style/frame.css`).
+//!
+//! The kit depends on `tokio-tungstenite` in the version that axum uses. When axum changes that version, the kit's has to
+//! follow; otherwise a socket that cannot be read any further is closed without a code.
+//!
+//! Metrics, the first comment of a stream and one key of the tab's storage begin with `wirewise`.
 //!
 //! # A stream, on both sides
 //!
@@ -40,7 +62,7 @@
 //! # use axum::response::Response;
 //! # use leptos::prelude::*;
 //! # use serde::{Deserialize, Serialize};
-//! # use crate::{
+//! # use realtime::{
 //! #     client::{StatusLine, StreamEvent, use_event_source},
 //! #     contract::StreamContract,
 //! #     server::{Connection, Realtime, frame::frame, permits::Permit, sse::{EventStream, ResumeFrom}, topic::{Opening, Topic}},
@@ -51,7 +73,7 @@
 //! #[derive(Serialize, Deserialize)]
 //! #[serde(tag = "type", rename_all = "snake_case")]
 //! enum WeatherEvent {
-//!     /// What a client begins with that cannot be told what it missed.
+//!     /// The state, for a client whose position cannot be resumed.
 //!     Now { celsius: f64 },
 //!     Change { celsius: f64 },
 //! }
@@ -68,20 +90,20 @@
 //!
 //! struct Station {
 //!     topic: Topic<()>,
-//!     // Held while a change is published, so that a state and its position belong together.
+//!     // Locked while a change is published, so that a state always matches its position.
 //!     celsius: Mutex<f64>,
 //! }
 //!
 //! impl Station {
-//!     // The server publishes,
+//!     // The server publishes a change.
 //!     fn measured(&self, celsius: f64) {
 //!         let mut now = self.celsius.lock().unwrap_or_else(PoisonError::into_inner);
 //!         *now = celsius;
 //!         self.topic.publish((), &WeatherEvent::Change { celsius });
 //!     }
 //!
-//!     // and answers a stream; `place` is what the address's cap gave.
-//!     fn events(&self, realtime: &Realtime, after: ResumeFrom, connection: Connection, place: Permit) -> Response {
+//!     // The server answers a request for the stream. `permit` counts against the limit of the client's address.
+//!     fn events(&self, realtime: &Realtime, after: ResumeFrom, connection: Connection, permit: Permit) -> Response {
 //!         let now = self.celsius.lock().unwrap_or_else(PoisonError::into_inner);
 //!         let (reader, recovered, state) = match self.topic.resume(after.0.as_ref(), |()| true) {
 //!             Opening::Recovered { reader, replayed } => (reader, Some(replayed), vec![]),
@@ -92,11 +114,11 @@
 //!             }
 //!         };
 //!         let stream = EventStream { reader, recovered, state, session_ended: None, connection };
-//!         stream.respond(&self.topic, realtime, "weather", place)
+//!         stream.respond(&self.topic, realtime, "weather", permit)
 //!     }
 //! }
 //!
-//! // The browser takes each event once, in order.
+//! // The browser receives each event once, in order.
 //! #[component]
 //! fn Thermometer() -> impl IntoView {
 //!     let shown = RwSignal::new(None);
@@ -115,7 +137,7 @@
 //! # use axum::{extract::ws::WebSocketUpgrade, http::HeaderMap, response::Response};
 //! # use leptos::prelude::*;
 //! # use serde::{Deserialize, Serialize};
-//! # use crate::{
+//! # use realtime::{
 //! #     client::{SocketEvent, StatusLine, use_socket},
 //! #     contract::SocketContract,
 //! #     message::{Limits, SocketError},
@@ -167,7 +189,7 @@
 //!         Ok(())
 //!     }
 //!
-//!     // Where messages are limited, this one counts too.
+//!     // Called for a message that could not be decoded. Where messages are limited, it counts too.
 //!     fn admit(&mut self) -> Result<(), SocketError> {
 //!         Ok(())
 //!     }
@@ -177,7 +199,7 @@
 //!     }
 //! }
 //!
-//! // The server greets, then hands over to the handler.
+//! // The server queues its greeting, then runs the handler.
 //! fn echo(
 //!     upgrade: WebSocketUpgrade,
 //!     headers: HeaderMap,
@@ -195,13 +217,14 @@
 //!     upgrade::accept::<Echo, _>(upgrade, &headers, 0, &drain, serve)
 //! }
 //!
-//! // The browser says, and hears. What must arrive goes with `send_reliably` instead, which keeps it until it is acknowledged.
+//! // The browser sends commands and receives events. `send` may lose a command; `send_reliably` keeps one until it is
+//! // acknowledged.
 //! #[component]
 //! fn Echoes() -> impl IntoView {
-//!     let heard = RwSignal::new(String::new());
+//!     let answer = RwSignal::new(String::new());
 //!     let socket = use_socket(|| Some(Echo), move |event| {
 //!         if let SocketEvent::Event(EchoEvent::Said { text }) = event {
-//!             heard.set(text);
+//!             answer.set(text);
 //!         }
 //!     });
 //!     let say = move |_| {
@@ -210,13 +233,15 @@
 //!     view! {
 //!         <StatusLine connection=socket.connection transport="WebSocket"/>
 //!         <button on:click=say>"Say hello"</button>
-//!         <p>{heard}</p>
+//!         <p>{answer}</p>
 //!     }
 //! }
 //! ```
 //!
-//! Reading order: [`position`], [`contract`], [`message`], [`backoff`], [`status`], [`sharing`], [`close`]; then one half,
-//! `server/topic.rs` and `client/connection.rs` first.
+//! # Reading order
+//!
+//! [`position`], [`contract`], [`message`], [`backoff`], [`status`], [`sharing`], [`close`]. Then one half, beginning with
+//! `server/topic.rs` or `client/connection.rs`.
 
 pub mod backoff;
 pub mod client;

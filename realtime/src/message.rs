@@ -1,96 +1,98 @@
-//! The kit's own messages: what opens, keeps alive and ends a stream or a socket, whatever it carries.
+//! The kit's own messages, which open, keep alive and end every stream and socket.
 
 use serde::{Deserialize, Serialize};
 
 use crate::position::Epoch;
 
-/// What the server says on every event stream.
+/// The kit's events on every event stream.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum StreamControl {
-    /// Server to client, first on every stream. It never moves the client's position.
+    /// Server to client, the first event of every stream. It never moves the client's position.
     Hello(Hello),
-    /// Server to client every `heartbeat_ms`, busy or not. A named event, since a browser hides comments from script.
+    /// Server to client every `heartbeat_ms`, whether the stream is busy or not. A named event, because a browser does not
+    /// expose comments to scripts.
     Heartbeat {
         /// Unix milliseconds.
         at: u64,
         /// Open connections of this stream on this node.
         connections: usize,
     },
-    /// Server to client, last on a stream of a server that leaves: come back after `retry_ms` milliseconds.
+    /// Server to client, the last event before the server shuts down: reconnect after `retry_ms` milliseconds.
     Drain { retry_ms: u64 },
 }
 
-/// How a stream begins.
+/// The first event of a stream.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hello {
-    /// Names this connection among all of the node.
+    /// Identifies this connection among all connections of this node.
     pub connection: String,
     pub epoch: Epoch,
-    /// Where this connection continues: the position the client came with when `recovered`, else that of the snapshot
-    /// or state that follows.
+    /// Where this connection continues: if `recovered`, at the position that the client sent, otherwise at the position of
+    /// the snapshot or state that follows.
     pub offset: u64,
-    /// Everything the client missed follows. When false, a snapshot or state follows instead, where the stream has one.
+    /// If true, all events that the client missed follow. If false, a snapshot or state follows instead, if the stream has
+    /// one.
     pub recovered: bool,
-    /// How many missed events follow.
+    /// The number of missed events that follow.
     pub replayed: usize,
-    /// The interval of the heartbeats in milliseconds.
+    /// The interval between heartbeats, in milliseconds.
     pub heartbeat_ms: u64,
     /// Open connections of this stream on this node.
     pub connections: usize,
 }
 
-/// What the server says on every socket. `W` is what the feature adds to the welcome.
+/// The kit's server messages on every socket. `W` holds the fields that the feature adds to the welcome.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum SocketControl<W> {
-    /// Server to client, first on every socket.
+    /// Server to client, the first message on every socket.
     Welcome {
-        /// Names this connection among all of the node.
+        /// Identifies this connection among all connections of this node.
         connection: String,
-        /// The interval in which the client sends `ping`, in milliseconds.
+        /// The interval at which the client sends `ping`, in milliseconds.
         heartbeat_ms: u64,
         /// Open sockets of this endpoint on this node.
         connections: usize,
         limits: Limits,
-        /// What the feature adds: who the caller is, who else is there.
+        /// The feature's fields: the user, and the other users present.
         #[serde(flatten)]
         feature: W,
     },
     /// Server to client, the answer to `ping`.
     Pong {
-        /// The client's own time from its `ping`, returned as it came.
+        /// The client's time from its `ping`, returned unchanged.
         at: serde_json::Number,
         /// Unix milliseconds.
         server_at: u64,
         connections: usize,
     },
-    /// Server to client: what was sent is refused; the socket lives on.
+    /// Server to client: a message was refused. The socket stays open.
     Error(SocketError),
-    /// Server to client, before close 1012: come back after `retry_ms` milliseconds.
+    /// Server to client, before a close with 1012: reconnect after `retry_ms` milliseconds.
     Drain { retry_ms: u64 },
 }
 
-/// What the client says on every socket.
+/// The kit's client messages on every socket.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum SocketRequest {
-    /// Client to server every `heartbeat_ms`. The answer proves that both directions live and measures the round trip;
-    /// a browser hides the protocol's own ping frames from script.
+    /// Client to server every `heartbeat_ms`. The answer proves that both directions work and measures the round trip. The
+    /// protocol's own Ping frames cannot do this, because a browser does not expose them to scripts.
     Ping {
-        /// The client's clock, any unit; the server returns it, digit by digit.
+        /// The client's clock, in any unit. The server returns the number digit by digit.
         at: serde_json::Number,
     },
 }
 
-/// What a socket takes, so that a client need not find out by being refused.
+/// The limits of a socket, sent up front so that a client need not discover them through refusals.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {
     /// Longest inbound text message in bytes.
     pub text_bytes: usize,
-    /// Longest inbound binary message in bytes; 0 where only text is spoken.
+    /// Longest inbound binary message in bytes; 0 if the socket accepts text only.
     pub binary_bytes: usize,
-    /// Text messages a second and user.
+    /// Text messages per second and user.
     pub messages_per_second: u32,
 }
 
@@ -98,9 +100,9 @@ pub struct Limits {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SocketError {
     pub code: ErrorCode,
-    /// A sentence: what is wrong, and what would be right.
+    /// A sentence that says what is wrong and what would be right.
     pub message: String,
-    /// The id of the command this answers, where it had one.
+    /// The id of the refused command, if it had one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub re: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -120,15 +122,15 @@ pub enum ErrorCode {
     UnknownType,
     /// A field is missing, of another type, or outside its range; the message names it.
     InvalidField,
-    /// The room is none that this socket has joined.
+    /// This socket has not joined the room.
     NotJoined,
-    /// More messages a second than the welcome's limits: wait for `retry_after_ms`.
+    /// More messages per second than the limits in `welcome` allow: wait for `retry_after_ms`.
     RateLimited,
-    /// This socket has joined as many rooms as it may.
+    /// This socket has already joined the maximum number of rooms.
     TooManyRooms,
-    /// The storage is away: keep the command and send it again.
+    /// The storage is unavailable: keep the command and send it again.
     Unavailable,
-    /// This socket may only read.
+    /// This socket is read-only.
     ReadOnly,
 }
 
@@ -150,13 +152,13 @@ impl SocketError {
         }
     }
 
-    /// Names the command that is refused.
+    /// Sets the id of the refused command.
     pub fn about(mut self, id: impl ToString) -> Self {
         self.re = Some(id.to_string());
         self
     }
 
-    /// Names the room in which it is refused.
+    /// Sets the room in which the command was refused.
     pub fn in_room(mut self, room: impl ToString) -> Self {
         self.room = Some(room.to_string());
         self

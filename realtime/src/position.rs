@@ -1,24 +1,24 @@
-//! Where a client is in a history: an epoch and an offset, printed `<epoch>-<offset>`.
+//! A client's position in a history: an epoch and an offset, printed `<epoch>-<offset>`.
 //!
-//! Two positions compare only within one epoch. A new epoch says "the history behind the old one is gone": a client that
-//! comes with an old one is told so (`recovered: false`) instead of being given a wrong continuation.
+//! Positions are comparable only within one epoch. A new epoch means that the history of the old one is gone. If a client
+//! reconnects with a position of an old epoch, the server answers `recovered: false` instead of continuing wrongly.
 
 use std::{cmp::Ordering, fmt, str::FromStr, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
-/// The first offset that is no longer one: JavaScript numbers are exact below 2^53.
+/// The first invalid offset: JavaScript numbers are exact integers only below 2^53.
 pub const OFFSET_LIMIT: u64 = 1 << 53;
 
 /// Longest epoch in characters.
 const EPOCH_LENGTH: usize = 32;
 
-/// Names one unbroken history: `[0-9a-z]{1,32}`.
+/// Identifies one unbroken history: `[0-9a-z]{1,32}`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Epoch(Arc<str>);
 
-/// A place in a history. Everything up to and including `offset` has been seen by whoever holds it.
+/// A position in a history. Its holder has received everything up to and including `offset`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Position {
     pub epoch: Epoch,
@@ -26,7 +26,7 @@ pub struct Position {
     pub offset: u64,
 }
 
-/// Why a text is no position. It says what a position looks like.
+/// Why a text is not a position. The message describes the expected form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PositionError {
     #[error("an epoch is 1 to 32 characters of 0-9 and a-z")]
@@ -52,8 +52,8 @@ impl Epoch {
         }
     }
 
-    /// An epoch nobody has seen: the first 48 bits of a random UUID, which are random all. Short, because every event
-    /// carries it.
+    /// A new epoch: the first 48 bits of a random UUID, all of which are random. It is short, because every event carries
+    /// it.
     pub fn random() -> Self {
         let (high, middle, ..) = uuid::Uuid::new_v4().as_fields();
         Self(format!("{high:08x}{middle:04x}").into())
@@ -71,7 +71,7 @@ impl Position {
 }
 
 impl PartialOrd for Position {
-    /// `None` across epochs: neither is before the other.
+    /// `None` across epochs: positions of different epochs have no order.
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         (self.epoch == other.epoch).then(|| self.offset.cmp(&other.offset))
     }
@@ -95,7 +95,7 @@ impl FromStr for Position {
     fn from_str(text: &str) -> Result<Self, PositionError> {
         let (epoch, offset) = text.split_once('-').ok_or(PositionError::Shape)?;
         let epoch = Epoch::new(epoch)?;
-        // `u64::from_str` takes a leading plus; an id that is not ours must not parse as one that is.
+        // `u64::from_str` accepts a leading plus. An id that this server did not issue must not parse.
         let digits = offset.bytes().all(|byte| byte.is_ascii_digit());
         match offset.parse::<u64>() {
             Ok(offset) if digits && offset < OFFSET_LIMIT => Ok(Self { epoch, offset }),
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_position_says_what_one_is() {
+    fn an_invalid_position_is_refused_with_the_expected_form() {
         for (text, error) in [
             ("", PositionError::Shape),
             ("abc", PositionError::Shape),

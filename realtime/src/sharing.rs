@@ -1,12 +1,13 @@
-//! One stream for all tabs of a browser: what a tab does, and what tabs tell each other. Pure, like `status.rs`.
+//! Decides how the tabs of a browser share one event stream, and defines the messages between them. Pure, like `status.rs`.
 //!
-//! Browsers open six HTTP/1.1 connections to a host for all tabs together; with a stream a tab, the seventh tab hangs. So
-//! one tab, the *leader*, holds the stream and tells the others, the *followers*, every event as it came. Who leads is
-//! whoever holds a lock of the browser, which it gives to the next tab when the leader goes, however it goes.
+//! A browser opens at most six HTTP/1.1 connections to a host, for all tabs together; with one stream per tab, the seventh
+//! tab would hang. So one tab, the *leader*, holds the stream and forwards every event unchanged to the other tabs, the
+//! *followers*. The leader is the tab that holds a browser lock. When the leader ends in any way, the browser grants the
+//! lock to the next tab.
 //!
-//! No event is missed and none comes twice: each one carries the position before it. A follower that does not hold that
-//! position has missed something, and *joins* again: it says what it holds, and the leader answers with what follows from
-//! its ring. Every tab keeps such a ring, so that the next leader can answer at once.
+//! No event is missed and none is delivered twice, because each one carries the position before it. A follower that does not
+//! hold that position has missed an event and *joins* again: it sends its position, and the leader answers with the events
+//! after it from its ring. Every tab keeps such a ring, so that the next leader can answer at once.
 
 use std::collections::VecDeque;
 
@@ -14,59 +15,59 @@ use serde::{Deserialize, Serialize};
 
 use crate::{message::Hello, position::Position};
 
-/// Events that a tab keeps for others: as many as a server replays.
+/// The number of events that a tab keeps for others: as many as a server replays.
 pub const RING: usize = 1_000;
-/// After so many questions in a row that nobody answered, a tab opens a stream of its own: the browser may have frozen the
-/// leader, lock and all.
+/// After this many unanswered join requests in a row, a tab opens a stream of its own, because the browser may have frozen
+/// the leader while it holds the lock.
 const UNANSWERED: u32 = 2;
 
-/// What a tab is to the other tabs.
+/// The role of a tab among the tabs of the browser.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
-    /// It keeps a stream of its own: it was told to, or the browser has no locks here.
+    /// It has a stream of its own: sharing is off, the browser offers no locks here, or no leader answers.
     Alone,
-    /// It holds the stream for all.
+    /// It holds the stream for all tabs.
     Leader,
-    /// It hears what the leader tells.
+    /// It receives the events from the leader.
     Follower,
 }
 
-/// An event as it came from the server.
+/// An event as the server sent it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Frame {
     pub name: String,
     pub data: String,
     pub at: Option<Position>,
-    /// The position before it; `None` for a state that does not follow from anything.
+    /// The position before it; `None` for a state, which does not depend on earlier events.
     pub after: Option<Position>,
 }
 
-/// Why a tab asks for the stream: the leader hurries accordingly.
+/// Why a tab requests the stream. The urgency of the leader's reconnect depends on it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Asked {
-    /// Time has passed, or the leader said something.
+    /// A timer or a message from the leader.
     #[default]
     ByItself,
-    /// The page was opened: the leader tries at once, unless the server wants no attempt yet.
+    /// The page was opened: the leader reconnects at once, unless the server does not allow an attempt yet.
     ByOpening,
-    /// The person pressed "retry now".
+    /// The user pressed "retry now".
     ByPerson,
 }
 
-/// What tabs tell each other.
+/// A message between tabs.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
-pub enum Note {
-    /// From a follower: I hold this.
+pub enum TabMessage {
+    /// From a follower: requests the events after `after`, the position that it holds.
     Join {
         tab: String,
-        /// Counts up in a tab. The answer carries it, too.
+        /// The tab's counter of its requests. The answer repeats it.
         question: u32,
         after: Option<Position>,
         asked: Asked,
     },
-    /// From the leader to one tab: this is what follows, and then you hold `at`.
+    /// From the leader to one tab: the events after the tab's position. After them the tab holds `at`.
     Joined {
         tab: String,
         question: u32,
@@ -74,73 +75,75 @@ pub enum Note {
         frames: Vec<Frame>,
         at: Option<Position>,
     },
-    /// From the leader to one tab: what you hold is too old for me. Load the state.
+    /// From the leader to one tab: the tab's position is older than the leader's ring. The tab has to load the state.
     Reload { tab: String, question: u32 },
     /// From the leader: an event.
     Event { frame: Frame },
-    /// From the leader: my stream stands (again); join.
+    /// From the leader: its stream is open (again). Followers join.
     Up,
-    /// From the leader: my stream is gone. `Up` follows.
+    /// From the leader: its stream is lost. `Up` follows once it is open again.
     Down,
 }
 
-/// What the tab does, in this order.
+/// What the transport executes for the tab, in this order.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Action {
-    Tell(Note),
+    /// Send a message to the other tabs.
+    Send(TabMessage),
     /// Open an event stream of this tab's own, at the position it holds.
     OpenStream,
     CloseStream,
-    /// Call [`Tab::loaded`] as soon as what came with this state is taken, too.
+    /// Call [`Tab::loaded`] as soon as the events that came with this state have been received too.
     FinishLoading,
-    /// Forget the position, so that the stream begins with a state.
+    /// Clear the position, so that the stream begins with a state.
     ForgetPosition,
-    /// Give a greeting to the page; the connection stands.
+    /// Deliver a greeting to the page: the connection is open.
     Greet(Hello),
-    /// Take an event as if it came from the server.
-    Take(Frame),
-    /// Everything up to here is held.
+    /// Deliver an event as if it came from the server.
+    Deliver(Frame),
+    /// Set the position: the tab holds everything up to it.
     MoveTo(Position),
-    /// Tell the state machine that the connection broke.
+    /// Report to the state machine that the connection broke.
     Lost,
-    /// Tell the state machine to try now, if it waits: somebody asked for it.
+    /// If the state machine waits, try now, because the user asked for it.
     RetryNow,
-    /// Tell the state machine to try now, if it waits and the server allows it: the leader's stream can be had, or a page
-    /// was opened.
+    /// If the state machine waits and the server allows an attempt, try now, because the leader's stream is available or a
+    /// page was opened.
     TryNow,
-    /// Tell the state machine that another tab waits.
+    /// Report to the state machine that another tab needs the connection.
     WaitedFor,
-    /// Tell the state machine to begin anew.
+    /// Make the state machine start afresh.
     Restart,
 }
 
-/// Where a follower is.
+/// The progress of a follower.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
-    /// Not wanted, or waiting for its next attempt.
+    /// No connection is wanted, or the tab waits for its next attempt.
     Idle,
-    /// It said what it holds and waits for the answer.
-    Diagnosing,
-    /// It has a stream of its own for as long as it takes to get a state.
+    /// It has sent a join request and waits for the answer.
+    Joining,
+    /// It has a stream of its own until it has received a state.
     Loading,
-    /// It hears the leader.
-    Hearing,
+    /// It receives the events from the leader.
+    Following,
 }
 
 /// One tab.
 #[derive(Clone, Debug)]
 pub struct Tab {
-    /// Names it among the tabs.
+    /// Identifies it among the tabs.
     id: String,
     role: Role,
     stage: Stage,
-    /// Of a tab with a stream: its greeting, while it stands.
+    /// The greeting of the tab's own stream, while that is open.
     hello: Option<Hello>,
-    /// The next event is a state that follows from nothing.
-    anew: bool,
+    /// The next event is a state, which does not depend on earlier events.
+    expects_state: bool,
     ring: VecDeque<Frame>,
     unanswered: u32,
-    /// The number of its last question. An answer to an earlier one follows from a position that may be forgotten since.
+    /// The number of its last join request. An answer to an earlier one starts from a position that the tab may no longer
+    /// hold, so it is ignored.
     question: u32,
 }
 
@@ -151,7 +154,7 @@ impl Tab {
             role: Role::Follower,
             stage: Stage::Idle,
             hello: None,
-            anew: false,
+            expects_state: false,
             ring: VecDeque::new(),
             unanswered: 0,
             question: 0,
@@ -176,7 +179,7 @@ impl Tab {
         self.ask(held, asked)
     }
 
-    /// The state machine lets go of a connection.
+    /// The state machine abandons the connection.
     pub fn abandon(&mut self) -> Vec<Action> {
         let had_stream = self.role != Role::Follower || self.stage == Stage::Loading;
         self.stage = Stage::Idle;
@@ -186,19 +189,19 @@ impl Tab {
             actions.push(Action::CloseStream);
         }
         if stood && self.role == Role::Leader {
-            actions.push(Action::Tell(Note::Down));
+            actions.push(Action::Send(TabMessage::Down));
         }
         actions
     }
 
-    /// The lock is this tab's: it leads from here.
+    /// The tab has been granted the lock and becomes the leader.
     pub fn granted(&mut self) -> Vec<Action> {
         self.role = Role::Leader;
         self.unanswered = 0;
         vec![Action::Restart]
     }
 
-    /// The tab does not want the stream any more and has given the lock back.
+    /// The tab no longer wants the stream and has released the lock.
     pub fn resign(&mut self) {
         *self = Self {
             ring: std::mem::take(&mut self.ring),
@@ -207,43 +210,43 @@ impl Tab {
         };
     }
 
-    /// This tab's own stream was greeted.
+    /// The tab's own stream received its greeting.
     pub fn greeted(&mut self, hello: Hello) -> Vec<Action> {
-        self.anew = !hello.recovered;
+        self.expects_state = !hello.recovered;
         self.hello = Some(hello);
         match self.role {
-            // Whoever hears it asks for what is missing. After a state, once it is there.
-            Role::Leader if !self.anew => vec![Action::Tell(Note::Up)],
+            // Followers then request what they miss. If a state follows, `Up` is sent after it.
+            Role::Leader if !self.expects_state => vec![Action::Send(TabMessage::Up)],
             _ => vec![],
         }
     }
 
-    /// This tab's own stream brought an event, which the page has; `held` is the position after it.
-    pub fn took(&mut self, mut frame: Frame, held: Option<&Position>) -> Vec<Action> {
-        let anew = std::mem::take(&mut self.anew);
-        if anew {
+    /// The tab's own stream received an event, which the page has processed; `held` is the position after it.
+    pub fn received(&mut self, mut frame: Frame, held: Option<&Position>) -> Vec<Action> {
+        let expects_state = std::mem::take(&mut self.expects_state);
+        if expects_state {
             frame.after = None;
             self.ring.clear();
         }
         self.keep(&frame);
         match self.role {
             Role::Follower if held.is_some() => vec![Action::FinishLoading],
-            Role::Leader if anew => vec![Action::Tell(Note::Up)],
-            Role::Leader => vec![Action::Tell(Note::Event { frame })],
+            Role::Leader if expects_state => vec![Action::Send(TabMessage::Up)],
+            Role::Leader => vec![Action::Send(TabMessage::Event { frame })],
             _ => vec![],
         }
     }
 
-    /// This tab's own stream brought an event that the page held already. It is told on, so that the others see what the
-    /// server does, but not kept: nobody needs it.
-    pub fn took_again(&self, frame: Frame) -> Vec<Action> {
+    /// The tab's own stream received an event that the page already held. It is forwarded, so that the other tabs see what
+    /// the server does, but not stored, because no tab needs it.
+    pub fn received_duplicate(&self, frame: Frame) -> Vec<Action> {
         match self.role {
-            Role::Leader if !self.anew => vec![Action::Tell(Note::Event { frame })],
+            Role::Leader if !self.expects_state => vec![Action::Send(TabMessage::Event { frame })],
             _ => vec![],
         }
     }
 
-    /// The state is there: from here on the leader tells the rest.
+    /// The state has been received. All later events come from the leader.
     pub fn loaded(&mut self, held: Option<&Position>) -> Vec<Action> {
         if self.role != Role::Follower || self.stage != Stage::Loading {
             return vec![];
@@ -254,11 +257,11 @@ impl Tab {
         actions
     }
 
-    /// Another tab said something; `held` is the position this tab holds.
-    pub fn hear(&mut self, note: Note, held: Option<&Position>) -> Vec<Action> {
-        match (note, self.role) {
+    /// A message from another tab was received; `held` is the position that this tab holds.
+    pub fn handle(&mut self, message: TabMessage, held: Option<&Position>) -> Vec<Action> {
+        match (message, self.role) {
             (
-                Note::Join {
+                TabMessage::Join {
                     tab,
                     question,
                     after,
@@ -267,7 +270,7 @@ impl Tab {
                 Role::Leader,
             ) => self.answer(tab, question, after.as_ref(), asked, held),
             (
-                Note::Joined {
+                TabMessage::Joined {
                     tab,
                     question,
                     hello,
@@ -277,43 +280,45 @@ impl Tab {
                 Role::Follower,
             ) if self.awaits(&tab, question) => {
                 self.unanswered = 0;
-                self.stage = Stage::Hearing;
-                // From a state on: what was kept before it does not lead there.
+                self.stage = Stage::Following;
+                // The frames begin with a state: stored events from before it do not lead up to it.
                 if frames.first().is_some_and(|frame| frame.after.is_none()) {
                     self.ring.clear();
                 }
                 let mut held = held;
                 for frame in &frames {
-                    self.keep_told(frame, held);
+                    self.keep_received(frame, held);
                     held = frame.at.as_ref().or(held);
                 }
                 let mut actions = vec![Action::Greet(hello)];
-                actions.extend(frames.into_iter().map(Action::Take));
+                actions.extend(frames.into_iter().map(Action::Deliver));
                 actions.extend(at.map(Action::MoveTo));
                 actions
             }
-            (Note::Reload { tab, question }, Role::Follower) if self.awaits(&tab, question) => {
+            (TabMessage::Reload { tab, question }, Role::Follower)
+                if self.awaits(&tab, question) =>
+            {
                 self.unanswered = 0;
                 self.stage = Stage::Loading;
                 vec![Action::ForgetPosition, Action::OpenStream]
             }
-            (Note::Event { frame }, Role::Follower) if self.stage == Stage::Hearing => {
+            (TabMessage::Event { frame }, Role::Follower) if self.stage == Stage::Following => {
                 if !follows(&frame, held) {
                     return self.ask(held, Asked::ByItself);
                 }
-                self.keep_told(&frame, held);
-                vec![Action::Take(frame)]
+                self.keep_received(&frame, held);
+                vec![Action::Deliver(frame)]
             }
-            (Note::Up, Role::Follower) => match self.stage {
+            (TabMessage::Up, Role::Follower) => match self.stage {
                 Stage::Idle => vec![Action::TryNow],
-                Stage::Diagnosing | Stage::Hearing => self.ask(held, Asked::ByItself),
+                Stage::Joining | Stage::Following => self.ask(held, Asked::ByItself),
                 Stage::Loading => vec![],
             },
-            // The leader that did not answer lives after all.
-            (Note::Up | Note::Event { .. }, Role::Alone) => {
+            // The leader that did not answer is alive after all.
+            (TabMessage::Up | TabMessage::Event { .. }, Role::Alone) => {
                 self.unanswered = 0;
                 if self.hello.take().is_none() {
-                    // It follows with its next attempt; one that is under way stands first.
+                    // It follows with its next attempt. An attempt in progress is completed first.
                     return vec![Action::TryNow];
                 }
                 self.role = Role::Follower;
@@ -321,10 +326,10 @@ impl Tab {
                 actions.extend(self.ask(held, Asked::ByItself));
                 actions
             }
-            (Note::Down, Role::Follower) => {
+            (TabMessage::Down, Role::Follower) => {
                 self.unanswered = 0;
                 match self.stage {
-                    Stage::Diagnosing | Stage::Hearing => vec![Action::Lost],
+                    Stage::Joining | Stage::Following => vec![Action::Lost],
                     Stage::Idle | Stage::Loading => vec![],
                 }
             }
@@ -333,13 +338,13 @@ impl Tab {
     }
 
     fn awaits(&self, tab: &str, question: u32) -> bool {
-        self.stage == Stage::Diagnosing && tab == self.id && question == self.question
+        self.stage == Stage::Joining && tab == self.id && question == self.question
     }
 
     fn ask(&mut self, held: Option<&Position>, asked: Asked) -> Vec<Action> {
-        self.stage = Stage::Diagnosing;
+        self.stage = Stage::Joining;
         self.question = self.question.wrapping_add(1);
-        vec![Action::Tell(Note::Join {
+        vec![Action::Send(TabMessage::Join {
             tab: self.id.clone(),
             question: self.question,
             after: held.cloned(),
@@ -355,20 +360,20 @@ impl Tab {
         asked: Asked,
         held: Option<&Position>,
     ) -> Vec<Action> {
-        let Some(hello) = self.hello.clone().filter(|_| !self.anew) else {
-            // Backoff, and the delay that the server asked for, hold for all tabs together: they are the leader's.
-            let hurry = match asked {
+        let Some(hello) = self.hello.clone().filter(|_| !self.expects_state) else {
+            // The leader's backoff, and the delay that the server asked for, apply to all tabs together.
+            let urgency = match asked {
                 Asked::ByPerson => Action::RetryNow,
                 Asked::ByOpening => Action::TryNow,
                 Asked::ByItself => Action::WaitedFor,
             };
-            return vec![Action::Tell(Note::Down), hurry];
+            return vec![Action::Send(TabMessage::Down), urgency];
         };
         let from_state = self.ring.front().is_some_and(|first| first.after.is_none());
         let oldest = self.ring.front().map_or(held, |first| first.after.as_ref());
         let reaches = match (oldest, after) {
             (Some(oldest), Some(after)) => oldest <= after,
-            // From a state on every position of its history is reached; a later one of the same history, too.
+            // A ring that begins with a state covers every later position of the same history.
             (None, Some(after)) => {
                 self.ring.front().and_then(|first| first.at.as_ref()) <= Some(after)
                     && held.is_some_and(|held| held.epoch == after.epoch)
@@ -381,7 +386,7 @@ impl Tab {
                 self.ring.iter().filter(newer).cloned().collect()
             }
             (false, true) => self.ring.iter().cloned().collect(),
-            (false, false) => return vec![Action::Tell(Note::Reload { tab, question })],
+            (false, false) => return vec![Action::Send(TabMessage::Reload { tab, question })],
         };
         let from = if reaches {
             after
@@ -396,7 +401,7 @@ impl Tab {
             ..hello
         };
         let at = held.cloned();
-        vec![Action::Tell(Note::Joined {
+        vec![Action::Send(TabMessage::Joined {
             tab,
             question,
             hello,
@@ -405,20 +410,20 @@ impl Tab {
         })]
     }
 
-    /// Keeps what the leader told unless the page held it: a leader whose stream is behind tells it all the same, and what
-    /// follows up to the position held this tab never hears. The ring would have a hole there.
-    fn keep_told(&mut self, frame: &Frame, held: Option<&Position>) {
+    /// Stores an event from the leader, unless the page already held it. A leader whose stream is behind this tab forwards
+    /// such events too, but this tab never receives the events between them and its position: the ring would have a hole.
+    fn keep_received(&mut self, frame: &Frame, held: Option<&Position>) {
         let news = frame.after.is_none() || frame.at.as_ref() > held;
-        // Of two states that a stream begins with, the second has the position of the first.
+        // If a stream begins with two states, both have the same position.
         let beside = frame.at == frame.after && frame.at.as_ref() == held;
-        // The server may send its last event once more.
-        let again = |last: &Frame| (&last.name, &last.at) == (&frame.name, &frame.at);
-        if (news || beside) && !self.ring.back().is_some_and(again) {
+        // The server may repeat its last event.
+        let is_repeated = |last: &Frame| (&last.name, &last.at) == (&frame.name, &frame.at);
+        if (news || beside) && !self.ring.back().is_some_and(is_repeated) {
             self.keep(frame);
         }
     }
 
-    /// Heartbeats are not kept: they say nothing that a later one does not say.
+    /// Stores an event in the ring, except heartbeats: a later heartbeat carries all that an earlier one does.
     fn keep(&mut self, frame: &Frame) {
         if frame.name == "heartbeat" {
             return;
@@ -430,7 +435,7 @@ impl Tab {
     }
 }
 
-/// Whether a tab that holds `held` misses nothing when it takes this event.
+/// Whether a tab that holds `held` misses no event if it accepts this one.
 fn follows(frame: &Frame, held: Option<&Position>) -> bool {
     match (&frame.after, held) {
         (None, _) => true,

@@ -1,5 +1,6 @@
-//! Tabs of one browser and one server, driven by chance: events are published, streams cut, notes delayed, tabs opened and
-//! closed. Whatever happens, no tab misses an event or gets one twice, and in the end all agree over one stream.
+//! Property tests with several tabs of one browser and one server: events are published, streams cut, messages delayed, tabs
+//! opened and closed at random. In every case no tab misses an event or gets one twice, and in the end all tabs agree and
+//! share one stream.
 
 use std::collections::VecDeque;
 
@@ -16,30 +17,30 @@ fn position_of(server: u32, offset: u64) -> Position {
     Position::new(Epoch::new(&format!("e{server}")).unwrap(), offset)
 }
 
-/// What a server sends on a stream.
+/// An item that the server sends on a stream.
 #[derive(Clone, Debug)]
 enum Sent {
     Hello {
         recovered: bool,
     },
-    /// A state that a stream begins with, and another one beside it, at the same position.
+    /// The two states that a stream begins with, both at the same position.
     States(Position),
     Event(Position),
     Heartbeat(Position),
-    /// The server is gone.
+    /// The server has ended the stream.
     End,
 }
 
 #[derive(Debug)]
 struct Browser {
-    /// Counts the servers; each one has an epoch of its own.
+    /// The number of the current server. Each server has its own epoch.
     server: u32,
-    /// Offsets are dense, so that a hole shows.
+    /// The last published offset. Offsets are consecutive, so that a missed event is detected.
     head: u64,
-    /// The server replays so many events.
+    /// The number of events that the server can replay.
     history: u64,
     tabs: Vec<Simulated>,
-    /// Indices of tabs that wait for the lock; the first has it.
+    /// Indices of the tabs that wait for the lock. The first one holds it.
     lock: VecDeque<usize>,
 }
 
@@ -48,14 +49,14 @@ struct Simulated {
     tab: Tab,
     open: bool,
     held: Option<Position>,
-    /// What the page shows: up to here it has everything.
+    /// The position that the page shows: it has every event up to here.
     shown: Option<Position>,
-    /// Whether it has the other state, too.
+    /// Whether the page also has the other state.
     complete: bool,
     waiting: bool,
     loading_done: bool,
     stream: Option<VecDeque<Sent>>,
-    inbox: VecDeque<Note>,
+    inbox: VecDeque<TabMessage>,
 }
 
 impl Browser {
@@ -73,7 +74,7 @@ impl Browser {
         position_of(self.server, self.head)
     }
 
-    /// A tab whose page was rendered at the head, or which came by the router and holds nothing.
+    /// Opens a tab. Its page was rendered at the head, or it was reached by the client-side router and holds no position.
     fn open_tab(&mut self, rendered: bool) {
         let index = self.tabs.len();
         self.tabs.push(Simulated {
@@ -129,7 +130,7 @@ impl Browser {
         }
     }
 
-    /// The server ends, and another one begins a history of its own.
+    /// The server ends, and another one starts with a new history.
     fn restart(&mut self) {
         for index in 0..self.tabs.len() {
             self.send(index, Sent::End);
@@ -138,7 +139,7 @@ impl Browser {
         self.head = 0;
     }
 
-    /// Nothing follows the end.
+    /// Queues an item on the tab's stream, unless the stream has ended.
     fn send(&mut self, index: usize, sent: Sent) {
         let stream = self.tabs[index].stream.as_mut();
         if let Some(stream) = stream.filter(|stream| !matches!(stream.back(), Some(Sent::End))) {
@@ -150,10 +151,10 @@ impl Browser {
         for action in actions {
             let tab = &mut self.tabs[index];
             match action {
-                Action::Tell(note) => {
+                Action::Send(message) => {
                     for (other, tab) in self.tabs.iter_mut().enumerate() {
                         if other != index && tab.open {
-                            tab.inbox.push_back(note.clone());
+                            tab.inbox.push_back(message.clone());
                         }
                     }
                 }
@@ -180,7 +181,7 @@ impl Browser {
                 Action::FinishLoading => tab.loading_done = true,
                 Action::ForgetPosition => tab.held = None,
                 Action::Greet(_) => {}
-                Action::Take(frame) => drop(tab.take(&frame)),
+                Action::Deliver(frame) => drop(tab.apply(&frame)),
                 Action::MoveTo(at) => {
                     if tab.held.as_ref().is_none_or(|held| *held < at) {
                         panic!("a move from {:?} to {at} skips events", tab.held);
@@ -201,7 +202,7 @@ impl Browser {
         }
     }
 
-    /// Lets a tab take the next event of its stream. Says whether there was one.
+    /// Makes a tab process the next item of its stream. Returns whether there was one.
     fn stream_event(&mut self, index: usize) -> bool {
         let tab = &mut self.tabs[index];
         let Some(sent) = tab.stream.as_mut().and_then(VecDeque::pop_front) else {
@@ -228,12 +229,12 @@ impl Browser {
         true
     }
 
-    fn note(&mut self, index: usize) -> bool {
+    fn receive(&mut self, index: usize) -> bool {
         let tab = &mut self.tabs[index];
-        let Some(note) = tab.inbox.pop_front().filter(|_| tab.open) else {
+        let Some(message) = tab.inbox.pop_front().filter(|_| tab.open) else {
             return false;
         };
-        let actions = tab.tab.hear(note, tab.held.as_ref());
+        let actions = tab.tab.handle(message, tab.held.as_ref());
         self.run(index, actions);
         true
     }
@@ -256,14 +257,15 @@ impl Browser {
         retries
     }
 
-    /// Lets everything happen that is under way. Retries come last, as timers do.
+    /// Processes everything in progress until nothing changes. Retries come last, as timers do.
     fn settle(&mut self) {
         for round in 0.. {
-            assert!(round < 10_000, "it never comes to rest: {self:#?}");
+            assert!(round < 10_000, "it never settles: {self:#?}");
             let tabs = 0..self.tabs.len();
             let mut moved = false;
             for index in tabs.clone() {
-                moved |= self.stream_event(index) | self.note(index) | self.finish_loading(index);
+                moved |=
+                    self.stream_event(index) | self.receive(index) | self.finish_loading(index);
             }
             if !moved && !tabs.clone().any(|index| self.retry(index)) {
                 return;
@@ -273,7 +275,7 @@ impl Browser {
 }
 
 impl Simulated {
-    /// An event of its own stream.
+    /// Processes an event of the tab's own stream.
     fn event(&mut self, name: &str, at: Position) -> Vec<Action> {
         let frame = Frame {
             name: name.into(),
@@ -281,14 +283,14 @@ impl Simulated {
             at: Some(at),
             after: self.held.clone(),
         };
-        match self.take(&frame) {
-            true => self.tab.took(frame, self.held.as_ref()),
-            false => self.tab.took_again(frame),
+        match self.apply(&frame) {
+            true => self.tab.received(frame, self.held.as_ref()),
+            false => self.tab.received_duplicate(frame),
         }
     }
 
-    /// The page's side: everything must follow from what it has. Says whether it was news.
-    fn take(&mut self, frame: &Frame) -> bool {
+    /// Applies an event to the page and checks that it follows the page's position. Returns whether it was new.
+    fn apply(&mut self, frame: &Frame) -> bool {
         let at = frame.at.clone().unwrap();
         let held = self.held.as_ref().is_some_and(|held| at <= *held);
         match frame.name.as_str() {
@@ -297,7 +299,7 @@ impl Simulated {
                 self.complete = false;
             }
             "other state" => self.complete = true,
-            // What a tab holds already it drops.
+            // The page drops an event that it already holds.
             "event" if held => return false,
             "event" => {
                 let before = Position {
@@ -331,12 +333,12 @@ fn hello(recovered: bool) -> Hello {
 #[derive(Clone, Debug)]
 enum Step {
     Publish,
-    /// The last event once more, to one tab.
+    /// The server repeats the last event to one tab.
     Again(prop::sample::Index),
     Restart,
     Heartbeat(prop::sample::Index),
     StreamEvent(prop::sample::Index),
-    Note(prop::sample::Index),
+    Message(prop::sample::Index),
     FinishLoading(prop::sample::Index),
     Retry(prop::sample::Index),
     Cut(prop::sample::Index),
@@ -354,7 +356,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => Just(Step::Restart),
         1 => index().prop_map(Step::Heartbeat),
         8 => index().prop_map(Step::StreamEvent),
-        10 => index().prop_map(Step::Note),
+        10 => index().prop_map(Step::Message),
         2 => index().prop_map(Step::FinishLoading),
         3 => index().prop_map(Step::Retry),
         1 => index().prop_map(Step::Cut),
@@ -382,7 +384,7 @@ proptest! {
                 Step::Restart => browser.restart(),
                 Step::Heartbeat(tab) => browser.send(tab.index(count), Sent::Heartbeat(browser.head())),
                 Step::StreamEvent(tab) => drop(browser.stream_event(tab.index(count))),
-                Step::Note(tab) => drop(browser.note(tab.index(count))),
+                Step::Message(tab) => drop(browser.receive(tab.index(count))),
                 Step::FinishLoading(tab) => drop(browser.finish_loading(tab.index(count))),
                 Step::Retry(tab) => drop(browser.retry(tab.index(count))),
                 Step::Cut(tab) => {
@@ -403,7 +405,7 @@ proptest! {
             prop_assert_eq!(&tab.held, &Some(browser.head()));
             prop_assert_eq!(&tab.shown, &tab.held);
             prop_assert!(tab.complete, "a state is missing in {:?}", tab);
-            // With a ring like this it can lead.
+            // A tab can lead only if its ring has no hole.
             let pairs = tab.tab.ring.iter().zip(tab.tab.ring.iter().skip(1));
             for (frame, next) in pairs {
                 prop_assert_eq!(&next.after, &frame.at, "a ring with a hole in {:?}", tab);
@@ -417,7 +419,7 @@ proptest! {
 }
 
 #[test]
-fn the_next_tab_leads_from_where_it_is_and_asks_nobody() {
+fn the_next_leader_continues_from_its_own_position() {
     let mut browser = Browser::new(100);
     (0..10).for_each(|_| browser.open_tab(true));
     (0..5).for_each(|_| browser.publish());
@@ -432,66 +434,66 @@ fn the_next_tab_leads_from_where_it_is_and_asks_nobody() {
 }
 
 #[test]
-fn a_tab_that_was_ahead_of_its_leader_leads_without_a_hole() {
+fn a_tab_ahead_of_its_leader_leads_without_a_hole() {
     let mut browser = Browser::new(100);
     browser.open_tab(false);
     browser.settle();
     (0..2).for_each(|_| browser.publish());
-    // Rendered at 2 while the leader is at 0: it hears of 1, which it holds, and never of 2.
+    // Rendered at 2 while the leader is at 0: it receives event 1, which it already holds, and never event 2.
     browser.open_tab(true);
-    browser.note(0);
-    browser.note(1);
+    browser.receive(0);
+    browser.receive(1);
     browser.stream_event(0);
     browser.open_tab(false);
-    browser.note(0);
-    while browser.note(1) {}
-    // The last one is at 1 and asks the one ahead for the rest.
+    browser.receive(0);
+    while browser.receive(1) {}
+    // The last tab is at 1 and requests the rest from the tab that is ahead.
     browser.close_tab(0);
     browser.settle();
     assert_eq!(browser.tabs[2].held, Some(position(2)));
 }
 
 #[test]
-fn an_answer_to_an_earlier_question_is_none() {
+fn an_answer_to_an_earlier_join_is_ignored() {
     let mut leader = Tab::new("a".into());
     leader.granted();
     leader.greeted(hello(true));
     let mut follower = Tab::new("b".into());
     let held = position(2);
-    let told = |actions: Vec<Action>| match actions.into_iter().next() {
-        Some(Action::Tell(note)) => note,
-        other => panic!("nothing told but {other:?}"),
+    let sent = |actions: Vec<Action>| match actions.into_iter().next() {
+        Some(Action::Send(message)) => message,
+        other => panic!("nothing sent but {other:?}"),
     };
-    let mut answer = |question| told(leader.hear(question, Some(&held)));
-    let first = answer(told(follower.open(Some(&held), Asked::ByItself)));
-    // What it held is forgotten before the answer comes.
+    let mut answer = |join| sent(leader.handle(join, Some(&held)));
+    let first = answer(sent(follower.open(Some(&held), Asked::ByItself)));
+    // The follower clears its position before the answer arrives.
     follower.abandon();
-    let second = answer(told(follower.open(None, Asked::ByItself)));
-    assert_eq!(follower.hear(first, None), []);
+    let second = answer(sent(follower.open(None, Asked::ByItself)));
+    assert_eq!(follower.handle(first, None), []);
     assert_eq!(
-        follower.hear(second, None),
+        follower.handle(second, None),
         [Action::ForgetPosition, Action::OpenStream]
     );
 }
 
 #[test]
-fn a_follower_that_nobody_answers_opens_a_stream_of_its_own() {
+fn a_follower_without_answers_opens_a_stream_of_its_own() {
     let mut tab = Tab::new("b".into());
     for _ in 0..UNANSWERED {
         assert!(matches!(
             tab.open(None, Asked::ByItself)[..],
-            [Action::Tell(Note::Join { .. })]
+            [Action::Send(TabMessage::Join { .. })]
         ));
         tab.abandon();
     }
     assert_eq!(tab.open(None, Asked::ByItself), [Action::OpenStream]);
     assert_eq!(tab.role(), Role::Alone);
-    // The lock comes after all: it leads.
+    // The lock is granted later: the tab leads.
     assert_eq!(tab.granted(), [Action::Restart]);
     assert_eq!(tab.role(), Role::Leader);
 }
 
-/// A tab that nobody answered, with a stream of its own under way.
+/// A tab that got no answers and is opening a stream of its own.
 fn alone() -> Tab {
     let mut tab = Tab::new("b".into());
     for _ in 0..UNANSWERED {
@@ -503,29 +505,29 @@ fn alone() -> Tab {
 }
 
 #[test]
-fn a_tab_on_its_own_follows_again_when_the_leader_is_heard() {
+fn a_tab_on_its_own_follows_again_when_the_leader_sends() {
     let mut tab = alone();
     tab.greeted(hello(true));
     let held = position(5);
-    let back = tab.hear(Note::Up, Some(&held));
-    let join = Note::Join {
+    let back = tab.handle(TabMessage::Up, Some(&held));
+    let join = TabMessage::Join {
         tab: "b".into(),
         question: UNANSWERED + 1,
         after: Some(held),
         asked: Asked::ByItself,
     };
-    assert_eq!(back, [Action::CloseStream, Action::Tell(join)]);
+    assert_eq!(back, [Action::CloseStream, Action::Send(join)]);
     assert_eq!(tab.role(), Role::Follower);
 }
 
 #[test]
-fn a_tab_on_its_own_that_waits_follows_with_its_next_attempt() {
+fn a_waiting_tab_on_its_own_follows_with_its_next_attempt() {
     let mut tab = alone();
     tab.abandon();
-    assert_eq!(tab.hear(Note::Up, None), [Action::TryNow]);
+    assert_eq!(tab.handle(TabMessage::Up, None), [Action::TryNow]);
     assert!(matches!(
         tab.open(None, Asked::ByItself)[..],
-        [Action::Tell(Note::Join {
+        [Action::Send(TabMessage::Join {
             asked: Asked::ByItself,
             ..
         })]
@@ -534,21 +536,21 @@ fn a_tab_on_its_own_that_waits_follows_with_its_next_attempt() {
 }
 
 #[test]
-fn a_leader_without_a_stream_hurries_only_when_somebody_asked() {
+fn a_leader_without_a_stream_retries_as_urgently_as_it_is_asked() {
     let mut leader = Tab::new("a".into());
     leader.granted();
     let mut join = |asked| {
-        let join = Note::Join {
+        let join = TabMessage::Join {
             tab: "b".into(),
             question: 1,
             after: None,
             asked,
         };
-        leader.hear(join, None)
+        leader.handle(join, None)
     };
-    let down = || Action::Tell(Note::Down);
+    let down = || Action::Send(TabMessage::Down);
     assert_eq!(join(Asked::ByItself), [down(), Action::WaitedFor]);
-    // Tries at once too, but not before the time that the server named.
+    // It tries at once too, but not before the time that the server set.
     assert_eq!(join(Asked::ByOpening), [down(), Action::TryNow]);
     assert_eq!(join(Asked::ByPerson), [down(), Action::RetryNow]);
 }

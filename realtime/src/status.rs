@@ -1,26 +1,26 @@
-//! The connection state machine, shared by event streams and sockets. It owns every reconnect.
+//! The connection state machine for event streams and sockets. It decides every reconnect.
 //!
-//! Pure: an input and the time go in, the actions to execute come out; nothing here knows a browser. The driver
-//! (`client/connection.rs`) executes the actions, and keeps one timer set to [`Machine::deadline`].
+//! Pure: an input and the time go in, the actions to execute come out; it does not depend on a browser. The driver
+//! (`client/connection.rs`) executes the actions and keeps one timer set to [`Machine::deadline`].
 //!
 //! ```text
 //! Closed      wanted                           ▶ Connecting
 //! Connecting  greeted                          ▶ Open
 //!             failed                           ▶ Waiting, or Offline when the browser reports no network
-//!             refused for good                 ▶ Stopped
+//!             refused permanently              ▶ Stopped
 //! Open        lost, or silent for too long     ▶ Waiting, or Offline when the browser reports no network
-//!             closed for good                  ▶ Stopped
-//!             the end of a stream that has one ▶ Closed
+//!             closed permanently               ▶ Stopped
+//!             last event of a finite stream    ▶ Closed
 //! Waiting     the delay is over, "retry now"   ▶ Connecting
 //!             the browser reports no network   ▶ Offline
 //! Offline     30 s are over, "retry now"       ▶ Connecting
 //!             the browser reports a network    ▶ Connecting
-//! Stopped     "try again"                      ▶ Connecting
-//! any         not wanted any more              ▶ Closed
+//! Stopped     "retry now"                      ▶ Connecting
+//! any         no longer wanted                 ▶ Closed
 //! ```
 //!
-//! The server may name the earliest time of the next attempt (`Retry-After`, or the delay in `drain`). Every way to
-//! `Connecting` waits for that time, except "retry now": a person decided.
+//! The server may set the earliest time of the next attempt (`Retry-After`, or the delay in `drain`). Every transition to
+//! `Connecting` waits for that time, except "retry now", because that is the user's decision.
 
 use std::borrow::Cow;
 
@@ -29,28 +29,30 @@ use crate::{
     close::{AfterClose, SIGNED_OUT, StopCause, after_close, after_unauthorized},
 };
 
-/// An attempt that is not greeted within this has failed, in milliseconds.
+/// An attempt fails if no greeting arrives within this time, in milliseconds.
 const ATTEMPT_MS: f64 = 10_000.0;
-/// A connection that stood this long proves the server well: the attempt counter falls back to zero. Sooner, and a
-/// server that accepts and drops would be hammered at the shortest delay for ever.
+/// After a connection has been open for this long, in milliseconds, the attempt counter is reset to zero. An earlier reset
+/// would hammer a server that accepts and drops connections, always at the shortest delay.
 const STABLE_MS: f64 = 10_000.0;
-/// A pong later than this will not come, in milliseconds.
+/// A pong is overdue after this time, in milliseconds.
 const PONG_MS: f64 = 5_000.0;
-/// The interval of attempts while the browser reports no network, in milliseconds. Its report is a hint that can be wrong
-/// (behind some VPNs `navigator.onLine` is always false), so attempts go on, but rarely.
+/// The interval between attempts while the browser reports no network, in milliseconds. The report is a hint that can be
+/// wrong (behind some VPNs `navigator.onLine` is always false), so attempts continue at a low rate.
 const OFFLINE_RETRY_MS: f64 = 30_000.0;
-/// The longest wait that a server can ask for, in milliseconds: a mistaken one shall not silence a page for hours.
+/// The longest wait that a server can ask for, in milliseconds. Without a bound, a faulty server could silence a page for
+/// hours.
 const LONGEST_WAIT_MS: u64 = 600_000;
 const ASKED_TO_WAIT: &str = "the server asks to wait";
-/// Two and a half beats: one may be lost to a suspended tab, the half is for the way.
+/// A stream is dead after this many heartbeat intervals without a frame. One heartbeat may be lost in a suspended tab; the
+/// half interval allows for network delay.
 const MISSED_BEATS: f64 = 2.5;
 
-/// What a status line shows.
+/// The state of a connection, as a status line shows it.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ConnectionStatus {
-    /// Not wanted now: closed by the page, or finished.
+    /// No connection is wanted: the page closed it, or the stream finished.
     Closed,
-    /// An attempt is under way; 0 is the first.
+    /// An attempt is in progress; 0 is the first.
     Connecting {
         attempt: u32,
     },
@@ -61,12 +63,12 @@ pub enum ConnectionStatus {
         retry_at: f64,
         reason: Cow<'static, str>,
     },
-    /// The browser reports no network. The next attempt starts when it reports one, at the latest at `retry_at` (Unix
-    /// milliseconds).
+    /// The browser reports no network. The next attempt starts when it reports one, or at `retry_at` (Unix milliseconds) at
+    /// the latest.
     Offline {
         retry_at: f64,
     },
-    /// It will not try again by itself; the reason is a sentence for the person.
+    /// There is no further automatic attempt. The reason is a sentence for the user.
     Stopped {
         cause: StopCause,
         reason: Cow<'static, str>,
@@ -74,7 +76,7 @@ pub enum ConnectionStatus {
 }
 
 impl ConnectionStatus {
-    /// When the next attempt starts by itself (Unix milliseconds), while one is waited for.
+    /// When the next automatic attempt starts (Unix milliseconds), in the states `Waiting` and `Offline`.
     pub fn retry_at(&self) -> Option<f64> {
         match self {
             Self::Waiting { retry_at, .. } | Self::Offline { retry_at } => Some(*retry_at),
@@ -83,120 +85,120 @@ impl ConnectionStatus {
     }
 }
 
-/// How a silent connection is found dead.
+/// How a dead connection is detected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Liveness {
-    /// The server beats; silence is death (event streams).
+    /// The server sends heartbeats; without any frame the connection is dead (event streams).
     Heartbeat,
-    /// We ping, the server answers (sockets).
+    /// The client sends pings and the server answers (sockets).
     Ping,
 }
 
-/// What happened.
+/// An event that the state machine reacts to.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Input {
-    /// The page wants this connection, perhaps a different one than before: start afresh.
+    /// The page wants a connection, possibly to another address than before: start afresh.
     Wanted,
-    /// The page does not want it any more.
+    /// The page no longer wants the connection.
     Unwanted,
-    /// The transport says it is open. Not yet proof of a server behind it: that is `Greeted`.
+    /// The transport is open. This does not prove that the server answers; `Greeted` does.
     TransportOpen,
-    /// `hello` or `welcome` came.
+    /// `hello` or `welcome` was received.
     Greeted { heartbeat_ms: u64 },
-    /// Anything else came in.
+    /// Any other frame was received.
     Frame,
-    /// The answer to our ping came.
+    /// The answer to a ping was received.
     Pong,
-    /// The server leaves and names the shortest delay in milliseconds.
+    /// The server shuts down and sets the shortest delay before a reconnect, in milliseconds.
     Drain { retry_ms: u64 },
-    /// The last event of a finite stream came: there is nothing to reconnect for.
+    /// The last event of a finite stream was received, so there is no reconnect.
     Finished,
     /// An event stream broke or was refused; the browser does not say which.
     StreamError,
     /// A socket closed.
     SocketClosed { code: u16, reason: String },
-    /// The answer to [`Action::Probe`] with the same `question`. `None`: no answer at all.
+    /// The result of the [`Action::Probe`] with the same `question`. `None`: the request got no response.
     Probed {
         question: u32,
         answer: Option<Answer>,
     },
-    /// The answer to [`Action::RenewSession`] with the same `question`.
+    /// The result of the [`Action::RenewSession`] with the same `question`.
     SessionRenewed { question: u32, renewal: Renewal },
-    /// The browser's view of the network changed.
+    /// The browser reports whether there is a network.
     Online(bool),
     /// The page became visible or hidden.
     Visible(bool),
-    /// The page is put away, perhaps into the back-forward cache.
+    /// The page is being hidden (`pagehide`), possibly into the back-forward cache.
     PageHidden,
-    /// The page is shown (again).
+    /// The page is shown, for the first time or again (`pageshow`).
     PageShown,
     /// The deadline passed.
     Timer,
-    /// The person pressed "retry now".
+    /// The user pressed "retry now".
     RetryNow,
-    /// What the connection leads to can be had (again): try now, if it waits.
+    /// The server is known to be reachable: if waiting, try now.
     Reachable,
-    /// Another tab waits for this connection: wait no longer than if somebody looked at this one.
+    /// Another tab needs this connection: wait no longer than a visible page would.
     WaitedFor,
-    /// The person cut the connection, to see what follows.
+    /// The user cut the connection deliberately, to watch the recovery.
     Cut,
 }
 
-/// What a plain request to the address of a refused event stream was answered.
+/// The response to a plain request to the address of a refused event stream.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Answer {
     /// The HTTP status.
     pub status: u16,
     /// `Retry-After` (RFC 9110, section 10.2.3) in milliseconds.
     pub retry_after_ms: Option<u64>,
-    /// Of a 401: why, as in [`reason`](crate::close::reason).
+    /// The reason given in a 401, as in [`reason`](crate::close::reason).
     pub reason: Option<String>,
 }
 
-/// What became of asking for a new session.
+/// The result of a session renewal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Renewal {
     Renewed,
-    /// The person signed out, perhaps in another tab.
+    /// The user signed out, possibly in another tab.
     SignedOut,
-    /// No answer, or none that settles it.
+    /// There was no response, or an inconclusive one.
     Failed {
         /// `Retry-After` in milliseconds.
         retry_after_ms: Option<u64>,
     },
 }
 
-/// What the driver does, in this order.
+/// What the driver executes, in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// Open a new connection at the position seen last.
+    /// Open a new connection at the last position.
     Open,
-    /// Detach all handlers and close; abort the request of a probe or a renewal. The browser's own `close` event is not
-    /// waited for: Chromium may take 60 s.
+    /// Detach all handlers and close; abort the request of a probe or a renewal. Do not wait for the browser's own `close`
+    /// event, because Chromium may take 60 s to fire it.
     Abandon,
-    /// Read the status behind a refused event stream with a plain request; report [`Input::Probed`] with this number.
+    /// Fetch the status of a refused event stream with a plain request; report [`Input::Probed`] with this number.
     Probe { question: u32 },
-    /// Ask for a new session; report [`Input::SessionRenewed`] with this number.
+    /// Request a new session; report [`Input::SessionRenewed`] with this number.
     RenewSession { question: u32 },
     /// Send a ping.
     Ping,
-    /// Load the page anew, unless that was just done.
+    /// Reload the page, unless it was reloaded a short time ago.
     Reload,
-    /// Make the browser drop the connections that it keeps for later requests. After a silent death they are dead too, and
-    /// the next attempts would go out on them one by one, each in vain for `ATTEMPT_MS`. (A socket never reuses one.)
+    /// Flush the browser's keep-alive pool. After a silent network death its pooled connections are dead too, and each would
+    /// cost one more attempt that times out after `ATTEMPT_MS`. (A socket never reuses a pooled connection.)
     DropKept,
 }
 
-/// What the state machine is told once.
+/// The fixed settings of a state machine.
 #[derive(Clone, Copy, Debug)]
 pub struct Policy {
     pub backoff: Backoff,
     pub liveness: Liveness,
-    /// `Some(n)`: after n failed attempts in a row it stops and says so. `None`: it never gives up.
+    /// `Some(n)`: stop with a reason after n failed attempts in a row. `None`: never give up.
     pub max_attempts: Option<u32>,
 }
 
-/// Where an attempt is.
+/// The progress of the current attempt or connection.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Phase {
     Idle,
@@ -207,7 +209,7 @@ enum Phase {
     Greeted {
         since: f64,
     },
-    /// Finding out why a stream was refused, or getting a new session.
+    /// A probe or a session renewal is in progress.
     Diagnosing {
         since: f64,
     },
@@ -219,26 +221,26 @@ pub struct Machine {
     policy: Policy,
     status: ConnectionStatus,
     phase: Phase,
-    /// Failed attempts since a connection last stood for [`STABLE_MS`].
+    /// Failed attempts since a connection was last open for [`STABLE_MS`].
     failures: u32,
-    /// When it was stepped last (Unix milliseconds).
+    /// The time of the last step (Unix milliseconds).
     stepped_at: f64,
     heartbeat_ms: f64,
     last_frame_at: f64,
     last_ping_at: f64,
-    /// Set while a pong is awaited.
+    /// When the unanswered ping was sent, if there is one (Unix milliseconds).
     ping_sent_at: Option<f64>,
-    /// Before this time the server wants no attempt (Unix milliseconds); 0 when it named none since it last greeted us.
+    /// The server allows no attempt before this time (Unix milliseconds). 0 if it has set none since its last greeting.
     allowed_at: f64,
-    /// The number of the last probe or renewal. An answer to an earlier one says nothing about the present attempt.
+    /// The number of the last probe or renewal. Results of earlier ones do not concern the current attempt and are ignored.
     question: u32,
-    /// While it waits: when it would try if somebody looked at the page (Unix milliseconds).
-    retry_at_looked_at: f64,
-    /// A session was asked for, and nothing was waited for since.
+    /// In `Waiting`: when the next attempt would start if the page were visible (Unix milliseconds).
+    retry_at_visible: f64,
+    /// A session was requested, and no delay has passed since.
     renewed: bool,
     online: bool,
     visible: bool,
-    /// Put away while it was wanted: opens again when shown.
+    /// The page was hidden while the connection was wanted. The connection opens again when the page is shown.
     suspended: bool,
 }
 
@@ -256,7 +258,7 @@ impl Machine {
             ping_sent_at: None,
             allowed_at: 0.0,
             question: 0,
-            retry_at_looked_at: 0.0,
+            retry_at_visible: 0.0,
             renewed: false,
             online: true,
             visible: true,
@@ -282,14 +284,14 @@ impl Machine {
                 Some(self.last_frame_at + self.heartbeat_ms * MISSED_BEATS)
             }
             (Phase::Greeted { since }, Liveness::Ping) => Some(match self.ping_sent_at {
-                // Whatever comes in proves that the other side lives: a pong behind a long backlog is no death.
+                // Any frame proves that the server is alive: a pong may be late because it is queued behind a long backlog.
                 Some(sent) => sent.max(self.last_frame_at) + PONG_MS,
                 None => since.max(self.last_ping_at) + self.heartbeat_ms,
             }),
         }
     }
 
-    /// Takes one input at the time `now` (Unix milliseconds) with a random number in 0.0 to 1.0.
+    /// Processes one input at the time `now` (Unix milliseconds), with a random number in 0.0 to 1.0 for the jitter.
     pub fn step(&mut self, input: Input, now: f64, random: f64) -> Vec<Action> {
         self.follow_clock(now);
         match input {
@@ -352,12 +354,12 @@ impl Machine {
             Input::Probed { .. } | Input::SessionRenewed { .. } => vec![],
             Input::Online(online) => {
                 self.online = online;
-                self.look_again(now, random)
+                self.recheck(now, random)
             }
             Input::Visible(visible) => {
                 self.visible = visible;
                 if visible {
-                    self.look_again(now, random)
+                    self.recheck(now, random)
                 } else {
                     vec![]
                 }
@@ -376,10 +378,10 @@ impl Machine {
                 actions
             }
             Input::PageShown if self.suspended => self.open_when_allowed(now),
-            Input::PageShown => self.look_again(now, random),
-            // It is known to be there, whatever the browser says of the network.
+            Input::PageShown => self.recheck(now, random),
+            // The server is known to be reachable, whatever the browser reports about the network.
             Input::Reachable if self.status.retry_at().is_some() => self.open_when_allowed(now),
-            Input::Reachable => self.look_again(now, random),
+            Input::Reachable => self.recheck(now, random),
             Input::Timer => self.timer(now, random),
             Input::RetryNow => match self.status {
                 ConnectionStatus::Open | ConnectionStatus::Connecting { .. } => vec![],
@@ -390,9 +392,9 @@ impl Machine {
             },
             Input::WaitedFor => {
                 if let ConnectionStatus::Waiting { retry_at, .. } = &mut self.status {
-                    *retry_at = retry_at.min(self.retry_at_looked_at);
+                    *retry_at = retry_at.min(self.retry_at_visible);
                 }
-                // Due, perhaps: in a tab that nobody looks at, timers come late.
+                // The attempt may be due: timers fire late in a hidden tab.
                 self.timer(now, random)
             }
             Input::Cut if self.phase == Phase::Idle => vec![],
@@ -400,7 +402,7 @@ impl Machine {
         }
     }
 
-    /// Stops for good, for a reason only the driver can know (a second reload would not help either).
+    /// Stops permanently, for a reason that only the driver knows (for instance that a second reload would not help).
     pub fn stop(&mut self, reason: impl Into<Cow<'static, str>>) -> Vec<Action> {
         self.stop_because(StopCause::Other, reason)
     }
@@ -414,14 +416,14 @@ impl Machine {
         self.end(ConnectionStatus::Stopped { cause, reason })
     }
 
-    /// Opens now, or waits for the earliest time that the server named.
+    /// Opens now, or waits until the earliest time that the server allows.
     fn open_when_allowed(&mut self, now: f64) -> Vec<Action> {
         if now >= self.allowed_at {
             return self.open(now);
         }
         self.suspended = false;
         self.phase = Phase::Idle;
-        self.retry_at_looked_at = self.allowed_at;
+        self.retry_at_visible = self.allowed_at;
         self.status = if self.online {
             ConnectionStatus::Waiting {
                 attempt: self.failures,
@@ -436,14 +438,14 @@ impl Machine {
         vec![]
     }
 
-    /// The server named the delay before the next attempt; its latest word counts.
+    /// The server set the delay before the next attempt. The latest value replaces earlier ones.
     fn allow_after(&mut self, wait_ms: Option<u64>, now: f64) {
         if let Some(wait_ms) = wait_ms {
             self.allowed_at = now + wait_ms.min(LONGEST_WAIT_MS) as f64;
         }
     }
 
-    /// A plain request begins; its number.
+    /// Starts a probe or a renewal and returns its number.
     fn ask(&mut self, now: f64) -> u32 {
         self.phase = Phase::Diagnosing { since: now };
         self.question = self.question.wrapping_add(1);
@@ -485,12 +487,12 @@ impl Machine {
         })
     }
 
-    /// The connection, or the attempt, is gone: wait and try again.
+    /// The connection or the attempt has failed: wait, then try again.
     fn lost(&mut self, now: f64, random: f64, reason: impl Into<Cow<'static, str>>) -> Vec<Action> {
         if matches!(self.phase, Phase::Greeted { since } if now - since >= STABLE_MS) {
             self.failures = 0;
         }
-        // Only at once it would be in vain: after a wait a session is asked for again.
+        // Only an immediate second renewal would be pointless. After a delay a session may be requested again.
         self.renewed = false;
         if self
             .policy
@@ -506,7 +508,7 @@ impl Machine {
         }
         self.abandon_and(|machine| {
             if !machine.online {
-                // Not counted as a failed attempt: most likely there is no network indeed.
+                // Not counted as a failed attempt, because most likely there really is no network.
                 machine.go_offline(now);
                 return vec![];
             }
@@ -516,7 +518,7 @@ impl Machine {
                 let delay_ms = backoff.delay_ms(failures, visible, random);
                 (now + delay_ms as f64).max(allowed_at)
             };
-            machine.retry_at_looked_at = retry_at(true);
+            machine.retry_at_visible = retry_at(true);
             machine.failures += 1;
             machine.status = ConnectionStatus::Waiting {
                 attempt: machine.failures,
@@ -601,14 +603,14 @@ impl Machine {
         })
     }
 
-    /// Something changed for the better, perhaps: try now, or make sure that the connection lives.
-    fn look_again(&mut self, now: f64, random: f64) -> Vec<Action> {
+    /// The situation may have improved: try now, or check that the open connection is alive.
+    fn recheck(&mut self, now: f64, random: f64) -> Vec<Action> {
         match (&self.status, self.phase) {
             (ConnectionStatus::Waiting { .. }, _) if !self.online => {
                 self.go_offline(now);
                 vec![]
             }
-            // Due, perhaps: in a tab that nobody looks at, timers come late.
+            // The attempt may be due: timers fire late in a hidden tab.
             (ConnectionStatus::Offline { .. }, _) if !self.online => self.timer(now, random),
             (ConnectionStatus::Waiting { .. } | ConnectionStatus::Offline { .. }, _) => {
                 self.open_when_allowed(now)
@@ -627,7 +629,7 @@ impl Machine {
         }
     }
 
-    /// A clock that was set back: all that is measured from moves along, or each wait would last longer by as much.
+    /// If the clock was set back, shifts all stored times by the same amount. Otherwise every wait would be longer by it.
     fn follow_clock(&mut self, now: f64) {
         let back = self.stepped_at - now;
         self.stepped_at = now;
@@ -647,7 +649,7 @@ impl Machine {
         }
         self.last_frame_at -= back;
         self.last_ping_at -= back;
-        self.retry_at_looked_at -= back;
+        self.retry_at_visible -= back;
         self.allowed_at -= back;
         self.ping_sent_at = self.ping_sent_at.map(|sent| sent - back);
     }

@@ -1,4 +1,4 @@
-//! Every transition of the state machine.
+//! Tests of every transition of the state machine.
 
 use proptest::prelude::*;
 
@@ -14,10 +14,10 @@ const SOCKET: Policy = Policy {
     ..STREAM
 };
 
-/// What follows when a stream fell silent.
+/// The actions after a stream has gone silent.
 const SILENT: [Action; 2] = [Action::Abandon, Action::DropKept];
 
-/// The machine with a clock; random is always 1.0, so delays are the longest.
+/// The machine with a clock. The random number is always 1.0, so every delay is the longest possible.
 struct Run {
     machine: Machine,
     now: f64,
@@ -51,7 +51,7 @@ impl Run {
         self
     }
 
-    /// Goes to the deadline and fires the timer; says how long that took.
+    /// Advances to the deadline and fires the timer. Returns the time waited and the actions.
     fn fire(&mut self) -> (f64, Vec<Action>) {
         let deadline = self.machine.deadline().expect("a timer is set");
         let waited = deadline - self.now;
@@ -83,18 +83,18 @@ impl Run {
         }
     }
 
-    /// The number of the question that is waited for.
+    /// The number of the probe or renewal in progress.
     fn question(&self) -> u32 {
         self.machine.question
     }
 
-    /// The probe's answer.
+    /// Feeds the result of the probe.
     fn probed(&mut self, status: u16, retry_after_ms: Option<u64>) -> Vec<Action> {
         let question = self.question();
         self.feed(probed(question, status, retry_after_ms))
     }
 
-    /// The probe's answer to a stream without a valid session.
+    /// Feeds the probe's result for a stream without a valid session.
     fn unauthorized(&mut self, reason: Option<&str>) -> Vec<Action> {
         let answer = Some(Answer {
             status: 401,
@@ -115,9 +115,9 @@ const NOT_RENEWED: Renewal = Renewal::Failed {
     retry_after_ms: None,
 };
 
-fn asks_for_a_session(actions: &[Action]) -> bool {
-    let asks = |action: &Action| matches!(action, Action::RenewSession { .. });
-    actions.iter().any(asks)
+fn requests_a_session(actions: &[Action]) -> bool {
+    let is_renewal = |action: &Action| matches!(action, Action::RenewSession { .. });
+    actions.iter().any(is_renewal)
 }
 
 fn closed(code: u16, reason: &str) -> Input {
@@ -201,7 +201,7 @@ fn a_hidden_page_waits_longer() {
 }
 
 #[test]
-fn the_counter_falls_back_only_after_ten_seconds_of_standing() {
+fn the_attempt_counter_is_reset_only_after_ten_seconds_open() {
     let mut run = Run::open(SOCKET);
     let delay_after_standing = |run: &mut Run, ms: f64| {
         run.after(ms).feed(closed(1006, ""));
@@ -218,7 +218,7 @@ fn the_counter_falls_back_only_after_ten_seconds_of_standing() {
 }
 
 #[test]
-fn a_stream_silent_for_two_and_a_half_beats_is_dead() {
+fn a_stream_silent_for_two_and_a_half_heartbeats_is_dead() {
     let mut run = Run::open(STREAM);
     run.after(30_000.0).feed(Input::Frame);
     assert_eq!(run.fire(), (37_500.0, SILENT.to_vec()));
@@ -233,7 +233,7 @@ fn a_timer_that_fires_early_does_nothing() {
 }
 
 #[test]
-fn a_socket_pings_every_interval_however_busy_it_is() {
+fn a_socket_pings_at_every_interval_even_when_busy() {
     let mut run = Run::open(SOCKET);
     run.after(14_000.0).feed(Input::Frame);
     assert_eq!(run.fire(), (1_000.0, vec![Action::Ping]));
@@ -242,7 +242,7 @@ fn a_socket_pings_every_interval_however_busy_it_is() {
 }
 
 #[test]
-fn a_pong_five_seconds_overdue_is_death() {
+fn a_pong_five_seconds_overdue_ends_the_connection() {
     let mut run = Run::open(SOCKET);
     run.fire();
     assert_eq!(run.fire(), (5_000.0, vec![Action::Abandon]));
@@ -250,7 +250,7 @@ fn a_pong_five_seconds_overdue_is_death() {
 }
 
 #[test]
-fn a_pong_behind_a_backlog_is_no_death_while_frames_arrive() {
+fn a_late_pong_does_not_end_the_connection_while_frames_arrive() {
     let mut run = Run::open(SOCKET);
     run.fire();
     run.after(4_000.0).feed(Input::Frame);
@@ -259,7 +259,7 @@ fn a_pong_behind_a_backlog_is_no_death_while_frames_arrive() {
 }
 
 #[test]
-fn a_refused_stream_is_asked_why() {
+fn a_refused_stream_is_probed() {
     let mut run = Run::new(STREAM);
     run.feed(Input::Wanted);
     assert_eq!(
@@ -276,7 +276,7 @@ fn a_refused_stream_is_asked_why() {
 }
 
 #[test]
-fn what_the_probe_found_decides() {
+fn the_status_of_the_probe_decides() {
     let outcome = |status| {
         let mut run = Run::new(STREAM);
         run.feed(Input::Wanted);
@@ -309,7 +309,7 @@ fn a_probe_that_never_answers_is_given_up() {
 }
 
 #[test]
-fn retry_after_is_the_floor_of_one_delay() {
+fn retry_after_is_the_minimum_of_one_delay() {
     let mut run = Run::new(STREAM);
     run.feed(Input::Wanted);
     run.feed(Input::StreamError);
@@ -324,7 +324,7 @@ fn retry_after_is_the_floor_of_one_delay() {
 fn an_expired_session_is_renewed_once() {
     for policy in [STREAM, SOCKET] {
         let mut run = Run::new(policy);
-        // A socket is told by its close; a stream has to be asked.
+        // A socket learns the reason from its close code; a stream has to be probed.
         let refuse = |run: &mut Run| {
             if policy.liveness == Liveness::Ping {
                 return run.feed(closed(4001, "expired"));
@@ -333,7 +333,7 @@ fn an_expired_session_is_renewed_once() {
             run.unauthorized(Some("expired"))
         };
         run.feed(Input::Wanted);
-        assert!(asks_for_a_session(&refuse(&mut run)));
+        assert!(requests_a_session(&refuse(&mut run)));
         assert_eq!(run.renewed(Renewal::Renewed), [Action::Open]);
         refuse(&mut run);
         assert!(
@@ -347,16 +347,16 @@ fn an_expired_session_is_renewed_once() {
 fn a_session_that_cannot_be_renewed_waits() {
     let mut run = Run::open(SOCKET);
     for _ in 0..3 {
-        assert!(asks_for_a_session(&run.feed(closed(4001, "expired"))));
+        assert!(requests_a_session(&run.feed(closed(4001, "expired"))));
         run.renewed(NOT_RENEWED);
         assert!(run.waiting().is_some());
-        // And asks again the next time: the request may have been lost on the way.
+        // It requests a session again the next time, because the request may have been lost.
         assert_eq!(run.fire().1, [Action::Open]);
     }
 }
 
 #[test]
-fn who_is_waited_for_waits_as_if_somebody_looked_and_no_shorter_than_the_server_asked() {
+fn a_tab_that_others_need_waits_like_a_visible_one_but_respects_the_servers_delay() {
     let mut run = Run::open(STREAM);
     run.feed(Input::Visible(false));
     for _ in 0..8 {
@@ -365,16 +365,16 @@ fn who_is_waited_for_waits_as_if_somebody_looked_and_no_shorter_than_the_server_
         run.feed(Input::TransportOpen);
     }
     run.feed(Input::StreamError);
-    let (_, hidden) = run.waiting().unwrap();
+    let (_, as_hidden) = run.waiting().unwrap();
     assert_eq!(run.feed(Input::WaitedFor), []);
-    let (attempt, looked_at) = run.waiting().unwrap();
-    assert!(looked_at < hidden, "{looked_at} {hidden}");
+    let (attempt, as_visible) = run.waiting().unwrap();
+    assert!(as_visible < as_hidden, "{as_visible} {as_hidden}");
     assert!(attempt > 8, "it goes on counting");
-    // Its own timer is late, as in the background: the next one who waits wakes it.
-    run.after(looked_at);
+    // Its own timer is late, as in a background tab: the next `WaitedFor` starts the attempt.
+    run.after(as_visible);
     assert_eq!(run.feed(Input::WaitedFor), [Action::Open]);
 
-    // What can be had is tried at once, and what fails then waits longer than before.
+    // `Reachable` tries at once, and a failure after that waits longer than before.
     run.feed(Input::TransportOpen);
     run.feed(Input::StreamError);
     assert_eq!(run.feed(Input::Reachable), [Action::Open]);
@@ -390,7 +390,7 @@ fn who_is_waited_for_waits_as_if_somebody_looked_and_no_shorter_than_the_server_
 }
 
 #[test]
-fn stop_codes_stop_and_say_why() {
+fn stop_codes_stop_with_a_sentence() {
     for (code, reason) in [
         (1008, ""),
         (1009, ""),
@@ -424,7 +424,7 @@ fn an_unknown_protocol_reloads_the_page() {
 }
 
 #[test]
-fn a_drain_sets_the_floor_of_the_first_delay_only() {
+fn a_drain_sets_the_minimum_of_the_first_delay_only() {
     let mut run = Run::open(SOCKET);
     run.feed(Input::Drain { retry_ms: 4_321 });
     run.feed(closed(1012, ""));
@@ -434,7 +434,7 @@ fn a_drain_sets_the_floor_of_the_first_delay_only() {
 }
 
 #[test]
-fn a_finished_stream_never_comes_back() {
+fn a_finished_stream_never_reconnects() {
     let mut run = Run::open(STREAM);
     assert_eq!(run.feed(Input::Finished), [Action::Abandon]);
     for input in [
@@ -462,7 +462,7 @@ fn while_the_browser_reports_no_network_one_attempt_is_made_every_thirty_seconds
     for _ in 0..3 {
         assert_eq!(run.offline(), Some(30_000.0));
         assert_eq!(run.fire(), (30_000.0, vec![Action::Open]));
-        // Asked why, as always: the report of the browser may be wrong, and the server there.
+        // Probed as always: the browser's report may be wrong and the server reachable.
         run.feed(Input::StreamError);
         let question = run.question();
         let answer = None;
@@ -479,7 +479,7 @@ fn while_the_browser_reports_no_network_one_attempt_is_made_every_thirty_seconds
 }
 
 #[test]
-fn a_wrong_report_of_no_network_keeps_no_page_from_connecting() {
+fn a_wrong_report_of_no_network_does_not_prevent_connecting() {
     for policy in [STREAM, SOCKET] {
         let mut run = Run::new(policy);
         run.feed(Input::Online(false));
@@ -490,8 +490,8 @@ fn a_wrong_report_of_no_network_keeps_no_page_from_connecting() {
         assert_eq!(*run.machine.status(), ConnectionStatus::Open);
         run.feed(Input::Cut);
         assert_eq!(run.offline(), Some(30_000.0));
-        for look in [Input::Online(false), Input::Visible(true), Input::PageShown] {
-            assert_eq!(run.feed(look), [], "as rarely, whoever looks");
+        for input in [Input::Online(false), Input::Visible(true), Input::PageShown] {
+            assert_eq!(run.feed(input), [], "as rarely, whoever looks");
         }
         assert_eq!(run.offline(), Some(30_000.0));
         assert_eq!(run.feed(Input::RetryNow), [Action::Open], "try again");
@@ -509,14 +509,14 @@ fn a_report_of_no_network_while_waiting_makes_the_wait_longer() {
     run.feed(Input::StreamError);
     run.feed(Input::Online(false));
     assert_eq!(run.offline(), Some(30_000.0));
-    // A timer that a hidden tab slept through is made up for.
+    // A timer that did not fire in a hidden tab is made up for.
     assert_eq!(run.after(29_999.0).feed(Input::Visible(true)), []);
     assert_eq!(run.after(1.0).feed(Input::Visible(true)), [Action::Open]);
 }
 
 #[test]
-fn an_answer_to_an_earlier_question_changes_nothing() {
-    // A deploy: the old server answers 404 to a probe that was given up long ago.
+fn the_result_of_an_earlier_request_changes_nothing() {
+    // During a deploy, the old server answers 404 to a probe that was given up long ago.
     let mut run = Run::new(STREAM);
     run.feed(Input::Wanted);
     run.feed(Input::StreamError);
@@ -533,7 +533,7 @@ fn an_answer_to_an_earlier_question_changes_nothing() {
     assert_eq!(run.probed(502, None), [Action::Abandon]);
     assert!(run.waiting().is_some());
 
-    // A renewal of a session that was given up, as another one is under way.
+    // A renewal that was given up, while another one is in progress.
     let mut run = Run::open(SOCKET);
     run.feed(closed(4001, "expired"));
     let question = run.question();
@@ -547,7 +547,7 @@ fn an_answer_to_an_earlier_question_changes_nothing() {
 }
 
 #[test]
-fn an_answer_to_another_kind_of_question_changes_nothing() {
+fn the_result_of_an_abandoned_renewal_changes_nothing() {
     let mut run = Run::open(SOCKET);
     run.feed(closed(4001, "expired"));
     run.fire();
@@ -555,7 +555,7 @@ fn an_answer_to_another_kind_of_question_changes_nothing() {
     assert!(run.waiting().is_some());
 }
 
-/// All that makes a waiting connection try at once, but for the person.
+/// Every input that makes a waiting connection try at once, except the user's.
 fn hurries() -> [Input; 5] {
     [
         Input::Visible(true),
@@ -567,7 +567,7 @@ fn hurries() -> [Input; 5] {
 }
 
 #[test]
-fn nothing_but_the_person_tries_before_the_time_that_the_server_named() {
+fn only_the_user_can_retry_before_the_time_that_the_server_set() {
     let refused = || {
         let mut run = Run::new(STREAM);
         run.feed(Input::Wanted);
@@ -587,12 +587,12 @@ fn nothing_but_the_person_tries_before_the_time_that_the_server_named() {
             assert_eq!(run.feed(hurry.clone()), [], "{hurry:?}");
             assert_eq!(run.waiting().unwrap().1, 7_000.0, "{hurry:?}");
         }
-        // The network goes and comes: an office comes back, but not all at once.
+        // The network goes away and comes back: not all clients of an office may reconnect at once.
         run.feed(Input::Online(false));
         assert_eq!(run.offline(), Some(30_000.0));
         assert_eq!(run.feed(Input::Online(true)), []);
         assert_eq!(run.waiting().unwrap().1, 7_000.0);
-        // Put away and shown again.
+        // The page is hidden and shown again.
         run.feed(Input::PageHidden);
         assert_eq!(run.feed(Input::PageShown), []);
         assert_eq!(run.fire(), (7_000.0, vec![Action::Open]));
@@ -600,14 +600,14 @@ fn nothing_but_the_person_tries_before_the_time_that_the_server_named() {
         let mut run = begin();
         assert_eq!(run.feed(Input::Wanted), [], "another filter");
         assert_eq!(run.feed(Input::RetryNow), [Action::Open]);
-        // What fails then waits for the rest.
+        // A failure after that waits for the rest of the delay.
         run.after(100.0).feed(Input::Cut);
         assert_eq!(run.fire(), (6_900.0, vec![Action::Open]));
     }
 }
 
 #[test]
-fn no_server_silences_a_page_for_hours() {
+fn the_delay_that_a_server_sets_is_capped() {
     for absurd in [u64::MAX, 1_000_000_000_000] {
         let mut run = Run::new(STREAM);
         run.feed(Input::Wanted);
@@ -622,7 +622,7 @@ fn no_server_silences_a_page_for_hours() {
 }
 
 #[test]
-fn a_server_that_greets_has_taken_its_delay_back() {
+fn a_greeting_cancels_the_servers_delay() {
     let mut run = Run::open(SOCKET);
     run.feed(Input::Drain { retry_ms: 60_000 });
     run.feed(closed(1012, ""));
@@ -635,7 +635,7 @@ fn a_server_that_greets_has_taken_its_delay_back() {
 }
 
 #[test]
-fn a_401_that_says_why_stops_or_renews() {
+fn the_reason_of_a_401_stops_or_renews() {
     let refused = |reason| {
         let mut run = Run::new(STREAM);
         run.feed(Input::Wanted);
@@ -658,15 +658,15 @@ fn a_401_that_says_why_stops_or_renews() {
     }
     for reason in [Some("expired"), None] {
         let (mut run, actions) = refused(reason);
-        assert!(asks_for_a_session(&actions), "{reason:?}");
-        // Signed out meanwhile, in another tab.
+        assert!(requests_a_session(&actions), "{reason:?}");
+        // The user has signed out in another tab meanwhile.
         run.renewed(Renewal::SignedOut);
         assert_eq!(run.stopped(), "You signed out.");
     }
 }
 
 #[test]
-fn a_renewal_that_is_asked_to_wait_waits() {
+fn a_renewal_respects_retry_after() {
     let mut run = Run::open(SOCKET);
     run.feed(closed(4001, "expired"));
     run.renewed(Renewal::Failed {
@@ -684,7 +684,7 @@ fn a_page_that_becomes_visible_tries_at_once() {
 }
 
 #[test]
-fn a_page_that_becomes_visible_notices_a_death_the_timer_slept_through() {
+fn a_page_that_becomes_visible_detects_a_death_that_its_timer_missed() {
     let mut run = Run::open(STREAM);
     assert_eq!(run.after(600_000.0).feed(Input::Visible(true)), SILENT);
     assert!(run.waiting().is_some());
@@ -701,7 +701,7 @@ fn a_socket_is_pinged_when_the_page_becomes_visible() {
 }
 
 #[test]
-fn a_page_put_away_closes_and_opens_again_when_shown() {
+fn a_hidden_page_closes_and_opens_again_when_shown() {
     let mut run = Run::open(SOCKET);
     assert_eq!(run.feed(Input::PageHidden), [Action::Abandon]);
     assert_eq!(*run.machine.status(), ConnectionStatus::Closed);
@@ -724,7 +724,7 @@ fn a_manual_close_stays_closed_whatever_the_page_does() {
 }
 
 #[test]
-fn retry_now_opens_at_once_from_wherever_it_waits() {
+fn retry_now_opens_at_once_after_a_wait_or_a_stop() {
     let mut run = Run::open(SOCKET);
     run.feed(closed(1006, ""));
     assert_eq!(run.feed(Input::RetryNow), [Action::Open]);
@@ -742,7 +742,7 @@ fn retry_now_opens_at_once_from_wherever_it_waits() {
 }
 
 #[test]
-fn a_cut_is_a_loss_like_any_other() {
+fn a_cut_is_handled_like_any_lost_connection() {
     for policy in [STREAM, SOCKET] {
         let mut run = Run::open(policy);
         assert_eq!(run.feed(Input::Cut), [Action::Abandon]);
@@ -754,7 +754,7 @@ fn a_cut_is_a_loss_like_any_other() {
 }
 
 #[test]
-fn a_clock_that_is_set_back_makes_no_wait_longer() {
+fn setting_the_clock_back_makes_no_wait_longer() {
     const HOUR: f64 = 3_600_000.0;
     let mut run = Run::open(SOCKET);
     run.feed(closed(1006, ""));
@@ -771,7 +771,7 @@ fn a_clock_that_is_set_back_makes_no_wait_longer() {
 }
 
 #[test]
-fn a_bounded_number_of_attempts_ends_in_words() {
+fn a_bounded_number_of_attempts_ends_with_a_sentence() {
     let mut run = Run::new(Policy {
         max_attempts: Some(2),
         ..SOCKET
@@ -799,7 +799,7 @@ fn another_contract_replaces_the_connection() {
     assert_eq!(run.feed(Input::Wanted), [Action::Abandon, Action::Open]);
 }
 
-/// Any input that a browser, a server, another tab or a person may bring.
+/// Any input that a browser, a server, another tab or a user may cause.
 fn any_input() -> impl Strategy<Value = Input> {
     let status = prop_oneof![Just(200), Just(401), Just(429), Just(502), Just(503)];
     let wait_ms = || proptest::option::of(0..100_000_u64);
@@ -816,7 +816,7 @@ fn any_input() -> impl Strategy<Value = Input> {
         wait_ms().prop_map(|retry_after_ms| Renewal::Failed { retry_after_ms }),
     ];
     let code = prop_oneof![Just((1006, "")), Just((1012, "")), Just((4001, "expired"))];
-    // 0 stands for the present question; answers to others come late.
+    // 0 stands for the current request; results for other numbers are late.
     prop_oneof![
         prop_oneof![
             Just(Input::Wanted),
@@ -847,9 +847,9 @@ fn any_input() -> impl Strategy<Value = Input> {
 }
 
 proptest! {
-    /// What the server named is kept by a model of its own: its latest word counts until it greets.
+    /// A separate model keeps the delay that the server set: the latest value holds until the next greeting.
     #[test]
-    fn no_attempt_starts_before_the_time_that_the_server_named(
+    fn no_attempt_starts_before_the_time_that_the_server_set(
         inputs in proptest::collection::vec((any_input(), 0..20_000_u32, 0.0..1.0), 1..200),
         sockets: bool,
     ) {
@@ -863,14 +863,14 @@ proptest! {
                 input => input,
             };
             let attempted = matches!(machine.phase, Phase::Attempt { .. });
-            let named = match &input {
+            let delay_set = match &input {
                 Input::Drain { retry_ms } => Some(*retry_ms),
                 Input::Probed { question, answer: Some(answer) } if machine.awaits(*question) => answer.retry_after_ms,
                 Input::SessionRenewed { question, renewal: Renewal::Failed { retry_after_ms } } if machine.awaits(*question) => *retry_after_ms,
                 _ => None,
             };
             let actions = machine.step(input.clone(), now, random);
-            if let Some(wait_ms) = named {
+            if let Some(wait_ms) = delay_set {
                 allowed_at = now + wait_ms as f64;
             }
             if attempted && matches!(input, Input::Greeted { .. }) {
@@ -879,7 +879,7 @@ proptest! {
             if actions.contains(&Action::Open) && input != Input::RetryNow {
                 prop_assert!(now >= allowed_at, "{input:?} opened {} ms too early", allowed_at - now);
             }
-            // Nor is a wait forgotten: whatever is not closed, stopped or open has a deadline.
+            // No wait is forgotten: every state other than closed and stopped has a deadline.
             let wanted = !matches!(machine.status(), ConnectionStatus::Closed | ConnectionStatus::Stopped { .. });
             prop_assert_eq!(machine.deadline().is_some(), wanted);
         }

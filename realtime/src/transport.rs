@@ -1,8 +1,8 @@
-//! The two transports.
+//! Names the two transports: Server-Sent Events and WebSocket.
 
 use serde::{Deserialize, Serialize};
 
-/// What carries the events of a contract.
+/// The transport of a contract.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Transport {
@@ -11,7 +11,7 @@ pub enum Transport {
 }
 
 impl Transport {
-    /// As people call it.
+    /// The display name.
     pub fn name(self) -> &'static str {
         match self {
             Self::Sse => "SSE",
@@ -19,7 +19,7 @@ impl Transport {
         }
     }
 
-    /// The one that this is compared with.
+    /// The transport that this one is compared with.
     pub fn other(self) -> Self {
         match self {
             Self::Sse => Self::WebSocket,

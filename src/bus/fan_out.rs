@@ -1,4 +1,4 @@
-//! Who is to be woken and told, within this process.
+//! Wakes the subscribers of logs and delivers volatile messages, within this process.
 
 use std::{
     collections::HashMap,
@@ -10,8 +10,8 @@ use tokio::sync::{broadcast, watch};
 
 use super::{Volatile, Wakes};
 
-/// Volatile messages that a slow listener may be behind before it misses some.
-const VOLATILE: usize = 256;
+/// Volatile messages by which a listener may lag behind before it misses some.
+const VOLATILE_CAPACITY: usize = 256;
 
 /// Subscribers by log, listeners by subject.
 #[derive(Debug, Default)]
@@ -30,7 +30,7 @@ impl FanOut {
         if channels.closed {
             return Wakes(watch::channel(0).1);
         }
-        // Those whom nobody follows any more go before the map grows for a new one.
+        // Logs without subscribers are removed before the map grows for a new one.
         if channels.heads.len() == channels.heads.capacity() {
             channels.heads.retain(|_, head| !head.is_closed());
         }
@@ -38,7 +38,7 @@ impl FanOut {
         Wakes(head.or_insert_with(|| watch::channel(0).0).subscribe())
     }
 
-    /// A log has grown to this head.
+    /// Wakes the subscribers of a log that has grown to `head`.
     pub fn wake(&self, log: &str, head: u64) {
         if let Some(sender) = self.channels().heads.get(log) {
             sender.send_replace(head);
@@ -58,19 +58,19 @@ impl FanOut {
         let sender = channels.volatile.entry(subject.to_owned());
         Volatile(
             sender
-                .or_insert_with(|| broadcast::channel(VOLATILE).0)
+                .or_insert_with(|| broadcast::channel(VOLATILE_CAPACITY).0)
                 .subscribe(),
         )
     }
 
     pub fn publish(&self, subject: &str, bytes: Bytes) {
         if let Some(sender) = self.channels().volatile.get(subject) {
-            // An error says that nobody listens.
+            // An error means that there are no listeners.
             let _ = sender.send(bytes);
         }
     }
 
-    /// Everybody who waits is told that nothing comes any more.
+    /// Ends all subscriptions and listeners: whatever waits on one gets the end.
     pub fn close(&self) {
         *self.channels() = Channels {
             closed: true,
@@ -78,7 +78,8 @@ impl FanOut {
         };
     }
 
-    /// A std mutex, held for one map operation; a panic in between leaves the maps whole.
+    /// A std mutex: it is held for one map operation. A poisoned lock is used all the same, since the maps are
+    /// consistent.
     fn channels(&self) -> MutexGuard<'_, Channels> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

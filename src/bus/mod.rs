@@ -1,16 +1,20 @@
-//! The bus: what is appended to a log is on disk before its sender hears so, and whoever follows the log hears of it after.
+//! The bus stores events in durable logs, keeps latest values, and fans out volatile messages.
 //!
-//! Four things, and each feature picks what its data is worth:
+//! An append is acknowledged only once it is on disk; subscribers of the log are notified after that.
 //!
-//! - **Logs** (messages of a room, updates of a document, events of a job): [`Bus::append`], then [`Bus::read`] by offset or
-//!   [`Follower`] for what is there and what comes. Durable, in one order, exactly once by the id that the client made.
-//! - **Latest values** (read marks, states): [`Bus::put_latest`], [`Bus::latest`]. Durable, the newest one wins.
-//! - **Compaction**: [`Bus::compact`] puts a snapshot in the place of old events, [`Bus::forget`] drops those of an age.
-//! - **Volatile** (somebody types): [`Bus::publish`], [`Bus::listen`]. Never stored; a slow listener misses some.
+//! The bus offers four kinds of storage and delivery; each feature chooses the guarantees that its data needs:
 //!
-//! A subscription delivers no events. It wakes, and the woken one reads the log from where it stands: there is no queue that
-//! could overflow, a wake too many costs nothing, what was missed and what is new come the same way, and a follower that is
-//! slow reads larger pages. The read is answered from the page cache, once for all members of a room.
+//! - **Logs** (messages of a room, updates of a document, events of a job): [`Bus::append`] stores; [`Bus::read`] reads
+//!   by offset, and [`Follower`] reads stored and new events. Durable, totally ordered, exactly once by the id that the
+//!   client made.
+//! - **Latest values** (read marks, states): [`Bus::put_latest`], [`Bus::latest`]. Durable; the newest value wins.
+//! - **Compaction**: [`Bus::compact`] replaces old events with a snapshot, [`Bus::forget`] drops events older than a
+//!   time.
+//! - **Volatile** (typing): [`Bus::publish`], [`Bus::listen`]. Never stored; a slow listener misses some messages.
+//!
+//! A subscription delivers no events. It wakes the subscriber, which reads the log from its own offset. So there is no
+//! queue that could overflow, a spurious wake costs nothing, missed and new events are read in the same way, and a slow
+//! follower reads larger pages. A read is answered from the page cache, once for all members of a room.
 //!
 //! ```no_run
 //! # async fn example(bus: wirewise::bus::SharedBus) -> Result<(), wirewise::bus::BusError> {
@@ -24,6 +28,7 @@
 pub mod embedded;
 mod fan_out;
 #[cfg(test)]
+#[path = "bus_tests.rs"]
 mod tests;
 pub mod words;
 
@@ -36,126 +41,129 @@ use uuid::Uuid;
 
 use realtime::position::{Epoch, Position};
 
-/// What features hold.
+/// The handle to the bus that features hold.
 pub type SharedBus = Arc<dyn Bus>;
-/// The answer of the bus. It borrows nothing, and what was asked goes on when it is dropped.
+/// The answer of the bus. It borrows nothing, and dropping it does not cancel the operation.
 pub type Answer<T> = BoxFuture<'static, Result<T, BusError>>;
 
-/// One read returns no more bytes than this, unless a single event is larger.
+/// Most bytes that one read returns, unless a single event is larger.
 pub const READ_BYTES: usize = 256 * 1024;
 
-/// Storage and fan-out behind one face. Offsets grow within a log and begin above zero; nobody assumes steps of one.
+/// Storage and fan-out behind one interface. Offsets increase within a log and begin above zero; callers must not
+/// assume steps of one.
 pub trait Bus: Send + Sync {
-    /// Names the history that all offsets belong to: new with a new store, and with every restore from a backup.
+    /// Identifies the history that all offsets belong to. A new store and every restore from a backup get a new epoch.
     fn epoch(&self) -> Epoch;
 
-    /// Stores an event at the end of its log. The answer means: on disk. Calls are stored in the order in which they were
-    /// made. An id that the log holds already is not stored again: the answer is what it was stored as.
+    /// Stores an event at the end of its log. It is on disk when the answer arrives. Events are stored in the order of
+    /// the calls. If the log already holds the id, nothing is stored, and the answer is the event as it was stored
+    /// before.
     fn append(&self, event: NewEvent) -> Answer<Appended>;
 
-    /// What a log holds. An unknown name is a log that holds nothing.
+    /// The range of offsets that a log holds. An unknown name is an empty log.
     fn head(&self, log: &str) -> Answer<Head>;
 
-    /// Up to `limit` events after an offset, oldest first. [`BusError::Forgotten`] when not all of them are held any more.
+    /// Up to `limit` events after an offset, oldest first. [`BusError::Forgotten`] if some of them are no longer held.
     fn read(&self, log: &str, after: u64, limit: usize) -> Answer<Page>;
 
     /// Up to `limit` events before an offset, newest first.
     fn read_before(&self, log: &str, before: u64, limit: usize) -> Answer<Page>;
 
-    /// How many events a log holds after one offset and up to another, but for those of one author.
+    /// The number of events that a log holds after one offset and up to another, without those of the author `except`.
     fn count(&self, log: &str, after: u64, upto: u64, except: Option<Uuid>) -> Answer<u64>;
 
-    /// Events in which all words of a text occur (`words.rs` says what is a word), newest first. Any text will do; it is no
-    /// query language. The index is written after the events: the newest are found about a tenth of a second later.
-    /// [`BusError::TimedOut`] when the search takes too long.
+    /// Events in which all words of a text occur (`words.rs` defines a word), newest first. Any text is valid; there is
+    /// no query syntax. The index is written after the events, so the newest ones are found about a tenth of a second
+    /// later. [`BusError::TimedOut`] if the search takes too long.
     fn search(&self, log: &str, text: &str, limit: usize) -> Answer<Page>;
 
-    /// Up to `limit` logs whose names begin with `prefix`, the lately written first.
+    /// Up to `limit` logs whose names begin with `prefix`, the most recently written first.
     fn logs(&self, prefix: &str, limit: usize) -> Answer<Vec<LogSummary>>;
 
-    /// Puts a snapshot in the place of all events up to `upto`, if the log's head is still the one the snapshot was made at
-    /// ([`BusError::HeadMoved`] otherwise).
+    /// Replaces all events up to `upto` with a snapshot, if the log's head is still `expected_head`, at which the
+    /// snapshot was made ([`BusError::HeadMoved`] otherwise).
     fn compact(&self, log: &str, upto: u64, snapshot: Bytes, expected_head: u64) -> Answer<()>;
 
     /// The newest snapshot of a log and the offset that it covers.
     fn snapshot(&self, log: &str) -> Answer<Option<Snapshot>>;
 
-    /// Drops some of a log's oldest events that were stored before a time (Unix milliseconds). Says how many; 0 when none
-    /// is left.
+    /// Drops some of a log's oldest events that were stored before a time (Unix milliseconds). Returns how many; 0 if
+    /// none is left.
     fn forget(&self, log: &str, before: u64) -> Answer<u64>;
 
     /// Stores the newest value of a key; an empty value removes the key.
     fn put_latest(&self, key: &str, value: Bytes) -> Answer<()>;
 
-    /// All keys that begin with `prefix` and their values, by key.
+    /// All keys that begin with `prefix` and their values, sorted by key.
     fn latest(&self, prefix: &str) -> Answer<Vec<(String, Bytes)>>;
 
-    /// Wakes after each commit to a log. Subscribe first, then read, and nothing lies between the two.
+    /// Wakes the subscriber after each commit to a log. Subscribe before reading, so that no commit is missed in
+    /// between.
     fn subscribe(&self, log: &str) -> Wakes;
 
-    /// Tells all listeners of a subject; stored nowhere.
+    /// Sends a message to all listeners of a subject; it is not stored.
     fn publish(&self, subject: &str, bytes: Bytes);
 
-    /// Hears what is published from now on.
+    /// Receives what is published to a subject from now on.
     fn listen(&self, subject: &str) -> Volatile;
 
-    /// How the storage takes writes, now and from now on.
+    /// The current health of the storage, and its changes.
     fn health(&self) -> watch::Receiver<Health>;
 
-    /// Writes what waits, refuses what comes later, and lets go of the storage.
+    /// Stores the queued writes, refuses later ones, and releases the storage.
     fn close(&self) -> BoxFuture<'static, ()>;
 }
 
-/// How the storage takes writes.
+/// Whether the storage accepts writes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Health {
-    /// The last write was stored, or none was asked for yet.
+    /// The last commit succeeded, or nothing was written yet.
     #[default]
     Well,
-    /// The last write was refused, and why.
+    /// The last commit failed, with the reason.
     Refused(String),
-    /// The writer panicked: nothing is stored any more.
+    /// The writer has panicked; nothing more is stored.
     Broken,
 }
 
-/// Why the bus did not do it.
+/// Why an operation of the bus failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BusError {
-    /// May succeed later: keep what you have and try again.
+    /// May succeed later: keep the data and try again.
     #[error("the storage is away: {0}")]
     Unavailable(String),
-    /// The server leaves; to a client that is the same as being away.
+    /// The server shuts down; for a client it is the same as an unavailable storage.
     #[error("the storage is closed")]
     Closed,
     #[error("events up to offset {floor} are no longer held")]
     Forgotten { floor: u64 },
     #[error("the head of the log is {head} by now")]
     HeadMoved { head: u64 },
-    /// The write itself is at fault: the same one again is refused again.
+    /// The write itself is invalid: the same write would be refused again.
     #[error("the storage does not take this: {0}")]
     Refused(String),
     #[error("the search took longer than it may")]
     TimedOut,
 }
 
-/// What is to be appended.
+/// An event to append.
 #[derive(Clone, Debug)]
 pub struct NewEvent {
     pub log: String,
-    /// Made by whoever wants the event stored, and kept until it is: it makes a second try harmless. Any id will do; those in
-    /// the order of time (`Uuid::now_v7`) are stored about twice as fast as random ones.
+    /// Created by the caller and reused until the event is stored, so that a retry stores nothing twice. Any id is
+    /// valid; time-ordered ids (`Uuid::now_v7`) are stored about twice as fast as random ones.
     pub id: Uuid,
     pub bytes: Bytes,
-    /// Whose event it is, for [`Bus::count`].
+    /// The author of the event, for [`Bus::count`].
     pub author: Option<Uuid>,
 }
 
-/// What [`Bus::search`] finds.
+/// Selects the events that [`Bus::search`] finds.
 #[derive(Clone, Copy, Debug)]
 pub struct Searchable {
-    /// Events of the logs whose names begin with this.
+    /// Only logs whose names begin with this prefix are searched.
     pub prefix: &'static str,
-    /// The text of an event; `None` where it has none.
+    /// The text of an event; `None` if it has none.
     pub text: fn(&[u8]) -> Option<String>,
 }
 
@@ -164,57 +172,57 @@ pub struct Searchable {
 pub struct Event {
     pub offset: u64,
     pub id: Uuid,
-    /// Unix milliseconds; never falls within a log.
+    /// Unix milliseconds; never decreases within a log.
     pub at: u64,
     pub bytes: Bytes,
 }
 
-/// What an append came to.
+/// The result of an append.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Appended {
     pub event: Event,
-    /// False when the log held the id already.
+    /// False if the log already held the id.
     pub new: bool,
 }
 
-/// What a log holds: everything after `floor`, up to `head`.
+/// The range of a log: it holds every event after `floor`, up to `head`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Head {
     pub floor: u64,
     pub head: u64,
 }
 
-/// A piece of a log.
+/// One page of a log.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Page {
     pub events: Vec<Event>,
-    /// There were others in the direction of the read.
+    /// Whether there are more events in the direction of the read.
     pub more: bool,
 }
 
-/// A log in a list.
+/// A log in the result of [`Bus::logs`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogSummary {
     pub log: String,
     pub head: u64,
 }
 
-/// What stands for all events up to `offset`.
+/// A snapshot that replaces all events up to `offset`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Snapshot {
     pub offset: u64,
     pub bytes: Bytes,
 }
 
-/// Resolves when a log has grown.
+/// A subscription that is woken when a log has grown.
 #[derive(Clone, Debug)]
 pub struct Wakes(watch::Receiver<u64>);
 
-/// What is published to a subject.
+/// A listener that receives the messages published to a subject.
 #[derive(Debug)]
 pub struct Volatile(broadcast::Receiver<Bytes>);
 
-/// Reads a log from an offset on: what is there, then what comes, each event once and in order.
+/// Reads a log from an offset on: stored events first, then new ones, each event once and in order.
 pub struct Follower {
     bus: SharedBus,
     log: String,
@@ -239,7 +247,7 @@ impl NewEvent {
 }
 
 impl Head {
-    /// Whether everything after a position is held.
+    /// Whether every event after a position is held.
     pub fn continues(&self, epoch: &Epoch, position: &Position) -> bool {
         position.epoch == *epoch && (self.floor..=self.head).contains(&position.offset)
     }
@@ -256,7 +264,7 @@ impl Wakes {
 }
 
 impl Volatile {
-    /// The next one; `None` when the bus is closed. Those that this listener was too slow for are skipped.
+    /// The next message; `None` once the bus is closed. Messages for which this listener was too slow are skipped.
     pub async fn next(&mut self) -> Option<Bytes> {
         loop {
             match self.0.recv().await {
@@ -267,7 +275,7 @@ impl Volatile {
         }
     }
 
-    /// Those that are here already.
+    /// The messages that were already received.
     pub fn waiting(&mut self) -> Vec<Bytes> {
         let count = self.0.len();
         (0..count).filter_map(|_| self.0.try_recv().ok()).collect()
@@ -275,9 +283,9 @@ impl Volatile {
 }
 
 impl Follower {
-    /// Begins after an offset.
+    /// Creates a follower that begins after an offset.
     pub fn new(bus: SharedBus, log: &str, after: u64) -> Self {
-        // Before the first read, or what is committed between the two would wake nobody.
+        // Subscribed before the first read, otherwise a commit between the two would not wake this follower.
         let wakes = bus.subscribe(log);
         Self {
             bus,
@@ -287,7 +295,7 @@ impl Follower {
         }
     }
 
-    /// Up to `limit` next events, at least one: waits for it. Safe to cancel.
+    /// Up to `limit` next events; waits until there is at least one. Safe to cancel.
     pub async fn next(&mut self, limit: usize) -> Result<Vec<Event>, BusError> {
         loop {
             let page = self.bus.read(&self.log, self.after, limit).await?;

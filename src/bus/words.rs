@@ -1,14 +1,18 @@
-//! What the search index knows of a text, and what somebody typed as a query of that index. Both go through the same two
-//! functions, `fold` and `tokens`: what one of them treats differently would never be found.
+//! Converts a text into tokens for the search index, and a search text into a query of that index.
 //!
-//! - **Folded**: compatibility forms are replaced (`Ａ`, `ﬁ`, `ｶﾞ`), case is folded in full (`ß` is `ss`, `ς` is `σ`), accents
-//!   (U+0300 to U+036F) and characters that show nothing (soft hyphen, zero-width space) are dropped.
-//! - **Tokens**: a word where words are separated; in scripts that put no spaces between words each character together with
-//!   the one after it, and the last one alone. A run of characters within a sentence is then a phrase of such pairs, and a
-//!   single character the beginning of a pair. No dictionary is needed, and none can be wrong.
+//! Both use the same two functions, `fold` and `tokens`. A text that the two sides treated differently would never be
+//! found.
 //!
-//! Hangul is treated as a script without spaces although it has some: particles follow their noun and compounds are written
-//! with and without them, so that a search for beginnings of words would miss much of what a person means by a word.
+//! - **Folding**: compatibility forms are replaced (`Ａ`, `ﬁ`, `ｶﾞ`), and full case folding is applied (`ß` becomes
+//!   `ss`, `ς` becomes `σ`). Accents (U+0300 to U+036F) and invisible characters (soft hyphen, zero-width space) are
+//!   dropped.
+//! - **Tokens**: in scripts with spaces, a token is a word. In scripts without spaces, it is a character together with
+//!   the next one; the last character is a token alone. A run of characters within a sentence is then a phrase of such
+//!   pairs, and a single character is the beginning of a pair. No dictionary is needed, so none can be wrong.
+//!
+//! Hangul is treated as a script without spaces although it has some. Particles are attached to their noun, and
+//! compounds are written with and without spaces, so a search for word beginnings would miss much of what a user means
+//! by a word.
 
 use std::collections::BTreeSet;
 
@@ -44,30 +48,30 @@ const UNSPACED: [Script; 18] = [
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
-    /// Part of a word between separators.
+    /// A character of a word between separators.
     Spaced,
     /// A character of a script without spaces.
     Unspaced,
     Separator,
 }
 
-/// The tokens of a text, as the index holds them: separated by single spaces.
+/// The tokens of a text for the index, separated by single spaces.
 pub fn index_text(text: &str) -> String {
     tokens(&pieces(&fold(text))).join(" ")
 }
 
-/// How many words are searched for. What has no letter and no digit counts as well, although nothing is found by it.
+/// The number of words in a search text. A word without letters and digits is counted too, although it finds nothing.
 pub fn count(text: &str) -> usize {
     words(&fold(text)).count()
 }
 
-/// A text as a query of FTS5: all words must occur, each as the beginning of a word or as a run of characters. `None` when
-/// nothing in it can be searched for.
+/// Converts a search text into an FTS5 query: all words must occur, each as the beginning of a word or as a run of
+/// characters. `None` if the text contains nothing to search for.
 ///
-/// Each word is a quoted phrase, so that none is an operator (<https://sqlite.org/fts5.html#fts5_strings>). Tokens hold letters,
-/// digits and marks only, and cannot end the quotes.
+/// Each word is a quoted phrase, so that no word is an operator (<https://sqlite.org/fts5.html#fts5_strings>). Tokens
+/// consist of letters, digits and marks only, so they cannot end the quotes.
 pub fn query(text: &str) -> Option<String> {
-    // Each once: the index looks for all that begins with a word anew for every time that it is named.
+    // Without duplicates: FTS5 would repeat the prefix search for each occurrence of a word.
     let phrases: BTreeSet<String> = words(&fold(text)).filter_map(phrase).collect();
     (!phrases.is_empty()).then(|| Vec::from_iter(phrases).join(" "))
 }
@@ -75,7 +79,8 @@ pub fn query(text: &str) -> Option<String> {
 fn phrase(word: &str) -> Option<String> {
     let pieces = pieces(word);
     let mut tokens = tokens(&pieces);
-    // What the text goes on with is not known: the last character of a run may have another one after it there.
+    // In an indexed text the run may continue: the last character may be followed by another one, and then forms a
+    // pair.
     if let Some((Kind::Unspaced, run)) = pieces.last()
         && run.chars().nth(1).is_some()
     {
@@ -84,7 +89,7 @@ fn phrase(word: &str) -> Option<String> {
     (!tokens.is_empty()).then(|| format!("\"{}\"*", tokens.join(" ")))
 }
 
-/// What stands between white space and control characters.
+/// The parts of a text between white space and control characters.
 fn words(folded: &str) -> impl Iterator<Item = &str> {
     let between = |character: char| character.is_whitespace() || character.is_control();
     folded.split(between).filter(|word| !word.is_empty())
@@ -102,7 +107,7 @@ fn fold(text: &str) -> String {
         .collect()
 }
 
-/// Longest stretches of one kind, without the separators.
+/// The longest runs of characters of one kind, without the separators.
 fn pieces(folded: &str) -> Vec<(Kind, &str)> {
     let mut pieces: Vec<(Kind, &str)> = vec![];
     let mut before = Kind::Separator;
@@ -133,7 +138,7 @@ fn tokens<'a>(pieces: &[(Kind, &'a str)]) -> Vec<&'a str> {
     tokens
 }
 
-/// Each character with the one after it; the last one alone.
+/// Each character together with the next one; the last character alone.
 fn overlapping(run: &str) -> impl Iterator<Item = &str> {
     run.char_indices().map(|(at, _)| {
         let rest = &run[at..];
@@ -152,7 +157,7 @@ fn kind(character: char) -> Kind {
     if character.is_ascii() {
         return Kind::Spaced;
     }
-    // With extensions: the mark that lengthens a vowel belongs to two scripts.
+    // Uses the script extensions, because the mark that lengthens a vowel belongs to two scripts.
     let mut scripts = ScriptWithExtensions::new()
         .get_script_extensions_val(character)
         .iter();
@@ -195,7 +200,7 @@ mod tests {
     const NONE: [i64; 0] = [];
 
     #[test]
-    fn all_words_must_begin_a_word_whatever_the_case_and_the_accents() {
+    fn all_words_must_match_a_word_beginning_regardless_of_case_and_accents() {
         let index = index(&["Hello World", "hello there", "WORLD peace", "Café au lait"]);
         assert_eq!(found(&index, "world"), [1, 3]);
         assert_eq!(found(&index, "HELLO wor"), [1]);
@@ -244,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn letters_that_are_the_same_to_a_reader_are_the_same_to_the_search() {
+    fn equivalent_letters_match() {
         let index = index(&[
             "Straße",
             "ΟΔΥΣΣΕΥΣ und Ὀδυσσεύς",
@@ -278,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn operators_are_words() {
+    fn operators_are_treated_as_words() {
         let index = index(&[
             "this OR that",
             "only this",
@@ -302,7 +307,7 @@ mod tests {
         assert_eq!(count("one two\u{1}three\u{a0}four\u{3000}five"), 5);
         assert_eq!(count("in\u{ad}vi\u{200b}sible"), 1);
         assert_eq!(count("今天玩成语接龙游戏"), 1);
-        // One character that stands for four words.
+        // One character that is folded into four words.
         assert_eq!(count("\u{fdfa}"), 4);
         assert_eq!(count(" \u{1} "), 0);
     }
@@ -326,7 +331,7 @@ mod tests {
         }
 
         #[test]
-        fn what_is_folded_stays_as_it_is(text in "\\PC*") {
+        fn folding_is_idempotent(text in "\\PC*") {
             let folded = fold(&text);
             prop_assert_eq!(fold(&folded), folded);
         }

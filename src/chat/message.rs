@@ -1,4 +1,4 @@
-//! What crosses the wire for the chat.
+//! The chat's wire format: routes, commands and events.
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -21,7 +21,7 @@ pub struct ChatSocket;
 /// What the chat adds to `welcome`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChatWelcome {
-    /// Who the caller is.
+    /// The user of the connection.
     pub user: User,
 }
 
@@ -29,7 +29,7 @@ pub struct ChatWelcome {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum ChatCommand {
-    /// Enters a room, or comes back to it: `after` is the position of the last message seen.
+    /// Joins a room, or rejoins it after a reconnect: `after` is the position of the last message received.
     Join {
         room: String,
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -38,23 +38,23 @@ pub enum ChatCommand {
     Leave {
         room: String,
     },
-    /// Says something. The id is the client's: the same one sent again is stored once and acknowledged again, in whatever
-    /// spelling of it.
+    /// Sends a message. The client chooses the id: a repeated id, in whatever spelling, is stored once and acknowledged
+    /// again.
     Send {
         id: SpelledId,
         room: String,
         text: String,
     },
-    /// The person is typing; at most one in 3 s.
+    /// The user is typing; sent at most once in 3 s.
     Typing {
         room: String,
     },
-    /// Everything up to the offset was read.
+    /// The user has read everything up to the offset.
     Read {
         room: String,
         offset: u64,
     },
-    /// Asks for messages before an offset, newest first.
+    /// Requests messages before an offset, newest first.
     History {
         room: String,
         before: u64,
@@ -66,34 +66,34 @@ pub enum ChatCommand {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum ChatEvent {
-    /// The answer to `join`. What was missed follows (or the latest 50 when not recovered), oldest first.
+    /// The answer to `join`. The missed messages follow (or the latest 50 when not recovered), oldest first.
     Joined(Joined),
-    /// Somebody said something. The member's position in the room moves with this, and with nothing else.
+    /// A new message. The member's position in the room moves with this event only.
     Message {
         room: String,
         #[serde(flatten)]
         message: ChatMessage,
     },
-    /// The message with this id stands in the room. The id is spelled as in the command.
+    /// The message with this id is stored. The id is spelled as in the command.
     Ack {
         id: SpelledId,
         room: String,
         offset: u64,
         at: u64,
     },
-    /// A person came; once, however many tabs.
+    /// A user joined; sent once, however many tabs the user has.
     UserJoined { room: String, user: User },
-    /// A person has been gone for 5 s.
+    /// A user has had no tab in the room for 5 s.
     UserLeft { room: String, user_id: Uuid },
-    /// A person types; expires after 5 s without another.
+    /// A user is typing; expires after 5 s unless it is repeated.
     Typing { room: String, user_id: Uuid },
-    /// A person has read up to the offset; never goes back.
+    /// A user has read up to the offset; it never decreases.
     Read {
         room: String,
         user_id: Uuid,
         offset: u64,
     },
-    /// The answer to `history`: newest first; `more` when older ones exist.
+    /// The answer to `history`, newest first; `more` if older messages exist.
     History {
         room: String,
         messages: Vec<ChatMessage>,
@@ -101,18 +101,18 @@ pub enum ChatEvent {
     },
 }
 
-/// How a room stands when one enters it.
+/// The state of a room when a member joins it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Joined {
     pub room: String,
     pub epoch: Epoch,
     /// The offset of the newest message.
     pub head: u64,
-    /// Everything after the position sent follows.
+    /// Everything after the position in `join` follows.
     pub recovered: bool,
     /// How many messages follow.
     pub replayed: usize,
-    /// Messages of others after the caller's read mark.
+    /// How many messages of other users are after the caller's read mark.
     pub unread: usize,
     pub members: Vec<User>,
     pub read: Vec<ReadMark>,
@@ -124,10 +124,10 @@ pub struct ReadMark {
     pub offset: u64,
 }
 
-/// A message as it stands in the room.
+/// A stored message.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ChatMessage {
-    /// Grows within the room.
+    /// Increases within the room.
     pub offset: u64,
     /// In the spelling that was stored first.
     pub id: SpelledId,
@@ -141,7 +141,7 @@ pub struct ChatMessage {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RoomSummary {
     pub room: String,
-    /// People who are there.
+    /// How many users are present.
     pub members: usize,
     pub head: u64,
 }
@@ -156,7 +156,7 @@ pub struct HistoryPage {
     pub more: bool,
 }
 
-/// What the server renders first, and where the browser continues.
+/// The messages that the server renders, and the position from which the browser continues.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct FirstMessages {
     pub position: Position,
@@ -191,7 +191,7 @@ impl SocketContract for ChatSocket {
 }
 
 impl ChatCommand {
-    /// The room it is about.
+    /// The room that the command refers to.
     pub fn room(&self) -> &str {
         match self {
             Self::Join { room, .. }

@@ -1,10 +1,14 @@
-//! The chat: `page/` puts a message into its outbox, a socket carries it to `visitor.rs`, `log.rs` stores it at the next
-//! offset of its room, `hall.rs` tells it to every member, and only then its sender gets the acknowledgement. What the
-//! browser knows of it all is `state.rs`, and of one room's messages `transcript.rs`.
+//! The chat: durable, ordered message rooms over one WebSocket.
 //!
-//! A durable, ordered log: an acknowledged message is on disk, stands in the room exactly once and in the same order for
-//! everybody, across reconnects and restarts. A member who comes back gets what was missed, however much, or is told that
-//! it is no longer kept. Presence and typing live in memory; read marks are saved once a second.
+//! A message passes these steps: `page/` puts it into the outbox, the socket carries it to `server/connection.rs`,
+//! `server/log.rs` stores it at the next offset of its room, `server/room.rs` queues it for every member, and only then
+//! the sender gets the acknowledgement. The browser's state of all rooms is `page/model/mod.rs`, the messages of one
+//! room are in `page/model/transcript.rs`.
+//!
+//! The log is durable and ordered: an acknowledged message is on disk, and is in the room exactly once and in the same
+//! order for every member, across reconnects and restarts. A member that reconnects gets everything it missed, however
+//! much that is, or the information that it is no longer kept (`recovered: false`). Presence and typing are kept in
+//! memory only; read marks are saved once a second.
 
 pub mod message;
 pub mod page;
@@ -13,7 +17,7 @@ pub mod server;
 
 use crate::web::text_rules::{has_nul, has_visible_character};
 
-/// Longest text in characters.
+/// Longest text of a message, in characters.
 pub const TEXT_LENGTH: usize = 4_000;
 /// The sentence for a text out of bounds.
 pub const TEXT_RULE: &str = "A message has 1 to 4000 characters and is not blank.";
@@ -22,7 +26,7 @@ pub const NUL_RULE: &str =
     "A message cannot hold the character NUL (U+0000). Take it out and send it again.";
 /// The sentence for a room name out of bounds.
 pub const ROOM_RULE: &str = "A room's name has 1 to 32 characters of a-z, 0-9 and the hyphen.";
-/// Most messages in one page of history; fewer where they are long.
+/// Most messages in one page of history; a page of long messages has fewer.
 pub const HISTORY_LIMIT: usize = 200;
 /// Rooms that are always there.
 pub const ROOMS: [&str; 3] = ["lobby", "rust", "random"];
@@ -36,7 +40,7 @@ pub fn is_room_name(name: &str) -> bool {
 /// Longest search in characters.
 pub const SEARCH_CHARACTERS: usize = 200;
 
-/// Checks a text that somebody wants to send; the error is a sentence.
+/// Checks the text of a message before it is sent; the error is a sentence.
 pub fn check_text(text: &str) -> Result<(), &'static str> {
     if has_nul(text) {
         Err(NUL_RULE)

@@ -1,4 +1,4 @@
-//! What crosses the wire in text frames for the board. The shared text crosses it in binary ones: `protocol.rs`.
+//! The text messages of the board's socket. The shared text uses binary messages: `protocol.rs`.
 
 use serde::{Deserialize, Serialize};
 
@@ -9,21 +9,21 @@ use realtime::contract::{SocketContract, fill};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BoardSocket {
     pub document: String,
-    /// Asks the server to refuse this socket's updates of the text.
+    /// Makes the server refuse this socket's updates of the text.
     pub readonly: bool,
 }
 
 /// The query parameter that makes a socket read-only.
 pub const READONLY: &str = "readonly";
 
-/// Names a peer within the server's life.
+/// The id of a peer, unique for the lifetime of the server process.
 pub type PeerId = u64;
 
-/// A board as its page shows it first.
+/// The first state of a board, rendered with its page.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct FirstBoard {
     pub peers: Vec<Peer>,
-    /// The shared text; what it is made of comes over the socket.
+    /// The shared text. The document behind it is sent over the socket.
     pub text: String,
 }
 
@@ -33,13 +33,13 @@ pub struct BoardWelcome {
     pub user: User,
     /// The caller's own peer id.
     pub you: PeerId,
-    /// The others.
+    /// The other peers.
     pub peers: Vec<Peer>,
-    /// Pointers come at most once in so many milliseconds.
+    /// Pointer moves are sent at most once in this many milliseconds.
     pub tick_ms: u64,
 }
 
-/// Somebody on the board. A pointer that was never shown, or is hidden, has no place.
+/// A peer on the board. It has no coordinates while its pointer is hidden or was never shown.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Peer {
     pub id: PeerId,
@@ -50,14 +50,14 @@ pub struct Peer {
     pub y: Option<f32>,
 }
 
-/// A pointer's new place: peer, x, y.
+/// A pointer's new position: peer, x, y.
 pub type Move = (PeerId, f32, f32);
 
-/// Client to server. Volatile: lost ones do not matter.
+/// Client to server. Volatile: a lost command does no harm.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum BoardCommand {
-    /// The pointer is here: 0 to 1 of the board's width and height.
+    /// The pointer's position, from 0 to 1 of the board's width and height.
     Move { x: f32, y: f32 },
     /// The pointer left the board, or the tab is hidden.
     Hide,
@@ -67,21 +67,21 @@ pub enum BoardCommand {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum BoardEvent {
-    /// Somebody came.
+    /// A peer joined.
     Joined { peer: Peer },
-    /// Pointers moved: the newest place of each, at most once a tick, the receiver's own among them.
+    /// Pointers moved. Holds the newest position of each, at most once a tick, including the receiver's own.
     Moved { moves: Vec<Move> },
     /// A pointer left the board.
     Hidden { id: PeerId },
-    /// Somebody went.
+    /// A peer left.
     Left { id: PeerId },
-    /// What is durable now.
+    /// What is on disk now.
     Saved {
-        /// A state vector in base64: everything up to it is on disk. The first one of a connection names every client, each
-        /// later one only those whose clock moved: they are to be merged.
+        /// A state vector in base64: everything up to it is on disk. The first one of a connection names every client.
+        /// Each later one names only the clients whose clock moved, so the receiver merges them.
         state_vector: String,
-        /// How many of the updates that this socket sent (sync step 2 counts as one) are on disk. Deletions do not move a
-        /// state vector; this number does move with them.
+        /// How many of the updates that this socket sent are on disk; a sync step 2 counts as one. Deletions do not
+        /// move a state vector, but they count here.
         updates: u64,
     },
 }

@@ -1,16 +1,19 @@
-//! The board: everybody's pointers and one shared text, over one socket.
+//! The board: the pointers of all peers and one shared text, over one socket.
 //!
-//! **Pointers** are volatile. `page` sends where the pointer is, the socket carries it to `visitor.rs`, `cursors.rs` keeps the
-//! newest place of each, and once a tick all that moved go out in one frame to everybody. A late place is worthless, so nothing
-//! is ever queued twice for a slow reader; it gets where everybody is now.
+//! **Pointers** are volatile. The page sends its pointer's position to `server/connection.rs`. `server/pointers.rs`
+//! keeps the newest position of each pointer. Once a tick, all positions that changed are sent to every peer in one
+//! frame. An old position is worthless, so moves never pile up in a slow reader's queue: that reader gets the current
+//! positions instead.
 //!
-//! **The text** is mergeable. An edit is an update of a CRDT in a binary frame (`protocol.rs`). On the server it passes the
-//! guarded function (`scan.rs`, `document.rs`), goes to the others, and within a second into the log (`board.rs`, `store.rs`); then
-//! `saved` says so. Updates may come late, doubled and in any order; who was away exchanges state vectors and gets the
-//! difference, both ways. Any Yjs client can take part. What may not be lost never is: a queue that is full closes with 4100,
-//! and the next exchange repairs it.
+//! **The text** is mergeable. An edit is a CRDT update in a binary frame (`protocol.rs`). The server checks and applies
+//! it (`server/update_validation.rs`, `server/document.rs`), sends it to the other peers, and writes it to the log within a second
+//! (`server/board.rs`, `server/store.rs`). Then it sends `saved`. Updates may arrive late, twice and in any order.
+//! After a disconnect, client and server exchange state vectors, and each sends the other the difference. Any Yjs
+//! client can take part. No update is lost: a full queue closes its socket with 4100, and the next exchange delivers
+//! what is missing.
 //!
-//! **Carets and names** are awareness (`awareness.rs`): the newest state of each client, gone with its socket.
+//! **Carets and names** are awareness (`server/awareness.rs`): the newest state of each client, removed when its socket
+//! closes.
 
 #[cfg(test)]
 mod fuzzing;
@@ -22,9 +25,9 @@ pub mod server;
 
 /// The name of the shared text in its Yjs document: `doc.getText("content")`.
 pub const ROOT: &str = "content";
-/// The document of a visitor who names none.
+/// The document of a request that names none.
 pub const FIRST_DOCUMENT: &str = "welcome";
-/// The sentence for a name out of bounds.
+/// The rule for document names, shown when a name violates it.
 pub const DOCUMENT_RULE: &str =
     "A document's name has 1 to 64 characters of a-z, 0-9 and the hyphen.";
 

@@ -1,10 +1,10 @@
-//! The y-websocket protocol: what binary frames hold. Pure; both halves speak it.
+//! The y-websocket protocol: encodes and decodes the binary frames. Pure; used by server and browser.
 //!
-//! Layout after [y-protocols' PROTOCOL.md](https://github.com/yjs/y-protocols/blob/master/PROTOCOL.md) and y-websocket: an
-//! outer type (sync, awareness, auth, query awareness), then what belongs to it; numbers are lib0 varints (seven bits a
-//! byte, the least significant first), byte strings have their length in front. A frame may hold several messages one after
-//! another; [`decode`] reads every one of them to the last byte. [`Message::encode`] makes one, because y-websocket reads only
-//! the first of a frame.
+//! The layout follows [y-protocols' PROTOCOL.md](https://github.com/yjs/y-protocols/blob/master/PROTOCOL.md) and
+//! y-websocket: an outer type (sync, awareness, auth, query awareness), then its content. Numbers are lib0 varints
+//! (seven bits a byte, the least significant first); byte strings are preceded by their length. A frame may hold
+//! several messages; [`decode`] reads all of them to the last byte. [`Message::encode`] writes one message per frame,
+//! because y-websocket reads only the first.
 
 use std::collections::HashMap;
 
@@ -19,15 +19,15 @@ const UPDATE: u64 = 2;
 
 const PERMISSION_DENIED: u64 = 0;
 
-/// The largest number on the wire, JavaScript's largest safe integer: lib0 refuses what is above.
+/// The largest number on the wire: JavaScript's largest safe integer. lib0 refuses larger ones.
 pub const MAX_NUMBER: u64 = (1 << 53) - 1;
-/// What `null` is as an awareness state: the client is gone.
+/// The awareness state of a client that is gone.
 pub const GONE: &str = "null";
 
-/// One message. What is inside updates and state vectors is not looked at here.
+/// One message. The content of updates and state vectors is not checked here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Message<'a> {
-    /// "This is what I have": a state vector. Answered with step 2.
+    /// "This is what I have": a state vector. The answer is a step 2.
     SyncStep1(&'a [u8]),
     /// "This is what you lack": an update.
     SyncStep2(&'a [u8]),
@@ -35,9 +35,9 @@ pub enum Message<'a> {
     Update(&'a [u8]),
     /// States of clients: carets and names. See [`decode_awareness`].
     Awareness(&'a [u8]),
-    /// "You may not", and why. Server to client.
+    /// "You may not", with the reason. Server to client.
     Denied(&'a str),
-    /// "Who is there?" Answered with the awareness of everybody.
+    /// "Who is there?" The answer is an awareness message with the states of all clients.
     QueryAwareness,
 }
 
@@ -45,13 +45,13 @@ pub enum Message<'a> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientState {
     pub client: u64,
-    /// Grows with every change of the state.
+    /// Increases with every change of the state.
     pub clock: u64,
-    /// JSON; [`GONE`] when the client left.
+    /// JSON; [`GONE`] if the client left.
     pub state: String,
 }
 
-/// Why a frame cannot be read. Nothing after the fault is looked at.
+/// Why a frame cannot be read. The rest of the frame is ignored.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ProtocolError {
     #[error("the frame ends in the middle of a message")]
@@ -67,7 +67,7 @@ pub enum ProtocolError {
 }
 
 impl<'a> Message<'a> {
-    /// The message as a frame.
+    /// Encodes the message as a frame.
     pub fn encode(&self) -> Vec<u8> {
         let mut frame = vec![];
         match self {
@@ -107,13 +107,13 @@ impl<'a> Message<'a> {
     }
 }
 
-/// Whether a frame begins with something that is put into the document.
+/// Whether a frame begins with an update of the document.
 pub fn is_update(frame: &[u8]) -> bool {
     let first = decode(frame).next();
     matches!(first, Some(Ok(Message::Update(_) | Message::SyncStep2(_))))
 }
 
-/// The messages of a frame, one after another; an error is the last item.
+/// The messages of a frame in order. An error is the last item.
 pub fn decode(frame: &[u8]) -> impl Iterator<Item = Result<Message<'_>, ProtocolError>> {
     let mut input = Some(Input(frame));
     std::iter::from_fn(move || {
@@ -130,7 +130,7 @@ pub fn decode(frame: &[u8]) -> impl Iterator<Item = Result<Message<'_>, Protocol
 pub fn decode_awareness(bytes: &[u8]) -> Result<Vec<ClientState>, ProtocolError> {
     let mut input = Input(bytes);
     let count = input.number()?;
-    // The count is the sender's word: the list grows with what is really there.
+    // The count is not trusted: the list grows only with the states that are really there.
     let mut states = vec![];
     for _ in 0..count {
         states.push(ClientState {
@@ -142,10 +142,10 @@ pub fn decode_awareness(bytes: &[u8]) -> Result<Vec<ClientState>, ProtocolError>
     input.end().map(|()| states)
 }
 
-/// How many clocks of each client are known: what a state vector says.
+/// The known clocks of each client: the content of a state vector.
 pub type Clocks = HashMap<u64, u32>;
 
-/// Clocks as a state vector.
+/// Encodes clocks as a state vector.
 pub fn encode_state_vector(clocks: &Clocks) -> Vec<u8> {
     let mut bytes = vec![];
     write_number(&mut bytes, clocks.len() as u64);
@@ -156,11 +156,11 @@ pub fn encode_state_vector(clocks: &Clocks) -> Vec<u8> {
     bytes
 }
 
-/// The clocks in a state vector.
+/// Decodes the clocks of a state vector.
 pub fn decode_state_vector(bytes: &[u8]) -> Result<Clocks, ProtocolError> {
     let mut input = Input(bytes);
     let count = input.number()?;
-    // The count is the sender's word: the map grows with what is really there.
+    // The count is not trusted: the map grows only with the clocks that are really there.
     let mut clocks = Clocks::new();
     for _ in 0..count {
         let client = input.number()?;
@@ -170,7 +170,7 @@ pub fn decode_state_vector(bytes: &[u8]) -> Result<Clocks, ProtocolError> {
     input.end().map(|()| clocks)
 }
 
-/// The states as what an awareness message holds.
+/// Encodes states as the content of an awareness message.
 pub fn encode_awareness<'a>(states: impl ExactSizeIterator<Item = &'a ClientState>) -> Vec<u8> {
     let mut bytes = vec![];
     write_number(&mut bytes, states.len() as u64);
@@ -187,7 +187,7 @@ pub fn encode_awareness<'a>(states: impl ExactSizeIterator<Item = &'a ClientStat
     bytes
 }
 
-/// What is left to read.
+/// The unread rest of the input.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Input<'a>(pub(super) &'a [u8]);
 
@@ -200,7 +200,7 @@ impl<'a> Input<'a> {
 
     pub(super) fn number(&mut self) -> Result<u64, ProtocolError> {
         let mut number = 0;
-        // Eight bytes hold 56 bits, which is more than is allowed.
+        // Eight bytes hold 56 bits, which is more than the allowed maximum.
         for shift in (0..56).step_by(7) {
             let byte = self.byte()?;
             number |= u64::from(byte & 0x7f) << shift;
@@ -349,7 +349,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn awareness_comes_back_as_it_went(
+        fn awareness_survives_encoding_and_decoding(
             states in prop::collection::vec((0..=MAX_NUMBER, 0..=MAX_NUMBER, ".{0,40}"), 0..9)
         ) {
             let states = states
@@ -360,7 +360,7 @@ mod tests {
         }
     }
 
-    /// What was read, written again, is what it was read from, up to longer forms of the same numbers.
+    /// Decoding and encoding again restores the input, except for longer forms of the same numbers.
     fn is_read_to_its_end_or_refused(frame: &[u8]) -> Result<(), TestCaseError> {
         let Ok(all) = messages(frame) else {
             return Ok(());
@@ -378,7 +378,7 @@ mod tests {
         Ok(())
     }
 
-    /// One of each kind, and all of them in one frame.
+    /// One frame of each kind, and one with all of them.
     fn real_frames() -> Vec<Vec<u8>> {
         let state = |client, clock, state: &str| ClientState {
             client,

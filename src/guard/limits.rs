@@ -1,4 +1,4 @@
-//! How much one address or one user may do: requests, messages, open streams and sockets.
+//! Limits what one address or one user may do: requests, messages, open streams and sockets.
 
 use std::{net::IpAddr, num::NonZeroU32, sync::Arc, time::Duration};
 
@@ -25,17 +25,17 @@ use crate::web::{
     },
 };
 
-/// A store that forgets nobody grows for ever.
-const FORGET_EVERY: Duration = Duration::from_secs(60);
-/// The longest that a request may take to be complete and answered.
-const ANSWER_WITHIN: Duration = Duration::from_secs(30);
-/// What a client is asked to wait when its address holds too many streams, in seconds.
+/// Interval of evicting idle addresses and users: a store that evicts none grows for ever.
+const EVICT_EVERY: Duration = Duration::from_secs(60);
+/// The longest time in which a request must be complete and answered.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+/// What `Retry-After` says when an address holds too many streams, in seconds.
 const PERMIT_RETRY_SECONDS: u64 = 10;
 
-/// Binary messages are limited in bytes a second: 1 MiB, and twice the longest message at once.
+/// The rate of binary messages in bytes a second: 1 MiB, and twice the longest message in a burst.
 const BYTES_PER_SECOND: NonZeroU32 = NonZeroU32::new(1024 * 1024).unwrap();
 const BYTES_BURST: NonZeroU32 = NonZeroU32::new(8 * 1024 * 1024).unwrap();
-/// What a message counts at least: thousands of empty ones are work, too.
+/// The least that a message counts, in bytes: thousands of empty ones are work, too.
 const LEAST_BYTES: u32 = 64;
 
 /// The settings of the limits.
@@ -120,12 +120,12 @@ impl Limits {
         })
     }
 
-    /// Counts a binary message of a user over all of the user's sockets, and waits until there is room for it under the rate.
-    /// It is no refusal: what a document is not told of would be missing from it.
+    /// Counts a binary message of a user over all of the user's sockets, and waits until the rate allows it. It is
+    /// never refused: a refused update would be missing from the document.
     pub async fn binary(&self, user: Uuid, bytes: usize) {
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX).max(LEAST_BYTES);
         if let Some(bytes) = NonZeroU32::new(bytes) {
-            // More than the burst would never be let through; no message that long is read.
+            // More than the burst would never be allowed; no message that long is read.
             let _ = self
                 .bytes
                 .until_key_n_ready(&user, bytes.min(BYTES_BURST))
@@ -133,7 +133,7 @@ impl Limits {
         }
     }
 
-    /// Takes one of an address's places for an open stream or socket.
+    /// Takes a permit of an address for an open stream or socket.
     pub fn permit(&self, address: IpAddr) -> Result<Permit, ApiError> {
         self.streams.enter(address).ok_or_else(|| {
             let error = "Your address holds as many open streams as one may. Close one, or try again later.";
@@ -141,14 +141,14 @@ impl Limits {
         })
     }
 
-    /// Takes one of a user's places for an open socket.
+    /// Takes a permit of a user for an open socket; `None` if all are taken.
     pub fn permit_of_user(&self, user: Uuid) -> Option<Permit<Uuid>> {
         self.sockets.enter(user)
     }
 
-    /// Forgets who was quiet, for ever.
+    /// Evicts idle addresses and users, again and again; never returns.
     pub async fn evict_idle(self) {
-        let mut every = tokio::time::interval(FORGET_EVERY);
+        let mut every = tokio::time::interval(EVICT_EVERY);
         loop {
             every.tick().await;
             self.requests.retain_recent();
@@ -159,12 +159,12 @@ impl Limits {
 }
 
 /// Ends a request that is not answered in time: most of all one whose body trickles in, byte by byte, and holds its
-/// connection. Streams and sockets are answered at once; how long they live is their own matter.
+/// connection. Streams and sockets are answered at once, so their lifetime is not limited by this.
 pub async fn end_slow_requests(request: Request, next: Next) -> Response {
-    let Ok(response) = tokio::time::timeout(ANSWER_WITHIN, next.run(request)).await else {
+    let Ok(response) = tokio::time::timeout(REQUEST_TIMEOUT, next.run(request)).await else {
         let error = format!(
             "The request was not complete after {} s. Send it again.",
-            ANSWER_WITHIN.as_secs()
+            REQUEST_TIMEOUT.as_secs()
         );
         return ([(header::CONNECTION, "close")], ApiError::new(408, error)).into_response();
     };

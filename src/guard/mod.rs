@@ -1,4 +1,4 @@
-//! What stands between a request and the routes: the origin policy, and how much one address or one user may do.
+//! The middlewares between a request and the routes: the origin policy, and the limits of one address and one user.
 
 pub mod limits;
 pub mod origin;

@@ -1,5 +1,7 @@
-//! What an `Origin` may do: the browser sends the session cookie with requests that another site caused; the `Origin` header
-//! (RFC 6454, Fetch standard) says which. CORS follows the Fetch standard, section 3.2.
+//! The origin policy: refuses sensitive requests of foreign origins, and answers CORS.
+//!
+//! A browser sends the session cookie also with requests that another site caused; the `Origin` header (RFC 6454, Fetch
+//! standard) names that site. CORS follows the Fetch standard, section 3.2.
 
 use std::sync::{Arc, Once};
 
@@ -18,12 +20,12 @@ use crate::web::{
     },
 };
 
-/// Whose requests are answered, and which answers another site's scripts may read. Cheap to clone.
+/// Which origins' requests are answered, and which answers another site's scripts may read. Cheap to clone.
 #[derive(Clone)]
 pub struct OriginPolicy {
-    /// What the proxy before this server says of the client is taken.
+    /// The headers in which the proxy in front of this server describes the client are trusted.
     pub trust_proxy: bool,
-    /// Other sites that may use credentials.
+    /// Other origins that may use credentials.
     pub allowed: Arc<[String]>,
     /// Paths whose answers any origin may read, without credentials.
     pub public: Arc<[&'static str]>,
@@ -65,7 +67,7 @@ pub async fn check(
     }
     let mut response = next.run(request).await;
     if allow_origin(&mut response, public, standing, origin) {
-        // Which headers else a script may read is in the Fetch standard, "CORS-safelisted response-header name".
+        // The other headers that a script may read are in the Fetch standard, "CORS-safelisted response-header name".
         response.headers_mut().insert(
             header::ACCESS_CONTROL_EXPOSE_HEADERS,
             HeaderValue::from_static("retry-after"),
@@ -76,7 +78,7 @@ pub async fn check(
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Standing {
-    /// No `Origin` (a program, or a plain navigation), or our own host.
+    /// No `Origin` (a program, or a plain navigation), or this server's own host.
     Own,
     Allowed,
     Foreign,
@@ -100,8 +102,9 @@ fn standing(origin: Option<&HeaderValue>, caller: &Caller, allowed: &[String]) -
     }
 }
 
-/// What a foreign origin must not do: act with somebody's credentials, open a socket, change anything. (A form posted
-/// without credentials is in this list, because its answer would set a cookie over the one that the browser held back.)
+/// Whether this request is refused from a foreign origin, because it carries a user's credentials, opens a socket, or
+/// changes something. (A form posted without credentials is sensitive too, because its answer would set a cookie over
+/// the one that the browser held back.)
 fn is_sensitive(request: &Request) -> bool {
     let upgrade = request.headers().get(header::UPGRADE);
     let websocket = upgrade
@@ -114,7 +117,7 @@ fn is_sensitive(request: &Request) -> bool {
     websocket || changes || carries_credentials(request.headers(), request.uri())
 }
 
-/// Lets the origin's scripts read the answer, where they may. Says whether they may.
+/// Lets the origin's scripts read the answer if they may. Returns whether they may.
 fn allow_origin(
     response: &mut Response,
     public: bool,
@@ -138,9 +141,10 @@ fn allow_origin(
     true
 }
 
-/// Answers a preflight: the methods of the API, and whatever headers it asks for. Clients of event streams send
-/// `cache-control`, `accept`, `last-event-id`, `x-requested-with`; monitoring adds its own to any request. No list is needed:
-/// which origin may do what is decided by the origin, and no header stands for somebody but those that are checked.
+/// Answers a preflight: allows the methods of the API, and whatever headers it asks for. Clients of event streams send
+/// `cache-control`, `accept`, `last-event-id`, `x-requested-with`; monitoring adds its own to any request. No list of
+/// headers is needed: what an origin may do is decided by the origin alone, and no header carries credentials but those
+/// that are checked.
 fn allow_request(response: &mut Response, asked: Option<HeaderValue>) {
     let usual = HeaderValue::from_static("authorization, content-type, last-event-id");
     let headers = response.headers_mut();

@@ -1,10 +1,10 @@
-//! What crosses the wire for the live comparison: the same pulses over an event stream and over a socket.
+//! Messages and contracts of the live comparison: the same pulses over an event stream and over a socket.
 
 use serde::{Deserialize, Serialize};
 
 use realtime::contract::{SocketContract, StreamContract};
 
-/// The pulses over an event stream, open to everybody.
+/// The pulses over an event stream. It is public.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CompareEvents;
 
@@ -12,35 +12,35 @@ pub struct CompareEvents;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CompareSocket;
 
-/// Server to client, the same over both.
+/// Server to client, the same over both transports.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum CompareEvent {
-    /// Twenty times a second while anybody listens.
+    /// Sent twenty times a second while there are listeners.
     Pulse {
-        /// Grows by one with every pulse; over the event stream it is the offset, too.
+        /// Grows by one with every pulse. Over the event stream it is also the offset.
         sequence: u64,
-        /// When it left, in Unix microseconds.
+        /// The time of sending, in Unix microseconds.
         sent_us: u64,
     },
 }
 
-/// The query parameter that asks the event stream for a [`CompareNote`]: `?note=1`.
+/// The query parameter that requests a [`CompareNote`] from the event stream: `?note=1`.
 pub const NOTE: &str = "note";
 
-/// What the event stream begins with where it is asked for: an event whose JSON is sent on two lines.
+/// The first event of the stream, if it is requested. Its JSON is sent on two lines.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum CompareNote {
-    /// Once, after a `hello` that did not recover. Its `data` fields, joined with a line feed, are the JSON.
+    /// Sent once, after a `hello` that did not recover. Its `data` fields, joined with a line feed, are the JSON.
     Note { text: String },
 }
 
-/// The browser only listens.
+/// Client to server: nothing, the browser only listens.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum CompareCommand {}
 
-/// The comparison adds nothing to `welcome`: nobody needs to be known.
+/// The comparison adds nothing to `welcome`, because it needs no user.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CompareWelcome {}
 

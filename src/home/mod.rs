@@ -1,8 +1,10 @@
-//! The guide: a feed publishes twenty pulses a second (`feed.rs`), `server.rs` carries them over an event stream and over a
-//! socket, and the page (`live.rs`) measures both (`lane.rs`); around it stands what there is to know before choosing one.
+//! The guide: which transport to choose, with a live measurement of both.
 //!
-//! Whatever this server does, as the guide says, links to the source that shows it (`source.rs`); the server shows its own
-//! source (`sources.rs`).
+//! A feed publishes twenty pulses a second (`server/feed.rs`). `server/mod.rs` sends them over an event stream and over
+//! a socket. The page (`page/live.rs`) measures both (`page/series.rs`). Its other sections explain how to choose.
+//!
+//! Each statement of the guide about this server links to the source that shows it (`page/source.rs`). The server
+//! serves its own source (`server/sources.rs`).
 
 pub mod message;
 pub mod page;

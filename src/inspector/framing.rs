@@ -1,4 +1,5 @@
-//! What a message costs on the wire beyond itself, computed from its parts, since script sees no bytes.
+//! Computes the bytes that a transport adds to a message. Script sees no bytes, so they are computed from the message's
+//! parts.
 
 /// `event: ` and `data: ` with their line ends, and the empty line that ends an event (WHATWG HTML, section 9.2.5).
 const EVENT_FIELDS: usize = "event: \ndata: \n\n".len();
@@ -8,8 +9,9 @@ const CHUNK_ENDS: usize = 4;
 /// A frame from a client is masked with a key of four bytes (RFC 6455, section 5.3).
 const MASKING_KEY: usize = 4;
 
-/// Bytes of an event beyond its data: field names, id, type, and the HTTP/1.1 chunk around it, as if it left alone. (Over
-/// HTTP/2 the 9 bytes of a DATA frame's header take the chunk's place.) `data` and `id` are lengths; an `id` of 0 is none.
+/// Bytes of an event beyond its data: field names, id, type, and the HTTP/1.1 chunk around it, as if it were sent
+/// alone. (Over HTTP/2 the 9 bytes of a DATA frame's header take the chunk's place.) `data` and `id` are lengths in
+/// bytes; an `id` of 0 means none.
 pub fn event_overhead(name: &str, data: usize, id: usize) -> usize {
     let id = if id == 0 { 0 } else { ID_FIELD + id };
     let fields = EVENT_FIELDS + name.len() + id;
@@ -17,7 +19,7 @@ pub fn event_overhead(name: &str, data: usize, id: usize) -> usize {
     fields + CHUNK_ENDS + hexadecimal_digits(size)
 }
 
-/// As [`event_overhead`], of data that is known: each line of it after the first has a `data: ` of its own.
+/// As [`event_overhead`], for known data: each line after the first has a `data: ` of its own.
 pub fn overhead_of(name: &str, data: &str, id: &str) -> usize {
     let line_feeds = data.bytes().filter(|byte| *byte == b'\n').count();
     let more = line_feeds * "data: ".len();

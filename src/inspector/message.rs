@@ -1,25 +1,25 @@
-//! What the panel asks the server for.
+//! The requests of the inspector's panel to the server.
 
 use serde::{Deserialize, Serialize};
 
 /// Breaks one of the caller's own connections (POST, form field `connection`); only under `--allow-faults`.
 pub const FAULT_ROUTE: &str = "/api/faults/{kind}";
-/// How one of the caller's own connections began (GET).
+/// The handshake of one of the caller's own connections (GET).
 pub const HANDSHAKE_ROUTE: &str = "/api/connections/{connection}";
 
-/// What may be done to a connection by its server.
+/// A fault that the server can inject into a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Fault {
     /// Resets the TCP connection.
     Drop,
-    /// Sends nothing any more, without closing.
+    /// Stops sending, without closing.
     Stall,
     /// Sends the last event once more, under the same id.
     DuplicateId,
     /// The caller's next resume of the same route is answered `recovered: false`.
     ExpireHistory,
-    /// The whole server leaves as on SIGTERM, and starts again. The one fault that others feel, too.
+    /// The whole server drains as on SIGTERM, and starts again. The one fault that affects others too.
     ServerRestart,
 }
 
@@ -32,7 +32,7 @@ impl Fault {
         Self::ServerRestart,
     ];
 
-    /// As it stands in the route.
+    /// The name in the route.
     pub fn name(self) -> &'static str {
         match self {
             Self::Drop => "drop",
@@ -48,17 +48,17 @@ impl Fault {
     }
 }
 
-/// How a connection began, as the server received and answered it.
+/// The handshake of a connection, as the server received and answered it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HandshakeView {
     pub connection: String,
-    /// Request line and headers; what could stand for somebody is blanked.
+    /// Request line and headers; what may be a credential is blanked.
     pub request: String,
     /// Status line and headers.
     pub response: String,
 }
 
-/// What the server allows, told to every page.
+/// What the server allows. Every page gets it as a first state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Allowed {
     pub faults: bool,

@@ -1,4 +1,4 @@
-//! What crosses the wire for jobs.
+//! Messages and contracts of jobs and of the transport race.
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -12,7 +12,7 @@ use realtime::{
 /// The caller's own jobs, newest first.
 pub const JOBS_ROUTE: &str = "/api/jobs";
 pub const JOB_ROUTE: &str = "/api/jobs/{id}";
-/// Takes a file; `id` and `size` (bytes) in the query are optional.
+/// Receives a file; `id` and `size` (bytes) in the query are optional.
 pub const UPLOAD_ROUTE: &str = "/api/jobs/upload";
 
 /// The event stream of one job.
@@ -21,7 +21,7 @@ pub struct JobEvents {
     pub id: Uuid,
 }
 
-/// In the order in which a job goes through them; it has one end.
+/// The states of a job, in the order in which it goes through them. It reaches exactly one of the last three.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum JobStatus {
@@ -41,7 +41,7 @@ pub enum JobKind {
     Race,
 }
 
-/// How far a job is.
+/// The progress of a job.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Progress {
     pub status: JobStatus,
@@ -50,9 +50,9 @@ pub struct Progress {
     pub total: Option<u64>,
     /// What is counted, in the plural: steps, bytes, messages.
     pub unit: String,
-    /// Milliseconds that are probably left; `None` before there is a rate to tell it from.
+    /// The estimated milliseconds left; `None` before there is a rate to estimate from.
     pub eta_ms: Option<u64>,
-    /// What it is doing now; may be empty.
+    /// What the job is doing now; may be empty.
     pub note: String,
 }
 
@@ -60,19 +60,19 @@ pub struct Progress {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum JobEvent {
-    /// After a `hello` that did not recover: where the job stands now.
+    /// The present progress. Sent after a `hello` that did not recover.
     State(Progress),
-    /// A step, at most 20 a second: a whole state, so that a client that recovers needs no other.
+    /// A step, at most 20 a second. It is a whole state, so that a client that resumes needs no other.
     Progress(Progress),
-    /// The end: it is finished; `result` is an object of the job's kind.
+    /// The end: the job is finished. `result` is an object of the job's kind.
     Done { result: serde_json::Value },
-    /// The end: it failed; `error` is a sentence.
+    /// The end: the job failed. `error` is a sentence.
     Failed { error: String },
-    /// The end: it was cancelled.
+    /// The end: the job was cancelled.
     Cancelled,
 }
 
-/// One transport of one round of a race; for the race's own client alone.
+/// The event stream of a race: one transport of one round. Only the race's own client may open it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RaceEvents {
     pub lane: Uuid,
@@ -84,15 +84,15 @@ pub struct RaceSocket {
     pub lane: Uuid,
 }
 
-/// Server to client, the same over both.
+/// Server to client, the same over both transports.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum RaceEvent {
-    /// One of the messages that race.
+    /// One of the messages of the race.
     Payload { data: String },
 }
 
-/// The client of a race only reads.
+/// Client to server: nothing, the client of a race only reads.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum RaceCommand {}
 
@@ -100,13 +100,13 @@ pub enum RaceCommand {}
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RaceWelcome {}
 
-/// A job as JSON, and as the server renders it first.
+/// A job as JSON, and as the first state of its page.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct JobView {
-    /// As the client spelled it that made it.
+    /// In the spelling of the client that made the job.
     pub id: SpelledId,
     pub kind: JobKind,
-    /// Whoever started it, the only one who may cancel it.
+    /// The user who started the job, and the only one who may cancel it.
     pub owner: Uuid,
     /// Unix milliseconds.
     pub started_at: u64,
@@ -116,19 +116,19 @@ pub struct JobView {
     pub result: Option<serde_json::Value>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
-    /// Where the job's history stands.
+    /// The position of the job's history.
     pub position: Position,
 }
 
-/// The answer to a start. The id is spelled as in the request, where it had one.
+/// The answer to a start. The id is spelled as in the request, if the request had one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Started {
     pub id: SpelledId,
 }
 
 impl Progress {
-    /// What is known after somebody said this; `None` when it is older than what was `known`. A job only goes forwards: where
-    /// a server that broke off counts less than it had told before, the larger count stands.
+    /// Combines a received progress with the `known` one; `None` if it is older. A job only goes forwards: if a server
+    /// that crashed reports a smaller count than before, the larger count is kept.
     pub fn after(self, known: Option<&Self>) -> Option<Self> {
         let Some(known) = known else {
             return Some(self);
@@ -166,7 +166,7 @@ impl JobStatus {
 }
 
 impl Progress {
-    /// Full percent, 0 to 100; `None` while the total is not known.
+    /// Whole percent, 0 to 100; `None` while the total is not known.
     pub fn percent(&self) -> Option<u64> {
         let total = self.total?;
         Some(
@@ -239,22 +239,22 @@ mod tests {
     }
 
     #[test]
-    fn a_bar_never_goes_back_whatever_is_said_in_which_order() {
+    fn a_bar_never_goes_back_in_whatever_order_progress_is_received() {
         use JobStatus::{Failed, Queued, Running};
-        let said = [
+        let received = [
             (Queued, 0),
             (Running, 24),
-            // Steps that came before what the page was rendered with, and a state that was older than a step.
+            // Steps that are older than the rendered state, and a state that is older than a step.
             (Running, 22),
             (Queued, 0),
             (Running, 24),
             (Running, 25),
-            // After a crash the server has only what it kept.
+            // After a crash the server has only what it stored.
             (Failed, 0),
             (Running, 30),
         ];
         let (mut known, mut shown) = (None, vec![]);
-        for (status, done) in said {
+        for (status, done) in received {
             known = progress(status, done).after(known.as_ref()).or(known);
             shown.extend(known.as_ref().map(|known| (known.status, known.done)));
         }

@@ -1,22 +1,22 @@
-//! What a finished job says: the `result` of its `done` event, one shape a kind.
+//! The results of finished jobs: the `result` of a `done` event, one type for each kind of job.
 
 use realtime::transport::Transport;
 use serde::{Deserialize, Serialize};
 
-/// A countdown's.
+/// The result of a countdown.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CountdownResult {
     pub steps: u64,
     pub elapsed_ms: u64,
 }
 
-/// What is known of an uploaded file.
+/// The result of a checksum: what is known of an uploaded file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ChecksumResult {
-    /// As the browser named it, without its folder; may be empty.
+    /// The name that the browser sent, without its folder; may be empty.
     pub name: String,
     pub bytes: u64,
-    /// Line feeds, and one more for a last line without any.
+    /// The number of line feeds, and one more for a last line without one.
     pub lines: u64,
     /// In hexadecimal.
     pub sha256: String,
@@ -28,7 +28,7 @@ pub struct ChecksumResult {
 }
 
 impl ChecksumResult {
-    /// How many times shorter gzip makes it; `None` for an empty file.
+    /// How many times shorter gzip makes the file; `None` for an empty file.
     pub fn gzip_ratio(&self) -> Option<f64> {
         (self.bytes > 0).then(|| self.bytes as f64 / self.gzip_bytes.max(1) as f64)
     }
@@ -38,16 +38,17 @@ impl ChecksumResult {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RaceResult {
     pub mode: RaceMode,
-    /// Messages a second that a paced race was set to.
+    /// The rate of a paced race in messages a second; `None` for a burst.
     pub rate: Option<u64>,
-    /// A round's.
+    /// The messages of a round.
     pub messages: u64,
-    /// A message's payload in bytes; the same JSON around it on both transports.
+    /// The payload of a message in bytes. Both transports put the same JSON around it.
     pub size: u64,
     pub rounds: u64,
-    /// Messages that a burst keeps under way at most, the same for both.
+    /// The maximum number of messages that a burst keeps in flight, the same for both transports.
     pub window: u64,
-    /// Of the whole process while nothing ran, in percent of a core; taken off each round's figure.
+    /// The CPU use of the whole process while nothing ran, in percent of a core. It is subtracted from each round's
+    /// figure.
     pub idle_cpu_percent: f64,
     /// Every round as it was measured.
     pub rows: Vec<RaceRow>,
@@ -57,38 +58,38 @@ pub struct RaceResult {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RaceMode {
-    /// As fast as it goes.
+    /// As fast as possible.
     Burst,
-    /// At a rate.
+    /// At a given rate.
     Paced,
 }
 
 /// One transport in one round.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RaceRow {
-    /// From 1.
+    /// Counted from 1.
     pub round: u64,
-    /// Whether it ran first in its round; the order is drawn.
+    /// Whether the transport ran first in its round; the order is random.
     pub first: bool,
     pub transport: Transport,
     /// From the first message sent to the last one read.
     pub elapsed_ms: f64,
     pub messages_per_second: f64,
-    /// Read from the client's TCP socket after the handshake and the greeting.
+    /// Bytes read from the client's TCP socket after the handshake and the greeting.
     pub wire_bytes: u64,
-    /// Of those, per message and beyond its payload.
+    /// Bytes on the wire per message, beyond its payload.
     pub overhead_bytes: f64,
     pub latency_p50_us: u64,
     pub latency_p99_us: u64,
     pub latency_max_us: u64,
-    /// Of the whole process (both ends of the connection) per message, less what it takes when idle.
+    /// CPU time of the whole process (both ends of the connection) per message, less its idle use.
     pub cpu_us: f64,
     pub received: u64,
-    /// Every message arrived, once, in the order in which it was sent.
+    /// Every message arrived once, in the order of sending.
     pub in_order: bool,
 }
 
-/// The median of a figure over the rounds, and between what it lay.
+/// The median of a figure over the rounds, with its least and greatest value.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Spread {
     pub median: f64,

@@ -1,7 +1,8 @@
-//! The files of the site root: precompressed, with an ETag, and cached for ever only where that is right.
+//! Serves the files of the site root: precompressed, with an ETag, and cached for ever only where that is right.
 //!
-//! cargo-leptos puts a hash into the names of its files, but it rewrites some of them after it has hashed them: such a
-//! name may stay while the bytes change. So `immutable` is said only where the hash in the name is the hash of the bytes.
+//! cargo-leptos puts a hash into the names of its files, but it rewrites some of them after it has hashed them. Such a
+//! name may stay while the bytes change. The header `immutable` is therefore sent only where the hash in the name is
+//! the hash of the bytes.
 
 use std::{
     collections::HashMap,
@@ -22,20 +23,20 @@ use md5::{Digest, Md5};
 use tower::ServiceExt;
 use tower_http::services::ServeDir;
 
-const FOR_EVER: HeaderValue = HeaderValue::from_static("public, max-age=31536000, immutable");
-const ASK_FIRST: HeaderValue = HeaderValue::from_static("public, no-cache");
+const IMMUTABLE: HeaderValue = HeaderValue::from_static("public, max-age=31536000, immutable");
+const REVALIDATE: HeaderValue = HeaderValue::from_static("public, no-cache");
 
-/// The files. Cheap to clone.
+/// Serves the files. Cheap to clone.
 #[derive(Clone)]
 pub struct Assets {
     root: Arc<Path>,
     files: ServeDir,
-    /// What was hashed, by path; anew when the file has changed (as it does under `cargo leptos watch`).
-    known: Arc<Mutex<HashMap<PathBuf, Known>>>,
+    /// Hashes by path. A file is hashed again when it has changed (as it does under `cargo leptos watch`).
+    known: Arc<Mutex<HashMap<PathBuf, HashedFile>>>,
 }
 
 #[derive(Clone)]
-struct Known {
+struct HashedFile {
     modified: SystemTime,
     hash: String,
 }
@@ -53,7 +54,7 @@ impl Assets {
         }
     }
 
-    /// The base64 MD5 of a file, as cargo-leptos computes it for its names; `None` when there is no such file.
+    /// The base64 MD5 of a file, as cargo-leptos computes it for file names; `None` when there is no such file.
     async fn hash(&self, path: &str) -> Option<String> {
         let path = self.root.join(path.trim_start_matches('/'));
         let metadata = tokio::fs::metadata(&path)
@@ -71,7 +72,7 @@ impl Assets {
             return Some(known.hash);
         }
         let hash = BASE64_URL_SAFE_NO_PAD.encode(Md5::digest(tokio::fs::read(&path).await.ok()?));
-        let known = Known {
+        let known = HashedFile {
             modified,
             hash: hash.clone(),
         };
@@ -84,12 +85,12 @@ impl Assets {
 
     async fn serve(&self, request: Request, hash: &str) -> Response {
         let path = request.uri().path().to_owned();
-        // Weak: the same entity in several encodings.
+        // A weak ETag, because the same entity is sent in several encodings.
         let etag = format!("W/\"{hash}\"");
         let cache = if is_named_by(&path, hash) {
-            FOR_EVER
+            IMMUTABLE
         } else {
-            ASK_FIRST
+            REVALIDATE
         };
         let mut response = if matches_etag(request.headers(), &etag) {
             StatusCode::NOT_MODIFIED.into_response()
@@ -111,7 +112,8 @@ impl Assets {
     }
 }
 
-/// A file of the site root, else what follows. Before anything that is a visitor's own: caches may share a file.
+/// Answers with a file of the site root, or else passes the request on. This layer comes before everything that depends
+/// on the user, because shared caches may keep a file.
 pub async fn files_first(State(assets): State<Assets>, request: Request, next: Next) -> Response {
     let readable = matches!(*request.method(), Method::GET | Method::HEAD);
     let hash = match request.uri().path() {
@@ -124,14 +126,14 @@ pub async fn files_first(State(assets): State<Assets>, request: Request, next: N
     }
 }
 
-/// No climbing, nothing hidden, and not the build's own list.
+/// Whether a path may name a file: no parent folders, no hidden files, and not `hash.txt`, which is the build's own.
 fn is_public(path: &str) -> bool {
     let mut parts = path.trim_start_matches('/').split('/');
     let plain = parts.all(|part| !part.is_empty() && !part.starts_with('.') && !part.contains('%'));
     plain && !path.starts_with("//") && path != "/hash.txt"
 }
 
-/// Whether the name holds the hash as a part of its own: `wirewise.HASH.wasm`.
+/// Whether the file name contains the hash as a part of its own: `wirewise.HASH.wasm`.
 fn is_named_by(path: &str, hash: &str) -> bool {
     path.rsplit('/').next().is_some_and(|name| {
         name.split('.')
@@ -139,7 +141,7 @@ fn is_named_by(path: &str, hash: &str) -> bool {
     })
 }
 
-/// RFC 9110 section 13.1.2: a list, compared weakly, or a star.
+/// Matches `If-None-Match` (RFC 9110 section 13.1.2): a list of tags, compared weakly, or a star.
 fn matches_etag(headers: &HeaderMap, etag: &str) -> bool {
     let opaque = |tag: &str| tag.trim().trim_start_matches("W/").to_owned();
     let values = headers
@@ -156,7 +158,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_name_that_holds_the_hash_is_for_ever() {
+    fn only_a_name_that_contains_the_hash_is_immutable() {
         assert!(is_named_by("/pkg/wirewise.abc-_1.wasm", "abc-_1"));
         assert!(!is_named_by("/pkg/wirewise.other.wasm", "abc-_1"));
         assert!(!is_named_by("/favicon.svg", "abc-_1"));
@@ -182,12 +184,14 @@ mod tests {
 
     #[test]
     fn etags_compare_weakly_and_in_lists() {
-        let asked = |value: &'static str| {
+        let matches = |value: &'static str| {
             let mut headers = HeaderMap::new();
             headers.insert(header::IF_NONE_MATCH, HeaderValue::from_static(value));
             matches_etag(&headers, "W/\"x\"")
         };
-        assert!(asked("\"x\"") && asked("W/\"x\"") && asked("\"a\", W/\"x\"") && asked("*"));
-        assert!(!asked("\"xy\"") && !asked(""));
+        assert!(
+            matches("\"x\"") && matches("W/\"x\"") && matches("\"a\", W/\"x\"") && matches("*")
+        );
+        assert!(!matches("\"xy\"") && !matches(""));
     }
 }

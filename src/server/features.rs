@@ -1,4 +1,5 @@
-//! The features of this server. Each has three lines here: its state, how it is opened, and what it hands over.
+//! Opens the features and collects their routes. A feature has three lines here: its state, how it is opened, and its
+//! `routes()`.
 
 use realtime::server::Drain;
 
@@ -11,7 +12,7 @@ use crate::{
     ticker,
 };
 
-/// Every feature's state. Cheap to clone.
+/// The state of every feature. Cheap to clone.
 #[derive(Clone)]
 pub struct Features {
     pub ticker: ticker::server::Ticker,
@@ -23,7 +24,7 @@ pub struct Features {
 }
 
 impl Features {
-    /// An error is a sentence.
+    /// Opens every feature. The error is a sentence.
     pub fn open(
         settings: &Settings,
         bus: &SharedBus,

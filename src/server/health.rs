@@ -1,4 +1,4 @@
-//! `/readyz`: whether this server should get traffic, and every reason that an operator wants to know.
+//! Answers `/readyz`: whether this server should receive traffic, and every reason that an operator needs to know.
 
 use std::{sync::Arc, time::Duration};
 
@@ -16,12 +16,13 @@ use crate::{
 
 pub const READY_ROUTE: &str = "/readyz";
 
-/// Between two tries to write to a storage that refuses. Without traffic nothing else would find out that it recovered.
+/// The time between two test writes to a storage that refuses writes. Without traffic nothing else would notice that it
+/// has recovered.
 const PROBE_EVERY: Duration = Duration::from_secs(2);
-/// What the probe writes, under a name that no feature uses.
+/// The key that the probe writes. No feature uses it.
 const PROBE_KEY: &str = "health/probe";
 
-/// Where the answer comes from.
+/// What the answer is computed from.
 #[derive(Clone)]
 pub struct Reporter {
     pub drain: Drain,
@@ -30,15 +31,16 @@ pub struct Reporter {
     pub remarks: Arc<[Remark]>,
 }
 
-/// What `/readyz` answers: 200 where `ready`, else 503.
+/// The answer of `/readyz`, with status 200 if `ready`, else 503.
 #[derive(Clone, Debug, Serialize, PartialEq, Eq)]
 pub struct Readiness {
     pub ready: bool,
-    /// A sentence each. A server may be ready and have some: a feed that is stale is a reason, and no reason to go away.
+    /// One sentence for each reason. A ready server may have reasons too: a stale feed is reported, but it does not
+    /// make the server unready.
     pub reasons: Vec<String>,
 }
 
-/// Reads what is known already: it asks neither the storage nor any task.
+/// Answers from what is known already. It queries neither the storage nor any task.
 pub async fn ready(State(reporter): State<Reporter>) -> (StatusCode, Json<Readiness>) {
     let readiness = readiness(&reporter);
     let status = match readiness.ready {
@@ -49,49 +51,49 @@ pub async fn ready(State(reporter): State<Reporter>) -> (StatusCode, Json<Readin
 }
 
 fn readiness(reporter: &Reporter) -> Readiness {
-    // Why not, and what else there is to say.
-    let (mut against, mut besides) = (vec![], vec![]);
+    // Reasons that make the server unready, and remarks that do not.
+    let (mut unready, mut remarks) = (vec![], vec![]);
     if reporter.drain.is_draining() {
-        against.push("The server is leaving.".to_owned());
+        unready.push("The server is leaving.".to_owned());
     }
     match &*reporter.bus.health().borrow() {
         Health::Well => {}
         Health::Refused(why) => {
-            against.push(format!("The storage refused the last write: {why}."));
+            unready.push(format!("The storage refused the last write: {why}."));
         }
-        Health::Broken => against.push("The storage takes no writes any more.".into()),
+        Health::Broken => unready.push("The storage takes no writes any more.".into()),
     }
     for failing in reporter.background.failing() {
         let task = failing.task;
         match failing.keeps_failing {
-            true => against.push(format!("The task \"{task}\" keeps failing.")),
-            false => besides.push(format!("The task \"{task}\" failed and was started again.")),
+            true => unready.push(format!("The task \"{task}\" keeps failing.")),
+            false => remarks.push(format!("The task \"{task}\" failed and was started again.")),
         }
     }
-    besides.extend(reporter.remarks.iter().filter_map(|remark| remark()));
+    remarks.extend(reporter.remarks.iter().filter_map(|remark| remark()));
     Readiness {
-        ready: against.is_empty(),
-        reasons: [against, besides].concat(),
+        ready: unready.is_empty(),
+        reasons: [unready, remarks].concat(),
     }
 }
 
-/// Writes a little whenever the storage refused the last write, until it takes one again. Ends with the bus.
+/// After a refused write, writes a small value again and again until the storage accepts one. Ends with the bus.
 pub async fn probe_storage(bus: SharedBus) {
     let mut health = bus.health();
     let refused = |health: &Health| matches!(health, Health::Refused(_));
     while health.wait_for(refused).await.is_ok() {
         sleep(PROBE_EVERY).await;
-        // Its outcome is what it is for, and that is in the bus's health.
+        // The result is not needed here: the bus records it in its health.
         let _ = bus.put_latest(PROBE_KEY, Bytes::from_static(b"1")).await;
     }
 }
 
-/// Resolves with a sentence when the storage takes no writes any more.
+/// Resolves with a sentence when the storage accepts no more writes.
 pub async fn storage_broken(bus: &SharedBus) -> String {
     let mut health = bus.health();
     let broken = |health: &Health| *health == Health::Broken;
     if health.wait_for(broken).await.is_err() {
-        // Closed in order: no reason to leave.
+        // The bus was closed in order, which is not a reason to shut down.
         std::future::pending::<()>().await;
     }
     "The storage broke while it wrote, and nothing can be stored any more. The log says why.".into()

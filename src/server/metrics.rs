@@ -1,4 +1,4 @@
-//! The process's metrics, as Prometheus reads them.
+//! Exports the metrics of the process in the format of Prometheus.
 
 use std::sync::OnceLock;
 
@@ -12,14 +12,14 @@ pub async fn text() -> String {
     prometheus().render()
 }
 
-/// The process's metrics; the recorder of the `metrics` crate is global.
+/// The handle that renders the metrics. The recorder of the `metrics` crate is global to the process.
 pub fn prometheus() -> &'static PrometheusHandle {
     static HANDLE: OnceLock<PrometheusHandle> = OnceLock::new();
     HANDLE.get_or_init(|| {
         let recorder = PrometheusBuilder::new().build_recorder();
         let handle = recorder.handle();
         if metrics::set_global_recorder(recorder).is_err() {
-            tracing::warn!("another recorder takes the metrics");
+            tracing::warn!("another metrics recorder is installed already");
         }
         handle
     })

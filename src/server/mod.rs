@@ -1,4 +1,4 @@
-//! The server: its life from the first connection to the last.
+//! Runs the server from its first connection until every connection has ended.
 
 pub mod assets;
 pub mod features;
@@ -7,6 +7,7 @@ pub mod metrics;
 pub mod output;
 pub mod render;
 pub mod router;
+pub mod security_headers;
 pub mod state;
 pub mod text_nodes;
 
@@ -21,21 +22,21 @@ pub use self::{
 };
 use crate::routes::Task;
 
-/// How long the storage may take to write its last, once the connections have ended.
+/// How long the storage may take for its last writes, after the connections have ended.
 const LAST_WRITES: Duration = Duration::from_secs(2);
 
-/// Why a server left.
+/// Why a server shut down.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ShutdownReason {
-    /// It was told to.
+    /// The caller of [`run`] asked for it.
     Shutdown,
-    /// It was asked to start again.
+    /// The server was asked to start again.
     Restart,
-    /// It could not go on, for the reason in this sentence.
+    /// The server could not go on, for the reason in this sentence.
     Broken(String),
 }
 
-/// Serves until `shutdown` resolves, then leaves within the drain time, whatever the clients do.
+/// Serves until `shutdown` resolves, then shuts down within the drain time, whatever the clients do.
 pub async fn run(
     listener: TcpListener,
     state: AppState,
@@ -50,10 +51,10 @@ pub async fn run(
     for prepare in std::mem::take(&mut routes.before_start) {
         prepare.await;
     }
-    // Before the first connection, so that none is missing from the counts.
+    // Installed before the first connection, so that the counts include every connection.
     let _ = metrics::prometheus();
     run_in_background(&state, std::mem::take(&mut routes.tasks));
-    let stored_last = std::mem::take(&mut routes.last_writes);
+    let last_writes = std::mem::take(&mut routes.last_writes);
     let bus = state.bus.clone();
     let background = state.background.clone();
     let deadline = Duration::from_millis(state.settings.drain_ms);
@@ -66,7 +67,7 @@ pub async fn run(
     );
     let serving = background.essential("accept loop", serving);
     tokio::pin!(shutdown);
-    let why = tokio::select! {
+    let reason = tokio::select! {
         () = &mut shutdown => ShutdownReason::Shutdown,
         () = restart.cancelled() => ShutdownReason::Restart,
         sentence = background.broken() => ShutdownReason::Broken(sentence),
@@ -74,47 +75,44 @@ pub async fn run(
     };
     tracing::info!(
         deadline_ms = deadline.as_millis() as u64,
-        "leaving: no new connections, clients are told to come back"
+        "draining: no new connections, clients are asked to reconnect later"
     );
     drain.start();
-    let leaving = async {
+    let draining = async {
         let _ = serving.await;
         match drain.finish(deadline).await {
-            0 => tracing::info!("left: every connection has ended"),
-            left => tracing::warn!(
-                connections = left,
-                "left: the deadline passed with connections still open"
+            0 => tracing::info!("drained: every connection has ended"),
+            open => tracing::warn!(
+                connections = open,
+                "drained: the deadline passed with connections still open"
             ),
         }
-        let last_writes = async {
-            for write in stored_last {
+        let store = async {
+            for write in last_writes {
                 write.await;
             }
             bus.close().await;
         };
-        if tokio::time::timeout(LAST_WRITES, last_writes)
-            .await
-            .is_err()
-        {
-            tracing::warn!("left: the storage did not take the last writes in time");
+        if tokio::time::timeout(LAST_WRITES, store).await.is_err() {
+            tracing::warn!("drained: the storage did not finish the last writes in time");
         }
     };
-    tokio::pin!(leaving);
-    // Whoever ends a server that is about to start again means to end it.
-    if why == ShutdownReason::Restart {
+    tokio::pin!(draining);
+    // A shutdown signal that arrives during a restart ends the server instead of restarting it.
+    if reason == ShutdownReason::Restart {
         tokio::select! {
-            () = &mut leaving => return ShutdownReason::Restart,
+            () = &mut draining => return ShutdownReason::Restart,
             () = &mut shutdown => {}
         }
     }
-    leaving.await;
-    match why {
+    draining.await;
+    match reason {
         ShutdownReason::Broken(sentence) => ShutdownReason::Broken(sentence),
         ShutdownReason::Shutdown | ShutdownReason::Restart => ShutdownReason::Shutdown,
     }
 }
 
-/// What goes on besides the connections. Each of these starts again when it panics.
+/// Starts the tasks that run beside the connections. Each of them starts again when it panics.
 fn run_in_background(state: &AppState, tasks: Vec<Task>) {
     let background = &state.background;
     for task in tasks {

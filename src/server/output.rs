@@ -1,9 +1,9 @@
-//! What the process writes to standard output and standard error: its log, and sentences for the person who started it.
+//! Writes the standard output and standard error of the process: its log, and sentences for the person who started it.
 //!
-//! No write waits for a reader and no write fails. Standard error may be a pipe that nobody reads, a full disk, or gone:
-//! `println!` and `eprintln!` panic when a write fails, and a write to a full pipe blocks its thread for ever. Each of the
-//! two streams therefore has one thread that writes, behind a bounded queue. A line that finds the queue full, or that the
-//! stream refuses, is dropped and counted ([`dropped_lines`]).
+//! No write waits for a reader, and no write fails. Standard error may be a pipe that nobody reads, a full disk, or
+//! closed. `println!` and `eprintln!` panic when a write fails, and a write to a full pipe blocks its thread for ever.
+//! Each of the two streams therefore has one thread that writes, behind a bounded queue. A line is dropped and counted
+//! ([`dropped_lines`]) if the queue is full or the stream refuses it.
 
 use std::{
     backtrace::{Backtrace, BacktraceStatus},
@@ -23,11 +23,11 @@ use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuild
 use tracing_subscriber::EnvFilter;
 
 use crate::{
-    background::words_of,
+    background::panic_message,
     settings::{LogFormat, Settings},
 };
 
-/// Lines that wait to be written, a stream: at most some megabytes, and seconds of a debug log.
+/// Lines that may wait in the queue of a stream: at most some megabytes, and some seconds of a debug log.
 const WAITING_LINES: usize = 16_384;
 /// How long the end of the process waits for the last lines to be written.
 const LAST_LINES: Duration = Duration::from_millis(1_500);
@@ -45,7 +45,7 @@ pub struct Output {
 
 struct Stream {
     lines: NonBlocking,
-    /// Ends the thread that writes when it is dropped.
+    /// Ends the thread that writes when dropped.
     guard: WorkerGuard,
 }
 
@@ -56,7 +56,7 @@ impl Output {
     /// Starts the two threads that write.
     pub fn open() -> Self {
         let stderr = Stream::open(io::stderr());
-        // A second one exists only in a process that could not start again: it writes one more line.
+        // Already set only in a process that could not start again; its second `Output` writes one more line.
         let _ = OVERFLOWN.set(stderr.lines.error_counter());
         Self {
             stdout: Stream::open(io::stdout()),
@@ -65,7 +65,7 @@ impl Output {
     }
 
     /// Writes a line to standard output.
-    pub fn tell(&self, line: impl Display) {
+    pub fn print(&self, line: impl Display) {
         self.stdout.write(line);
     }
 
@@ -80,7 +80,7 @@ impl Output {
         let filter = EnvFilter::try_new(&settings.log).unwrap_or_default();
         let builder = tracing_subscriber::fmt()
             .with_env_filter(filter)
-            // It would report its errors with `eprintln!`.
+            // It would report its own errors with `eprintln!`.
             .log_internal_errors(false)
             .with_writer(self.stderr.lines.clone());
         match settings.log_format {
@@ -90,12 +90,13 @@ impl Output {
         std::panic::set_hook(Box::new(log_panic));
     }
 
-    /// Writes what waits and ends. A stream that takes nothing holds it up for `LAST_LINES` only.
+    /// Writes the waiting lines and ends. A stream that accepts nothing delays this by `LAST_LINES` at most.
     pub fn close(self) {
         let (done, waiting) = channel();
         for guard in [self.stdout.guard, self.stderr.guard] {
             let done = done.clone();
-            // On threads of their own: a guard whose queue is full prints that, which may panic or block.
+            // Dropped on threads of their own: a guard whose queue is full prints a message, and that may panic or
+            // block.
             let closing = thread::Builder::new().spawn(move || {
                 drop(guard);
                 let _ = done.send(());
@@ -121,7 +122,7 @@ impl Stream {
     }
 
     fn write(&self, line: impl Display) {
-        // One write is one line of the queue. It never fails.
+        // One write is one line of the queue, and it never fails.
         let _ = self.lines.clone().write_all(format!("{line}\n").as_bytes());
     }
 }
@@ -140,25 +141,25 @@ impl<W: Write> Write for Counting<W> {
     }
 }
 
-/// Lines that were never written, since the process began.
+/// The number of lines that were dropped since the process began.
 pub fn dropped_lines() -> u64 {
     let overflown = OVERFLOWN.get().map_or(0, ErrorCounter::dropped_lines);
     REFUSED.load(Ordering::Relaxed) + overflown as u64
 }
 
-/// In the place of the standard hook, which writes to standard error itself, and waits for its reader.
+/// Replaces the standard panic hook, which writes to standard error itself and waits for its reader.
 fn log_panic(panic: &PanicHookInfo<'_>) {
     metrics::counter!("wirewise_panics").increment(1);
-    let place = panic.location().map(ToString::to_string);
-    // Only where RUST_BACKTRACE asks for one.
+    let location = panic.location().map(ToString::to_string);
+    // Captured only if RUST_BACKTRACE asks for one.
     let backtrace = Backtrace::capture();
     let backtrace =
         (backtrace.status() == BacktraceStatus::Captured).then(|| format!("\n{backtrace}"));
     tracing::error!(
-        place = place.unwrap_or_default(),
+        place = location.unwrap_or_default(),
         thread = thread::current().name(),
         "panicked: {}{}",
-        words_of(panic.payload()),
+        panic_message(panic.payload()),
         backtrace.unwrap_or_default()
     );
 }

@@ -1,4 +1,4 @@
-//! Pages: rendered by the app, with what each shows first, and the headers that go with a page.
+//! Renders the pages with their first states, and sets the headers of a page.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use futures::future::join_all;
 use leptos::prelude::*;
 use leptos_axum::ResponseOptions;
 
-use super::text_nodes::keep_text_nodes;
+use super::{security_headers::content_security_policy, text_nodes::keep_text_nodes};
 use crate::{
     app::shell,
     routes::{FirstState as ReadFirstState, Provide},
@@ -24,7 +24,7 @@ use crate::{
     web::{error::ApiError, server::caller::Caller},
 };
 
-/// What pages are rendered with.
+/// What a page render needs.
 #[derive(Clone)]
 pub struct Pages {
     pub leptos: LeptosOptions,
@@ -32,7 +32,7 @@ pub struct Pages {
     pub first_states: Arc<[ReadFirstState]>,
 }
 
-/// Renders a page; for a path that no route has, the page that says so.
+/// Renders a page. For a path without a route it renders the page for unknown addresses.
 pub async fn page(State(pages): State<Pages>, request: Request) -> Response {
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         let error = ApiError::new(405, "Pages are only read: with GET or HEAD.");
@@ -54,11 +54,11 @@ pub async fn page(State(pages): State<Pages>, request: Request) -> Response {
     keep_text_nodes(handler(request).await.into_response())
 }
 
-/// What the page itself asks for, whichever it is: who asks, and how it sets its status.
+/// Provides what every page needs: its user, its theme, its site, its security policy, and a way to set its status.
 fn provide_page() {
     let parts = use_context::<Parts>();
     if let Some(parts) = &parts {
-        provide_visitor(parts);
+        provide_request(parts);
     }
     let Some(response) = use_context::<ResponseOptions>() else {
         return;
@@ -76,8 +76,8 @@ fn provide_page() {
     });
 }
 
-/// What the request itself says: who asks, in which theme, and what they call us.
-fn provide_visitor(parts: &Parts) {
+/// Provides what the request carries: the user, the theme, and the address of the site as the client wrote it.
+fn provide_request(parts: &Parts) {
     let theme = theme::server::theme_of(&parts.headers);
     FirstState::<(), Theme>::provide(move |()| theme);
     if let Some(session) = parts.extensions.get::<Session>() {
@@ -89,30 +89,12 @@ fn provide_visitor(parts: &Parts) {
     }
 }
 
-/// Pages are a visitor's own. Not `no-store`: that would keep them out of the back-forward cache.
+/// Pages depend on the user, so no shared cache may keep them. Not `no-store`, which would keep them out of the
+/// back-forward cache.
 pub async fn headers(mut response: Response) -> Response {
     let headers = response.headers_mut();
     headers
         .entry(header::CACHE_CONTROL)
         .or_insert(HeaderValue::from_static("private, no-cache"));
     response
-}
-
-/// Scripts only with this page's nonce, styles only from files. The host's sockets are named, since in Safari before 15.4
-/// `'self'` covers none. In `cargo leptos watch` the reload socket is another port.
-fn content_security_policy(nonce: &str, request: Option<&Parts>) -> HeaderValue {
-    let caller = request.and_then(|parts| parts.extensions.get::<Caller>());
-    let sockets = caller.map(Caller::socket_sources).unwrap_or_default();
-    let reload = if std::env::var_os("LEPTOS_WATCH").is_some() {
-        " ws://127.0.0.1:* ws://localhost:*"
-    } else {
-        ""
-    };
-    let policy = format!(
-        "default-src 'self'; script-src 'strict-dynamic' 'nonce-{nonce}' 'wasm-unsafe-eval'; style-src 'self'; \
-         img-src 'self' data:; connect-src 'self'{sockets}{reload}; object-src 'none'; base-uri 'none'; form-action 'self'; \
-         frame-ancestors 'none'"
-    );
-    HeaderValue::from_str(&policy)
-        .unwrap_or_else(|_| HeaderValue::from_static("default-src 'self'"))
 }

@@ -1,11 +1,9 @@
-//! All routes and their layers.
+//! Builds the router: all routes, and the layers around them.
 
 use axum::{
     Router,
     extract::Request,
-    http::{HeaderName, HeaderValue, header},
     middleware::{self, from_fn, from_fn_with_state},
-    response::Response,
     routing::{any, get, post},
 };
 use leptos::prelude::provide_context;
@@ -21,6 +19,7 @@ use super::{
     health::{self, Reporter},
     metrics,
     render::{self, Pages},
+    security_headers,
     state::AppState,
 };
 use crate::{
@@ -35,7 +34,7 @@ use crate::{
     web::server::{answer, headers, panicked, query},
 };
 
-/// What all features hand over, and what the server has of its own.
+/// Collects the routes of all features and those of the server itself.
 pub fn routes(state: &AppState) -> Routes {
     let web = state.web();
     let restart = state.settings.allow_faults.then(|| state.restart.clone());
@@ -70,7 +69,8 @@ pub fn assemble(state: &AppState, routes: Routes) -> Router {
         state.limits.clone(),
         limits::limit_requests,
     ));
-    // How long a stream or a socket is open is its own matter; its answer comes at once.
+    // Only the time until the answer is limited here, and a stream or socket answers at once. How long it stays open is
+    // its own matter.
     let live = routes
         .live
         .method_not_allowed_fallback(answer::wrong_method)
@@ -79,14 +79,15 @@ pub fn assemble(state: &AppState, routes: Routes) -> Router {
         state.connections.clone(),
         inspector::server::name_connections,
     ));
-    // What renders pages spawns its tasks through this; a second router in the same process finds it set already.
+    // Page renders spawn their tasks through this executor. In a process with a second router it is set already.
     let _ = any_spawner::Executor::init_tokio();
     let pages = Pages {
         leptos: state.leptos.clone(),
         contexts,
         first_states: routes.first_states.into(),
     };
-    // Every page renders in one way (`SsrMode::Async`), so one handler serves them all; the app's own router decides.
+    // Every page renders in the same way (`SsrMode::Async`), so one handler serves them all; the router of the app
+    // selects the page.
     let pages = Router::new()
         .fallback(render::page)
         .with_state(pages)
@@ -122,7 +123,7 @@ pub fn assemble(state: &AppState, routes: Routes) -> Router {
         .route(ALIVE_ROUTE, get(async || "alive\n"))
         .route(health::READY_ROUTE, get(health::ready).with_state(reporter))
         .route("/metrics", get(metrics::text))
-        .layer(middleware::map_response(security_headers))
+        .layer(middleware::map_response(security_headers::add))
         .layer(middleware::map_response(
             inspector::server::remember_answers,
         ))
@@ -146,27 +147,9 @@ fn server_functions(contexts: std::sync::Arc<[Provide]>) -> Router {
         let provide = move || contexts.iter().for_each(|provide| provide());
         leptos_axum::handle_server_fns_with_context(provide, request)
     };
-    // All of them are posts: whatever changes something is.
+    // All server functions are called with POST, because each of them changes something.
     let paths = leptos::server_fn::axum::server_fn_paths().map(|(path, _)| path);
     paths.fold(Router::new(), |router, path| {
         router.route(path, post(handle.clone()))
     })
-}
-
-async fn security_headers(mut response: Response) -> Response {
-    let headers = response.headers_mut();
-    headers.insert(
-        header::X_CONTENT_TYPE_OPTIONS,
-        HeaderValue::from_static("nosniff"),
-    );
-    headers.insert(header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
-    headers.insert(
-        header::REFERRER_POLICY,
-        HeaderValue::from_static("same-origin"),
-    );
-    headers.insert(
-        HeaderName::from_static("cross-origin-opener-policy"),
-        HeaderValue::from_static("same-origin"),
-    );
-    response
 }

@@ -1,4 +1,4 @@
-//! What the server is made of, and how it is opened.
+//! Holds the parts of the server, and opens them from the settings.
 
 use std::{io, path::PathBuf, sync::Arc};
 
@@ -20,7 +20,7 @@ use crate::{
     settings::{BusSetting, Settings},
 };
 
-/// The parts of a server. Cheap to clone; all clones are one server.
+/// The parts of a server. Cheap to clone; all clones are the same server.
 #[derive(Clone)]
 pub struct AppState {
     pub settings: Arc<Settings>,
@@ -31,11 +31,11 @@ pub struct AppState {
     pub connections: ConnectionRegistry,
     pub bus: SharedBus,
     pub sessions: Sessions,
-    /// Watches the tasks that serve no connection.
+    /// Supervises the tasks that serve no connection.
     pub background: Supervisor,
     pub features: Features,
     pub address: OwnAddress,
-    /// Makes [`run`](super::run) leave as for a shutdown, and say that it is to start again.
+    /// Makes [`run`](super::run) shut down and return [`ShutdownReason::Restart`](super::ShutdownReason::Restart).
     pub restart: Restart,
 }
 
@@ -48,7 +48,7 @@ pub enum StartError {
     NoData { path: PathBuf, error: io::Error },
     #[error(transparent)]
     Storage(#[from] OpenError),
-    /// Not without it: whoever signed out would be let in again.
+    /// The server does not start without this list, because users who signed out would be signed in again.
     #[error("Who signed out cannot be read from the data folder {}: {error}.", .path.display())]
     NoSignOuts { path: PathBuf, error: BusError },
     #[error("{0}")]
@@ -56,7 +56,7 @@ pub enum StartError {
 }
 
 impl AppState {
-    /// Opens what the settings name.
+    /// Opens the parts that the settings name.
     pub async fn open(settings: Settings) -> Result<Self, StartError> {
         let site_root =
             std::path::absolute(&settings.site_root).unwrap_or_else(|_| settings.site_root.clone());
@@ -69,7 +69,7 @@ impl AppState {
             error,
         };
         std::fs::create_dir_all(&settings.data_dir).map_err(no_data)?;
-        // First: it takes the folder's lock, and a second server must not touch what the first one keeps there.
+        // Opened first, because it locks the folder, and a second server must not touch what the first one keeps there.
         let bus: SharedBus = match settings.bus {
             BusSetting::Embedded => {
                 let options = Options {
@@ -99,7 +99,7 @@ impl AppState {
             .site_pkg_dir("pkg")
             .site_addr(settings.addr)
             .hash_files(hash_file.is_file())
-            // Absolute: by default it is looked for beside the binary, which may have been moved.
+            // An absolute path: by default the file is searched beside the binary, which may have been moved.
             .hash_file(Arc::<str>::from(hash_file.to_string_lossy()))
             .build();
         let drain = Drain::default();
@@ -123,7 +123,7 @@ impl AppState {
         })
     }
 
-    /// What every feature gets.
+    /// The part of the state that every feature gets.
     pub fn web(&self) -> Web {
         Web {
             realtime: self.realtime.clone(),

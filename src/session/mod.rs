@@ -1,8 +1,9 @@
-//! Who is there: a signed session, given to every visitor as a guest, renamed by signing in, ended by signing out.
+//! Sessions: every visitor gets a signed session as a guest; signing in renames it, signing out ends it.
 //!
-//! The server keeps no list of sessions: the token carries the user and is signed. For a while after its expiry it can be
-//! renewed, so that a person stays the same user. The server records, on the bus, which sessions signed out and which
-//! names were chosen, until none of their tokens can be renewed: a restart brings nobody back and no old name either.
+//! The server keeps no list of sessions: the token carries the user and is signed. For a while after its expiry it can
+//! be renewed, so that a person stays the same user. The server records, on the bus, which sessions signed out and
+//! which names were chosen, until none of their tokens can be renewed. So a restart restores neither a signed-out
+//! session nor an old name.
 
 pub mod current_user;
 pub mod page;
@@ -26,18 +27,18 @@ pub const NAME_LENGTH: usize = 32;
 pub const NAME_RULE: &str =
     "A name has 1 to 32 characters, one of them visible, and no control characters.";
 
-/// Colours of pointers and avatars: dark enough for white text upon them (WCAG 2.2 AA).
+/// Colours of pointers and avatars: dark enough for white text on them (WCAG 2.2 AA).
 const COLORS: [&str; 10] = [
     "#b3261e", "#9a4a00", "#6b5d00", "#2e6b1f", "#00695c", "#00629e", "#3949ab", "#6a3ab2",
     "#9c2780", "#5d4037",
 ];
 
-/// A person, as others see them.
+/// A user, as shown to others.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct User {
     pub id: Uuid,
     pub name: String,
-    /// `#rrggbb`; follows from the id, so that it stays with a renaming.
+    /// `#rrggbb`; derived from the id, so that it does not change with the name.
     pub color: String,
 }
 
@@ -63,7 +64,7 @@ pub fn valid_name(name: &str) -> Option<&str> {
     (fits && has_visible_character(name) && !name.chars().any(is_control)).then_some(name)
 }
 
-/// Unicode's control characters, and those that turn the direction of whatever is written around the name.
+/// Whether this is one of Unicode's control characters, or one that changes the direction of the text around the name.
 fn is_control(character: char) -> bool {
     character.is_control() || matches!(character, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
@@ -79,7 +80,7 @@ mod tests {
             valid_name(&"ü".repeat(32)).map(|name| name.chars().count()),
             Some(32)
         );
-        // A family is one picture of several people, joined by what shows nothing.
+        // A family is one emoji made of several, joined by an invisible character.
         assert!(valid_name("👩\u{200d}👧").is_some());
         for name in [
             "",

@@ -1,4 +1,4 @@
-//! What every route has in common: errors in JSON, origins, headers, files, pages that say what is wrong.
+//! Tests what all routes have in common: errors in JSON, origins, headers, files, and pages for errors.
 
 use serde_json::Value;
 use tokio_tungstenite::{
@@ -66,7 +66,7 @@ async fn the_wrong_method_is_405_in_json() {
 }
 
 #[tokio::test]
-async fn a_plain_request_to_a_socket_is_told_what_the_route_speaks() {
+async fn a_plain_request_to_a_socket_route_is_answered_with_what_the_route_speaks() {
     let server = Server::start().await;
     for path in ["/api/chat/socket", "/api/collab/welcome"] {
         let response = server.get(path).send().await.unwrap();
@@ -202,7 +202,8 @@ async fn the_ticker_is_open_to_all_origins_and_preflights_are_answered() {
     assert_eq!(public.headers()["access-control-allow-origin"], "*");
 }
 
-/// What clients of event streams that use `fetch` or `XMLHttpRequest` send, and what monitoring adds to any request.
+/// Headers that clients of event streams send if they use `fetch` or `XMLHttpRequest`, and headers that monitoring adds
+/// to any request.
 #[tokio::test]
 async fn a_preflight_allows_the_headers_that_event_source_clients_send() {
     let server =
@@ -239,7 +240,7 @@ async fn a_preflight_allows_the_headers_that_event_source_clients_send() {
             }
         }
     }
-    // A script may read when to come again.
+    // A script of another origin may read `Retry-After`.
     let request = server
         .get("/api/jobs")
         .header("origin", "https://app.example");
@@ -283,7 +284,7 @@ async fn pages_are_whole_without_a_script_and_guarded_by_a_policy() {
     }
 }
 
-/// The sources of `connect-src` of a page that is asked for with these headers.
+/// The `connect-src` sources of a page that is requested with these headers.
 async fn connect_sources(server: &Server, headers: &[(&str, &str)]) -> String {
     let mut request = server.get("/chat");
     for (name, value) in headers {
@@ -333,7 +334,7 @@ async fn a_page_may_open_sockets_of_its_own_host_by_name_and_a_strange_host_adds
 }
 
 #[tokio::test]
-async fn files_carry_an_etag_and_are_for_ever_only_when_their_name_is_their_hash() {
+async fn files_carry_an_etag_and_are_immutable_only_when_their_name_is_their_hash() {
     let server = Server::start().await;
     let pkg = server.folder.path().join("site/pkg");
     // The base64 MD5 of "hello".
@@ -413,7 +414,7 @@ async fn metrics_count_open_connections() {
 }
 
 #[tokio::test]
-async fn a_file_is_nobodys_own_and_a_page_is_a_visitors() {
+async fn a_file_is_public_and_a_page_is_private_to_its_user() {
     let server = Server::start().await;
     let file = server.folder.path().join("site/pkg/a.css");
     std::fs::write(file, "a{}").unwrap();

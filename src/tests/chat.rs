@@ -1,4 +1,4 @@
-//! Rooms over real sockets: one order, exactly once, across breaks; and what bad input gets.
+//! Tests the chat over real sockets: one order, exactly-once delivery across reconnects, and the answers to bad input.
 
 use futures::SinkExt;
 use serde_json::{Value, json};
@@ -16,14 +16,15 @@ pub async fn join(socket: &mut Socket, room: &str, after: Option<Value>) -> Valu
     socket.next_of("joined").await
 }
 
-pub async fn say(socket: &mut Socket, room: &str, text: &str) -> Value {
+pub async fn send_message(socket: &mut Socket, room: &str, text: &str) -> Value {
     socket
         .send(&json!({"type":"send","id":Uuid::new_v4(),"room":room,"text":text}))
         .await;
     socket.next_of("ack").await
 }
 
-/// Asks again until the answer is as wanted (the search index is written a little after the messages), or for ten seconds.
+/// Repeats `ask` until `wanted` accepts the answer, for ten seconds at most. The search index is written shortly after
+/// the messages.
 async fn until<T>(ask: impl AsyncFn() -> T, wanted: impl Fn(&T) -> bool) -> T {
     for _ in 0..200 {
         let answer = ask().await;
@@ -107,7 +108,7 @@ async fn the_same_id_is_stored_once_and_acknowledged_again() {
     let first = one.next_of("ack").await;
     one.send(&send).await;
     assert_eq!(one.next_of("ack").await, first);
-    say(&mut one, "lobby", "after").await;
+    send_message(&mut one, "lobby", "after").await;
     assert_eq!(two.next_of("message").await["text"], "once");
     assert_eq!(two.next_of("message").await["text"], "after");
 }
@@ -136,12 +137,12 @@ async fn an_id_comes_back_in_the_spelling_of_its_own_command() {
             one.send(&send).await;
             assert_eq!(one.next_of("error").await["re"], json!(spelling));
         }
-        let taken = json!({"type":"send","id":spelling,"room":"lobby","text":"mine"});
-        two.send(&taken).await;
+        let duplicate = json!({"type":"send","id":spelling,"room":"lobby","text":"mine"});
+        two.send(&duplicate).await;
         assert_eq!(two.next_of("error").await["re"], json!(spelling));
     }
-    // The message is there once, spelled as it was stored first, whichever way it comes.
-    say(&mut two, "lobby", "after").await;
+    // The message is stored once, in the spelling in which it was stored first, whichever way it is delivered.
+    send_message(&mut two, "lobby", "after").await;
     let mut newcomer = server.chat(&ada).await;
     assert_eq!(join(&mut newcomer, "lobby", None).await["replayed"], 2);
     assert_eq!(newcomer.next_of("message").await["id"], json!(first));
@@ -159,7 +160,7 @@ async fn an_id_comes_back_in_the_spelling_of_its_own_command() {
 }
 
 #[tokio::test]
-async fn what_was_refused_for_the_rate_is_told_in_its_own_spelling_and_known_in_any() {
+async fn a_refusal_for_the_rate_has_the_spelling_of_its_command_and_any_spelling_resends_it() {
     let server = Server::with(|settings| settings.limits.messages_per_second = 2).await;
     let guest = server.guest().await;
     let mut socket = server.chat(&guest).await;
@@ -178,7 +179,7 @@ async fn what_was_refused_for_the_rate_is_told_in_its_own_spelling_and_known_in_
         }
     };
     tokio::time::sleep(std::time::Duration::from_millis(wait)).await;
-    // The one that has to come first comes in another spelling.
+    // The refused command is sent again in another spelling of its id. It has to come first in the order.
     let other = id.to_lowercase();
     socket.send(&send(other.clone())).await;
     let answer = next_answer(&mut socket).await;
@@ -210,7 +211,7 @@ async fn search_finds_words_in_every_script_and_letters_in_every_case() {
         "ไปเที่ยวทะเลกัน",
         "온라인게임을 좋아해요",
     ] {
-        say(&mut socket, "lobby", text).await;
+        send_message(&mut socket, "lobby", text).await;
     }
     for (words, offset) in [
         ("成语接龙", 1),
@@ -234,7 +235,7 @@ async fn search_finds_words_in_every_script_and_letters_in_every_case() {
         let found = until(ask, |found| !found.is_empty()).await;
         assert_eq!(found, [offset], "{words}");
     }
-    // A character that stands for four words counts as four.
+    // A character that expands to four words counts as four.
     for (words, status) in [("\u{fdfa} ".repeat(4), 200), ("\u{fdfa} ".repeat(5), 422)] {
         let request = server
             .get("/api/chat/rooms/lobby/search")
@@ -248,11 +249,11 @@ async fn search_finds_words_in_every_script_and_letters_in_every_case() {
 async fn a_member_who_comes_back_gets_exactly_what_was_missed() {
     let server = Server::start().await;
     let (mut one, mut two, _, bob) = two(&server).await;
-    say(&mut one, "lobby", "seen").await;
+    send_message(&mut one, "lobby", "seen").await;
     let seen = two.next_of("message").await["offset"].as_u64().unwrap();
     drop(two);
     for number in 0..5 {
-        say(&mut one, "lobby", &format!("missed {number}")).await;
+        send_message(&mut one, "lobby", &format!("missed {number}")).await;
     }
     let mut two = server.chat(&bob).await;
     let epoch = join(&mut one, "lobby", None).await["epoch"].clone();
@@ -295,9 +296,9 @@ async fn a_member_far_behind_is_caught_up_in_pages_while_others_go_on_talking() 
     drop(two);
     let text = "x".repeat(3_000);
     for _ in 0..900 {
-        say(&mut one, "lobby", &text).await;
+        send_message(&mut one, "lobby", &text).await;
     }
-    // 2.7 MB are behind, more than the out-queue takes.
+    // The member has missed 2.7 MB, more than the out-queue holds.
     let mut two = server.chat(&bob).await;
     let joined = join(&mut two, "lobby", Some(json!({"epoch":epoch,"offset":0}))).await;
     assert_eq!(
@@ -305,7 +306,7 @@ async fn a_member_far_behind_is_caught_up_in_pages_while_others_go_on_talking() 
         (&true.into(), &900.into())
     );
     for number in 0..50 {
-        say(&mut one, "lobby", &format!("live {number}")).await;
+        send_message(&mut one, "lobby", &format!("live {number}")).await;
     }
     for offset in 1..=950_u64 {
         assert_eq!(two.next_of("message").await["offset"], offset);
@@ -313,7 +314,7 @@ async fn a_member_far_behind_is_caught_up_in_pages_while_others_go_on_talking() 
 }
 
 #[tokio::test]
-async fn two_tabs_are_one_person_who_comes_once() {
+async fn two_tabs_of_a_user_are_announced_once() {
     let server = Server::start().await;
     let (mut one, mut two, _, bob) = two(&server).await;
     assert_eq!(one.next_of("user_joined").await["user"]["id"], bob.id);
@@ -323,10 +324,11 @@ async fn two_tabs_are_one_person_who_comes_once() {
     two.send(&json!({"type":"leave","room":"lobby"})).await;
     one.send(&json!({"type":"send","id":Uuid::new_v4(),"room":"lobby","text":"still two"}))
         .await;
-    // Had the second tab been announced, it would stand before the acknowledgement.
+    // An announcement of the second tab would stand before the acknowledgement.
     assert_eq!(one.next_json().await["type"], "message");
     assert_eq!(one.next_json().await["type"], "ack");
-    // A leave is told five seconds later, in the order of the leaves: the first tab's would come before this one's.
+    // A leave is broadcast five seconds later, in the order of the leaves: a leave of the first tab would come before
+    // this one.
     let other = server.guest().await;
     let mut third = server.chat(&other).await;
     join(&mut third, "lobby", None).await;
@@ -339,15 +341,15 @@ async fn read_marks_grow_and_never_pass_the_head() {
     let server = Server::start().await;
     let (mut one, mut two, _, bob) = two(&server).await;
     for text in ["a", "b", "c"] {
-        say(&mut one, "lobby", text).await;
+        send_message(&mut one, "lobby", text).await;
     }
-    for (offset, told) in [(2, 2), (99_999, 3)] {
+    for (offset, delivered) in [(2, 2), (99_999, 3)] {
         two.send(&json!({"type":"read","room":"lobby","offset":offset}))
             .await;
         let read = one.next_of("read").await;
         assert_eq!(
             (&read["user_id"], &read["offset"]),
-            (&bob.id.clone().into(), &told.into())
+            (&bob.id.clone().into(), &delivered.into())
         );
     }
     two.send(&json!({"type":"read","room":"lobby","offset":1}))
@@ -364,7 +366,7 @@ async fn history_and_search_answer_in_pages_newest_first() {
     let server = Server::start().await;
     let (mut one, _, ada, _) = two(&server).await;
     for number in 0..5 {
-        say(&mut one, "lobby", &format!("number {number}")).await;
+        send_message(&mut one, "lobby", &format!("number {number}")).await;
     }
     one.send(&json!({"type":"history","room":"lobby","before":4,"limit":2}))
         .await;
@@ -496,7 +498,7 @@ async fn bad_input_is_answered_and_the_socket_lives_on() {
         .await
         .unwrap();
     assert_eq!(socket.next_of("error").await["code"], "malformed");
-    say(&mut socket, "lobby", &"ü".repeat(4_000)).await;
+    send_message(&mut socket, "lobby", &"ü".repeat(4_000)).await;
 }
 
 #[tokio::test]
@@ -514,7 +516,7 @@ async fn a_129th_room_is_one_too_many() {
 }
 
 #[tokio::test]
-async fn whoever_asked_too_much_may_still_leave() {
+async fn a_client_beyond_the_rate_may_still_leave_a_room() {
     let server = Server::with(|settings| settings.limits.messages_per_second = 1).await;
     let (guest, other) = (server.guest().await, server.guest().await);
     let (mut socket, mut witness) = (server.chat(&guest).await, server.chat(&other).await);
@@ -530,7 +532,7 @@ async fn whoever_asked_too_much_may_still_leave() {
 }
 
 #[tokio::test]
-async fn beyond_the_rate_a_writer_is_told_to_wait_and_the_order_holds() {
+async fn a_writer_beyond_the_rate_is_refused_with_a_delay_and_the_order_holds() {
     let server = Server::with(|settings| settings.limits.messages_per_second = 5).await;
     let guest = server.guest().await;
     let mut socket = server.chat(&guest).await;
@@ -561,7 +563,7 @@ async fn beyond_the_rate_a_writer_is_told_to_wait_and_the_order_holds() {
     }
     let (first, wait) = refused.expect("twenty at once are too many");
     assert_eq!(sends[acknowledged]["id"], first);
-    // A later one is refused even when the rate would allow it again, until the first one comes.
+    // A later message is refused until the first one has been sent again, even when the rate would allow it.
     tokio::time::sleep(std::time::Duration::from_millis(wait)).await;
     socket.send(&sends[acknowledged + 1]).await;
     let error = socket.next_of("error").await;
@@ -602,7 +604,7 @@ async fn beyond_the_rate_a_writer_is_told_to_wait_and_the_order_holds() {
 }
 
 #[tokio::test]
-async fn what_is_refused_in_a_room_that_was_not_joined_holds_up_nothing_there() {
+async fn a_send_refused_before_the_join_does_not_block_later_sends() {
     let server = Server::with(|settings| settings.limits.messages_per_second = 1).await;
     let guest = server.guest().await;
     let mut socket = server.chat(&guest).await;
@@ -630,7 +632,7 @@ async fn what_is_refused_in_a_room_that_was_not_joined_holds_up_nothing_there() 
 }
 
 #[tokio::test]
-async fn typing_is_told_now_and_then_and_newcomers_are_told_too() {
+async fn typing_is_broadcast_at_a_limited_rate_and_sent_to_newcomers() {
     let server = Server::start().await;
     let (mut one, mut two, ada, _) = two(&server).await;
     for _ in 0..3 {
@@ -641,14 +643,14 @@ async fn typing_is_told_now_and_then_and_newcomers_are_told_too() {
     let mut newcomer = server.chat(&guest).await;
     join(&mut newcomer, "lobby", None).await;
     assert_eq!(newcomer.next_of("typing").await["user_id"], ada.id);
-    // What was typed is sent: nobody types any more.
-    say(&mut one, "lobby", "typed").await;
+    // The typed message is sent, so nobody is typing any more.
+    send_message(&mut one, "lobby", "typed").await;
     assert_eq!(two.next_of("message").await["text"], "typed");
     let guest = server.guest().await;
     let mut latecomer = server.chat(&guest).await;
     join(&mut latecomer, "lobby", None).await;
     assert_eq!(latecomer.next_json().await["type"], "message");
-    say(&mut one, "lobby", "and on").await;
+    send_message(&mut one, "lobby", "and on").await;
     assert_eq!(latecomer.next_json().await["text"], "and on");
 }
 
@@ -672,17 +674,17 @@ async fn long_messages_make_short_pages() {
     let (mut one, mut two, _, bob) = two(&server).await;
     let long = "🦀".repeat(4_000);
     for _ in 0..80 {
-        say(&mut one, "lobby", &long).await;
+        send_message(&mut one, "lobby", &long).await;
         two.next_of("message").await;
     }
-    // Fifty or two hundred of these are about as much as a queue takes, or more.
+    // Fifty of these messages about fill an out-queue, and two hundred exceed it.
     let mut newcomer = server.chat(&bob).await;
     let joined = join(&mut newcomer, "lobby", None).await;
     assert_eq!(joined["replayed"], 50);
     for offset in 31..=80 {
         assert_eq!(newcomer.next_of("message").await["offset"], offset);
     }
-    // Ten pages of a quarter of a megabyte each, asked for at once, are answered as they are read.
+    // Ten pages of a quarter of a megabyte each, requested at once, are answered as fast as they are read.
     for _ in 0..10 {
         newcomer
             .send(&json!({"type":"history","room":"lobby","before":81,"limit":200}))
@@ -710,12 +712,15 @@ async fn the_page_is_rendered_with_the_latest_messages() {
     let server = Server::start().await;
     let (mut one, ..) = two(&server).await;
     for text in ["first <b>words</b>", "and more"] {
-        say(&mut one, "lobby", text).await;
+        send_message(&mut one, "lobby", text).await;
     }
     for path in ["/chat", "/chat/lobby"] {
         let page = server.get(path).send().await.unwrap().text().await.unwrap();
-        let places = ["first &lt;b&gt;words", "and more"].map(|text| page.find(text));
-        assert!(places[0].is_some() && places[0] < places[1], "{path}");
+        let positions = ["first &lt;b&gt;words", "and more"].map(|text| page.find(text));
+        assert!(
+            positions[0].is_some() && positions[0] < positions[1],
+            "{path}"
+        );
     }
     let page = server.get("/chat/rust").send().await.unwrap();
     assert!(!page.text().await.unwrap().contains("and more"));

@@ -1,4 +1,4 @@
-//! Pointers over real sockets.
+//! Tests pointers over real sockets.
 
 use futures::StreamExt;
 use serde_json::{Value, json};
@@ -20,7 +20,7 @@ async fn enter(server: &Server, document: &str) -> (Socket, Value) {
 }
 
 #[tokio::test]
-async fn pointers_are_told_to_everybody_and_gone_when_their_socket_closes() {
+async fn pointers_are_sent_to_everybody_and_removed_when_their_socket_closes() {
     let server = Server::start().await;
     let (mut one, first) = enter(&server, "welcome").await;
     let (mut two, second) = enter(&server, "welcome").await;
@@ -65,11 +65,15 @@ async fn boards_do_not_mix() {
     there.send(&json!({"type":"move","x":0.5,"y":0.5})).await;
     there.next_of("moved").await;
     here.send(&json!({"type":"ping","at":1})).await;
-    let mut came = vec![];
-    while came.last() != Some(&json!("pong")) {
-        came.push(here.next_json().await["type"].clone());
+    let mut received = vec![];
+    while received.last() != Some(&json!("pong")) {
+        received.push(here.next_json().await["type"].clone());
     }
-    assert_eq!(came, ["saved", "pong"], "and nothing of the other board");
+    assert_eq!(
+        received,
+        ["saved", "pong"],
+        "and nothing of the other board"
+    );
 }
 
 #[tokio::test]
@@ -102,7 +106,7 @@ async fn an_unknown_subprotocol_is_echoed_and_closed_with_4010() {
 }
 
 #[tokio::test]
-async fn bad_input_is_answered_and_the_socket_lives_on() {
+async fn bad_input_is_answered_and_the_socket_stays_open() {
     let server = Server::start().await;
     let (mut socket, _) = enter(&server, "welcome").await;
     for (message, code) in [
@@ -143,7 +147,7 @@ async fn a_thousand_moves_are_not_counted_against_the_rate_and_come_conflated() 
 }
 
 #[tokio::test]
-async fn whoever_signs_out_is_closed_with_the_code_that_their_client_obeys() {
+async fn a_sign_out_closes_the_socket_with_the_code_that_its_client_obeys() {
     let server = Server::start().await;
     for (offer, code) in [(Some(OURS), 4001), (None, 4401)] {
         let guest = server.guest().await;
@@ -151,7 +155,7 @@ async fn whoever_signs_out_is_closed_with_the_code_that_their_client_obeys() {
         let mut headers = vec![("authorization", bearer.as_str())];
         headers.extend(offer);
         let mut socket = server.socket("/api/collab/welcome", &headers).await;
-        // Binary for a Yjs client, text for ours: either way it stands.
+        // Binary for a Yjs client, text for ours: in both cases the socket is open.
         assert!(socket.0.next().await.unwrap().is_ok());
         let signed_out = server
             .post("/api/session/sign_out", &[])

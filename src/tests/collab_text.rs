@@ -1,4 +1,4 @@
-//! The shared text over real sockets: Yjs clients (binary only) and ours beside them.
+//! Tests the shared text over real sockets, with Yjs clients (binary only) and ours beside them.
 
 use std::time::Duration;
 
@@ -31,16 +31,16 @@ struct TestClient {
     socket: Socket,
     doc: Doc,
     text: TextRef,
-    /// Text messages and awareness that came meanwhile.
+    /// Text messages that were received.
     texts: Vec<Value>,
-    /// What the server said it has on disk, merged.
+    /// The state vectors of the `saved` events, merged.
     durable: StateVector,
     states: Vec<ClientState>,
     denied: Vec<String>,
 }
 
 impl TestClient {
-    /// Without a subprotocol and without credentials, as a stock provider.
+    /// Without a subprotocol and without credentials, like a stock provider.
     async fn connect(remote: &Remote, path: &str, id: u64) -> Self {
         Self::over(remote.socket(&format!("/api/collab/{path}"), &[]).await, id).await
     }
@@ -84,20 +84,20 @@ impl TestClient {
             .unwrap();
     }
 
-    /// Says what it has.
+    /// Sends its state vector.
     async fn ask(&mut self) {
         let state_vector = self.state_vector();
         self.send(Message::SyncStep1(&state_vector)).await;
     }
 
-    /// Everything that was on its way before the answer to a question of this one: no update is among it.
-    async fn hears_no_echo(&mut self) {
+    /// Receives everything up to the answer to a question of its own, and checks that there is no update among it.
+    async fn receives_no_echo(&mut self) {
         self.ask().await;
-        let mut came = vec![];
-        while came.last() != Some(&"step 2") {
-            came.extend(self.next().await);
+        let mut received = vec![];
+        while received.last() != Some(&"step 2") {
+            received.extend(self.next().await);
         }
-        assert!(!came.contains(&"update"), "{came:?}");
+        assert!(!received.contains(&"update"), "{received:?}");
     }
 
     async fn insert(&mut self, at: u32, what: &str) {
@@ -116,7 +116,7 @@ impl TestClient {
         self.text.get_string(&self.doc.transact())
     }
 
-    /// Takes the next frame; says which kind of binary message it was.
+    /// Handles the next frame. Returns the kind of a binary message.
     async fn next(&mut self) -> Option<&'static str> {
         let frame = timeout(PATIENCE, self.socket.0.next())
             .await
@@ -175,14 +175,14 @@ impl TestClient {
         while self.next().await != Some(kind) {}
     }
 
-    /// Waits until the text is this.
+    /// Waits until the text is equal.
     async fn reads(&mut self, text: &str) {
         while self.string() != text {
             self.next().await;
         }
     }
 
-    /// Waits until the server says that so many of the updates sent here are on disk, and what else is.
+    /// Waits until this many of the updates sent here are on disk. Returns everything that is on disk.
     async fn saved(&mut self, updates: u64) -> StateVector {
         loop {
             let saved = self.texts.iter().rev().find(|text| text["type"] == "saved");
@@ -210,7 +210,7 @@ impl TestClient {
         self.socket.closed().await.0
     }
 
-    /// Skips to the end: the close code, or `None` where the connection was torn before it could be told.
+    /// Skips to the end. Returns the close code, or `None` if the connection was reset before the code was received.
     async fn ended(mut self) -> Option<u16> {
         loop {
             match timeout(PATIENCE, self.socket.0.next())
@@ -238,7 +238,7 @@ fn awareness(client: u64, clock: u64, state: &str) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn everybody_reads_what_anybody_types_and_nobody_hears_an_echo() {
+async fn everybody_receives_what_anybody_types_and_nobody_receives_an_echo() {
     let server = Server::start().await;
     let mut ana = TestClient::connect(&server, "notes", 1).await;
     let mut ben = TestClient::connect(&server, "notes", 2).await;
@@ -246,13 +246,13 @@ async fn everybody_reads_what_anybody_types_and_nobody_hears_an_echo() {
     ana.insert(0, "Grüße 🦀").await;
     ben.reads("Grüße 🦀").await;
     cleo.reads("Grüße 🦀").await;
-    // Whatever comes to Ana before the answer to this: her own edit, which the others have, is not in it.
-    ana.hears_no_echo().await;
+    // Ana's own edit, which the others have, is not among what she receives before the answer.
+    ana.receives_no_echo().await;
     cleo.insert(8, "!").await;
     ana.reads("Grüße 🦀!").await;
     ben.reads("Grüße 🦀!").await;
-    cleo.hears_no_echo().await;
-    // Another document is another text.
+    cleo.receives_no_echo().await;
+    // Another document has another text.
     let mut other = TestClient::connect(&server, "elsewhere", 4).await;
     other.until("step 2").await;
     assert_eq!(other.string(), "");
@@ -310,7 +310,7 @@ async fn saved_covers_what_was_sent_and_survives_a_restart() {
 }
 
 #[tokio::test]
-async fn a_deletion_is_told_as_saved_though_no_state_vector_moves() {
+async fn a_deletion_is_reported_as_saved_though_no_state_vector_moves() {
     let server = Server::start().await;
     let mut ana = TestClient::ours(&server, "notes", 1).await;
     ana.until("step 1").await;
@@ -322,7 +322,7 @@ async fn a_deletion_is_told_as_saved_though_no_state_vector_moves() {
     drop(transaction);
     ana.send(Message::Update(&update)).await;
     ana.saved(3).await;
-    // The same once more changes nothing, and is as saved.
+    // The same update again changes nothing, and counts as saved.
     ana.send(Message::Update(&update)).await;
     ana.saved(4).await;
     let server = server.restart().await;
@@ -341,7 +341,7 @@ async fn kill_9_a_second_after_the_last_keystroke_loses_nothing() {
     for (at, letter) in typed.chars().enumerate() {
         ana.insert(at as u32, &letter.to_string()).await;
     }
-    // Applied, says the answer; durable a second after that is what is promised.
+    // The answer shows that the edits are applied. They are promised to be durable a second after that.
     ana.ask().await;
     ana.until("step 2").await;
     tokio::time::sleep(std::time::Duration::from_secs(1)).await;
@@ -352,17 +352,17 @@ async fn kill_9_a_second_after_the_last_keystroke_loses_nothing() {
 }
 
 #[tokio::test]
-async fn what_builds_on_something_lost_is_asked_for_again() {
+async fn an_update_that_builds_on_a_lost_one_is_requested_again() {
     let server = Server::start().await;
     let mut ana = TestClient::connect(&server, "notes", 1).await;
     ana.until("step 2").await;
-    // An edit that never leaves, and one that builds on it.
+    // One edit is never sent, and the next one builds on it.
     let mut transaction = ana.doc.transact_mut();
     ana.text.insert(&mut transaction, 0, "lost ");
     drop(transaction);
     ana.insert(5, "and found").await;
     let mut ben = TestClient::connect(&server, "notes", 2).await;
-    // Her answers to the server's questions bring both.
+    // Her answers to the server's questions bring both edits.
     let (_, ()) = tokio::join!(
         async { while ana.next().await != Some("step 1") {} },
         ben.reads("lost and found")
@@ -370,7 +370,7 @@ async fn what_builds_on_something_lost_is_asked_for_again() {
 }
 
 #[tokio::test]
-async fn a_read_only_socket_reads_and_is_denied_in_its_own_language() {
+async fn a_read_only_socket_receives_and_is_denied_in_its_own_protocol() {
     let server = Server::start().await;
     let mut writer = TestClient::connect(&server, "notes", 1).await;
     let mut ours = TestClient::ours(&server, "notes?readonly=1", 2).await;
@@ -378,7 +378,7 @@ async fn a_read_only_socket_reads_and_is_denied_in_its_own_language() {
     writer.insert(0, "to be read").await;
     ours.reads("to be read").await;
     yjs.reads("to be read").await;
-    // Nothing is no update: a stock client answers every question.
+    // An empty update is not an edit: a stock client answers every question.
     ours.send(Message::SyncStep2(&[0, 0])).await;
     ours.insert(0, "not ").await;
     while !ours.texts.iter().any(|text| text["code"] == "read_only") {
@@ -400,8 +400,8 @@ async fn a_read_only_socket_reads_and_is_denied_in_its_own_language() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_read_closes_its_socket_with_1008_and_nobody_elses() {
-    // Makes yrs panic twice, which would end the process.
+async fn an_unreadable_frame_closes_only_its_own_socket_with_1008() {
+    // Makes yrs panic twice, which would abort the process.
     const HOSTILE: &str = "0104fcfeb288b8f2800b00010107636f6e74656e749bffffffff0f84fcfeb288b8f2800b03066f2061626364c4fcfeb288b8f2800b03fcfeb288b8f2800b040a68656c6c6f2061626364c4fcfeb288b8f2800b03fcfeb288b8f2800b0a0a68656c6c6f206162636401fcfeb288b8f2800b010004";
     let hostile: Vec<u8> = (0..HOSTILE.len() / 2)
         .map(|at| u8::from_str_radix(&HOSTILE[2 * at..2 * at + 2], 16).unwrap())
@@ -447,7 +447,7 @@ async fn what_cannot_be_read_closes_its_socket_with_1008_and_nobody_elses() {
 async fn an_update_of_10_mb_is_not_read() {
     let server = Server::start().await;
     let mut eve = TestClient::connect(&server, "notes", 9).await;
-    // It may be cut off in the middle of sending.
+    // The connection may be closed while the message is still being sent.
     let _ = eve
         .socket
         .0
@@ -468,7 +468,7 @@ async fn hostile_lengths_cost_the_server_no_memory() {
     let process = Process::start(folder.path(), &[]);
     let remote = Remote::new(process.addr);
     let hostile = [
-        // Half a gigabyte of clients, of blocks, of values, of deleted ranges; a frame of which most is missing.
+        // Half a gigabyte of clients, of blocks, of values, of deleted ranges; a frame that is mostly missing.
         Message::Update(&[0xff, 0xff, 0xff, 0x7a, 1, 1, 0, 0]).encode(),
         Message::Update(&[1, 0xff, 0xff, 0xff, 0x7a, 1, 0, 0]).encode(),
         Message::Update(&[1, 1, 1, 0, 8, 1, 1, b'a', 0xff, 0xff, 0xff, 0x7a]).encode(),
@@ -494,7 +494,7 @@ async fn hostile_lengths_cost_the_server_no_memory() {
 }
 
 #[tokio::test]
-async fn a_document_that_is_full_says_so_and_goes_on() {
+async fn a_full_document_refuses_updates_and_goes_on() {
     let server = Server::start().await;
     let mut ana = TestClient::ours(&server, "large", 1).await;
     ana.until("step 1").await;
@@ -505,25 +505,26 @@ async fn a_document_that_is_full_says_so_and_goes_on() {
     while !ana.texts.iter().any(|text| text["code"] == "invalid_field") {
         ana.next().await;
     }
-    // All of what was taken streams past the queue, which holds a sixth of it.
+    // The whole accepted text is sent past the queue, which holds a sixth of it.
     let mut ben = TestClient::connect(&server, "large", 2).await;
     ben.until("step 2").await;
     assert_eq!(ben.string().len(), 2 * megabytes.len());
 }
 
 #[tokio::test]
-async fn who_never_reads_again_is_reset() {
+async fn a_client_that_never_reads_again_is_reset() {
     let server = Server::start().await;
     let tcp = small_socket(server.addr).await;
-    let deaf = server.socket_over(tcp, "/api/collab/notes", &[]).await;
+    let stalled = server.socket_over(tcp, "/api/collab/notes", &[]).await;
     let mut ana = TestClient::ours(&server, "notes", 1).await;
     ana.until("step 1").await;
-    // The deaf one's queue is overrun: no update waits for a reader.
+    // The stalled client's queue overruns: no update waits for a reader.
     for _ in 0..24 {
         ana.insert(0, &"x".repeat(256 * 1024)).await;
     }
-    // A reset takes back what the kernels hold, and is seen at once; after a plain close all of it would come first.
-    let MaybeTlsStream::Plain(tcp) = deaf.0.get_ref() else {
+    // A reset discards what the kernels hold and is visible at once. After a plain close, all of that would arrive
+    // first.
+    let MaybeTlsStream::Plain(tcp) = stalled.0.get_ref() else {
         panic!("no TLS on loopback");
     };
     let reset = async {
@@ -531,7 +532,7 @@ async fn who_never_reads_again_is_reset() {
             sleep(Duration::from_millis(50)).await;
         }
     };
-    // Ana reads on, or her own queue would overrun.
+    // Ana keeps reading, or her own queue would overrun.
     let reading = async { while ana.next().await != Some("never") {} };
     tokio::select! {
         reset = timeout(PATIENCE, reset) => reset.unwrap(),
@@ -540,18 +541,18 @@ async fn who_never_reads_again_is_reset() {
 }
 
 #[tokio::test]
-async fn who_reads_too_slowly_is_closed_with_4100_and_has_everything_after_the_next_exchange() {
+async fn a_slow_reader_is_closed_with_4100_and_has_everything_after_the_next_exchange() {
     let server = Server::start().await;
     let mut ana = TestClient::ours(&server, "notes", 1).await;
     ana.until("step 1").await;
     let ben = TestClient::connect(&server, "notes", 2).await;
-    // Ben reads nothing: what the kernels do not hold fills his queue, and overruns it.
+    // Ben does not read: what the kernels do not hold fills his queue and overruns it.
     let part = "x".repeat(256 * 1024);
     for _ in 0..24 {
         ana.insert(0, &part).await;
     }
     ana.saved(25).await;
-    // Whoever goes on not reading for 5 s is torn away.
+    // A client that still does not read after 5 s is reset.
     let ended = ben.ended().await;
     assert!(matches!(ended, Some(4100) | None), "{ended:?}");
     let mut again = TestClient::connect(&server, "notes", 2).await;
@@ -582,7 +583,7 @@ async fn a_long_log_becomes_a_snapshot_and_reads_the_same() {
 }
 
 #[tokio::test]
-async fn carets_are_told_to_all_and_gone_with_their_socket() {
+async fn carets_are_sent_to_all_and_removed_with_their_socket() {
     let server = Server::start().await;
     let mut ana = TestClient::connect(&server, "notes", 1).await;
     let mut ben = TestClient::ours(&server, "notes", 2).await;
@@ -593,15 +594,15 @@ async fn carets_are_told_to_all_and_gone_with_their_socket() {
     )))
     .await;
     ben.sees(1, "{\"user\":{\"name\":\"Ana\"}}").await;
-    // A stock client that hears nothing for 30 s hangs up: alone, it hears itself.
+    // A stock client that receives nothing for 30 s disconnects. If it is alone, it receives its own states.
     ana.sees(1, "{\"user\":{\"name\":\"Ana\"}}").await;
-    // Who comes later is told, and may ask again.
+    // A later client receives the states, and may ask for them again.
     let mut cleo = TestClient::connect(&server, "notes", 3).await;
     cleo.sees(1, "{\"user\":{\"name\":\"Ana\"}}").await;
     cleo.states.clear();
     cleo.send(Message::QueryAwareness).await;
     cleo.sees(1, "{\"user\":{\"name\":\"Ana\"}}").await;
-    // Cleo's echo, as y-websocket sends it, makes Ana's caret hers no more than before.
+    // Cleo's echo, as y-websocket sends it, does not make Cleo the owner of Ana's caret.
     cleo.send(Message::Awareness(&awareness(
         1,
         1,
@@ -620,7 +621,7 @@ async fn carets_are_told_to_all_and_gone_with_their_socket() {
 }
 
 #[tokio::test]
-async fn a_socket_that_claims_too_much_is_told() {
+async fn a_socket_that_claims_too_much_gets_an_error() {
     let server = Server::start().await;
     let mut ana = TestClient::ours(&server, "notes", 1).await;
     ana.send(Message::Awareness(&awareness(1, 1, &"x".repeat(5_000))))
@@ -638,9 +639,9 @@ async fn a_socket_that_claims_too_much_is_told() {
     while errors(&ana.texts).len() < 2 {
         ana.next().await;
     }
-    let said = errors(&ana.texts);
+    let messages = errors(&ana.texts);
     assert!(
-        said[0].contains("4096 bytes") && said[1].contains("at most 8"),
-        "{said:?}"
+        messages[0].contains("4096 bytes") && messages[1].contains("at most 8"),
+        "{messages:?}"
     );
 }

@@ -1,17 +1,17 @@
-//! What an edit costs must not depend on how many people wrote before.
+//! Tests that the cost of an edit does not depend on how many clients wrote before.
 
 use super::*;
 use wirewise::collab::server::document::CLIENTS;
 
-/// Clients that wrote before: their ids have 53 bits, the longest there are.
+/// The first id of the clients that wrote before. Their ids have 53 bits, the longest possible ones.
 const BEFORE: u64 = 1 << 52;
 
-/// An update of many clients, each of whom wrote a character that was deleted since.
+/// An update of many clients, each of which wrote a character that was deleted later.
 fn written_by(writers: u64) -> Vec<u8> {
     let mut update = vec![];
     number(&mut update, writers);
     for writer in 0..writers {
-        // One block of this client from clock 0 on: what was collected (kind 0), one clock long.
+        // One block of this client from clock 0 on: collected content (kind 0), one clock long.
         for field in [1, BEFORE + writer, 0, 0, 1] {
             number(&mut update, field);
         }
@@ -28,7 +28,7 @@ fn number(bytes: &mut Vec<u8>, mut number: u64) {
     bytes.push(number as u8);
 }
 
-/// Ana, in a document that so many wrote before. Two of her messages are on disk.
+/// Connects Ana to a document that this many clients wrote before. Two of her messages are on disk.
 async fn after(server: &Server, document: &str, writers: u64) -> TestClient {
     let mut ana = TestClient::ours(server, document, 1).await;
     ana.until("step 1").await;
@@ -42,7 +42,7 @@ fn saved(texts: &[Value]) -> impl Iterator<Item = &Value> {
 }
 
 #[tokio::test]
-async fn what_is_told_of_a_keystroke_does_not_grow_with_the_people_who_wrote_before() {
+async fn the_cost_of_a_keystroke_does_not_grow_with_the_clients_that_wrote_before() {
     const KEYS: u64 = 10;
     let server = Server::start().await;
     let mut bytes = vec![];
@@ -69,29 +69,29 @@ async fn what_is_told_of_a_keystroke_does_not_grow_with_the_people_who_wrote_bef
 }
 
 #[tokio::test]
-async fn with_the_most_writers_a_document_may_have_nobody_is_too_slow_for_it() {
+async fn with_the_maximum_of_writers_no_client_counts_as_too_slow() {
     let server = Server::start().await;
     let mut ana = after(&server, "crowded", CLIENTS as u64 - 2).await;
-    // As much awareness as there may be.
+    // The largest possible awareness.
     let mut carets = vec![];
     for socket in 0..16 {
-        let mut typist = TestClient::connect(&server, "crowded", 2).await;
+        let mut client = TestClient::connect(&server, "crowded", 2).await;
         for id in 0..8 {
             let state = format!("\"{}\"", "x".repeat(4_094));
             let state = awareness(1_000 + 8 * socket + id, 1, &state);
-            typist.send(Message::Awareness(&state)).await;
+            client.send(Message::Awareness(&state)).await;
         }
-        typist.hears_no_echo().await;
-        carets.push(typist);
+        client.receives_no_echo().await;
+        carets.push(client);
     }
     let mut ben = TestClient::ours(&server, "crowded", 3).await;
     ben.until("step 2").await;
     assert_eq!(ben.saved(0).await.len(), CLIENTS - 2);
-    // The first of these is lost: each of the others says that something is missing, and one question is enough.
-    let lost = ben.type_unheard("lost ");
+    // The first update is lost. Each later one shows that something is missing, but one question is enough.
+    let lost = ben.type_unsent("lost ");
     assert!(!lost.is_empty());
     for _ in 0..20 {
-        let late = ben.type_unheard("late ");
+        let late = ben.type_unsent("late ");
         ben.send(Message::Update(&late)).await;
     }
     let mut questions = 0;
@@ -105,8 +105,8 @@ async fn with_the_most_writers_a_document_may_have_nobody_is_too_slow_for_it() {
 }
 
 impl TestClient {
-    /// Types at the end, and sends nothing of it.
-    fn type_unheard(&self, what: &str) -> Vec<u8> {
+    /// Types at the end without sending the update. Returns it.
+    fn type_unsent(&self, what: &str) -> Vec<u8> {
         let mut transaction = self.doc.transact_mut();
         let end = self.text.len(&transaction);
         self.text.insert(&mut transaction, end, what);

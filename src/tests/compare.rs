@@ -1,4 +1,4 @@
-//! The live comparison: the same feed over both transports, and what surrounds each message on the wire.
+//! Tests the live comparison: the same feed over both transports, and the bytes around each message on the wire.
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -39,7 +39,7 @@ async fn the_same_pulses_arrive_over_both_without_a_session() {
     while over_events.len() < over_socket.len() {
         let event = events.expect("pulse").await;
         assert_eq!(event.offset(), event.data["sequence"].as_u64().unwrap());
-        // The stream was open before the socket.
+        // The stream was open before the socket, so it may begin with earlier pulses.
         if event.offset() >= first {
             over_events.push(event.data);
         }
@@ -58,7 +58,7 @@ async fn the_stream_resumes_and_the_socket_does_not() {
     let missed_after = socket.next_of("pulse").await["sequence"].as_u64().unwrap();
     drop((events, socket));
 
-    // The feed goes on for a while with nobody there; somebody else sees it.
+    // The feed goes on after these clients have disconnected; another client observes it.
     let mut other = server.socket(SOCKET, &[PROTOCOL]).await;
     while other.next_of("pulse").await["sequence"].as_u64().unwrap() < seen.offset() + 5 {}
     let id = seen.id.clone().unwrap();
@@ -91,7 +91,7 @@ async fn an_event_on_two_data_lines_is_sent_where_it_is_asked_for() {
     assert_eq!(lines[0], r#"data: {"type":"note","#);
     assert!(lines[1].starts_with(r#"data: "text":""#), "{note}");
 
-    // Read as the standard says, it is one event; it has the position of a state, and a resume does not repeat it.
+    // Parsed as the standard says, this is one event. It has the position of a state, and a resume does not repeat it.
     let mut events = server.stream(&path, &[]).await;
     let hello = events.expect("hello").await;
     let note = events.expect("note").await;
@@ -105,7 +105,7 @@ async fn an_event_on_two_data_lines_is_sent_where_it_is_asked_for() {
 }
 
 #[tokio::test]
-async fn an_address_has_so_many_comparisons_and_no_more() {
+async fn comparisons_of_an_address_are_limited() {
     let server = Server::with(|settings| settings.limits.max_connections_per_ip = 1).await;
     let mut events = server.stream(EVENTS, &[]).await;
     events.expect("hello").await;
@@ -115,7 +115,7 @@ async fn an_address_has_so_many_comparisons_and_no_more() {
 }
 
 #[tokio::test]
-async fn a_socket_that_floods_is_told_to_wait() {
+async fn a_socket_that_floods_is_refused_with_a_delay() {
     let server = Server::with(|settings| settings.limits.messages_per_second = 1).await;
     let mut socket = server.socket(SOCKET, &[PROTOCOL]).await;
     for _ in 0..4 {
@@ -130,7 +130,7 @@ async fn a_socket_that_floods_is_told_to_wait() {
     assert_eq!(codes, expected);
 }
 
-/// Asks in plain HTTP/1.1 and reads until `found` finds what it looks for in all that came.
+/// Sends a plain HTTP/1.1 request and reads until `found` finds what it looks for in all bytes received so far.
 async fn raw<T>(server: &Server, request: &str, found: impl Fn(&[u8]) -> Option<T>) -> T {
     let mut tcp = TcpStream::connect(server.addr).await.unwrap();
     tcp.write_all(request.as_bytes()).await.unwrap();
@@ -159,7 +159,7 @@ async fn the_framing_that_the_page_shows_is_what_is_on_the_wire() {
     let request = format!("GET {EVENTS} HTTP/1.1\r\n{host}\r\n");
     let (chunk, json, id) = raw(&server, &request, |bytes| {
         let mut rest = &bytes[position(bytes, b"\r\n\r\n")? + 4..];
-        // Chunk by chunk: its length in hexadecimal, what it carries, and its end.
+        // Each chunk has its length in hexadecimal, its content, and its end.
         loop {
             let digits = position(rest, b"\r\n")?;
             let length = std::str::from_utf8(&rest[..digits]).unwrap();
@@ -167,7 +167,7 @@ async fn the_framing_that_the_page_shows_is_what_is_on_the_wire() {
             let chunk = rest.get(..digits + 2 + length + 2)?;
             let text = std::str::from_utf8(&chunk[digits + 2..]).unwrap();
             let field = |name| text.lines().find_map(|line| line.strip_prefix(name));
-            // One that was late may have come together with the next.
+            // A late event may arrive in one chunk with the next.
             if text.matches("event: ").count() == 1 && field("event: ") == Some("pulse") {
                 let (json, id) = (field("data: ")?, field("id: ")?);
                 return Some((chunk.len(), json.to_owned(), id.to_owned()));

@@ -1,5 +1,5 @@
-//! What a request carries beside its session must not hide the session: foreign cookies, stale cookies of the same name,
-//! several headers, bytes beyond ASCII.
+//! Tests that other parts of a request do not hide its session: foreign cookies, stale cookies of the same name,
+//! several headers, and bytes beyond ASCII.
 
 use reqwest::header::HeaderValue;
 use serde_json::Value;
@@ -9,10 +9,10 @@ use crate::support::{Guest, Server};
 const SOCKET: &str = "/api/chat/socket";
 const OURS: (&str, &str) = ("sec-websocket-protocol", "wirewise.collab.v1");
 
-/// Counts for nothing.
+/// A session cookie that is not valid.
 const GARBAGE: &str = "wirewise_session=garbage";
 
-/// Whom the server sees behind these headers; `None` where it answers 401.
+/// The id of the user that the server identifies from these headers; `None` if it answers 401.
 async fn seen(server: &Server, headers: &[(&str, &[u8])], query: &str) -> Option<String> {
     let mut request = server.get(&format!("/api/jobs{query}"));
     for (name, value) in headers {
@@ -23,7 +23,7 @@ async fn seen(server: &Server, headers: &[(&str, &[u8])], query: &str) -> Option
         return None;
     }
     assert_eq!(status, 200);
-    // Who has a session stays the same user there.
+    // A request with a valid session gets the same user here.
     let mut request = server.post(&format!("/api/session/guest{query}"), &[]);
     for (name, value) in headers {
         request = request.header(*name, HeaderValue::from_bytes(value).unwrap());

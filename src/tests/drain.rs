@@ -1,4 +1,5 @@
-//! Leaving: everybody is told, the listener is closed at once, the deadline holds whatever the clients do.
+//! Tests the shutdown: every client is notified, the listener closes at once, and the deadline holds whatever the
+//! clients do.
 
 use std::time::{Duration, Instant};
 
@@ -7,8 +8,8 @@ use tokio::{io::AsyncWriteExt, net::TcpStream};
 use crate::support::{PATIENCE, Server};
 
 #[tokio::test]
-async fn a_hundred_streams_and_a_hundred_sockets_are_told_and_the_server_leaves_in_time() {
-    // Long past the test's own patience: in time means that nobody was waited for.
+async fn a_hundred_streams_and_a_hundred_sockets_receive_drain_and_the_server_ends_in_time() {
+    // Far longer than the test waits: the server ends in time only if it waits for no client.
     let mut server = Server::with(|settings| settings.drain_ms = 60_000).await;
     let guest = server.guest().await;
     let (mut streams, mut sockets) = (vec![], vec![]);
@@ -18,13 +19,13 @@ async fn a_hundred_streams_and_a_hundred_sockets_are_told_and_the_server_leaves_
         streams.push(stream);
         sockets.push(server.chat(&guest).await);
     }
-    server.leave();
+    server.shut_down();
     for stream in streams {
         let events = stream.rest().await;
         let drain = events.last().unwrap();
         assert_eq!(drain.name, "drain");
         assert!((1_000..=5_000).contains(&drain.data["retry_ms"].as_u64().unwrap()));
-        assert!(drain.id.is_some(), "it keeps the client's place");
+        assert!(drain.id.is_some(), "it keeps the client's position");
     }
     for mut socket in sockets {
         let drain = socket.next_of("drain").await;
@@ -42,11 +43,11 @@ async fn a_hundred_streams_and_a_hundred_sockets_are_told_and_the_server_leaves_
 }
 
 #[tokio::test]
-async fn clients_that_do_not_react_hold_nobody_up_beyond_the_deadline() {
+async fn clients_that_do_not_react_delay_the_shutdown_no_longer_than_the_deadline() {
     let mut server = Server::with(|settings| settings.drain_ms = 500).await;
     let guest = server.guest().await;
-    // A socket whose client neither reads nor answers, an upload that never ends, and a connection that says nothing.
-    let _deaf = server.chat(&guest).await;
+    // A socket whose client neither reads nor answers, an upload that never ends, and a connection that sends nothing.
+    let _unresponsive = server.chat(&guest).await;
     let mut upload = TcpStream::connect(server.addr).await.unwrap();
     let head = format!(
         "POST /api/jobs/upload HTTP/1.1\r\nhost: x\r\nauthorization: {}\r\ncontent-type: multipart/form-data; boundary=b\r\n\
@@ -72,13 +73,13 @@ async fn clients_that_do_not_react_hold_nobody_up_beyond_the_deadline() {
     }
     let _silent = TcpStream::connect(server.addr).await.unwrap();
     server.get("/healthz").send().await.unwrap();
-    server.leave();
+    server.shut_down();
     let since = Instant::now();
     tokio::time::timeout(PATIENCE, server.ended)
         .await
         .expect("the server ends")
         .unwrap();
-    // Not a measurement: the drain time, and whatever a busy machine adds.
+    // Not a measurement: the bound is the drain time plus what a busy machine adds.
     assert!(
         since.elapsed() < Duration::from_secs(5),
         "{:?}",
@@ -102,7 +103,7 @@ async fn readiness_ends_before_the_connections_do() {
         "alive\n"
     );
     let state = server.state.clone();
-    server.leave();
+    server.shut_down();
     tokio::time::timeout(PATIENCE, state.realtime.drain().started())
         .await
         .unwrap();

@@ -1,4 +1,5 @@
-//! What is acknowledged stays: across restarts, `kill -9`, a storage that is away, and readers that are far behind.
+//! Tests that acknowledged messages stay: across restarts, `kill -9`, a storage that is unavailable, and readers that
+//! are far behind.
 
 use std::{process::Command, time::Duration};
 
@@ -11,7 +12,7 @@ use uuid::Uuid;
 use wirewise::{chat::server::log::RoomLog, session::User};
 
 use crate::{
-    chat::{join, say},
+    chat::{join, send_message},
     process::{Process, binary},
     support::{Guest, PATIENCE, Remote, Server, Socket, small_socket},
 };
@@ -20,7 +21,7 @@ fn send(id: Uuid, text: &str) -> Value {
     json!({"type":"send","id":id,"room":"lobby","text":text})
 }
 
-/// Texts of a room, oldest first.
+/// The texts of a room, oldest first.
 async fn texts(server: &Remote, guest: &Guest, room: &str) -> Vec<String> {
     let path = format!("/api/chat/rooms/{room}/messages?limit=200");
     let page = server.json(&path, Some(guest)).await;
@@ -30,7 +31,7 @@ async fn texts(server: &Remote, guest: &Guest, room: &str) -> Vec<String> {
         .collect()
 }
 
-/// Fills the lobby faster than any socket could.
+/// Stores `count` messages in the lobby, faster than any socket could.
 async fn fill(server: &Server, count: usize, text: &str) {
     let log: RoomLog = server.state.features.chat.log("lobby");
     let ada = User::new(Uuid::new_v4(), "Ada".into());
@@ -48,7 +49,7 @@ async fn expect_messages(socket: &mut Socket, after: u64, count: u64) {
 }
 
 #[tokio::test]
-async fn a_restart_loses_nothing_and_ids_still_count() {
+async fn a_restart_loses_nothing_and_ids_still_deduplicate() {
     let server = Server::start().await;
     let guest = server.guest().await;
     let mut socket = server.chat(&guest).await;
@@ -57,7 +58,7 @@ async fn a_restart_loses_nothing_and_ids_still_count() {
     socket.send(&send(id, "before")).await;
     let ack = socket.next_of("ack").await;
     join(&mut socket, "made-by-visiting", None).await;
-    say(&mut socket, "made-by-visiting", "hello").await;
+    send_message(&mut socket, "made-by-visiting", "hello").await;
 
     let server = server.restart().await;
     let mut socket = server.chat(&guest).await;
@@ -70,7 +71,7 @@ async fn a_restart_loses_nothing_and_ids_still_count() {
     assert_eq!(socket.next_of("message").await["text"], "before");
     socket.send(&send(id, "before")).await;
     assert_eq!(socket.next_of("ack").await, ack);
-    say(&mut socket, "lobby", "after").await;
+    send_message(&mut socket, "lobby", "after").await;
     assert_eq!(texts(&server, &guest, "lobby").await, ["before", "after"]);
     let rooms = server.json("/api/chat/rooms", Some(&guest)).await;
     let names: Vec<_> = rooms
@@ -107,7 +108,7 @@ async fn kill_9_loses_nothing_that_was_acknowledged() {
     let expected: Vec<_> = (0..stored.len()).map(|number| number.to_string()).collect();
     assert_eq!(stored, expected, "in order, and none twice");
     assert!(stored.len() >= acknowledged);
-    // Everything again, as a client does that does not know what was stored.
+    // Sends everything again, as a client does that does not know what was stored.
     let mut socket = server.chat(&guest).await;
     join(&mut socket, "lobby", None).await;
     for (number, id) in sends.iter().enumerate() {
@@ -133,14 +134,14 @@ async fn read_marks_survive_a_restart_and_do_not_go_back() {
     join(&mut one, "lobby", None).await;
     join(&mut two, "lobby", None).await;
     for text in ["a", "b", "c"] {
-        say(&mut one, "lobby", text).await;
+        send_message(&mut one, "lobby", text).await;
     }
     for offset in 1..=2 {
         two.send(&json!({"type":"read","room":"lobby","offset":offset}))
             .await;
         one.next_of("read").await;
     }
-    // At once, within the second in which marks are gathered: leaving saves them.
+    // Restarted at once, within the second in which marks are gathered: the shutdown saves them.
     let server = server.restart().await;
     let mut two = server.chat(&bob).await;
     let joined = join(&mut two, "lobby", None).await;
@@ -153,7 +154,7 @@ async fn read_marks_survive_a_restart_and_do_not_go_back() {
 }
 
 #[tokio::test]
-async fn a_reader_50_000_messages_behind_catches_up_on_a_slow_line() {
+async fn a_reader_50_000_messages_behind_catches_up_on_a_slow_connection() {
     const BEHIND: u64 = 50_000;
     let server = Server::start().await;
     fill(&server, BEHIND as usize, &"behind ".repeat(20)).await;
@@ -166,7 +167,8 @@ async fn a_reader_50_000_messages_behind_catches_up_on_a_slow_line() {
         (&joined["recovered"], &joined["replayed"]),
         (&true.into(), &BEHIND.into())
     );
-    // All of it is some 18 MB; the line takes a piece, then rests. Past 1 MiB in its queue the socket would be closed.
+    // All messages are some 18 MB, and the connection reads a piece, then pauses. With more than 1 MiB in its queue the
+    // socket would be closed.
     let slow = async {
         for read in 1..=BEHIND {
             assert_eq!(two.next_of("message").await["offset"], read);
@@ -177,7 +179,7 @@ async fn a_reader_50_000_messages_behind_catches_up_on_a_slow_line() {
     };
     let talk = async {
         for number in 0..20 {
-            say(&mut one, "lobby", &format!("live {number}")).await;
+            send_message(&mut one, "lobby", &format!("live {number}")).await;
         }
     };
     tokio::join!(slow, talk);
@@ -192,7 +194,7 @@ async fn a_reader_who_stops_is_closed_with_4100_and_the_resume_brings_what_was_m
         .chat_over(small_socket(server.addr).await, &guest)
         .await;
     let epoch = join(&mut stopped, "lobby", None).await["epoch"].clone();
-    // Far more than its queue and all buffers on the way.
+    // Far more than fits into its queue and all buffers on the way.
     fill(&server, 500, &"x".repeat(4_000)).await;
     fill(&server, 500, &"y".repeat(4_000)).await;
     let (mut seen, mut closed) = (0, None);
@@ -217,13 +219,13 @@ async fn a_reader_who_stops_is_closed_with_4100_and_the_resume_brings_what_was_m
 }
 
 #[tokio::test]
-async fn while_the_storage_is_away_sends_are_refused_until_the_first_comes_again() {
+async fn while_the_storage_is_unavailable_sends_are_refused_until_the_first_is_sent_again() {
     let server = Server::start().await;
     let guest = server.guest().await;
     let mut socket = server.chat(&guest).await;
     join(&mut socket, "lobby", None).await;
-    say(&mut socket, "lobby", "before").await;
-    // Somebody else holds the write lock: to the server that is a disk that refuses.
+    send_message(&mut socket, "lobby", "before").await;
+    // Another process holds the write lock. To the server this is a disk that refuses writes.
     let other = rusqlite::Connection::open(server.folder.path().join("data/wirewise.db")).unwrap();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
     let (first, second) = (
@@ -237,7 +239,7 @@ async fn while_the_storage_is_away_sends_are_refused_until_the_first_comes_again
         (&"unavailable".into(), &first["id"], &"lobby".into())
     );
     assert!(error["retry_after_ms"].as_u64().unwrap() > 0);
-    // Reading goes on.
+    // Reads still work.
     assert_eq!(texts(&server, &guest, "lobby").await, ["before"]);
     other.execute_batch("ROLLBACK").unwrap();
     socket.send(&second).await;
@@ -265,7 +267,7 @@ async fn messages_older_than_the_retention_are_gone_and_a_resume_says_so() {
     let guest = server.guest().await;
     let mut socket = server.chat(&guest).await;
     let epoch = join(&mut socket, "lobby", None).await["epoch"].clone();
-    say(&mut socket, "lobby", "old").await;
+    send_message(&mut socket, "lobby", "old").await;
     let gone = async {
         while !texts(&server, &guest, "lobby").await.is_empty() {
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -280,7 +282,7 @@ async fn messages_older_than_the_retention_are_gone_and_a_resume_says_so() {
             (&recovered.into(), &0.into())
         );
     }
-    let ack = say(&mut socket, "lobby", "new").await;
+    let ack = send_message(&mut socket, "lobby", "new").await;
     assert_eq!(ack["offset"], 2, "offsets go on");
 }
 
@@ -299,9 +301,9 @@ async fn a_backup_is_taken_while_the_server_runs_and_restored_under_a_new_epoch(
     let guest = server.guest().await;
     let mut socket = server.chat(&guest).await;
     let epoch = join(&mut socket, "lobby", None).await["epoch"].clone();
-    say(&mut socket, "lobby", "in the backup").await;
+    send_message(&mut socket, "lobby", "in the backup").await;
     assert!(run(&["backup", "copy"]).0);
-    say(&mut socket, "lobby", "after the backup").await;
+    send_message(&mut socket, "lobby", "after the backup").await;
     for (arguments, needle) in [
         (["backup", "copy"], "overwrites nothing"),
         (["restore", "copy"], "Another server holds"),
@@ -324,7 +326,8 @@ async fn a_backup_is_taken_while_the_server_runs_and_restored_under_a_new_epoch(
     let server = Remote::new(process.addr);
     assert_eq!(texts(&server, &guest, "lobby").await, ["in the backup"]);
     let mut socket = server.chat(&guest).await;
-    // Offset 1 is in the restored log as well, but under the new epoch: what was read then may differ from what is there.
+    // The restored log has an offset 1 too, but under the new epoch: the message that was read before the restore may
+    // differ from the stored one.
     let after = json!({"epoch":epoch,"offset":1});
     let joined = join(&mut socket, "lobby", Some(after)).await;
     assert_eq!(joined["recovered"], false);
@@ -349,7 +352,7 @@ async fn two_servers_do_not_share_a_data_folder() {
         !second.status.success() && words.contains("Another server holds"),
         "{words}"
     );
-    // And the one that was refused has spoilt nothing: who signed out before it and after it stays out.
+    // The refused server has damaged nothing: users who signed out before and after its start stay signed out.
     sign_out(&server, &late).await;
     process.kill();
     let process = start(&folder).await;

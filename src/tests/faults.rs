@@ -1,4 +1,4 @@
-//! Breaking one's own connection on purpose, and reading how it began.
+//! Tests the faults: a client breaks its own connection on purpose, and reads its handshake.
 
 use serde_json::{Value, json};
 use tokio::time::timeout;
@@ -16,7 +16,7 @@ async fn server() -> Server {
     Server::with(|settings| settings.allow_faults = true).await
 }
 
-/// A price stream of this guest, and its name.
+/// A price stream of this guest, and its `hello`, which names the connection.
 async fn watch(server: &Server, guest: &Guest, after: Option<&str>) -> (Events, Value) {
     let bearer = guest.bearer();
     let mut headers = vec![("authorization", bearer.as_str())];
@@ -29,7 +29,7 @@ async fn watch(server: &Server, guest: &Guest, after: Option<&str>) -> (Events, 
     (events, hello)
 }
 
-/// One price of the symbol that is watched.
+/// Publishes one price of the watched symbol.
 fn trade(server: &Server, price: f64) {
     let quote = Quote {
         symbol: "ACME".into(),
@@ -65,7 +65,7 @@ async fn ask(
     (response.status().as_u16(), response.json().await.unwrap())
 }
 
-/// A member of the lobby, and the name of the socket.
+/// A member of the lobby: the socket, the name of its connection, and its `joined`.
 async fn join(server: &Server, guest: &Guest, after: Option<Value>) -> (Socket, Value, Value) {
     let bearer = guest.bearer();
     let headers = [
@@ -125,16 +125,16 @@ async fn only_the_owner_may_break_a_connection_and_every_refusal_says_why() {
         unnamed.json::<Value>().await.unwrap()["field"],
         "connection"
     );
-    // A stream that nobody signed in for belongs to nobody.
-    let mut nobodys = server.stream(TICKER, &[]).await;
-    let hello = nobodys.expect("hello").await.data;
+    // A stream without a session has no owner.
+    let mut anonymous = server.stream(TICKER, &[]).await;
+    let hello = anonymous.expect("hello").await.data;
     assert_eq!(
         ask(&server, Some(&eve), "drop", &hello["connection"])
             .await
             .0,
         403
     );
-    // None of that has touched it.
+    // None of these requests has touched the stream.
     trade(&server, 101.0);
     events.expect("price").await;
 }
@@ -152,7 +152,7 @@ async fn a_drop_resets_a_stream_and_the_client_continues_where_it_was() {
             .0,
         200
     );
-    // It ends in an error, and without a drain.
+    // The stream ends in an error, without a `drain`.
     let rest = events.rest().await;
     assert!(rest.iter().all(|event| event.name != "drain"));
     trade(&server, 102.0);
@@ -164,7 +164,7 @@ async fn a_drop_resets_a_stream_and_the_client_continues_where_it_was() {
 }
 
 #[tokio::test]
-async fn a_stalled_stream_stays_open_and_says_nothing() {
+async fn a_stalled_stream_stays_open_and_sends_nothing() {
     let server = Server::with(|settings| {
         settings.allow_faults = true;
         settings.heartbeat_ms = 100;
@@ -179,14 +179,14 @@ async fn a_stalled_stream_stays_open_and_says_nothing() {
             .0,
         200
     );
-    // What was under way may still come; then ten beats are missed.
-    let ten_beats = std::time::Duration::from_secs(1);
+    // Events that were under way may still arrive; after them ten heartbeats are missed.
+    let ten_heartbeats = std::time::Duration::from_secs(1);
     let silent = async {
-        while timeout(ten_beats, events.next())
+        while timeout(ten_heartbeats, events.next())
             .await
             .is_ok_and(|event| event.is_some())
         {}
-        timeout(ten_beats, events.next()).await.is_err()
+        timeout(ten_heartbeats, events.next()).await.is_err()
     };
     assert!(
         timeout(PATIENCE, silent).await.unwrap(),
@@ -264,7 +264,7 @@ async fn a_room_is_dropped_duplicated_and_expired_as_well() {
 
 #[tokio::test]
 async fn the_handshake_is_shown_to_its_owner_with_its_secrets_blanked() {
-    // Without the flag: reading is no fault.
+    // The flag is not set, because reading a handshake is not a fault.
     let server = Server::start().await;
     let (ada, eve) = (server.guest().await, server.guest().await);
     let (_events, hello) = watch(&server, &ada, Some("k3-7")).await;
@@ -293,7 +293,7 @@ async fn the_handshake_is_shown_to_its_owner_with_its_secrets_blanked() {
             && response.contains("content-type: text/event-stream\n"),
         "{response}"
     );
-    // What the outer layers add is in it.
+    // The headers that the outer layers add are included.
     assert!(
         response.contains("access-control-allow-origin: *\n")
             && response.contains("x-content-type-options: nosniff\n"),
@@ -311,7 +311,7 @@ async fn the_handshake_is_shown_to_its_owner_with_its_secrets_blanked() {
 }
 
 #[tokio::test]
-async fn a_restart_tells_everybody_and_says_so_to_whoever_runs_the_server() {
+async fn a_restart_drains_the_connections_and_run_returns_restart() {
     let server = server().await;
     let guest = server.guest().await;
     let (mut events, hello) = watch(&server, &guest, None).await;
@@ -327,12 +327,12 @@ async fn a_restart_tells_everybody_and_says_so_to_whoever_runs_the_server() {
         200
     );
     events.expect("drain").await;
-    let left = timeout(PATIENCE, server.ended).await.unwrap().unwrap();
-    assert_eq!(left, wirewise::server::ShutdownReason::Restart);
+    let reason = timeout(PATIENCE, server.ended).await.unwrap().unwrap();
+    assert_eq!(reason, wirewise::server::ShutdownReason::Restart);
 }
 
 #[tokio::test]
-async fn a_restarted_process_is_the_same_one_on_the_same_port_with_its_data() {
+async fn a_restarted_process_keeps_its_process_id_its_port_and_its_data() {
     let folder = tempfile::tempdir().unwrap();
     let server = Process::start(folder.path(), &["--allow-faults", "--drain-ms", "500"]);
     let remote = Remote::new(server.addr);

@@ -1,4 +1,4 @@
-//! Feeds other than the simulated one: a file, and an exchange that drops and garbles what it says.
+//! Tests the feeds other than the simulated one: a file, and an exchange that drops and garbles its messages.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::support::{Event, Events, PATIENCE, Server};
 
 const EVENTS: &str = "/api/ticker/events";
 
-/// A server that speaks the documented messages of Coinbase Exchange, as badly as a test asks for.
+/// A server that sends the documented messages of Coinbase Exchange, and whatever faults a test needs.
 struct Exchange(TcpListener);
 
 struct Subscriber(WebSocketStream<TcpStream>);
@@ -42,23 +42,23 @@ impl Exchange {
         );
         let mut subscriber = Subscriber(socket);
         subscriber
-            .say(json!({"type": "subscriptions", "channels": [{"name": "ticker", "product_ids": ["BTC-USD", "ETH-USD"]}]}))
+            .send(json!({"type": "subscriptions", "channels": [{"name": "ticker", "product_ids": ["BTC-USD", "ETH-USD"]}]}))
             .await;
         subscriber
     }
 }
 
 impl Subscriber {
-    async fn say(&mut self, message: Value) {
-        self.say_text(&message.to_string()).await;
+    async fn send(&mut self, message: Value) {
+        self.send_text(&message.to_string()).await;
     }
 
-    async fn say_text(&mut self, text: &str) {
+    async fn send_text(&mut self, text: &str) {
         self.0.send(Message::text(text)).await.unwrap();
     }
 
     async fn price(&mut self, product: &str, sequence: u64, price: &str) {
-        self.say(ticker(product, sequence, price)).await;
+        self.send(ticker(product, sequence, price)).await;
     }
 }
 
@@ -86,7 +86,7 @@ async fn with_exchange() -> (Server, Exchange) {
 }
 
 #[tokio::test]
-async fn an_exchange_that_garbles_drops_and_comes_back_loses_no_last_price() {
+async fn an_exchange_that_garbles_drops_and_reconnects_loses_no_last_price() {
     let (server, exchange) = with_exchange().await;
     let mut events = server.stream(EVENTS, &[]).await;
     events.expect("hello").await;
@@ -95,7 +95,7 @@ async fn an_exchange_that_garbles_drops_and_comes_back_loses_no_last_price() {
     let mut subscriber = exchange.subscriber().await;
     subscriber.price("BTC-USD", 10, "110.125").await;
     assert_eq!(price(&mut events).await, ("BTC-USD".into(), 110.125));
-    // Garbage of every kind, a product nobody asked for, and a message out of order: nothing of it is a price.
+    // Garbage of every kind, a product without a subscription, and a message out of order: none of them is a price.
     for garbage in [
         r#"{"type":"ticker","price":"#,
         "",
@@ -104,7 +104,7 @@ async fn an_exchange_that_garbles_drops_and_comes_back_loses_no_last_price() {
         r#"{"type":7}"#,
         "\u{0}",
     ] {
-        subscriber.say_text(garbage).await;
+        subscriber.send_text(garbage).await;
     }
     subscriber
         .0
@@ -116,8 +116,8 @@ async fn an_exchange_that_garbles_drops_and_comes_back_loses_no_last_price() {
     }
     subscriber.price("DOGE-USD", 12, "5").await;
     subscriber.price("BTC-USD", 9, "1.00").await;
-    subscriber.say(json!({"type": "heartbeat", "sequence": 90, "last_trade_id": 20, "product_id": "BTC-USD", "time": "2014-11-07T08:19:28.464459Z"})).await;
-    subscriber.say(json!({"type": "something_new"})).await;
+    subscriber.send(json!({"type": "heartbeat", "sequence": 90, "last_trade_id": 20, "product_id": "BTC-USD", "time": "2014-11-07T08:19:28.464459Z"})).await;
+    subscriber.send(json!({"type": "something_new"})).await;
     subscriber.price("ETH-USD", 13, "50").await;
     let eth = events.expect("price").await;
     assert_eq!(
@@ -134,7 +134,7 @@ async fn an_exchange_that_garbles_drops_and_comes_back_loses_no_last_price() {
             &json!(-50.0)
         )
     );
-    // Decimals follow what the exchange quotes.
+    // The decimals are those of the exchange.
     let listed = server.json("/api/ticker/symbols", None).await;
     assert_eq!(
         listed[0],
@@ -149,14 +149,14 @@ async fn an_exchange_that_garbles_drops_and_comes_back_loses_no_last_price() {
         server.state.features.ticker.first_prices().stale_since,
         stale.data["since"].as_u64()
     );
-    // Whoever comes now gets the last prices, and is told that they are.
+    // A new client gets the last prices, and the event that marks them as stale.
     let mut late = server.stream(EVENTS, &[]).await;
     late.expect("hello").await;
     let snapshot = late.expect("snapshot").await;
     assert_eq!(snapshot.data["quotes"].as_array().unwrap().len(), 2);
-    let told = late.expect("feed").await;
-    assert_eq!((&told.data, &told.id), (&stale.data, &snapshot.id));
-    // Whoever asked for one symbol, too.
+    let status = late.expect("feed").await;
+    assert_eq!((&status.data, &status.id), (&stale.data, &snapshot.id));
+    // A client of one symbol gets them too.
     let mut one = server
         .stream(&format!("{EVENTS}?symbols=BTC-USD"), &[])
         .await;
@@ -164,7 +164,7 @@ async fn an_exchange_that_garbles_drops_and_comes_back_loses_no_last_price() {
     one.expect("snapshot").await;
     assert_eq!(one.expect("feed").await.data, stale.data);
 
-    // Back by itself, after the kit's own backoff; sequences may begin anew.
+    // The server reconnects by itself, with the kit's own backoff. Sequence numbers may begin anew.
     let mut subscriber = exchange.subscriber().await;
     subscriber.price("BTC-USD", 1, "111").await;
     for stream in [&mut events, &mut late, &mut one] {
@@ -179,13 +179,13 @@ async fn an_exchange_that_garbles_drops_and_comes_back_loses_no_last_price() {
 }
 
 #[tokio::test]
-async fn an_exchange_that_refuses_the_subscription_is_asked_again_later() {
+async fn an_exchange_that_refuses_the_subscription_is_contacted_again_later() {
     let (server, exchange) = with_exchange().await;
     let mut events = server.stream(EVENTS, &[]).await;
     events.expect("hello").await;
     events.expect("snapshot").await;
     let mut subscriber = exchange.subscriber().await;
-    subscriber.say(json!({"type": "error", "message": "Failed to subscribe", "reason": "BTC-USD is not a valid product"})).await;
+    subscriber.send(json!({"type": "error", "message": "Failed to subscribe", "reason": "BTC-USD is not a valid product"})).await;
     assert_eq!(events.expect("feed").await.data["status"], "stale");
     let mut subscriber = exchange.subscriber().await;
     subscriber.price("ETH-USD", 1, "0.00001234").await;
@@ -194,7 +194,7 @@ async fn an_exchange_that_refuses_the_subscription_is_asked_again_later() {
 }
 
 #[tokio::test]
-async fn an_exchange_that_is_away_leaves_the_server_up_and_the_feed_stale() {
+async fn an_unreachable_exchange_makes_the_feed_stale_and_the_server_stays_up() {
     // A port that was free a moment ago.
     let free = TcpListener::bind("127.0.0.1:0")
         .await
@@ -229,7 +229,7 @@ async fn a_file_is_replayed_and_begins_again() {
     let mut events = server.stream(EVENTS, &[]).await;
     events.expect("hello").await;
     let snapshot = events.expect("snapshot").await;
-    // The first round may have begun before the stream was open: it is followed up to the second.
+    // The first round may have begun before the stream was open, so the test follows it up to the second.
     let mut seen = snapshot.data["quotes"].as_array().unwrap().len();
     let mut rounds = 0;
     while rounds < 2 {
@@ -250,10 +250,10 @@ async fn a_file_is_replayed_and_begins_again() {
 }
 
 #[tokio::test]
-async fn leaving_does_not_wait_for_an_exchange() {
+async fn a_shutdown_does_not_wait_for_an_exchange() {
     let (mut server, exchange) = with_exchange().await;
     let subscriber = exchange.subscriber().await;
-    server.leave();
+    server.shut_down();
     timeout(Duration::from_secs(10), server.ended)
         .await
         .expect("the server ends")

@@ -1,4 +1,4 @@
-//! The floors of the house. Imports point down, and no two files import each other, directly or around.
+//! Tests the floors of the modules: imports point down, and no two files import each other, directly or indirectly.
 //!
 //! `docs/architecture.md` shows the floors as a picture; `src/lib.rs` documents them in this order.
 
@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// The modules of the application, from low to high. Those of one floor know nothing of each other.
+/// The modules of the application, from low to high. Modules of one floor do not import each other.
 const FLOORS: &[&[&str]] = &[
     &["background"],
     &["web"],
@@ -26,9 +26,9 @@ const FLOORS: &[&[&str]] = &[
 
 /// A source file with the paths that it names.
 struct Source {
-    /// As in `["chat", "server", "room"]`; empty for `lib.rs`.
+    /// The module path, as in `["chat", "server", "room"]`; empty for `lib.rs`.
     module: Vec<String>,
-    /// A line, and an absolute path of this crate.
+    /// A line number, and an absolute path of this crate.
     paths: Vec<(usize, Vec<String>)>,
 }
 
@@ -70,7 +70,7 @@ fn read(name: &str, text: &str) -> Source {
     if ["mod", "lib", "main"].contains(&module[module.len() - 1].as_str()) {
         module.pop();
     }
-    // Up to the tests of the file, which end it.
+    // Only the code before the tests, which end the file.
     let text = text.split("\n#[cfg(test)]\n").next().unwrap_or_default();
     let mut paths = vec![];
     for (line, path) in named_paths(text) {
@@ -90,10 +90,10 @@ fn read(name: &str, text: &str) -> Source {
     Source { module, paths }
 }
 
-/// Every path that begins with `crate`, `self` or `super`, with its line. The trees of `use` are unfolded.
+/// Every path that begins with `crate`, `self` or `super`, with its line number. The trees of `use` are expanded.
 fn named_paths(text: &str) -> Vec<(usize, Vec<String>)> {
     let (mut found, mut line) = (vec![], 1);
-    // Prefixes of the braces that are open, each with the segments before it.
+    // The prefixes of the open braces, each with the segments before it.
     let mut open: Vec<Vec<String>> = vec![];
     let mut path: Vec<String> = vec![];
     let mut word = String::new();
@@ -127,9 +127,9 @@ fn named_paths(text: &str) -> Vec<(usize, Vec<String>)> {
         if !ended.is_empty() && ended != "as" {
             path.push(ended);
         }
-        // The name after `as` belongs to no path.
+        // The name after `as` is not part of a path.
         let renamed = character == ' ' && in_use && code_follows(&characters, "as ");
-        if !path.is_empty() && !(in_use && character == ' ' && !renamed) {
+        if !(path.is_empty() || in_use && character == ' ' && !renamed) {
             let mut whole = open.last().cloned().unwrap_or_default();
             whole.append(&mut path);
             if ["crate", "self", "super"].contains(&whole[0].as_str()) && whole.len() > 1 {
@@ -167,7 +167,7 @@ fn floor_of(module: &[String]) -> Option<usize> {
     FLOORS.iter().position(|floor| floor.contains(&name))
 }
 
-/// What is wrong with the imports of these sources, a line for each.
+/// The violations in the imports of these sources, one line each.
 fn imports_that_point_up(sources: &BTreeMap<String, Source>) -> Vec<String> {
     let mut wrong = vec![];
     for (name, source) in sources {
@@ -217,8 +217,8 @@ fn graph(sources: &BTreeMap<String, Source>) -> BTreeMap<&str, BTreeSet<&str>> {
         .collect()
 }
 
-/// A way from a file back to itself, if there is one.
-fn circle<'a>(graph: &BTreeMap<&'a str, BTreeSet<&'a str>>) -> Option<Vec<&'a str>> {
+/// A cycle of imports from a file back to itself, if there is one.
+fn cycle<'a>(graph: &BTreeMap<&'a str, BTreeSet<&'a str>>) -> Option<Vec<&'a str>> {
     let mut done = BTreeSet::new();
     for start in graph.keys() {
         let mut way: Vec<(&str, Vec<&str>)> = vec![(start, next_of(graph, start))];
@@ -253,10 +253,10 @@ fn every_import_points_down() {
 }
 
 #[test]
-fn no_two_files_import_each_other_directly_or_around() {
+fn no_two_files_import_each_other_directly_or_indirectly() {
     for folder in ["src", "realtime/src"] {
         let sources = sources(folder);
-        assert_eq!(circle(&graph(&sources)), None, "in {folder}");
+        assert_eq!(cycle(&graph(&sources)), None, "in {folder}");
     }
 }
 
@@ -275,7 +275,7 @@ fn an_import_that_points_up_is_named_with_its_line_and_both_floors() {
 }
 
 #[test]
-fn a_circle_is_found_around_a_third_file() {
+fn a_cycle_through_a_third_file_is_found() {
     let source = |name: &str, text: &str| (name.to_owned(), read(name, text));
     let sources = BTreeMap::from([
         source("chat/a.rs", "use super::b::B;\n"),
@@ -283,6 +283,6 @@ fn a_circle_is_found_around_a_third_file() {
         source("chat/c.rs", "fn f() { crate::chat::a::go() }\n"),
         source("chat/d.rs", ""),
     ]);
-    let circle = circle(&graph(&sources));
-    assert_eq!(circle, Some(vec!["chat/a.rs", "chat/b.rs", "chat/c.rs"]));
+    let cycle = cycle(&graph(&sources));
+    assert_eq!(cycle, Some(vec!["chat/a.rs", "chat/b.rs", "chat/c.rs"]));
 }

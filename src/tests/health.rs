@@ -1,4 +1,4 @@
-//! What `/readyz` says of a server in trouble, and that a server that cannot go on leaves.
+//! Tests what `/readyz` reports of a server in trouble, and that a server that cannot go on shuts down.
 
 use rusqlite::Connection;
 use serde_json::{Value, json};
@@ -15,9 +15,9 @@ async fn ready(server: &Server) -> (u16, Value) {
     (answer.status().as_u16(), answer.json().await.unwrap())
 }
 
-/// Waits until the answer has this status.
-async fn becomes(server: &Server, status: u16) -> Value {
-    let becomes = async {
+/// Waits until `/readyz` answers with this status.
+async fn wait_for_status(server: &Server, status: u16) -> Value {
+    let waiting = async {
         loop {
             let (found, answer) = ready(server).await;
             if found == status {
@@ -26,7 +26,7 @@ async fn becomes(server: &Server, status: u16) -> Value {
             tokio::time::sleep(std::time::Duration::from_millis(50)).await;
         }
     };
-    timeout(PATIENCE, becomes).await.expect("it changes")
+    timeout(PATIENCE, waiting).await.expect("it changes")
 }
 
 #[tokio::test]
@@ -39,7 +39,7 @@ async fn a_server_that_is_well_is_ready_and_has_no_reasons() {
 }
 
 #[tokio::test]
-async fn a_stale_feed_is_a_reason_and_no_reason_to_go_away() {
+async fn a_stale_feed_is_reported_and_the_server_stays_ready() {
     let server = Server::start().await;
     let stale = News::Status {
         status: FeedStatus::Stale,
@@ -58,10 +58,10 @@ async fn a_stale_feed_is_a_reason_and_no_reason_to_go_away() {
 }
 
 #[tokio::test]
-async fn a_storage_that_refuses_makes_the_server_unready_until_it_takes_a_write_again() {
+async fn a_storage_that_refuses_makes_the_server_unready_until_it_accepts_a_write_again() {
     let server = Server::start().await;
     let other = Connection::open(server.folder.path().join("data/wirewise.db")).unwrap();
-    // A lock that another process holds fails every write, as a full disk does.
+    // A lock that another process holds makes every write fail, as a full disk does.
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
     let put = server.state.bus.put_latest("test", "x".into());
     assert!(put.await.is_err());
@@ -74,9 +74,10 @@ async fn a_storage_that_refuses_makes_the_server_unready_until_it_takes_a_write_
             .contains("database is locked"),
         "{answer}"
     );
-    // Nobody writes any more once a load balancer has taken the server out: it finds out by itself.
+    // Once a load balancer has removed the server there are no other writes; its own probe detects that the storage
+    // works again.
     other.execute_batch("ROLLBACK").unwrap();
-    assert_eq!(becomes(&server, 200).await["reasons"], json!([]));
+    assert_eq!(wait_for_status(&server, 200).await["reasons"], json!([]));
 }
 
 #[tokio::test]
@@ -98,7 +99,7 @@ async fn a_task_that_keeps_failing_makes_the_server_unready_and_one_that_failed_
         "{answer}"
     );
     background.run("always", || async { panic!("on purpose") });
-    let answer = becomes(&server, 503).await;
+    let answer = wait_for_status(&server, 503).await;
     assert!(
         answer["reasons"][0]
             .as_str()
@@ -121,26 +122,26 @@ async fn a_task_that_keeps_failing_makes_the_server_unready_and_one_that_failed_
 }
 
 #[tokio::test]
-async fn a_server_that_cannot_go_on_leaves_and_says_why() {
+async fn a_server_that_cannot_go_on_shuts_down_and_returns_the_reason() {
     let server = Server::start().await;
     let broken = async { panic!("on purpose") };
     server.state.background.essential("accept loop", broken);
-    let left = timeout(PATIENCE, server.ended)
+    let reason = timeout(PATIENCE, server.ended)
         .await
-        .expect("it leaves")
+        .expect("it shuts down")
         .unwrap();
-    let ShutdownReason::Broken(sentence) = left else {
-        panic!("{left:?}")
+    let ShutdownReason::Broken(sentence) = reason else {
+        panic!("{reason:?}")
     };
     assert!(sentence.contains("accept loop"), "{sentence}");
 }
 
 #[tokio::test]
-async fn while_it_leaves_a_server_is_not_ready() {
+async fn a_draining_server_is_not_ready() {
     let mut server = Server::start().await;
     let state = server.state.clone();
     let router = wirewise::server::router(state.clone());
-    server.leave();
+    server.shut_down();
     timeout(PATIENCE, state.realtime.drain().started())
         .await
         .unwrap();

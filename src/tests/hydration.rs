@@ -1,7 +1,8 @@
-//! Pages as a browser parses them: whatever texts are stored, hydration finds every node that it expects.
+//! Tests pages as a browser parses them: whatever texts are stored, hydration finds every node that it expects.
 //!
-//! Each page is rendered twice, with a hostile text and with a plain one that has the same structure, and parsed by an HTML
-//! parser that follows the standard. Hydration walks over nodes, so both must have the same ones in the same places.
+//! Each page is rendered twice, with a hostile text and with a plain one that has the same structure, and both are
+//! parsed by an HTML parser that follows the standard. Hydration walks over nodes, so both must have the same nodes in
+//! the same places.
 
 use futures::{FutureExt, SinkExt, StreamExt, future::BoxFuture};
 use leptos::server_fn::error::ServerFnUrlError;
@@ -35,7 +36,7 @@ use yrs::{Doc, ReadTxn, StateVector, Text, Transact};
 
 use crate::support::{PATIENCE, Server};
 
-/// A text, another that gives the same nodes, and what is shown of the first.
+/// A hostile text, a plain one that gives the same nodes, and what the page shows of the hostile one.
 const TEXTS: [(&str, &str, &str); 7] = [
     ("\0", "x", "\u{fffd}"),
     ("\0a\0\0", "xaxx", "\u{fffd}a\u{fffd}\u{fffd}"),
@@ -47,7 +48,7 @@ const TEXTS: [(&str, &str, &str); 7] = [
         "\u{fffe}\u{ffff}\u{1fffe}",
     ),
     ("\u{1}\u{1b}\u{7f}\u{85}", "xxxx", "\u{1}\u{1b}\u{7f}\u{85}"),
-    // The links make nodes of their own, and so does what stands around them.
+    // Links get nodes of their own, and so does the text around them.
     (
         "\0http://a.example\0 http://b.example\0",
         ".http://a.example. http://b.example.",
@@ -55,10 +56,11 @@ const TEXTS: [(&str, &str, &str); 7] = [
     ),
 ];
 
-/// A text that has no node, or one of a space: Leptos writes that where hydration has to find an empty text.
+/// An empty text has no node of its own, or one with a space: Leptos writes the space where hydration has to find an
+/// empty text.
 const EMPTY: (&str, &str, &str) = ("", "x", "");
 
-/// The page under a path, as it is sent, for somebody of this name.
+/// The page under a path, as it is sent to this user.
 async fn page(server: &Server, path: &str, session: &Session) -> String {
     let token = server.state.sessions.token(session);
     let request = server
@@ -73,7 +75,7 @@ fn guest(server: &Server, name: &str) -> Session {
     Session { user, ..session }
 }
 
-/// Every node of a page with its depth, in document order; what scripts and comments say is left out.
+/// Every node of a page with its depth, in document order. The content of scripts and comments is left out.
 fn nodes(html: &str) -> Vec<String> {
     let document = Html::parse_document(html);
     let nodes = document.tree.root().descendants().map(|node| {
@@ -125,11 +127,11 @@ fn assert_same_nodes(hostile: &str, plain: &str, text: &str) {
 async fn messages_and_their_authors_have_a_node_each_whatever_is_stored() {
     let server = Server::start().await;
     let reader = guest(&server, "Reader");
-    for (place, (hostile, plain, expected)) in TEXTS.into_iter().chain([EMPTY]).enumerate() {
+    for (number, (hostile, plain, expected)) in TEXTS.into_iter().chain([EMPTY]).enumerate() {
         let mut pages = vec![];
         for (kind, text) in [("hostile", hostile), ("plain", plain)] {
-            let room = format!("{kind}-{place}");
-            // As an older server stored it: past all checks. The second stands below the first's name.
+            let room = format!("{kind}-{number}");
+            // Stored past all checks, as an older server did. The second message stands below the name over the first.
             let log = RoomLog::new(server.state.bus.clone(), &room);
             let author = User::new(Uuid::new_v4(), text.into());
             for _ in 0..2 {
@@ -144,7 +146,7 @@ async fn messages_and_their_authors_have_a_node_each_whatever_is_stored() {
 }
 
 #[tokio::test]
-async fn a_visitor_of_any_name_gets_the_same_nodes() {
+async fn a_user_of_any_name_gets_the_same_nodes() {
     let server = Server::start().await;
     for path in ["/", "/chat", "/collab"] {
         for (hostile, plain, _) in TEXTS {
@@ -155,7 +157,7 @@ async fn a_visitor_of_any_name_gets_the_same_nodes() {
     }
 }
 
-/// A job that has ended, as it is kept.
+/// A record of a job that has ended.
 fn ended(owner: Uuid, kind: JobKind, unit: &str, outcome: Outcome) -> JobRecord {
     JobRecord {
         id: Uuid::new_v4().into(),
@@ -171,7 +173,7 @@ fn ended(owner: Uuid, kind: JobKind, unit: &str, outcome: Outcome) -> JobRecord 
             note: unit.into(),
         },
         end: Some(End {
-            // Yesterday's are forgotten.
+            // Yesterday's jobs are dropped.
             at: realtime::server::now_ms(),
             outcome,
             position: Position::new(Epoch::random(), 4),
@@ -180,7 +182,7 @@ fn ended(owner: Uuid, kind: JobKind, unit: &str, outcome: Outcome) -> JobRecord 
 }
 
 #[tokio::test]
-async fn file_names_errors_and_units_of_jobs_have_a_node_each_whatever_is_kept() {
+async fn file_names_errors_and_units_of_jobs_have_a_node_each_whatever_is_stored() {
     let server = Server::start().await;
     let store = JobStore::new(server.state.bus.clone());
     for (hostile, plain, expected) in TEXTS.into_iter().chain([EMPTY]) {
@@ -225,7 +227,7 @@ async fn file_names_errors_and_units_of_jobs_have_a_node_each_whatever_is_kept()
     }
 }
 
-/// A source whose symbols and names are these texts.
+/// A feed whose symbols and names are these texts.
 struct Planted(Vec<String>);
 
 impl Feed for Planted {
@@ -252,7 +254,7 @@ impl Feed for Planted {
 }
 
 #[tokio::test]
-async fn symbols_and_names_of_a_feed_have_a_node_each_whatever_it_says() {
+async fn symbols_and_names_of_a_feed_have_a_node_each_whatever_they_are() {
     for (hostile, plain, expected) in TEXTS.into_iter().chain([EMPTY]) {
         let mut pages = vec![];
         for text in [hostile, plain] {
@@ -263,7 +265,7 @@ async fn symbols_and_names_of_a_feed_have_a_node_each_whatever_it_says() {
                 |state| state.features.ticker = Ticker::new(Box::new(feed), 10),
             )
             .await;
-            // It names a symbol that nobody lists, too.
+            // The address also names a symbol that is not listed.
             pages.push(
                 page(
                     &server,
@@ -280,7 +282,7 @@ async fn symbols_and_names_of_a_feed_have_a_node_each_whatever_it_says() {
 }
 
 #[tokio::test]
-async fn an_error_that_an_address_brings_along_has_a_node_whatever_it_says() {
+async fn an_error_in_an_address_has_a_node_whatever_its_text_is() {
     let server = Server::start().await;
     let reader = guest(&server, "Reader");
     for (hostile, plain, expected) in TEXTS.into_iter().chain([EMPTY]) {
@@ -301,8 +303,8 @@ async fn an_error_that_an_address_brings_along_has_a_node_whatever_it_says() {
 #[tokio::test]
 async fn a_text_area_holds_what_the_page_expects_of_a_document_of_any_characters() {
     let server = Server::start().await;
-    for (place, (written, _, expected)) in TEXTS.into_iter().enumerate() {
-        let path = format!("/api/collab/text-{place}");
+    for (number, (written, _, expected)) in TEXTS.into_iter().enumerate() {
+        let path = format!("/api/collab/text-{number}");
         let mut socket = server.socket(&path, &[]).await;
         let doc = Doc::new();
         let text = doc.get_or_insert_text("content");
@@ -310,7 +312,7 @@ async fn a_text_area_holds_what_the_page_expects_of_a_document_of_any_characters
         let update = doc
             .transact()
             .encode_state_as_update_v1(&StateVector::default());
-        // Updates are applied in order: what is asked for after this one is answered after it.
+        // Updates are applied in order: a request sent after this update is answered after it.
         let nothing = [0];
         for message in [Message::Update(&update), Message::SyncStep1(&nothing)] {
             socket
@@ -327,11 +329,11 @@ async fn a_text_area_holds_what_the_page_expects_of_a_document_of_any_characters
         .unwrap();
         let html = page(
             &server,
-            &format!("/collab/text-{place}"),
+            &format!("/collab/text-{number}"),
             &guest(&server, "Reader"),
         )
         .await;
-        // Within a text area a line feed is text like any other, but for the first.
+        // Within a text area a line feed is text like any other, except for the first.
         assert_eq!(
             shown(&html, "textarea[data-test=text]"),
             [expected],
@@ -360,7 +362,7 @@ async fn a_message_with_a_nul_is_refused_in_words_and_line_ends_become_line_feed
             "{error}"
         );
     }
-    // Half of a surrogate pair is no character: JSON that names one is none.
+    // Half of a surrogate pair is not a character, and JSON that names one is invalid.
     let id = Uuid::new_v4();
     let lone = format!(r#"{{"type":"send","id":"{id}","room":"lobby","text":"\ud800"}}"#);
     socket.send_text(lone).await;

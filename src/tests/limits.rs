@@ -1,4 +1,5 @@
-//! Bounds: message sizes, idle sockets, connections in total and per address, requests a second, slow heads.
+//! Tests the limits: message sizes, idle sockets, connections in total and per address, requests per second, and slow
+//! request heads.
 
 use std::time::Duration;
 
@@ -29,7 +30,7 @@ async fn invalid_utf8_is_closed_with_1007() {
     let server = Server::start().await;
     let guest = server.guest().await;
     let mut tcp = raw_socket(&server, &guest.bearer()).await;
-    // A masked text frame of two bytes that are no UTF-8; the mask is zero.
+    // A masked text frame of two bytes that are not UTF-8; the mask is zero.
     tcp.write_all(&[0x81, 0x82, 0, 0, 0, 0, 0xC3, 0x28])
         .await
         .unwrap();
@@ -45,7 +46,7 @@ async fn an_unmasked_frame_is_closed_with_1002() {
     assert_eq!(close_code(&mut tcp).await, 1002);
 }
 
-/// A socket past its upgrade, without a library that would keep us from misbehaving.
+/// A socket after its upgrade, without a library, which would not let the test break the protocol.
 async fn raw_socket(server: &Server, bearer: &str) -> TcpStream {
     let mut tcp = TcpStream::connect(server.addr).await.unwrap();
     let head = format!(
@@ -113,7 +114,7 @@ async fn an_idle_socket_is_closed_with_4102_and_one_that_answers_pings_is_not() 
 }
 
 #[tokio::test]
-async fn an_address_has_so_many_streams_and_sockets_and_no_more() {
+async fn streams_and_sockets_of_an_address_are_limited() {
     let server = Server::with(|settings| settings.limits.max_connections_per_ip = 2).await;
     let guest = server.guest().await;
     let mut first = server.stream("/api/ticker/events", &[]).await;
@@ -133,7 +134,7 @@ async fn an_address_has_so_many_streams_and_sockets_and_no_more() {
         .await;
     assert_eq!(socket.closed().await.0, 4101);
     drop(first);
-    // The place is free as soon as the server has noticed.
+    // The permit is free as soon as the server has noticed the close.
     let freed = async {
         while server
             .get("/api/ticker/events")
@@ -150,7 +151,7 @@ async fn an_address_has_so_many_streams_and_sockets_and_no_more() {
 }
 
 #[tokio::test]
-async fn a_user_has_so_many_sockets_and_no_more() {
+async fn sockets_of_a_user_are_limited() {
     let server = Server::with(|settings| settings.limits.max_connections_per_user = Some(2)).await;
     let (ada, bob) = (server.guest().await, server.guest().await);
     let first = server.chat(&ada).await;
@@ -163,7 +164,7 @@ async fn a_user_has_so_many_sockets_and_no_more() {
     assert!(reason.contains("user"), "{reason}");
     server.chat(&bob).await;
     drop(first);
-    // The place is free as soon as the server has noticed.
+    // The permit is free as soon as the server has noticed the close.
     let freed = async {
         loop {
             let mut socket = server
@@ -185,7 +186,7 @@ async fn messages_are_counted_over_all_sockets_of_a_user() {
     for _ in 0..10 {
         sockets.push(server.chat(&guest).await);
     }
-    // Each socket alone would stay within a burst of twenty. All of them together are more than twenty seconds' worth.
+    // Each socket alone would stay within a burst of twenty. All sockets together send more than twenty seconds' worth.
     let mut refused = 0;
     for socket in &mut sockets {
         for _ in 0..20 {
@@ -200,10 +201,10 @@ async fn messages_are_counted_over_all_sockets_of_a_user() {
 }
 
 #[tokio::test]
-async fn who_ignores_the_rate_is_closed_with_4101() {
+async fn a_client_that_ignores_the_rate_is_closed_with_4101() {
     let server = Server::with(|settings| settings.limits.messages_per_second = 1).await;
     let guest = server.guest().await;
-    // What is wrong with a message does not make it free.
+    // A malformed message is counted too.
     for message in [
         json!({"type":"typing","room":"lobby"}),
         json!({"type":"typing","room":"Not a room"}),
@@ -305,7 +306,7 @@ async fn a_form_beyond_the_rate_leads_back_to_its_page_with_the_reason() {
 }
 
 #[tokio::test]
-async fn no_header_frees_a_request_from_the_rate() {
+async fn no_header_exempts_a_request_from_the_rate() {
     let server = Server::with(|settings| settings.limits.requests_per_second = 5).await;
     for (name, value) in [("accept", "text/event-stream"), ("upgrade", "websocket")] {
         let refused = async {
@@ -327,7 +328,7 @@ async fn connections_without_a_whole_head_are_closed() {
         let mut tcp = TcpStream::connect(server.addr).await.unwrap();
         tcp.write_all(sent).await.unwrap();
         let mut rest = vec![];
-        // A reset is an end as well.
+        // A reset also ends the connection.
         let _ = timeout(PATIENCE, tcp.read_to_end(&mut rest))
             .await
             .expect("it is closed");

@@ -1,4 +1,5 @@
-//! Integration tests: a real server on port 0, real connections, and the whole contract on one screen (`wire_format`).
+//! Integration tests: each starts a real server on port 0 and uses real connections. `wire_format` has the whole
+//! contract on one screen.
 
 #![allow(
     clippy::unwrap_used,

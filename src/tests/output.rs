@@ -1,4 +1,5 @@
-//! Standard error and standard output that are gone, full, or never read: the service goes on, and it leaves when asked to.
+//! Tests standard error and standard output that are closed, full, or never read: the server keeps serving, and shuts
+//! down when asked.
 
 use std::{
     fs::File,
@@ -17,10 +18,10 @@ use crate::{
     support::{PATIENCE, Remote},
 };
 
-/// Enough for a debug log to fill a pipe (64 KiB) several times.
+/// Enough requests for a debug log to fill a pipe (64 KiB) several times.
 const REQUESTS: usize = 400;
 
-/// What the other end of a stream is.
+/// The state of the other end of a stream.
 #[derive(Clone, Copy, Debug)]
 enum End {
     Gone,
@@ -31,7 +32,7 @@ enum End {
 impl End {
     const ALL: [Self; 3] = [Self::Gone, Self::Full, Self::Unread];
 
-    /// The stream, and what keeps its other end.
+    /// The stream, and the reader that keeps its other end open.
     fn open(self) -> (Stdio, Option<PipeReader>) {
         let (reader, writer) = pipe().unwrap();
         match self {
@@ -82,11 +83,11 @@ async fn metric(server: &Remote, name: &str) -> u64 {
 
 async fn ended(wait: impl FnOnce() -> ExitStatus + Send + 'static) -> ExitStatus {
     let ended = timeout(PATIENCE, spawn_blocking(wait)).await;
-    ended.expect("it leaves when it is asked to").unwrap()
+    ended.expect("it shuts down when it is asked to").unwrap()
 }
 
 #[tokio::test]
-async fn a_log_that_cannot_be_written_holds_nothing_up_and_is_counted() {
+async fn a_log_that_cannot_be_written_blocks_nothing_and_is_counted() {
     for end in End::ALL {
         let folder = tempfile::tempdir().unwrap();
         let (stderr, _other_end) = end.open();
@@ -110,7 +111,7 @@ async fn a_log_that_cannot_be_written_holds_nothing_up_and_is_counted() {
 }
 
 #[tokio::test]
-async fn standard_output_that_cannot_be_written_holds_no_start_up() {
+async fn standard_output_that_cannot_be_written_does_not_block_the_start() {
     for end in End::ALL {
         let folder = tempfile::tempdir().unwrap();
         let (stdout, _other_end) = end.open();
@@ -125,9 +126,9 @@ async fn standard_output_that_cannot_be_written_holds_no_start_up() {
 }
 
 #[tokio::test]
-async fn a_server_whose_log_and_output_nobody_reads_starts_again_and_leaves() {
+async fn a_server_whose_log_and_output_nobody_reads_restarts_and_shuts_down() {
     let folder = tempfile::tempdir().unwrap();
-    // One full pipe for both, as behind `2>&1 | program that stopped`.
+    // One full pipe for both streams, as behind `2>&1 | program that stopped`.
     let (reader, writer) = pipe().unwrap();
     let flags = ["--log", "debug", "--allow-faults", "true"];
     let process = Process::on(free(), folder.path(), &flags, |command| {
@@ -143,7 +144,9 @@ async fn a_server_whose_log_and_output_nobody_reads_starts_again_and_leaves() {
     let restart = restart.header("authorization", guest.bearer());
     assert_eq!(restart.send().await.unwrap().status(), 200);
     let refused = async { while TcpStream::connect(process.addr).await.is_ok() {} };
-    timeout(PATIENCE, refused).await.expect("it leaves");
+    timeout(PATIENCE, refused)
+        .await
+        .expect("it stops listening");
     listening(process.addr).await;
     alive(&Remote::new(process.addr)).await;
     let status = ended(move || process.terminate()).await;
@@ -171,7 +174,7 @@ async fn a_start_that_cannot_succeed_ends_with_its_own_code_whatever_standard_er
 }
 
 #[test]
-fn what_was_asked_for_is_done_although_nobody_can_be_told() {
+fn a_command_is_executed_although_its_output_cannot_be_written() {
     let folder = tempfile::tempdir().unwrap();
     drop(Process::start(folder.path(), &[]));
     let run = |arguments: &[&str], stdout: Stdio| {
@@ -189,7 +192,7 @@ fn what_was_asked_for_is_done_although_nobody_can_be_told() {
 }
 
 #[tokio::test]
-async fn used_up_descriptors_end_no_accept_loop_and_fill_no_log() {
+async fn exhausted_file_descriptors_end_no_accept_loop_and_fill_no_log() {
     for end in [None, Some(End::Gone)] {
         let folder = tempfile::tempdir().unwrap();
         let log = folder.path().join("log");
@@ -198,7 +201,7 @@ async fn used_up_descriptors_end_no_accept_loop_and_fill_no_log() {
             command.stderr(stderr);
         });
         let server = Remote::new(process.addr);
-        // Stays open, so that the metrics can be read meanwhile.
+        // Its connection stays open, so that the metrics can be read meanwhile.
         alive(&server).await;
         let few = Rlimit {
             current: Some(80),

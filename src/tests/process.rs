@@ -1,4 +1,5 @@
-//! A server of its own process, for what only a process can show: `kill -9`, SIGTERM, the commands beside the plain start.
+//! Starts a server in a process of its own, for what only a process can show: `kill -9`, SIGTERM, and the commands
+//! besides the plain start.
 
 use std::{
     io::{BufRead, BufReader},
@@ -9,13 +10,13 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process};
 
-/// The binary that `cargo` built beside this test, or another.
+/// The binary that `cargo` built beside this test, or the one that `WIREWISE_BIN` names.
 pub fn binary() -> PathBuf {
     let built = env!("CARGO_BIN_EXE_wirewise");
     std::env::var_os("WIREWISE_BIN").map_or_else(|| built.into(), PathBuf::from)
 }
 
-/// A running server. It is killed when it is dropped.
+/// A running server. It is killed when dropped.
 pub struct Process {
     child: Child,
     pub addr: SocketAddr,
@@ -27,7 +28,7 @@ impl Process {
         Self::with(folder, flags, |_| {})
     }
 
-    /// The same with something changed of the command that starts it.
+    /// Like [`Process::start`], with changes to the command that starts the server.
     pub fn with(folder: &Path, flags: &[&str], change: impl FnOnce(&mut Command)) -> Self {
         let mut command = command(folder, "127.0.0.1:0", flags);
         change(command.stdout(Stdio::piped()));
@@ -42,7 +43,7 @@ impl Process {
         Self { child, addr }
     }
 
-    /// Starts on an address of the caller's, since standard output may not say it.
+    /// Starts on an address that the caller chose, for tests in which standard output cannot report the address.
     pub fn on(
         addr: SocketAddr,
         folder: &Path,
@@ -55,12 +56,12 @@ impl Process {
         Self { child, addr }
     }
 
-    /// Waits until it has left by itself.
+    /// Waits until the process has ended by itself.
     pub fn wait(mut self) -> ExitStatus {
         self.child.wait().unwrap()
     }
 
-    /// The process's id.
+    /// The process id.
     pub fn id(&self) -> u32 {
         self.child.id()
     }
@@ -71,13 +72,13 @@ impl Process {
         self.child.wait().unwrap();
     }
 
-    /// SIGTERM, and waits until it has left.
+    /// Sends SIGTERM and waits until the process has ended.
     pub fn terminate(mut self) -> ExitStatus {
         kill_process(Pid::from_child(&self.child), Signal::TERM).unwrap();
         self.child.wait().unwrap()
     }
 
-    /// Bytes of memory that are really there. Linux.
+    /// The resident memory in bytes. Linux only.
     pub fn resident(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.id())).unwrap();
         let mut lines = status.lines();
@@ -102,7 +103,7 @@ fn command(folder: &Path, addr: &str, flags: &[&str]) -> Command {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // Both fail where it has ended already.
+        // Both calls fail if the process has ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

@@ -1,4 +1,5 @@
-//! Jobs: the start form, the stream to its one end, resuming, cancelling, restarts; files and races.
+//! Tests jobs: the start form, the stream up to its one terminal event, resuming, cancelling, restarts, files and
+//! races.
 
 use serde_json::Value;
 
@@ -66,21 +67,22 @@ async fn a_job_is_watched_to_its_one_end_and_then_the_stream_answers_204() {
         "after the end is at the end"
     );
 
-    // Whoever has not seen the end gets it, however late: after what was missed, or after the state where that is unknown.
+    // A client that has not seen the end gets it, however late: after what it missed, or after the state if its
+    // position is unknown.
     let missed = events.len() - 3;
-    for (came_with, second) in [
+    for (after_id, second) in [
         (None, "state"),
         (Some("foreign-1".to_owned()), "state"),
         (events[missed].id.clone(), "progress"),
     ] {
         let mut headers = headers.to_vec();
-        headers.extend(came_with.as_deref().map(|id| ("last-event-id", id)));
+        headers.extend(after_id.as_deref().map(|id| ("last-event-id", id)));
         let again = server.stream(&path, &headers).await.rest().await;
         let names = names(&again);
         assert_eq!(
             (names[0], names[1], *names.last().unwrap()),
             ("hello", second, "done"),
-            "{came_with:?}"
+            "{after_id:?}"
         );
         if second == "progress" {
             assert_eq!(again[1..], events[missed + 1..], "just what was missed");
@@ -135,7 +137,7 @@ async fn a_watcher_that_resumes_never_sees_less_than_it_saw() {
     let mut one = server.stream(&path, &headers).await;
     let last_seen = seen_up_to(&mut one, 3).await;
     drop(one);
-    // The job goes on; somebody else sees it.
+    // The job goes on; another client observes it.
     seen_up_to(&mut server.stream(&path, &headers).await, 10).await;
     let position = last_seen.id.as_deref().unwrap();
     let headers = [headers[0], ("last-event-id", position)];
@@ -366,7 +368,7 @@ async fn unknown_jobs_are_404_in_json_and_as_a_page() {
 }
 
 #[tokio::test]
-async fn more_jobs_than_may_wait_are_429_with_words() {
+async fn more_jobs_than_may_wait_are_429_with_a_sentence() {
     let server = Server::with(|settings| settings.progress.max_jobs = 1).await;
     let guest = server.guest().await;
     for _ in 0..65 {
@@ -386,21 +388,21 @@ async fn more_jobs_than_may_wait_are_429_with_words() {
 }
 
 #[tokio::test]
-async fn a_watcher_cut_fifty_times_at_random_sees_all_it_must_and_one_end() {
+async fn a_watcher_cut_fifty_times_at_random_misses_nothing_and_sees_one_end() {
     const CUTS: usize = 50;
     let server = Server::start().await;
     let guest = server.guest().await;
     let id = start(&server, &guest, "200", "50").await;
     let (path, bearer) = (format!("/api/jobs/{id}/events"), guest.bearer());
     let mut random = rand::rngs::StdRng::seed_from_u64(50);
-    // Every event by its offset: no offset twice, none skipped.
+    // Collects every event by its offset: no offset twice, none skipped.
     let (mut position, mut seen, mut cuts) = (None::<String>, vec![], 0);
     let mut statuses = vec![];
     'watching: loop {
         let mut headers = vec![("authorization", bearer.as_str())];
         headers.extend(position.as_deref().map(|id| ("last-event-id", id)));
         let mut events = server.stream(&path, &headers).await;
-        // Sometimes before the state, sometimes in the middle of what was missed.
+        // Cut sometimes before the state, sometimes in the middle of the replay.
         let cut_after = match cuts {
             CUTS => usize::MAX,
             _ => random.random_range(1..=6),
@@ -438,7 +440,7 @@ async fn a_watcher_cut_fifty_times_at_random_sees_all_it_must_and_one_end() {
 }
 
 #[tokio::test]
-async fn a_finished_job_and_an_interrupted_one_are_there_after_a_restart() {
+async fn a_finished_job_and_an_interrupted_one_survive_a_restart() {
     let server = Server::start().await;
     let guest = server.guest().await;
     let done = start(&server, &guest, "3", "10").await;
@@ -454,7 +456,7 @@ async fn a_finished_job_and_an_interrupted_one_are_there_after_a_restart() {
     let path = |id: &str| format!("/api/jobs/{id}/events");
     let end = before.last().unwrap();
 
-    // Whoever saw the end is at the end still.
+    // A client that saw the end is still at the end.
     let again = server
         .get(&path(&done))
         .header("authorization", &bearer)
@@ -463,7 +465,7 @@ async fn a_finished_job_and_an_interrupted_one_are_there_after_a_restart() {
         .await
         .unwrap();
     assert_eq!(again.status(), 204);
-    // A client that did not gets the end and nothing else; before it the state, where it cannot be continued.
+    // A client that did not gets the end and nothing else, after the state if its position cannot be resumed.
     let events = server.stream(&path(&done), &headers).await.rest().await;
     assert_eq!(names(&events), ["hello", "state", "done"]);
     assert_eq!(events[1].data["status"], "done");

@@ -1,5 +1,5 @@
-//! `docs/protocol.md` and the code say the same: routes, query parameters, messages, close codes, error codes, settings.
-//! What is in the document and not in the code fails, and the reverse; each mismatch is named.
+//! Tests that `docs/protocol.md` and the code agree: routes, query parameters, messages, close codes, error codes,
+//! settings. What is only in the document fails, and so does what is only in the code; each mismatch is named.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -33,7 +33,7 @@ use crate::support::Server;
 const DOCUMENT: &str = include_str!("../../docs/protocol.md");
 const CLOSE_CODES: &str = include_str!("../../realtime/src/close.rs");
 
-/// Who sends a message, as the document says it.
+/// The sender of a message, as the document names it.
 const CLIENT: &str = "client";
 const SERVER: &str = "server";
 
@@ -53,10 +53,10 @@ const VALUES: [&str; 2] = ["job kind", "fault"];
 
 /// A row of a table, cell by cell.
 type Row = Vec<String>;
-/// Says what is wrong with an example.
+/// Returns what is wrong with an example.
 type Check = fn(&str) -> Option<String>;
 
-/// Every heading, with the rows of the table under it; the traces are left out.
+/// Every heading, with the rows of the table under it. The traces are skipped.
 fn tables() -> Vec<(String, Vec<Row>)> {
     let mut tables: Vec<(String, Vec<Row>)> = vec![];
     let mut in_trace = false;
@@ -79,7 +79,7 @@ fn tables() -> Vec<(String, Vec<Row>)> {
     tables
 }
 
-/// The rows under a heading, without the two lines that head the table.
+/// The rows under a heading, without the two lines of the table head.
 fn rows(heading: &str) -> Vec<Row> {
     let mut tables = tables().into_iter();
     let table = tables.find(|(found, _)| found == heading);
@@ -89,19 +89,19 @@ fn rows(heading: &str) -> Vec<Row> {
     rows
 }
 
-/// What a cell holds in backticks.
+/// The texts in backticks of a cell.
 fn literals(cell: &str) -> Vec<String> {
     let pieces = cell.split('`').skip(1).step_by(2);
     pieces.map(str::to_owned).collect()
 }
 
-/// The first literal of a column; empty where there is none.
+/// The first literal of a column; empty if there is none.
 fn literal(row: &[String], column: usize) -> String {
     let cell = row.get(column).map(String::as_str).unwrap_or_default();
     literals(cell).into_iter().next().unwrap_or_default()
 }
 
-/// The literals of the first column under a heading. One that stands there twice is wrong.
+/// The literals of the first column under a heading. A literal that occurs twice is reported.
 fn keys(heading: &str, wrong: &mut Vec<String>) -> BTreeSet<String> {
     let mut keys = BTreeSet::new();
     for row in rows(heading) {
@@ -113,7 +113,7 @@ fn keys(heading: &str, wrong: &mut Vec<String>) -> BTreeSet<String> {
     keys
 }
 
-/// Names what only one of the two has.
+/// Reports what is only in the document or only in the code.
 fn compare(
     what: &str,
     documented: &BTreeSet<String>,
@@ -136,7 +136,7 @@ fn assert_none(wrong: &[String]) {
     );
 }
 
-/// The names of an enum's variants, which serde lists when it meets one that it does not know.
+/// The names of an enum's variants, taken from serde's error about an unknown variant.
 fn variants<T: DeserializeOwned>(unknown: &str) -> BTreeSet<String> {
     let Err(error) = serde_json::from_str::<T>(unknown) else {
         panic!("{unknown} is known")
@@ -148,7 +148,7 @@ fn variants<T: DeserializeOwned>(unknown: &str) -> BTreeSet<String> {
     names.map(str::to_owned).collect()
 }
 
-/// Why an example is no `T` with all its fields: it cannot be read, or is written differently from how it was read.
+/// Why an example is not a `T` with all its fields: it cannot be parsed, or it serializes differently.
 fn mismatch<T: Serialize + DeserializeOwned>(example: &str, kind: Option<&str>) -> Option<String> {
     let mut value: Value = match serde_json::from_str(example) {
         Ok(value) => value,
@@ -165,12 +165,12 @@ fn mismatch<T: Serialize + DeserializeOwned>(example: &str, kind: Option<&str>) 
     (written != value).then(|| format!("{value} is written as {written}"))
 }
 
-/// [`mismatch`] of what is no message.
+/// [`mismatch`] for a value that is not a message.
 fn example<T: Serialize + DeserializeOwned>(example: &str) -> Option<String> {
     mismatch::<T>(example, None)
 }
 
-/// Holds the examples under a heading, in the second column, against their types.
+/// Checks the examples under a heading, in the second column, against their types.
 fn check_examples(heading: &str, checks: &[(&str, Check)]) -> Vec<String> {
     let mut wrong = vec![];
     let documented = keys(heading, &mut wrong);
@@ -187,66 +187,66 @@ fn check_examples(heading: &str, checks: &[(&str, Check)]) -> Vec<String> {
     wrong
 }
 
-/// The documented messages of one page and one direction, and what is wrong with them.
+/// The documented messages of one page and one direction, and the mismatches found in them.
 struct Messages {
-    place: String,
-    /// The fields of each, by its type.
+    context: String,
+    /// The fields of each message, by its type.
     documented: BTreeMap<String, String>,
     wrong: Vec<String>,
 }
 
 impl Messages {
     fn of(page: &str, from: &str) -> Self {
-        let place = format!("messages of {page}, from the {from}");
+        let context = format!("messages of {page}, from the {from}");
         let (mut documented, mut wrong) = (BTreeMap::new(), vec![]);
         for row in rows(&format!("Messages: {page}")) {
             let sender = row.get(1).map(String::as_str).unwrap_or_default();
             let kind = literal(&row, 0);
             if ![CLIENT, SERVER].contains(&sender) {
-                wrong.push(format!("{place}: {kind} comes from {sender:?}"));
+                wrong.push(format!("{context}: {kind} comes from {sender:?}"));
             }
             if sender == from {
                 let before = documented.insert(kind.clone(), literal(&row, 2));
                 if before.is_some() {
-                    wrong.push(format!("{place}: {kind} is documented twice"));
+                    wrong.push(format!("{context}: {kind} is documented twice"));
                 }
             }
         }
         Self {
-            place,
+            context,
             documented,
             wrong,
         }
     }
 
-    /// All messages of `T` are among them.
-    fn hold<T: Serialize + DeserializeOwned>(mut self) -> Self {
+    /// Checks that all messages of `T` are documented.
+    fn check_all<T: Serialize + DeserializeOwned>(mut self) -> Self {
         for kind in variants::<T>(r#"{"type":"?"}"#) {
-            self.take::<T>(&kind, Some(kind.as_str()));
+            self.check::<T>(&kind, Some(kind.as_str()));
         }
         self
     }
 
-    /// What a page adds to `welcome` is among them.
-    fn hold_welcome<T: Serialize + DeserializeOwned>(mut self) -> Self {
-        self.take::<T>("welcome", None);
+    /// Checks the part of `welcome` that the page adds.
+    fn check_welcome<T: Serialize + DeserializeOwned>(mut self) -> Self {
+        self.check::<T>("welcome", None);
         self
     }
 
-    fn take<T: Serialize + DeserializeOwned>(&mut self, kind: &str, tag: Option<&str>) {
+    fn check<T: Serialize + DeserializeOwned>(&mut self, kind: &str, tag: Option<&str>) {
         let why = match self.documented.remove(kind) {
             Some(fields) => mismatch::<T>(&fields, tag),
             None => Some("is only in the code".to_owned()),
         };
         if let Some(why) = why {
-            self.wrong.push(format!("{}: {kind}: {why}", self.place));
+            self.wrong.push(format!("{}: {kind}: {why}", self.context));
         }
     }
 
-    /// Nothing else is among them.
-    fn and_no_others(mut self) -> Vec<String> {
+    /// Reports the documented messages that no type has, and returns all mismatches.
+    fn finish(mut self) -> Vec<String> {
         for kind in self.documented.keys() {
-            let wrong = format!("{}: {kind} is only in the document", self.place);
+            let wrong = format!("{}: {kind} is only in the document", self.context);
             self.wrong.push(wrong);
         }
         self.wrong
@@ -286,20 +286,20 @@ fn without_tests(source: &str) -> String {
     code.collect::<Vec<_>>().join("\n")
 }
 
-/// What begins right after each `start`, up to the next quotation mark.
+/// The texts between each `start` and the next quotation mark.
 fn texts_after<'a>(source: &'a str, start: &str) -> Vec<&'a str> {
     let rests = source.split(start).skip(1);
     rests.filter_map(|rest| rest.split('"').next()).collect()
 }
 
-/// The paths of the API and of what is beside it, as the sources spell them.
+/// The paths of the API and of the other routes, as the sources spell them.
 fn paths_of_routes() -> BTreeSet<String> {
     let mut paths = BTreeSet::new();
     for source in sources() {
         for path in texts_after(&source, "\"/api/") {
             paths.insert(format!("/api/{path}"));
         }
-        // Those that do not begin with /api.
+        // Routes that do not begin with /api.
         for line in source.lines() {
             if line.contains("ROUTE") || line.contains(".route(") {
                 for path in texts_after(line, "\"/") {
@@ -308,7 +308,7 @@ fn paths_of_routes() -> BTreeSet<String> {
             }
         }
     }
-    // What answers every path that is no route.
+    // Fallbacks for paths without a route.
     for fallback in ["/api", "/api/", "/api/{*path}"] {
         paths.remove(fallback);
     }
@@ -318,7 +318,7 @@ fn paths_of_routes() -> BTreeSet<String> {
     paths
 }
 
-/// The paths of the pages: `/chat/:room?` is `/chat` and `/chat/{room}`.
+/// The paths of the pages: `/chat/:room?` yields `/chat` and `/chat/{room}`.
 fn paths_of_pages() -> BTreeSet<String> {
     let mut paths = BTreeSet::new();
     for source in sources() {
@@ -340,7 +340,7 @@ fn paths_of_pages() -> BTreeSet<String> {
     paths
 }
 
-/// An address that a path matches. An id is a UUID; anything may stand for the rest.
+/// An address that matches a path. An id is a UUID; any text may stand for the other parameters.
 fn address(path: &str) -> String {
     let fill = |piece: &str| match piece {
         "{id}" | "{lane}" => "00000000-0000-0000-0000-000000000007".to_owned(),
@@ -350,7 +350,7 @@ fn address(path: &str) -> String {
     path.split('/').map(fill).collect::<Vec<_>>().join("/")
 }
 
-/// The close codes with their names, as the enum has them.
+/// The close codes with their names, as in the enum.
 fn close_codes() -> BTreeSet<String> {
     let body = CLOSE_CODES.split("pub enum CloseCode {").nth(1).unwrap();
     let body = body.split("\n}").next().unwrap();
@@ -362,7 +362,7 @@ fn close_codes() -> BTreeSet<String> {
     body.lines().filter_map(code).collect()
 }
 
-/// The names of close codes with the reasons that stand beside them in a source.
+/// The names of close codes with the reasons that follow them in a source.
 fn close_reasons(source: &str) -> Vec<(String, String)> {
     let mut found = vec![];
     for rest in source.split("CloseCode::").skip(1) {
@@ -396,29 +396,29 @@ fn every_table_of_messages_and_values_is_one_that_is_read_here() {
 fn every_message_is_documented_with_all_its_fields() {
     let of = Messages::of;
     let mut wrong = vec![
-        of("every stream", SERVER).hold::<StreamControl>(),
-        of("every socket", CLIENT).hold::<SocketRequest>(),
-        of("every socket", SERVER).hold::<SocketControl<CompareWelcome>>(),
-        of("ticker", SERVER).hold::<TickerEvent>(),
-        of("progress", SERVER).hold::<JobEvent>(),
-        of("race", SERVER).hold::<RaceEvent>(),
-        of("chat", CLIENT).hold::<ChatCommand>(),
+        of("every stream", SERVER).check_all::<StreamControl>(),
+        of("every socket", CLIENT).check_all::<SocketRequest>(),
+        of("every socket", SERVER).check_all::<SocketControl<CompareWelcome>>(),
+        of("ticker", SERVER).check_all::<TickerEvent>(),
+        of("progress", SERVER).check_all::<JobEvent>(),
+        of("race", SERVER).check_all::<RaceEvent>(),
+        of("chat", CLIENT).check_all::<ChatCommand>(),
         of("chat", SERVER)
-            .hold_welcome::<ChatWelcome>()
-            .hold::<ChatEvent>(),
-        of("collab", CLIENT).hold::<BoardCommand>(),
+            .check_welcome::<ChatWelcome>()
+            .check_all::<ChatEvent>(),
+        of("collab", CLIENT).check_all::<BoardCommand>(),
         of("collab", SERVER)
-            .hold_welcome::<BoardWelcome>()
-            .hold::<BoardEvent>(),
+            .check_welcome::<BoardWelcome>()
+            .check_all::<BoardEvent>(),
         of("comparison", SERVER)
-            .hold::<CompareEvent>()
-            .hold::<CompareNote>(),
+            .check_all::<CompareEvent>()
+            .check_all::<CompareNote>(),
     ];
-    // Their clients only read.
+    // The clients of these pages send nothing.
     for page in ["every stream", "ticker", "progress", "race", "comparison"] {
         wrong.push(of(page, CLIENT));
     }
-    let wrong = wrong.into_iter().flat_map(Messages::and_no_others);
+    let wrong = wrong.into_iter().flat_map(Messages::finish);
     assert_none(&wrong.collect::<Vec<_>>());
 }
 
@@ -484,7 +484,7 @@ fn every_close_code_is_documented_with_its_reasons_and_what_a_client_does() {
                 ));
             }
         }
-        // What the clients of another protocol do is theirs.
+        // Clients of another protocol react in their own ways.
         if name.starts_with("Yjs") {
             continue;
         }
@@ -559,7 +559,7 @@ fn every_route_is_documented() {
 }
 
 #[tokio::test]
-async fn every_route_takes_the_documented_methods_and_no_others() {
+async fn every_route_accepts_the_documented_methods_and_no_others() {
     let server = Server::with(|settings| settings.allow_faults = true).await;
     let mut wrong = vec![];
     let documented = keys("Routes", &mut wrong);
@@ -586,7 +586,7 @@ async fn every_route_takes_the_documented_methods_and_no_others() {
 #[tokio::test]
 async fn every_query_parameter_is_documented() {
     let server = Server::start().await;
-    // One letter is missing: the refusal lists all that are known.
+    // One letter is missing, so the refusal lists all known parameters.
     let answer = server.get("/api/ticker/symbols?symbol=ACME").send();
     let answer: Value = answer.await.unwrap().json().await.unwrap();
     let words = answer["error"].as_str().unwrap_or_default();

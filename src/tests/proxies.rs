@@ -1,4 +1,5 @@
-//! Behind a proxy: what its headers say of the browser, and what the log says where they are not trusted.
+//! Tests a server behind a proxy: what it takes from the headers of the proxy, and what it logs if the proxy is not
+//! trusted.
 
 use std::{
     io::{BufRead, BufReader, Read},
@@ -16,7 +17,7 @@ async fn the_cookie_is_secure_where_the_browser_speaks_https() {
     for (scheme, secure) in [
         ("https", true),
         ("HTTPS", true),
-        // The browser's side comes first, our own proxy's last.
+        // The browser's side comes first, that of our own proxy last.
         ("https, http", true),
         ("https,http", true),
         ("http, https", false),
@@ -33,7 +34,7 @@ async fn the_cookie_is_secure_where_the_browser_speaks_https() {
     }
 }
 
-/// Sends a request with these headers to a server with these flags, twice, and gives back what it logged.
+/// Starts a server with these flags, sends it a request with these headers twice, and returns its log.
 async fn logged(flags: &[&str], headers: &[(&str, &str)]) -> String {
     let folder = tempfile::tempdir().unwrap();
     std::fs::create_dir_all(folder.path().join("site/pkg")).unwrap();
@@ -68,7 +69,7 @@ async fn logged(flags: &[&str], headers: &[(&str, &str)]) -> String {
 }
 
 #[tokio::test]
-async fn a_proxy_that_is_not_trusted_is_told_once() {
+async fn a_proxy_that_is_not_trusted_is_logged_once() {
     for header in [
         ("x-forwarded-for", "192.0.2.1"),
         ("x-forwarded-proto", "https"),
@@ -85,7 +86,7 @@ async fn a_proxy_that_is_not_trusted_is_told_once() {
     assert_eq!(logged(&[], &[]).await, "");
     let trusted = [("x-forwarded-for", "192.0.2.1")];
     assert_eq!(logged(&["--trust-proxy"], &trusted).await, "");
-    // Trusted, but it says who asks in a header that is not read.
+    // A trusted proxy that sends the client address in a header that is not read.
     let log = logged(&["--trust-proxy"], &[("forwarded", "for=192.0.2.1")]).await;
     assert_eq!(log.matches("X-Forwarded-For").count(), 1, "{log}");
 }

@@ -1,4 +1,4 @@
-//! Races of the two transports, through the server's own listener.
+//! Tests races of the two transports, through the listener of the server itself.
 
 use realtime::transport::Transport;
 use serde_json::Value;
@@ -41,7 +41,7 @@ async fn a_burst_delivers_everything_over_both_transports_in_order() {
             assert_eq!(transports, [Transport::Sse, Transport::WebSocket]);
         }
         for row in &race.rows {
-            // What is around a payload is not nothing, and not much: JSON, an id, a frame.
+            // The overhead of a payload is JSON, an id and a frame: not nothing, and not much.
             assert!((15.0..150.0).contains(&row.overhead_bytes), "{row:?}");
             let payload = race.messages * race.size;
             assert!(row.wire_bytes > payload, "{row:?}");
@@ -67,7 +67,7 @@ async fn a_paced_race_keeps_its_rate() {
     let race = result(&race(&server, &fields).await);
     assert!(race.is_complete(), "{race:?}");
     assert_eq!(race.rate, Some(1_000));
-    // Not faster than it was told: the last of 100 messages is due after 99 ms.
+    // The race is not faster than requested: the last of 100 messages is due after 99 ms.
     assert!(
         race.rows.iter().all(|row| row.elapsed_ms >= 99.0),
         "{race:?}"
@@ -75,7 +75,7 @@ async fn a_paced_race_keeps_its_rate() {
 }
 
 #[tokio::test]
-async fn a_lane_is_for_nobody_else() {
+async fn a_race_channel_of_no_race_is_not_found() {
     let server = Server::start().await;
     let lane = uuid::Uuid::new_v4();
     let answer = server

@@ -1,4 +1,5 @@
-//! A session ends while somebody is connected, is renewed by the same user, and is renamed under open sockets.
+//! Tests sessions that expire while clients are connected, that are renewed for the same user, and that are renamed
+//! under open sockets.
 
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use tokio_tungstenite::tungstenite::Message;
 use crate::support::{Guest, Remote, Server};
 
 const RENEW: &str = "/api/session/renew";
-/// Long enough to open a few connections, short enough to wait for.
+/// Long enough to open a few connections, short enough to wait for the end.
 const SHORT: Duration = Duration::from_secs(2);
 const OURS: (&str, &str) = ("sec-websocket-protocol", "wirewise.collab.v1");
 
@@ -18,7 +19,7 @@ async fn short_sessions() -> Server {
     Server::with(|settings| settings.session_lifetime = SHORT).await
 }
 
-/// What a POST answers: status, body, and the cookie.
+/// The answer of a POST: status, body, and the cookie.
 async fn post(
     server: &Remote,
     path: &str,
@@ -48,7 +49,7 @@ fn guest_of(answer: &Value) -> Guest {
     }
 }
 
-/// A guest whose session is over.
+/// A guest whose session has expired.
 async fn expired(server: &Server) -> Guest {
     let guest = server.guest().await;
     let mut socket = server.chat(&guest).await;
@@ -119,7 +120,7 @@ async fn an_expired_session_is_renewed_for_the_same_user_by_cookie_bearer_and_ti
         );
         // The cookie outlives the session by the thirty days in which it can be renewed.
         assert!(cookie.contains("Max-Age=2592002"), "{cookie}");
-        // It is worth a new connection.
+        // The renewed session opens a new connection.
         server.chat(&guest_of(&answer)).await;
     }
     let form = [("name", "Ada")];
@@ -172,7 +173,7 @@ async fn an_expired_session_can_still_sign_out_and_is_not_renewed_then() {
 }
 
 #[tokio::test]
-async fn a_page_opened_with_an_expired_session_keeps_its_person() {
+async fn a_page_opened_with_an_expired_session_keeps_its_user() {
     let server = short_sessions().await;
     let guest = expired(&server).await;
     let page = server.get("/chat").header("cookie", guest.cookie()).send();
@@ -187,7 +188,7 @@ async fn a_page_opened_with_an_expired_session_keeps_its_person() {
     let header = Some(("cookie", renewed.cookie()));
     let (_, answer, _) = post(&server, "/api/session/guest", &[], header).await;
     assert_eq!(answer["user"]["id"], guest.id);
-    // After a sign-out a page makes somebody new.
+    // After a sign-out a page gets a new guest.
     let header = Some(("cookie", guest.cookie()));
     post(&server, "/api/session/sign_out", &[], header).await;
     let page = server.get("/chat").header("cookie", guest.cookie()).send();
@@ -197,7 +198,7 @@ async fn a_page_opened_with_an_expired_session_keeps_its_person() {
 }
 
 #[tokio::test]
-async fn a_rename_closes_the_sockets_of_its_session_and_they_come_back_under_the_new_name() {
+async fn a_rename_closes_the_sockets_of_its_session_and_they_reconnect_under_the_new_name() {
     let server = Server::start().await;
     let (guest, stays) = (server.guest().await, server.guest().await);
     let bearer = guest.bearer();
@@ -212,7 +213,7 @@ async fn a_rename_closes_the_sockets_of_its_session_and_they_come_back_under_the
     assert_eq!(status, 200);
     assert_eq!(chat.closed().await, (4001, "expired".into()));
     assert_eq!(board.closed().await, (4001, "expired".into()));
-    // Whatever token they come with: one that a tab sent before it got the new one, too.
+    // They reconnect with whatever token they have, even with one that a tab sent before it received the new one.
     let (status, renewed, _) = post(&server, RENEW, &[], header()).await;
     assert_eq!(status, 200);
     assert_eq!(renewed["user"], named["user"]);
@@ -220,13 +221,13 @@ async fn a_rename_closes_the_sockets_of_its_session_and_they_come_back_under_the
         let headers = [("authorization", &*token.bearer())];
         let mut socket = server.socket("/api/chat/socket", &headers).await;
         assert_eq!(socket.next_json().await["user"], named["user"]);
-        // The same name once more changes nothing.
+        // The same name again changes nothing.
         let (status, ..) = post(&server, "/api/session/sign_in", &form, header()).await;
         assert_eq!(status, 200);
         socket.send(&json!({"type":"ping","at":1})).await;
         assert_eq!(socket.next_json().await["type"], "pong");
     }
-    // Others are not touched; nor is a Yjs client, which shows no name and would not come back.
+    // Other users are not affected. A Yjs client is not closed either: it shows no name and would not reconnect.
     other.send(&json!({"type":"ping","at":1})).await;
     assert_eq!(other.next_json().await["type"], "pong");
     yjs.0.send(Message::Ping(Bytes::new())).await.unwrap();

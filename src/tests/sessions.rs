@@ -1,4 +1,4 @@
-//! The four ways to authenticate, on a stream and on a socket; names; signing out.
+//! Tests the four ways to authenticate, on a stream and on a socket, and names and signing out.
 
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -239,7 +239,7 @@ async fn signing_in_keeps_the_user_and_checks_the_name() {
 }
 
 #[tokio::test]
-async fn a_name_form_without_javascript_goes_back_to_its_page_with_or_without_an_error() {
+async fn a_name_form_without_javascript_returns_to_its_page_with_or_without_an_error() {
     let server = Server::start().await;
     let guest = server.guest().await;
     let post = |name: &str, referer: String| {
@@ -289,7 +289,7 @@ async fn a_name_form_without_javascript_goes_back_to_its_page_with_or_without_an
         .await
         .unwrap();
     assert!(page.contains("A name has 1 to 32 characters"), "{back}");
-    // Only the path of a referer is followed.
+    // Only the path of a referer is used for the redirect.
     let elsewhere = post("Ada", "https://evil.example//evil.example/x".into())
         .await
         .unwrap();
@@ -338,7 +338,7 @@ async fn pages_give_a_guest_session_and_keep_one_that_is_there() {
 }
 
 #[tokio::test]
-async fn a_guest_who_asks_again_stays_who_they_are() {
+async fn a_guest_who_asks_for_a_session_again_stays_the_same_user() {
     let server = Server::start().await;
     let guest = server.guest().await;
     let again: Value = server

@@ -1,4 +1,4 @@
-//! Readers that stop reading: what they cost, and what they get when they read again.
+//! Tests readers that stop reading: what they cost, and what they receive when they read again.
 
 use std::collections::HashMap;
 
@@ -24,7 +24,7 @@ const EVENTS: &str = "/api/ticker/events";
 /// A minute of a thousand prices a second.
 const MINUTE: u64 = 60_000;
 
-/// A stream whose client asks and then does not read.
+/// A stream whose client sends a request and then does not read.
 async fn stalled(addr: std::net::SocketAddr, path: &str) -> TcpStream {
     let mut tcp = small_socket(addr).await;
     let request = format!("GET {path} HTTP/1.1\r\nhost: {addr}\r\n\r\n");
@@ -32,7 +32,7 @@ async fn stalled(addr: std::net::SocketAddr, path: &str) -> TcpStream {
     tcp
 }
 
-/// Reads a stream from now on until so many prices were published.
+/// Reads a stream until so many more prices are published.
 async fn wait_for_prices(server: &Remote, prices: u64) {
     let mut events = server.stream(EVENTS, &[]).await;
     let mut first = None;
@@ -48,7 +48,8 @@ async fn wait_for_prices(server: &Remote, prices: u64) {
 #[tokio::test]
 async fn a_reader_that_stops_for_a_minute_of_a_thousand_prices_a_second_costs_at_most_64_kib() {
     const READERS: u64 = 200;
-    // Ten prices a millisecond: the minute is over sooner. A small ring, so that it is full when the count begins.
+    // At ten prices a millisecond the minute is over sooner. The ring is small, so that it is full when the measurement
+    // begins.
     let folder = tempfile::tempdir().unwrap();
     let process = Process::start(folder.path(), &["--tick-ms", "1", "--history", "2000"]);
     let server = Remote::new(process.addr);
@@ -56,7 +57,7 @@ async fn a_reader_that_stops_for_a_minute_of_a_thousand_prices_a_second_costs_at
     let before = process.resident();
     let mut readers = vec![];
     for reader in 0..READERS {
-        // Some of them come back first and have a long replay ahead.
+        // Half of them resume from an old position and have a long replay ahead.
         let path = match reader % 2 {
             0 => EVENTS.to_owned(),
             _ => format!("{EVENTS}?last_event_id={}", resumable(&server).await),
@@ -69,7 +70,7 @@ async fn a_reader_that_stops_for_a_minute_of_a_thousand_prices_a_second_costs_at
     assert!(cost <= 64 * 1_024, "{cost} bytes a reader");
 }
 
-/// A position that is 900 prices old by the time it is used, more or less.
+/// A position that is about 900 prices old by the time it is used.
 async fn resumable(server: &Remote) -> String {
     let mut events = server.stream(EVENTS, &[]).await;
     events.expect("hello").await;
@@ -91,19 +92,20 @@ async fn a_reader_that_wakes_reads_little_old_news_and_then_the_newest_prices() 
             chunk.freeze()
         })
         .await;
-    // What the kernel and the connection held, and then one price a symbol: 60,000 prices have some 9 MB.
+    // The bytes that the kernel and the connection held, and then one price for each symbol. All 60,000 prices would be
+    // some 9 MB.
     assert!(read < 128 * 1_024, "{read} bytes");
 }
 
 #[test]
 fn over_http_2_it_reads_as_little() {
     let runtime = Runtime::new().unwrap();
-    // The reader's own, which stands still whenever nobody waits for it.
+    // The reader has a runtime of its own, which stands still whenever nothing waits for the reader.
     let reader = Builder::new_current_thread().enable_all().build().unwrap();
     let server = runtime.block_on(Server::start());
     let (_sender, mut data) = reader.block_on(async {
         let tcp = TokioIo::new(small_socket(server.addr).await);
-        // Room for all of it on the reader's side: nothing but the server holds anything back.
+        // The reader's windows have room for all data: only the server holds data back.
         let (mut sender, connection) = http2::Builder::new(TokioExecutor::new())
             .initial_stream_window_size(1 << 26)
             .initial_connection_window_size(1 << 26)
@@ -114,7 +116,7 @@ fn over_http_2_it_reads_as_little() {
         let request = Request::get(format!("http://{}{EVENTS}", server.addr));
         let request = request.body(Body::empty()).unwrap();
         let response = sender.send_request(request).await.unwrap();
-        // Dropped, the sender would end the connection.
+        // The sender is kept, because dropping it would end the connection.
         (sender, Body::new(response.into_body()).into_data_stream())
     });
     let newest = runtime.block_on(publish_a_minute(&server));
@@ -122,7 +124,7 @@ fn over_http_2_it_reads_as_little() {
     assert!(read < 128 * 1_024, "{read} bytes");
 }
 
-/// Enough prices to fill every buffer on the way many times over; the server's tasks run in between.
+/// Publishes enough prices to fill every buffer on the way many times over. The tasks of the server run in between.
 async fn publish_a_minute(server: &Server) -> Newest {
     let mut published = 0;
     while published < MINUTE {
@@ -138,14 +140,14 @@ async fn publish_a_minute(server: &Server) -> Newest {
     }
 }
 
-/// What a reader has in the end.
+/// The state that a reader must have in the end.
 struct Newest {
     offset: u64,
     prices: HashMap<String, f64>,
 }
 
 impl Newest {
-    /// Reads up to the newest price. Says how many bytes that took.
+    /// Reads up to the newest price. Returns how many bytes that took.
     async fn read(self, mut next: impl AsyncFnMut() -> Bytes) -> usize {
         let (mut bytes, mut text) = (0, String::new());
         let mut offsets: Vec<u64> = vec![];

@@ -1,4 +1,4 @@
-//! A start that cannot succeed ends at once, with one sentence and a code that is not zero.
+//! Tests that a start that cannot succeed ends at once, with one sentence and a code that is not zero.
 
 use std::{
     io::{BufRead, BufReader},
@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 use crate::process::binary;
 
-/// A folder with a site root that will do.
+/// A folder with a valid site root.
 fn folder() -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     std::fs::create_dir_all(folder.path().join("site/pkg")).unwrap();
@@ -40,7 +40,7 @@ fn start(folder: &Path, flags: &[&str]) -> Output {
         .unwrap()
 }
 
-/// The one line it ended with.
+/// The one line with which the start ended.
 fn refusal(folder: &Path, flags: &[&str]) -> String {
     let output = start(folder, flags);
     assert!(!output.status.success(), "it must not start with {flags:?}");
@@ -51,7 +51,7 @@ fn refusal(folder: &Path, flags: &[&str]) -> String {
 }
 
 #[test]
-fn a_taken_port_is_said() {
+fn a_taken_port_is_reported() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = taken.local_addr().unwrap().to_string();
     let words = refusal(folder().path(), &["--addr", &addr]);
@@ -89,7 +89,7 @@ fn a_host_is_looked_up_whether_a_flag_or_the_environment_names_it() {
 }
 
 #[test]
-fn a_missing_site_root_is_said() {
+fn a_missing_site_root_is_reported() {
     let words = refusal(folder().path(), &["--site-root", "nowhere"]);
     assert!(
         words.contains("nowhere") && words.contains("--site-root"),
@@ -98,7 +98,7 @@ fn a_missing_site_root_is_said() {
 }
 
 #[test]
-fn a_data_folder_that_cannot_be_made_or_written_is_said() {
+fn a_data_folder_that_cannot_be_created_or_written_is_reported() {
     let folder = folder();
     std::fs::write(folder.path().join("file"), "in the way").unwrap();
     for data_dir in ["file", "file/below"] {
@@ -108,7 +108,7 @@ fn a_data_folder_that_cannot_be_made_or_written_is_said() {
             "{words}"
         );
     }
-    // Not by permissions, which the superuser does not heed: what shall be written is a folder.
+    // Not by permissions, which the superuser ignores: the file that must be written is a folder.
     std::fs::create_dir_all(folder.path().join("data/secret")).unwrap();
     let words = refusal(folder.path(), &[]);
     assert!(
@@ -118,7 +118,7 @@ fn a_data_folder_that_cannot_be_made_or_written_is_said() {
 }
 
 #[test]
-fn a_bad_setting_is_said() {
+fn a_bad_setting_is_reported() {
     for (flags, needles) in [
         (["--tick-ms", "0"], ["--tick-ms", "1..=86400000"]),
         (["--log-format", "xml"], ["--log-format", "text, json"]),

@@ -1,4 +1,5 @@
-//! A server of one's own for each test, and plain clients: an SSE reader written from the standard, tungstenite sockets.
+//! Gives each test a server of its own and plain clients: an SSE reader written from the standard, and tungstenite
+//! sockets.
 
 use std::{net::SocketAddr, ops::Deref, sync::Mutex, time::Duration};
 
@@ -26,23 +27,23 @@ use wirewise::{
     ticker::server::feeds::{News, market::Market},
 };
 
-/// Nothing in these tests takes this long; it ends a test that waits in vain.
+/// A test that waits in vain ends after this time; nothing in these tests takes as long.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
-/// What one needs to talk to a server, wherever it runs.
+/// What a test needs to talk to a server, in this process or another.
 pub struct Remote {
     pub addr: SocketAddr,
     pub http: Client,
 }
 
-/// A running server. It ends when it is dropped.
+/// A running server. It ends when dropped.
 pub struct Server {
     remote: Remote,
     pub state: AppState,
     shutdown: Option<oneshot::Sender<()>>,
     pub ended: JoinHandle<server::ShutdownReason>,
     pub folder: TempDir,
-    /// Moves only when a test says so; each step is a millisecond of its own.
+    /// The market moves only when a test moves it; each step is one millisecond later.
     market: Mutex<(Market, u64)>,
 }
 
@@ -51,17 +52,18 @@ impl Server {
         Self::with(|_| {}).await
     }
 
-    /// Prices stand still unless a test moves them; everything else is as by default, but for what the test changes.
+    /// Starts a server whose prices stand still unless a test moves them. Everything else is as by default, except for
+    /// the changes of the test.
     pub async fn with(change: impl FnOnce(&mut Settings)) -> Self {
         Self::within(tempfile::tempdir().unwrap(), change).await
     }
 
-    /// The same on a folder that another server may have left.
+    /// Like [`Server::with`], on a folder that another server may have used.
     pub async fn within(folder: TempDir, change: impl FnOnce(&mut Settings)) -> Self {
         Self::prepared(folder, change, |_| {}).await
     }
 
-    /// The same with a state that the test changes before anybody is served.
+    /// Like [`Server::within`], with a state that the test changes before the first connection.
     pub async fn prepared(
         folder: TempDir,
         change: impl FnOnce(&mut Settings),
@@ -80,9 +82,9 @@ impl Server {
         prepare(&mut state);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
-        let (shutdown, asked) = oneshot::channel::<()>();
+        let (shutdown, requested) = oneshot::channel::<()>();
         let ended = tokio::spawn(server::run(listener, state.clone(), async move {
-            let _ = asked.await;
+            let _ = requested.await;
         }));
         Self {
             remote: Remote::new(addr),
@@ -94,7 +96,7 @@ impl Server {
         }
     }
 
-    /// Moves the market so many times and publishes what changed.
+    /// Moves the market so many steps and publishes what changed.
     pub fn step(&self, times: u64) {
         let mut market = self.market.lock().unwrap();
         let (market, now) = &mut *market;
@@ -107,14 +109,14 @@ impl Server {
         }
     }
 
-    /// Asks the server to leave.
-    pub fn leave(&mut self) {
+    /// Asks the server to shut down.
+    pub fn shut_down(&mut self) {
         let _ = self.shutdown.take().unwrap().send(());
     }
 
-    /// Leaves as on SIGTERM and starts anew on the same folder, with all settings as by default.
+    /// Shuts down as on SIGTERM and starts again on the same folder, with all settings as by default.
     pub async fn restart(mut self) -> Self {
-        self.leave();
+        self.shut_down();
         timeout(PATIENCE, self.ended).await.unwrap().unwrap();
         Self::within(self.folder, |_| {}).await
     }
@@ -155,7 +157,7 @@ impl Remote {
         request.body(pairs.join("&"))
     }
 
-    /// What is there to read, as JSON.
+    /// The answer of a GET request that must succeed, as JSON.
     pub async fn json(&self, path: &str, guest: Option<&Guest>) -> Value {
         let mut request = self.get(path);
         if let Some(guest) = guest {
@@ -166,7 +168,7 @@ impl Remote {
         response.json().await.unwrap()
     }
 
-    /// Starts a job that must be accepted; its id.
+    /// Starts a job that must be accepted. Returns its id.
     pub async fn start_job(&self, guest: &Guest, form: &[(&str, &str)]) -> String {
         let request = self.post("/api/jobs/start", form);
         let request = request.header("authorization", guest.bearer());
@@ -190,7 +192,7 @@ impl Remote {
         }
     }
 
-    /// An event stream that must be accepted.
+    /// Opens an event stream, which must be accepted.
     pub async fn stream(&self, path: &str, headers: &[(&str, &str)]) -> Events {
         let mut request = self.get(path);
         for (name, value) in headers {
@@ -205,13 +207,13 @@ impl Remote {
         }
     }
 
-    /// A socket; the upgrade must be accepted.
+    /// Opens a socket; the upgrade must be accepted.
     pub async fn socket(&self, path: &str, headers: &[(&str, &str)]) -> Socket {
         let tcp = TcpStream::connect(self.addr).await.unwrap();
         self.socket_over(tcp, path, headers).await
     }
 
-    /// A socket over a connection of one's own.
+    /// Opens a socket over a TCP connection of the caller's.
     pub async fn socket_over(
         &self,
         tcp: TcpStream,
@@ -236,13 +238,13 @@ impl Remote {
         Socket(upgraded.unwrap().0)
     }
 
-    /// The chat, welcomed.
+    /// Opens the chat's socket and reads its `welcome`.
     pub async fn chat(&self, guest: &Guest) -> Socket {
         let tcp = TcpStream::connect(self.addr).await.unwrap();
         self.chat_over(tcp, guest).await
     }
 
-    /// The chat over a connection of one's own, welcomed.
+    /// Opens the chat's socket over a TCP connection of the caller's and reads its `welcome`.
     pub async fn chat_over(&self, tcp: TcpStream, guest: &Guest) -> Socket {
         let headers = [("authorization", &*guest.bearer())];
         let mut socket = self.socket_over(tcp, "/api/chat/socket", &headers).await;
@@ -251,7 +253,8 @@ impl Remote {
     }
 }
 
-/// A connection whose own receive buffer is small: else the kernel would read, megabytes, for whoever does not.
+/// A connection with a small receive buffer. With the default one the kernel would receive megabytes for a client that
+/// does not read.
 pub async fn small_socket(addr: SocketAddr) -> TcpStream {
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(8 * 1_024).unwrap();
@@ -297,7 +300,7 @@ impl Event {
 pub struct Events {
     pub response: Response,
     pub buffer: Vec<u8>,
-    /// What stood before the first event: comments and `retry`.
+    /// The text before the first event: comments and `retry`.
     pub head: Option<String>,
 }
 
@@ -329,7 +332,7 @@ impl Events {
         event
     }
 
-    /// Everything up to the end.
+    /// All events up to the end of the stream.
     pub async fn rest(mut self) -> Vec<Event> {
         let mut events = vec![];
         while let Some(event) = self.next().await {
@@ -339,7 +342,7 @@ impl Events {
     }
 }
 
-/// One block between blank lines; `None` when it dispatches nothing (comments, `retry`).
+/// Parses one block between blank lines; `None` if it dispatches nothing (comments, `retry`).
 pub fn parse(block: &str) -> Option<Event> {
     let fields = |name: &str| {
         let lines = block.lines();

@@ -1,4 +1,4 @@
-//! The price stream: what opens it, how it goes on after a break, what is refused.
+//! Tests the price stream: how it opens, how it resumes after a break, and what it refuses.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -15,7 +15,7 @@ use crate::{
 
 const EVENTS: &str = "/api/ticker/events";
 
-/// Reads `hello` and, when it did not recover, the snapshot. Says at which offset the stream stands.
+/// Reads `hello` and, unless it recovered, the snapshot. Returns the offset at which the stream stands.
 async fn opened(events: &mut super::support::Events) -> (Event, u64) {
     let hello = events.expect("hello").await;
     let offset = hello.data["offset"].as_u64().unwrap();
@@ -100,7 +100,7 @@ async fn resuming_while_prices_run_leaves_no_gap_and_no_duplicate() {
         || offset < server.state.features.ticker.first_prices().position.offset
     {
         let behind = server.state.features.ticker.first_prices().position.offset - offset;
-        // A different number of events each time, so that cuts fall at different places.
+        // A different number of events each time, so that the cuts fall at different places.
         for _ in 0..((round * 7) % 31 + 1).min(behind) {
             let price = events.expect("price").await;
             assert!(price.offset() > offset, "{} after {offset}", price.offset());
@@ -113,7 +113,7 @@ async fn resuming_while_prices_run_leaves_no_gap_and_no_duplicate() {
             }
         }
         drop(events);
-        // The header and the query in turn.
+        // Uses the header and the query in turn.
         events = match round % 2 {
             0 => server.stream(EVENTS, &[("last-event-id", &id)]).await,
             _ => {
@@ -139,14 +139,14 @@ async fn resuming_while_prices_run_leaves_no_gap_and_no_duplicate() {
 }
 
 #[tokio::test]
-async fn the_header_counts_more_than_the_query() {
+async fn the_header_takes_precedence_over_the_query() {
     let server = Server::start().await;
     server.step(5);
     let mut first = server.stream(EVENTS, &[]).await;
     opened(&mut first).await;
     server.step(1);
     let id = first.expect("price").await.id.unwrap();
-    // A browser that reconnects by itself repeats the address it was given and adds the newer header.
+    // A browser that reconnects by itself repeats its address and adds the newer header.
     let path = format!("{EVENTS}?last_event_id=foreign-1");
     let mut events = server.stream(&path, &[("last-event-id", &id)]).await;
     assert_eq!(events.expect("hello").await.data["recovered"], true);
@@ -193,7 +193,7 @@ async fn a_replay_longer_than_the_cap_becomes_a_snapshot() {
     server.step(400);
     let mut events = server.stream(EVENTS, &[("last-event-id", &start)]).await;
     assert_eq!(opened(&mut events).await.0.data["recovered"], false);
-    // Counted after filtering: one symbol of 24 has missed less than the cap.
+    // The cap applies after filtering: one symbol of 24 has missed less than the cap.
     let mut events = server
         .stream(
             &format!("{EVENTS}?symbols=ACME"),
@@ -208,7 +208,7 @@ async fn a_replay_longer_than_the_cap_becomes_a_snapshot() {
 }
 
 #[tokio::test]
-async fn a_filtered_stream_carries_its_symbols_alone_and_keeps_its_place() {
+async fn a_filtered_stream_carries_only_its_symbols_and_keeps_its_position() {
     let server = Server::with(|settings| settings.heartbeat_ms = 100).await;
     let mut events = server
         .stream(&format!("{EVENTS}?symbols=acme,INIT"), &[])
@@ -262,7 +262,7 @@ async fn an_added_symbol_has_its_price_at_once_although_the_rest_resumes() {
 }
 
 #[tokio::test]
-async fn symbols_that_cannot_be_served_are_refused_in_words() {
+async fn symbols_that_cannot_be_served_are_refused_with_a_sentence() {
     let server = Server::start().await;
     let many = (0..201)
         .map(|number| format!("S{number}"))
@@ -297,7 +297,7 @@ async fn symbols_that_cannot_be_served_are_refused_in_words() {
 }
 
 #[tokio::test]
-async fn symbols_are_understood_in_any_spelling_and_never_taken_for_all_in_silence() {
+async fn symbols_are_accepted_in_any_spelling_and_never_mistaken_for_all() {
     let server = Server::start().await;
     for query in [
         "symbols[]=ACME",
@@ -330,7 +330,7 @@ async fn symbols_are_understood_in_any_spelling_and_never_taken_for_all_in_silen
             "{answer}"
         );
     }
-    // A polyfill spells the position in its own way, and adds it to an address that has one.
+    // A polyfill spells the position in its own way, and adds it to an address that already has one.
     let position = server.state.features.ticker.first_prices().position;
     for query in [
         format!("lastEventId={position}"),
@@ -345,9 +345,9 @@ async fn symbols_are_understood_in_any_spelling_and_never_taken_for_all_in_silen
     }
 }
 
-/// The client's side of a cut: what a prefix of the stream's bytes leaves it with.
-fn held_after(prefix: &str, came_with: Option<&str>) -> (Option<String>, Vec<u64>) {
-    let (mut id, mut prices) = (came_with.map(str::to_owned), vec![]);
+/// What a client holds after a cut: its id and its prices, from a prefix of the stream's bytes.
+fn held_after(prefix: &str, after_id: Option<&str>) -> (Option<String>, Vec<u64>) {
+    let (mut id, mut prices) = (after_id.map(str::to_owned), vec![]);
     let complete = prefix.rfind("\n\n").map_or("", |end| &prefix[..end]);
     for event in complete.split("\n\n").filter_map(parse) {
         if let Some(new) = &event.id {
@@ -432,12 +432,12 @@ async fn the_same_seed_gives_the_same_first_thousand_prices_in_two_processes() {
     assert_ne!(one, other);
 }
 
-/// The first thousand prices of a process of its own, field by field but for the time.
+/// The first thousand prices of a process of its own, field by field except for the time.
 async fn first_thousand_prices(seed: &str) -> Vec<Value> {
     let folder = tempfile::tempdir().unwrap();
     let (path, feed) = (folder.path().to_owned(), format!("simulated:{seed}"));
     let start = move || {
-        // A ring that holds them for long enough.
+        // The ring is large enough to keep them.
         let flags = ["--feed", &feed, "--tick-ms", "10", "--history", "100000"];
         Process::start(&path, &flags)
     };
@@ -448,8 +448,8 @@ async fn first_thousand_prices(seed: &str) -> Vec<Value> {
     while published < 1_000 {
         published = live.expect("price").await.offset();
     }
-    // The market ran before anybody could look, and what is live may be conflated: all that is replayed is every single
-    // price. More than a thousand at once are not, so symbol by symbol.
+    // The market ran before any client connected, and live events may be conflated, but a replay has every single
+    // price. More than a thousand missed prices become a snapshot, so each symbol is read separately.
     let epoch = hello.data["epoch"].as_str().unwrap();
     let mut prices = BTreeMap::new();
     for listing in server

@@ -1,5 +1,5 @@
-//! A publisher that runs, and clients that drop, stall and change their minds: whatever they do, none ends with a price older
-//! than the server's newest, and nothing comes twice.
+//! Tests a running publisher with clients that drop, stall and change their symbols: no client ends with a price older
+//! than the newest one of the server, and no event is received twice.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -25,13 +25,13 @@ const SYMBOLS: [&str; 6] = ["ACME", "BOLT", "INIT", "NULL", "TIDE", "ROAD"];
 /// What a client does next.
 #[derive(Clone, Debug)]
 enum Step {
-    /// Reads so many events, or fewer when it is up to date.
+    /// Reads so many events, or fewer if it is up to date.
     Read(usize),
     /// Reads nothing while the publisher goes on.
     Stall,
-    /// The connection breaks; it comes back from where it was.
+    /// The connection breaks; the client resumes from its position.
     Drop,
-    /// Wants other symbols, by the bits of this number; of all symbols when it is zero.
+    /// Selects other symbols, by the bits of this number; all symbols if it is zero.
     Change(u8),
 }
 
@@ -48,10 +48,10 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 struct Client<'a> {
     server: &'a Server,
     events: Events,
-    /// As the page keeps it.
+    /// The subscription as the page keeps it.
     subscription: Subscription,
     listings: Vec<Listing>,
-    /// `None`: all.
+    /// `None` selects all symbols.
     wanted: Option<BTreeSet<String>>,
     /// The newest price of each wanted symbol, and its time.
     prices: HashMap<String, (f64, u64)>,
@@ -75,7 +75,7 @@ impl<'a> Client<'a> {
         Ok(client)
     }
 
-    /// Connects again at its position, with what it lacks as `added`.
+    /// Reconnects at its position, with the symbols that it lacks as `added`.
     async fn connect(&mut self) -> Result<(), TestCaseError> {
         let request = self.subscription.want(self.wanted.clone(), &self.listings);
         if let Some(wanted) = &self.wanted {
@@ -88,7 +88,7 @@ impl<'a> Client<'a> {
         self.opened(request.added.len()).await
     }
 
-    /// Takes what a stream begins with: the greeting and, where it is due, the state.
+    /// Reads the beginning of a stream: `hello` and, where it is due, the state.
     async fn opened(&mut self, lacking: usize) -> Result<(), TestCaseError> {
         let hello = self.events.expect("hello").await;
         let recovered = hello.data["recovered"] == true;
@@ -105,9 +105,9 @@ impl<'a> Client<'a> {
             } else {
                 self.prices.clear();
             }
-            self.subscription.state_came();
+            self.subscription.state_received();
             for quote in quotes {
-                let (before, at) = self.hold(quote)?;
+                let (before, at) = self.record(quote)?;
                 prop_assert!(before <= at, "a state of {at} after {before}");
             }
             self.offset = snapshot.offset();
@@ -116,7 +116,7 @@ impl<'a> Client<'a> {
         Ok(())
     }
 
-    fn take(&mut self, event: Event) -> Result<(), TestCaseError> {
+    fn receive(&mut self, event: Event) -> Result<(), TestCaseError> {
         prop_assert!(
             event.offset() > self.offset || event.name == "heartbeat",
             "{} after {}",
@@ -127,15 +127,15 @@ impl<'a> Client<'a> {
         self.offset = event.offset();
         self.id = event.id.clone().unwrap();
         if event.name == "price" {
-            self.subscription.price_came();
-            let (before, at) = self.hold(&event.data)?;
+            self.subscription.price_received();
+            let (before, at) = self.record(&event.data)?;
             prop_assert!(before < at, "a price of {at} after {before}");
         }
         Ok(())
     }
 
-    /// Holds a price, which is of a symbol that was asked for. Says of when the one before it was, and this one.
-    fn hold(&mut self, quote: &Value) -> Result<(u64, u64), TestCaseError> {
+    /// Records a price, which must be of a selected symbol. Returns the time of the price before it, and its own.
+    fn record(&mut self, quote: &Value) -> Result<(u64, u64), TestCaseError> {
         let symbol = quote["symbol"].as_str().unwrap().to_owned();
         let price = quote["price"].as_f64().unwrap();
         let at = quote["at"].as_u64().unwrap();
@@ -149,7 +149,7 @@ impl<'a> Client<'a> {
         Ok((before.map_or(0, |(_, before)| before), at))
     }
 
-    /// Whether everything that is published by now, and wanted, was taken.
+    /// Whether every price that is published by now, and selected, was received.
     fn is_up_to_date(&self) -> bool {
         let first = self.server.state.features.ticker.first_prices();
         let wanted = |quote: &Quote| {
@@ -170,7 +170,7 @@ impl<'a> Client<'a> {
                         break;
                     }
                     let event = self.events.next().await.expect("the stream goes on");
-                    self.take(event)?;
+                    self.receive(event)?;
                 }
                 Ok(())
             }
@@ -238,13 +238,13 @@ proptest! {
                 Ok::<_, TestCaseError>(client)
             };
             let run = run.await;
-            // Always, or the publisher would go on for ever.
+            // Set even after a failure, or the publisher would never stop.
             enough.store(true, Ordering::Relaxed);
             publisher.await.unwrap();
             let mut client = run?;
             while !client.is_up_to_date() {
                 let event = client.events.next().await.expect("the stream goes on");
-                client.take(event)?;
+                client.receive(event)?;
             }
             Ok::<(), TestCaseError>(())
         })?;

@@ -1,4 +1,5 @@
-//! The checker of `make torture`, with a history for each fault that it must find. The run itself is `benches/torture`.
+//! Tests the checker of `make torture`, with a history for each violation that it must find. The run itself is
+//! `benches/torture`.
 
 #[path = "../../benches/torture/checker.rs"]
 mod checker;

@@ -1,4 +1,4 @@
-//! Files that are hashed while they arrive.
+//! Tests files that are hashed while they arrive.
 
 use std::{
     io::Write,
@@ -40,7 +40,7 @@ fn request(server: &Server, guest: &Guest, query: &str) -> RequestBuilder {
         )
 }
 
-/// An upload whose file comes piece by piece.
+/// An upload whose file is sent piece by piece.
 struct Sending {
     id: Uuid,
     pieces: mpsc::Sender<Result<Vec<u8>, std::io::Error>>,
@@ -59,7 +59,7 @@ impl Sending {
         let answer = tokio::spawn(request(server, guest, &query).body(body).send());
         pieces.send(Ok(head(name))).await.unwrap();
         let this = Self { id, pieces, answer };
-        // A head is whole once something follows it.
+        // A head is complete once something follows it.
         this.send(b"a".to_vec()).await;
         while view(server, guest, id).await.is_none() {
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -78,7 +78,7 @@ impl Sending {
     }
 }
 
-/// The job as it is now.
+/// The job as the server reports it now.
 async fn view(server: &Server, guest: &Guest, id: Uuid) -> Option<Value> {
     let request = server.get(&format!("/api/jobs/{id}"));
     let response = request
@@ -101,7 +101,7 @@ async fn upload(server: &Server, guest: &Guest, query: &str, file: &[u8]) -> Res
         .unwrap()
 }
 
-/// What its `done` says.
+/// The result in the `done` event of a job.
 async fn result(server: &Server, guest: &Guest, id: &str) -> Value {
     let end = end(server, guest, id).await;
     assert_eq!(end["type"], "done", "{end}");
@@ -116,7 +116,7 @@ async fn end(server: &Server, guest: &Guest, id: &str) -> Value {
     events.rest().await.last().unwrap().data.clone()
 }
 
-/// What coreutils make of the same bytes.
+/// The digest that coreutils compute of the same bytes.
 fn sha256sum(file: &[u8]) -> String {
     let mut child = Command::new("sha256sum")
         .stdin(Stdio::piped())
@@ -150,7 +150,7 @@ async fn a_file_is_hashed_counted_and_compressed() {
     );
     let lines = file.split_inclusive(|byte| *byte == b'\n').count();
     assert_eq!(result["lines"], lines);
-    // Noise does not get shorter.
+    // Random bytes cannot be compressed.
     assert!(result["gzip_bytes"].as_u64().unwrap() > 3_000_000);
 }
 
@@ -165,7 +165,7 @@ async fn an_empty_file_is_a_file() {
 }
 
 #[tokio::test]
-async fn a_job_keeps_the_spelling_of_its_clients_id_and_answers_to_any() {
+async fn a_job_keeps_the_spelling_of_its_clients_id_and_is_found_under_any() {
     let server = Server::start().await;
     let guest = server.guest().await;
     let usual = Uuid::new_v4().to_string();
@@ -218,7 +218,7 @@ async fn a_job_is_watched_under_the_clients_id_while_its_file_arrives() {
 }
 
 #[tokio::test]
-async fn an_upload_that_breaks_off_fails_its_job_and_leaves_nothing() {
+async fn an_interrupted_upload_fails_its_job_and_leaves_nothing_behind() {
     let server = Server::with(|settings| settings.progress.max_jobs = 1).await;
     let guest = server.guest().await;
     let mut random = rand::rngs::StdRng::seed_from_u64(2);
@@ -227,7 +227,7 @@ async fn an_upload_that_breaks_off_fails_its_job_and_leaves_nothing() {
         sending
             .send(vec![b'a'; random.random_range(0..100_000)])
             .await;
-        // The client goes away.
+        // The client disconnects.
         sending.answer.abort();
         let end = end(&server, &guest, &sending.id.to_string()).await;
         assert_eq!(end["type"], "failed");
@@ -236,7 +236,7 @@ async fn an_upload_that_breaks_off_fails_its_job_and_leaves_nothing() {
             "{end}"
         );
     }
-    // Its one place is free again, and the data folder holds no file of it.
+    // Its only permit is free again, and the data folder contains no file of it.
     let id = started(upload(&server, &guest, "", b"whole").await).await;
     assert_eq!(result(&server, &guest, &id).await["bytes"], 5);
     let kept = std::fs::read_dir(server.folder.path().join("data")).unwrap();
@@ -260,7 +260,7 @@ async fn cancelling_ends_the_upload_too() {
         .unwrap();
     assert_eq!(cancelled.status(), 200);
     assert_eq!(end(&server, &guest, &id).await["type"], "cancelled");
-    // The upload ends though its file goes on: with words, or with a connection that the server closed.
+    // The upload ends although its file goes on: with an error answer, or with a connection that the server closed.
     let answer = timeout(PATIENCE, sending.answer)
         .await
         .expect("it ends")
@@ -269,7 +269,7 @@ async fn cancelling_ends_the_upload_too() {
 }
 
 #[tokio::test]
-async fn what_is_no_file_is_refused_in_words() {
+async fn a_form_without_a_file_is_refused_with_a_sentence() {
     let server = Server::with(|settings| settings.progress.max_upload = 1_000).await;
     let guest = server.guest().await;
     let refused = async |request: RequestBuilder| {
@@ -312,7 +312,7 @@ async fn what_is_no_file_is_refused_in_words() {
         "{answer}"
     );
 
-    // A file that says nothing of its size is stopped where it is too long, and its job says so.
+    // A file without a declared size is stopped when it is too long, and its job reports that.
     let id = Uuid::new_v4();
     let response = upload(&server, &guest, &format!("?id={id}"), &[0; 1_001]).await;
     assert_eq!(response.status(), 413);
@@ -328,7 +328,7 @@ async fn what_is_no_file_is_refused_in_words() {
 }
 
 #[tokio::test]
-async fn a_browser_without_javascript_is_led_to_its_job_or_back() {
+async fn a_browser_without_javascript_is_redirected_to_its_job_or_back() {
     let server = Server::start().await;
     let guest = server.guest().await;
     let post = async |body: Vec<u8>| {

@@ -1,4 +1,4 @@
-//! The whole contract on one screen: one line for every message, and the proof that it did not change by accident.
+//! Tests the whole contract on one screen: one line for every message, so that it does not change by accident.
 
 use std::fmt::Debug;
 
@@ -41,7 +41,7 @@ fn ada_json() -> Value {
     json!({ "id": ID, "name": "Ada", "color": ada().color })
 }
 
-/// Encodes to exactly this, and back.
+/// Checks that a value encodes to exactly this JSON, and decodes back.
 fn golden<T: Serialize + DeserializeOwned + PartialEq + Debug>(
     lines: impl IntoIterator<Item = (T, Value)>,
 ) -> Vec<String> {

@@ -1,20 +1,21 @@
-//! What crosses the wire for the ticker.
+//! Messages and stream contract of the ticker.
 
 use serde::{Deserialize, Serialize};
 
-use super::{MOST_SYMBOLS, trail::Trail};
+use super::{MAX_SYMBOLS, trail::Trail};
 use realtime::{contract::StreamContract, position::Position};
 
-/// The event stream of prices, all symbols or the named ones.
+/// The event stream of prices, for all symbols or for the named ones.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TickerEvents {
-    /// `None`: all.
+    /// `None`: all symbols.
     pub symbols: Option<Vec<String>>,
-    /// Those of `symbols` for which the client has no price yet; it gets one even when the rest resumes.
+    /// Requested symbols for which the client has no price yet. The server sends their prices even when the stream
+    /// resumes.
     pub added: Vec<String>,
 }
 
-/// One price.
+/// The price of one symbol.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Quote {
     pub symbol: String,
@@ -32,11 +33,12 @@ pub struct Quote {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum TickerEvent {
-    /// The newest price of every wanted symbol: after a `hello` that did not recover, and for added symbols.
+    /// The newest price of every requested symbol. Sent after a `hello` that did not recover, and for added symbols.
     Snapshot { quotes: Vec<Quote> },
     /// A price has changed.
     Price(Quote),
-    /// The source of the prices went (`stale`) or came back (`live`). Also after a snapshot, while it is gone.
+    /// The source of the prices was lost (`stale`) or is back (`live`). Also sent after a snapshot while the source is
+    /// lost.
     Feed {
         status: FeedStatus,
         /// Unix milliseconds.
@@ -60,19 +62,19 @@ pub struct Listing {
     pub decimals: u8,
 }
 
-/// The wire knows at most so many digits after the point.
-pub const MOST_DECIMALS: u8 = 8;
+/// The maximum number of digits after the point that a number on the wire has.
+pub const MAX_DECIMALS: u8 = 8;
 
-/// Digits after the point of a number as it prints, at most [`MOST_DECIMALS`].
+/// Digits after the point of a number as it prints, at most [`MAX_DECIMALS`].
 pub fn decimals(value: f64) -> u8 {
     let printed = value.to_string();
     let digits = printed
         .split_once('.')
         .map_or(0, |(_, digits)| digits.len());
-    digits.min(MOST_DECIMALS.into()) as u8
+    digits.min(MAX_DECIMALS.into()) as u8
 }
 
-/// What the server renders first, and where the browser continues.
+/// The first state of the page, and the position from which the browser continues.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct FirstPrices {
     pub position: Position,
@@ -80,7 +82,7 @@ pub struct FirstPrices {
     pub quotes: Vec<Quote>,
     /// The last minutes of each symbol, in the order of `listings`.
     pub trails: Vec<Trail>,
-    /// Since when the source of the prices is gone (Unix milliseconds); `None` while it is there.
+    /// Since when the source of the prices is lost (Unix milliseconds); `None` while it is live.
     pub stale_since: Option<u64>,
 }
 
@@ -95,14 +97,15 @@ impl StreamContract for TickerEvents {
         self.url_with(&self.added)
     }
 
-    /// The added symbols have their price now; what they miss from here on is replayed like everything else.
+    /// The added symbols have their price by now. What they miss from here on is replayed like everything else.
     fn settled_url(&self) -> String {
         self.url_with(&[])
     }
 
-    /// All filters read one history. Where more was added than can be named, it begins with a state of everything.
+    /// All filters read one history. If more symbols were added than a request may name, the stream starts anew with a
+    /// snapshot of all.
     fn continues(&self, _previous: &Self) -> bool {
-        self.added.len() <= MOST_SYMBOLS
+        self.added.len() <= MAX_SYMBOLS
     }
 }
 
@@ -112,7 +115,7 @@ impl TickerEvents {
             .symbols
             .as_ref()
             .map(|symbols| format!("symbols={}", symbols.join(",")));
-        let added = (1..=MOST_SYMBOLS)
+        let added = (1..=MAX_SYMBOLS)
             .contains(&added.len())
             .then(|| format!("added={}", added.join(",")));
         let query: Vec<String> = symbols.into_iter().chain(added).collect();

@@ -1,9 +1,12 @@
-//! The stock ticker: a feed (`feed/`) has a price, `server.rs` writes it into the `book.rs` and publishes it in a topic, an
-//! event stream carries it to `page.rs`, which keeps it in `prices.rs` until the next frame, and then writes it into the
-//! row of its symbol (`table.rs`) and into the `chart.rs`.
+//! The stock ticker: live prices over an event stream, where the latest value wins.
 //!
-//! Latest value wins: a client that comes back gets every price it missed while the server still has them, else a
-//! snapshot; one that cannot keep up gets the newest price of each symbol, never a backlog.
+//! A feed (`server/feeds/`) produces prices. `server/mod.rs` writes each price into the book (`server/book.rs`) and
+//! publishes it in a topic, and an event stream carries it to the browser. There `page/mod.rs` passes it to
+//! `page/prices.rs`, which keeps it until the next animation frame. The frame updates the row of the symbol
+//! (`page/table.rs`) and the chart (`page/chart.rs`).
+//!
+//! A client that reconnects gets every price that it missed while the server still holds them, otherwise a snapshot. A
+//! client that cannot keep up gets the newest price of each symbol, never a backlog.
 
 pub mod message;
 pub mod page;
@@ -11,7 +14,7 @@ pub mod page;
 pub mod server;
 pub mod trail;
 
-/// Which symbols there are.
+/// Lists the symbols (GET).
 pub const SYMBOLS_ROUTE: &str = "/api/ticker/symbols";
-/// More symbols than this in one request are a mistake.
-pub const MOST_SYMBOLS: usize = 200;
+/// A request that names more symbols than this is refused as a mistake.
+pub const MAX_SYMBOLS: usize = 200;

@@ -1,13 +1,13 @@
-//! The last minutes of a price: one value for each few seconds, what a sparkline is drawn from. Pure.
+//! The last minutes of a price, one value for every few seconds, from which the charts are drawn. Pure.
 
 use serde::{Deserialize, Serialize};
 
-/// One value stands for so many milliseconds.
+/// The length of a bucket in milliseconds; each bucket has one value.
 pub const BUCKET_MS: u64 = 3_000;
-/// So many values are kept: four minutes.
+/// The number of values that are kept: four minutes.
 pub const KEPT: usize = 80;
 
-/// Prices of consecutive buckets, oldest first. A bucket in which nothing changed repeats the one before.
+/// Prices of consecutive buckets, oldest first. A bucket without a price repeats the one before.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Trail {
     /// The number of the first bucket, counted from 1970.
@@ -16,7 +16,7 @@ pub struct Trail {
 }
 
 impl Trail {
-    /// Takes the price of the time `at` (Unix milliseconds). Says whether the picture changed.
+    /// Adds the price at the time `at` (Unix milliseconds). Returns whether the trail changed.
     pub fn push(&mut self, at: u64, price: f64) -> bool {
         let bucket = at / BUCKET_MS;
         let last = self.first + (self.prices.len() as u64).saturating_sub(1);
@@ -25,14 +25,15 @@ impl Trail {
             return true;
         };
         match bucket.checked_sub(last) {
-            // Older than what is known: a clock went back. The picture stays.
+            // Older than the newest bucket, because a clock went back: ignored.
             None => return false,
             Some(0) if *newest == price => return false,
             Some(0) => *newest = price,
             Some(ahead) => {
                 let newest = *newest;
-                let still = (ahead - 1).min(KEPT as u64) as usize;
-                self.prices.extend(std::iter::repeat_n(newest, still));
+                let empty_buckets = (ahead - 1).min(KEPT as u64) as usize;
+                self.prices
+                    .extend(std::iter::repeat_n(newest, empty_buckets));
                 self.prices.push(price);
                 self.prices.drain(..self.prices.len().saturating_sub(KEPT));
                 self.first = bucket + 1 - self.prices.len() as u64;
@@ -45,7 +46,7 @@ impl Trail {
         &self.prices
     }
 
-    /// When the first value begins and the last one ends (Unix milliseconds).
+    /// The start of the first bucket and the end of the last one (Unix milliseconds).
     pub fn span(&self) -> (u64, u64) {
         let first = self.first * BUCKET_MS;
         (first, first + self.prices.len() as u64 * BUCKET_MS)
@@ -60,14 +61,14 @@ impl Trail {
         })
     }
 
-    /// The line as the `d` of an SVG path in a box of this size. The newest value stands at the right edge.
+    /// The line as the `d` attribute of an SVG path in a box of this size. The newest value is at the right edge.
     pub fn path(&self, width: f64, height: f64) -> String {
         let Some((low, high)) = self.range() else {
             return String::new();
         };
         let step = width / (KEPT - 1) as f64;
         let left = width - step * (self.prices.len() - 1) as f64;
-        // A price that stood still is a line in the middle.
+        // A price that did not change is a line in the middle.
         let scale = if high > low {
             height / (high - low)
         } else {
@@ -80,7 +81,7 @@ impl Trail {
             path.push_str(if index == 0 { "M" } else { "L" });
             path.push_str(&format!("{x:.1} {y:.1}"));
         }
-        // A single value is a point, which has no length to be seen.
+        // A single value is a point, which is invisible without a length.
         if self.prices.len() == 1 {
             path.push_str("h.1");
         }
@@ -101,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bucket_holds_its_last_price_and_stillness_repeats_the_one_before() {
+    fn a_bucket_holds_its_last_price_and_an_empty_one_repeats_the_one_before() {
         let trail = trail(&[(0, 1.0), (1, 2.0), (3, 3.0), (12, 4.0)]);
         assert_eq!(trail.prices(), [2.0, 3.0, 3.0, 3.0, 4.0]);
         assert_eq!(trail.span(), (0, 15_000));

@@ -1,16 +1,17 @@
-//! What a page says about itself: its title and description, for tabs, search engines and previews of links.
+//! The title and the description of a page, for tabs, search engines and previews of links.
 
 use leptos::{prelude::*, text_prop::TextProp};
 use leptos_meta::{Meta, Title};
 
-/// Where the site is, as in `https://wire.example`: a preview's picture is named by its whole address.
+/// The address of the site, as in `https://wire.example`: the picture of a preview needs an absolute address.
 #[derive(Clone)]
 pub struct Site(pub String);
 
-/// The title of a page, and what search engines and previews of links say about it.
+/// The title of a page, and its description for search engines and previews of links.
 #[component]
 pub fn About(#[prop(into)] title: TextProp, description: &'static str) -> impl IntoView {
-    // Counted, and read once here: on the server the head is written where no page's signals can be read any more.
+    // A reference-counted signal, read once here: on the server the head is written when the page's signals can no
+    // longer be read.
     let shown = ArcRwSignal::new(untrack(|| title.get()));
     Effect::new({
         let shown = shown.clone();
@@ -18,13 +19,14 @@ pub fn About(#[prop(into)] title: TextProp, description: &'static str) -> impl I
     });
     let title = move || with_the_sites_name(shown.get().into_owned());
     view! {
-        // Whole, and nowhere else: one further up would blank the title until this page's code has come.
+        // The whole title, set here only: one further up in the tree would blank the title until the code of this page
+        // is loaded.
         <Title text=title.clone()/>
         <Meta name="description" content=description/>
         <Meta property="og:title" content=title/>
         <Meta property="og:description" content=description/>
     }
-    // Of one plain type: in every page it would be a large part of the page's own.
+    // Of one plain type: its own would be a large part of the type of every page.
     .into_any()
 }
 

@@ -1,14 +1,14 @@
-//! Text whose direction is not known, within a sentence whose direction is (Unicode Standard Annex 9).
+//! Isolates a text of unknown direction within a sentence of known direction (Unicode Standard Annex 9).
 //!
-//! Where there is an element around such a text, `<bdi>` or `dir="auto"` does this. In a plain string two characters do.
+//! If such a text has an element of its own, `<bdi>` or `dir="auto"` does this. In a plain string two characters do it.
 
 use std::borrow::Cow;
 
-/// Takes its direction from the first letter up to the end of the isolate.
+/// Begins an isolate, whose direction is that of its first letter.
 const FIRST_STRONG_ISOLATE: char = '\u{2068}';
 const POP_DIRECTIONAL_ISOLATE: char = '\u{2069}';
 
-/// The text, isolated where it may run from right to left: what stands around it keeps its place.
+/// The text, isolated if it may run from right to left, so that the text around it keeps its place.
 pub fn isolated(text: &str) -> Cow<'_, str> {
     if text.chars().any(is_right_to_left) {
         format!("{FIRST_STRONG_ISOLATE}{text}{POP_DIRECTIONAL_ISOLATE}").into()

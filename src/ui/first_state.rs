@@ -1,8 +1,9 @@
 //! The first state of a page: the server renders from it, the browser hydrates from the same value.
 //!
-//! The server puts a function into the context of a render; the page calls [`first_state`]. While hydrating, the browser
-//! reads the value that the server wrote into the page. On a visit by the router there is no such value: the page begins
-//! empty and its connection brings the state, one round trip earlier than asking for it first would.
+//! The server puts a function into the context of a render; the page calls [`first_state`]. While hydrating, the
+//! browser reads the value that the server wrote into the page. When the router opens a page in the browser, there is
+//! no such value: the page begins empty and its connection delivers the state, one round trip earlier than a request
+//! for it would.
 
 use std::sync::Arc;
 
@@ -19,24 +20,26 @@ impl<Q: Clone + 'static, T: Clone + 'static> FirstState<Q, T> {
         provide_context(Self(Arc::new(find)));
     }
 
-    /// What it finds, on the server alone: for the document around the app, which the browser does not hydrate.
+    /// The first state, on the server only: for the document around the app, which the browser does not hydrate.
     pub fn find(query: Q) -> Option<T> {
         use_context::<Self>().map(|state| (state.0)(query))
     }
 }
 
-/// The first state, where there is one. The same on the server and while hydrating; `None` after a visit by the router.
+/// The first state, if there is one. The same on the server and while hydrating; `None` when the router opened the page
+/// in the browser.
 pub fn first_state<Q, T>(query: Q) -> Option<T>
 where
     Q: Clone + Send + Sync + 'static,
     T: Clone + Serialize + DeserializeOwned + Send + Sync + 'static,
 {
-    // In a tuple, as `[…]`: where `T` is itself an option, JSON's `null` could not tell its `None` from ours.
+    // In a tuple, as `[…]`: if `T` is itself an option, JSON's `null` could not distinguish its `None` from a missing
+    // value.
     let find = move || FirstState::find(query).map(|state| (state,));
     SharedValue::new(find).into_inner().map(|(state,)| state)
 }
 
-/// Sets the status of the page that is being rendered; nothing in the browser.
+/// Sets the HTTP status of the page that is being rendered; does nothing in the browser.
 #[derive(Clone)]
 pub struct PageStatus(Arc<dyn Fn(u16) + Send + Sync>);
 

@@ -1,4 +1,6 @@
-//! Icons: strokes on a grid of 16, in the colour of the text beside them. That text says what they mean, so they say nothing.
+//! Icons: strokes on a grid of 16, in the colour of the text beside them.
+//!
+//! That text names their meaning, so they are hidden from screen readers.
 
 use leptos::prelude::*;
 

@@ -1,5 +1,7 @@
-//! Input methods: what composes words of several key presses, for Chinese, Japanese, Korean and many other languages. Keys that
-//! choose and confirm a word are not the application's, and a text is not settled while a word of it is being composed.
+//! Detects whether an input method is composing a word of several key presses, as for Chinese, Japanese and Korean.
+//!
+//! Many other languages use input methods too. Keys that choose and confirm a word are not the application's, and a
+//! text is not settled while a word of it is being composed.
 
 use leptos::{
     ev::{InputEvent, KeyboardEvent},
@@ -11,13 +13,13 @@ use web_sys::Event;
 /// The key code of a key press that an input method has processed (UI Events, section 7.3.1).
 const PROCESSED: u32 = 229;
 
-/// Whether a key press belongs to an input method. Browsers differ in the order of events: Safari ends the composition before
-/// it tells of the Enter that confirmed it, and then only the key code says whose that Enter was.
+/// Whether a key press belongs to an input method. Browsers differ in the order of events: Safari ends the composition
+/// before it reports the Enter that confirmed it, and then only the key code shows that the Enter belongs to it.
 pub fn is_composing(event: &KeyboardEvent) -> bool {
     event.is_composing() || event.key_code() == PROCESSED
 }
 
-/// The text of the field that an event of type `input` or `compositionend` is of; `None` while a word is being composed.
+/// The text of the field in an event of type `input` or `compositionend`; `None` while a word is being composed.
 pub fn settled_value(event: &Event) -> Option<String> {
     let composing = event
         .dyn_ref::<InputEvent>()

@@ -1,8 +1,8 @@
 //! Pages whose code the browser loads when they are opened.
 //!
-//! A load that fails makes the code of Leptos's `#[lazy_route]` panic, and a panic ends the app: one click while the wire is
-//! cut would do, or one on a page of a build that the server has since replaced. Here the page in front stays, a notice says
-//! what is waited for, and the other page opens as soon as it can.
+//! A load that fails makes the code of Leptos's `#[lazy_route]` panic, and a panic ends the app: one click while the
+//! connection is cut would cause it, or one on a page of a build that the server has since replaced. Here the present
+//! page stays, a notice says what is waited for, and the other page opens as soon as it can.
 
 use std::time::Duration;
 
@@ -54,11 +54,11 @@ macro_rules! lazy_page {
 }
 pub(crate) use lazy_page;
 
-/// How many pages wait to be loaded: one, or none.
+/// How many pages are waiting to be loaded: one, or none.
 #[derive(Clone, Copy, Default)]
 pub struct PagesAwaited(RwSignal<usize>);
 
-/// Counted until it is dropped, also by a visitor who changes her mind and goes elsewhere.
+/// A page that is waiting to be loaded. It counts until it is dropped, also when the visitor goes elsewhere.
 struct Awaited(PagesAwaited);
 
 impl Awaited {
@@ -74,9 +74,9 @@ impl Drop for Awaited {
     }
 }
 
-/// Loads until it succeeds, with the kit's backoff. Where the server has the page's document and all code that it names, and
-/// yet this file does not come, it runs another build: its document is loaded instead, at most once a minute. A server or
-/// proxy in trouble (502, 503) is waited for.
+/// Loads until it succeeds, with the kit's backoff. If the server has the page's document and all code that it names,
+/// and this file still cannot be loaded, the server runs another build: its document is loaded instead, at most once a
+/// minute. If a server or proxy is in trouble (502, 503), the load is only repeated.
 pub async fn until_loaded<T>(load: impl AsyncFn() -> Result<T, SplitLoaderError>) -> T {
     let (target, pages) = (use_url(), expect_context());
     let mut awaited = None;
@@ -85,7 +85,7 @@ pub async fn until_loaded<T>(load: impl AsyncFn() -> Result<T, SplitLoaderError>
             return loaded;
         }
         awaited.get_or_insert_with(|| Awaited::count(pages));
-        // While the app is hydrating, its own notice is not there yet.
+        // While the app is hydrating, its own notice does not exist yet.
         guard::missing();
         let address = address(&target.read_untracked());
         if probe::document_can_be_had(&address).await {
@@ -103,7 +103,7 @@ fn address(url: &Url) -> String {
     format!("{path}{question}{search}{hash}")
 }
 
-/// Says that a page is waited for.
+/// The notice that a page is waited for.
 #[component]
 pub fn AwaitedPage() -> impl IntoView {
     let PagesAwaited(count) = expect_context();
@@ -111,7 +111,7 @@ pub fn AwaitedPage() -> impl IntoView {
         <div class="awaited-page" role="status" data-test="awaited-page">
             {move || (count.get() > 0).then(|| view! {
                 <Icon glyph=Glyph::Lost/>
-                // In an element: a translator may replace the text itself, and then it could not be taken away.
+                // In an element: a translator may replace the text itself, which could then not be removed.
                 <span>"The page you chose could not be loaded. It opens as soon as the connection is back."</span>
             })}
         </div>

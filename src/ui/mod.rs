@@ -1,4 +1,4 @@
-//! What every page uses: its title, icons, the theme, numbers, its first state, and how the browser takes it over.
+//! What every page uses: title, icons, theme, numbers, first state, loading of its code, and hydration.
 
 pub mod about;
 pub mod bidi;

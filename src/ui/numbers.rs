@@ -1,6 +1,6 @@
-//! Numbers as people read them.
+//! Writes numbers for people.
 
-/// Digits with thousands apart, as in `1,234,567`.
+/// Digits in groups of three, as in `1,234,567`.
 pub fn grouped(digits: impl ToString) -> String {
     let digits = digits.to_string();
     let mut grouped = String::new();

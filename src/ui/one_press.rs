@@ -1,17 +1,17 @@
-//! Presses of a button that are one: a double click, or an Enter that repeats.
+//! Treats repeated presses of a button as one: a double click, or an Enter that repeats.
 
 use leptos::ev::MouseEvent;
 
-/// Within this many milliseconds a second Enter is part of the first.
+/// Within this many milliseconds a second Enter counts as part of the first.
 const DOUBLE_PRESS_MS: f64 = 600.0;
 
-/// For the button that submits a form, as its handler of `click`: Enter in a field of the form presses it too. Lets nothing
-/// through while `busy`, nor the second click of a double click, nor an Enter that follows another at once. It does not
+/// The handler of `click` for the button that submits a form; Enter in a field of the form presses it too. It blocks
+/// every press while `busy`, the second click of a double click, and an Enter that follows another at once. It does not
 /// disable the button, which would take the focus from it.
 pub fn one_press(busy: impl Fn() -> bool + 'static) -> impl FnMut(MouseEvent) {
     let mut last_enter = None::<f64>;
     move |event| {
-        // The browser counts clicks that belong together (UI Events, "click"); a key's click counts as none.
+        // The browser counts clicks that belong together (UI Events, "click"); for a click by a key the count is 0.
         let again = match event.detail() {
             0 => {
                 let at = event.time_stamp();

@@ -1,7 +1,8 @@
-//! What a plain request gets back when it is refused: `{"error": "a sentence", "field"?: "name"}` and a status.
+//! The error of a plain request: `{"error": "a sentence", "field"?: "name"}` and a status.
 //!
-//! Server functions and axum handlers return the same [`ApiError`]; none sets a status by itself. `answer.rs` turns it
-//! into the status it names, or, for a form that a browser posted without JavaScript, into a redirect back to the form.
+//! Server functions and axum handlers return the same [`ApiError`]; none sets a status by itself. `server/answer.rs`
+//! turns it into an answer with its status, or, for a form that a browser posted without JavaScript, into a redirect
+//! back to the form.
 
 use leptos::{
     prelude::{FromServerFnError, ServerFnErrorErr},
@@ -16,10 +17,10 @@ use realtime::close::reason;
 #[error("{error}")]
 pub struct ApiError {
     pub error: String,
-    /// The form field it is about.
+    /// The form field or parameter that the error is about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub field: Option<String>,
-    /// The HTTP status; inside the server only, the answer's own status says it.
+    /// The HTTP status. Inside the server only: an answer has it as its own status and not in its body.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,
     /// Seconds after which the same request may succeed.
@@ -49,7 +50,7 @@ impl ApiError {
         }
     }
 
-    /// 429: later.
+    /// 429: too many. `retry_after` is in seconds.
     pub fn too_many(error: impl Into<String>, retry_after: u64) -> Self {
         Self {
             retry_after: Some(retry_after),
@@ -59,7 +60,7 @@ impl ApiError {
 
     /// 401: no session, or none that is valid; `why` is one of [`reason`].
     pub fn unauthorized(why: &str) -> Self {
-        // A page shows the sentence to a person, a program's log to its author.
+        // A page shows the sentence to a visitor; a program's log shows it to the author.
         let error = match why {
             reason::EXPIRED => {
                 "The session has expired. Reload the page to go on. A program renews it with POST /api/session/renew, or gets a new one with POST /api/session/guest."
@@ -78,7 +79,7 @@ impl ApiError {
     }
 }
 
-/// What a refused request says, for the person: the sentence of an [`ApiError`], or at least the status.
+/// The sentence to show for a refused request: that of its [`ApiError`], or at least the status.
 pub async fn refusal(response: gloo_net::http::Response) -> String {
     let refused = response.json::<ApiError>().await;
     refused.map_or_else(

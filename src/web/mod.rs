@@ -1,4 +1,5 @@
-//! What a request is, and what a refusal is: plain HTTP, below every feature.
+//! Plain HTTP below every feature: errors, query parameters, text rules, and on the server callers, cookies and
+//! answers.
 
 pub mod error;
 pub mod parameters;

@@ -1,20 +1,21 @@
-//! The names of query parameters as people and libraries write them: `symbols[]` and `Symbols` are meant as `symbols`, and
-//! `symbol` is a mistake. Pure; both halves read addresses.
+//! Compares names of query parameters, as people and libraries write them, with the known ones.
+//!
+//! `symbols[]` and `Symbols` mean `symbols`, and `symbol` is a mistake. Pure; server and browser both read addresses.
 
-/// How a name stands to one that is known.
+/// How a name compares with a known one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Spelling {
-    /// The same, but for case, hyphens, underscores and brackets at its end.
+    /// The same, apart from case, hyphens, underscores and brackets at its end.
     Same,
-    /// Two neighbours swapped, or one letter too many, too few, or wrong.
+    /// Two neighbouring letters swapped, or one letter too many, too few, or wrong.
     Mistyped,
     Other,
 }
 
-/// Shorter names are near too many words to tell a mistake by one letter.
+/// Shorter known names differ in one letter from too many other words to detect a mistake.
 const SHORTEST_MISTYPED: usize = 5;
 
-/// How `name` stands to the `known` one.
+/// Compares `name` with a `known` name.
 pub fn spelling(name: &str, known: &str) -> Spelling {
     let (name, known) = (letters(name), letters(known));
     if name == known {
@@ -26,7 +27,8 @@ pub fn spelling(name: &str, known: &str) -> Spelling {
     }
 }
 
-/// What is compared: without brackets at the end (as PHP, Rails and axios write lists), hyphens, underscores and case.
+/// The letters to compare: without brackets at the end (as PHP, Rails and axios write lists), hyphens, underscores and
+/// case.
 fn letters(name: &str) -> Vec<char> {
     let name = match name.split_once('[') {
         Some((name, rest)) if rest.ends_with(']') => name,

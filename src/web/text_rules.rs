@@ -1,10 +1,12 @@
-//! What counts as text that a reader can see: one rule for names, messages and everything else that must not be blank,
-//! checked in the browser and again on the server. And what the HTML parser makes of a text, for which texts are prepared.
+//! Rules for texts: whether a text shows anything, and what the HTML parser would change in it.
+//!
+//! There is one rule for names, messages and everything else that must not be blank; the browser checks it, and the
+//! server checks it again.
 
 use std::borrow::Cow;
 
-/// Whether a text shows anything at all. Text of nothing but spaces, control characters and characters that are drawn as
-/// nothing is blank, however long it is. Within a text such characters have their uses: joiners make one emoji of several.
+/// Whether a text shows anything at all. A text that consists of spaces, control characters and invisible characters
+/// only is blank, however long it is. Within a text such characters have their uses: joiners make one emoji of several.
 pub fn has_visible_character(text: &str) -> bool {
     text.chars().any(is_visible)
 }
@@ -16,9 +18,9 @@ fn is_visible(character: char) -> bool {
         && !is_drawn_blank(character)
 }
 
-/// The property Default_Ignorable_Code_Point of Unicode 17.0 (DerivedCoreProperties.txt): soft hyphens, joiners, fillers,
-/// direction marks, variation selectors, tags. A table of 17 ranges: the crate that knows the property would add its data
-/// for all of Unicode to what the browser downloads. A test compares the two.
+/// The property Default_Ignorable_Code_Point of Unicode 17.0 (DerivedCoreProperties.txt): soft hyphens, joiners,
+/// fillers, direction marks, variation selectors, tags. It is a table of 17 ranges, because the crate with this
+/// property would add its data for all of Unicode to what the browser downloads. A test compares the two.
 fn is_default_ignorable(character: char) -> bool {
     matches!(
         character,
@@ -51,13 +53,13 @@ fn is_drawn_blank(character: char) -> bool {
     )
 }
 
-/// Whether a text holds a NUL. It means nothing to a reader, and HTML cannot carry it: the parser drops it from text, so that
-/// a node that hydration expects may be missing (WHATWG HTML, section 13.2.6.4.7).
+/// Whether a text contains a NUL. It means nothing to a reader, and HTML cannot carry it: the parser drops it from
+/// text, so that a node that hydration expects may be missing (WHATWG HTML, section 13.2.6.4.7).
 pub fn has_nul(text: &str) -> bool {
     text.contains('\0')
 }
 
-/// A text with `\n` as its only line end, as a text area gives it back and as the HTML parser reads it.
+/// A text with `\n` as its only line end, as a text area returns it and as the HTML parser reads it.
 pub fn with_line_feeds(text: &str) -> Cow<'_, str> {
     if text.contains('\r') {
         text.replace("\r\n", "\n").replace('\r', "\n").into()

@@ -1,8 +1,9 @@
-//! Timers of which one is enough.
+//! Coalesces repeated requests for a timer or an animation frame into one.
 
 use leptos::prelude::*;
 
-/// Whether a timer, or an animation frame, is asked for already. All copies are one; it lives as long as its page.
+/// Coalesces requests for a timer or an animation frame: while one is scheduled, no other is needed. All copies share one
+/// state, which lives as long as its page.
 #[derive(Clone, Copy)]
 pub struct Coalesce(StoredValue<bool>);
 
@@ -11,24 +12,27 @@ impl Coalesce {
         Self(StoredValue::new(false))
     }
 
-    /// Asks for the timer. False when it is asked for already, or the page is gone.
-    pub fn arm(self) -> bool {
-        let armed = |armed: &mut bool| std::mem::replace(armed, true);
-        self.0.try_update_value(armed) == Some(false)
+    /// Marks the timer as scheduled. Returns true if the caller has to start it; false if it is scheduled already or the page
+    /// is gone.
+    pub fn schedule(self) -> bool {
+        let schedule = |scheduled: &mut bool| std::mem::replace(scheduled, true);
+        self.0.try_update_value(schedule) == Some(false)
     }
 
-    /// Whether it is asked for and has not come.
-    pub fn is_armed(self) -> bool {
+    /// Whether the timer is scheduled and has not run yet.
+    pub fn is_scheduled(self) -> bool {
         self.0.try_get_value().unwrap_or_default()
     }
 
-    /// The timer came; the next may be asked for. False when the page is gone.
-    pub fn fired(self) -> bool {
-        self.0.try_update_value(|armed| *armed = false).is_some()
+    /// The timer runs, so that the next one may be scheduled. False if the page is gone.
+    pub fn run(self) -> bool {
+        self.0
+            .try_update_value(|scheduled| *scheduled = false)
+            .is_some()
     }
 }
 
-/// The earliest of the times at which something is to be done. All copies are one; it lives as long as its page.
+/// A timer for the earliest of several due times. All copies share one state, which lives as long as its page.
 #[derive(Clone, Copy)]
 pub struct Alarm(StoredValue<Option<f64>>);
 
@@ -37,7 +41,8 @@ impl Alarm {
         Self(StoredValue::new(None))
     }
 
-    /// Asks for a timer at `due` (Unix milliseconds). False when one comes by then anyway, or the page is gone.
+    /// Requests a timer at `due` (Unix milliseconds). Returns true if the caller has to start it; false if a timer is set for
+    /// that time or earlier, or the page is gone.
     pub fn set(self, due: f64) -> bool {
         let set = |present: &mut Option<f64>| {
             let earlier = present.is_none_or(|present| due < present);
@@ -49,7 +54,7 @@ impl Alarm {
         self.0.try_update_value(set) == Some(true)
     }
 
-    /// The timer for `due` came. False when an earlier one took its place, or the page is gone.
+    /// The timer for `due` has fired. False if an earlier one replaced it, or the page is gone.
     pub fn fired(self, due: f64) -> bool {
         let fired =
             |present: &mut Option<f64>| present.take_if(|present| *present == due).is_some();
@@ -82,17 +87,17 @@ mod tests {
         assert!(!alarm.set(70_000.0));
         assert!(alarm.set(1_000.0), "it moved earlier");
         assert!(alarm.fired(1_000.0));
-        assert!(!alarm.fired(60_000.0), "the earlier one took its place");
+        assert!(!alarm.fired(60_000.0), "the earlier one replaced it");
         assert!(alarm.set(90_000.0));
     }
 
     #[test]
-    fn a_timer_that_comes_after_its_page_is_gone_does_nothing() {
+    fn a_timer_that_fires_after_its_page_is_gone_does_nothing() {
         let owner = Owner::new();
-        let (armed, alarm) = owner.with(|| (Coalesce::new(), Alarm::new()));
-        assert!(armed.arm() && alarm.set(1.0));
+        let (coalesce, alarm) = owner.with(|| (Coalesce::new(), Alarm::new()));
+        assert!(coalesce.schedule() && alarm.set(1.0));
         owner.cleanup();
-        assert!(!armed.fired() && !armed.arm() && !armed.is_armed());
+        assert!(!coalesce.run() && !coalesce.schedule() && !coalesce.is_scheduled());
         assert!(!alarm.fired(1.0) && !alarm.set(0.0));
     }
 }

@@ -1,7 +1,7 @@
-//! The driver: feeds the state machine, executes its actions, keeps its one timer, and listens to the window.
+//! The driver of a connection: it feeds the state machine, executes its actions, keeps its timer, and listens to the window.
 //!
-//! Not generic: an event stream and a socket differ by their `Transport` alone, and status line and inspector take any
-//! [`Connection`].
+//! It is not generic: an event stream and a socket differ only in their `Transport`, and the status line and the inspector
+//! work with any [`Connection`].
 
 use std::{
     cell::{Cell, RefCell},
@@ -15,7 +15,7 @@ use send_wrapper::SendWrapper;
 
 use super::{
     observer::{DropReason, Observer, TraceEvent},
-    probe::{self, Question, Renewals},
+    probe::{self, AbortOnDrop, Renewals},
 };
 use crate::{
     position::Position,
@@ -23,70 +23,71 @@ use crate::{
     status::{Action, ConnectionStatus, Input, Machine, Policy},
 };
 
-/// A timer set for longer than this overflows the browser's 32 bits and would fire at once.
+/// The longest timer, in milliseconds. A longer one would overflow the browser's 32 bits and fire at once.
 const LONGEST_TIMER_MS: f64 = 2_000_000_000.0;
 
-/// A connection as a page sees it. Copied into components; the connection itself ends with the component that made it.
+/// A page's handle to a connection. It can be copied into components. The connection ends with the component that created it.
 #[derive(Clone, Copy)]
 pub struct Connection {
     /// The state machine's state.
     pub status: Signal<ConnectionStatus>,
-    /// When something last came in (Unix milliseconds).
+    /// When the last frame was received (Unix milliseconds).
     pub last_event_at: Signal<Option<f64>>,
-    /// The newest round trip in milliseconds; sockets only.
+    /// The latest round trip time in milliseconds; sockets only.
     pub round_trip: Signal<Option<f64>>,
-    /// Events that could not be decoded, or (of a socket) whose type is unknown.
+    /// The number of events that could not be decoded, or (on a socket) whose type is unknown.
     pub undecoded: Signal<u64>,
     /// The position of the last event; event streams only.
     pub position: Signal<Option<Position>>,
-    /// What this tab is to the other tabs of the browser; shared event streams only.
+    /// The role of this tab among the tabs of the browser; shared event streams only.
     pub role: Signal<Role>,
-    /// The server's name for this connection, from `hello` or `welcome`; of a follower, for its leader's.
+    /// The server's id for this connection, from `hello` or `welcome`. In a follower it is the id of the leader's connection.
     pub id: Signal<Option<String>>,
-    /// How many connections of this endpoint the server has, this one included: its newest word, while the connection stands.
+    /// The number of connections of this endpoint that the server reported last, this one included; `None` unless open.
     pub connections: Signal<Option<usize>>,
-    tap: Observer,
+    observer: Observer,
     driver: StoredValue<Option<SendWrapper<Driver>>>,
 }
 
-/// What differs between an event stream and a socket.
+/// The operations in which an event stream and a socket differ.
 pub(super) trait Transport {
-    /// Opens a connection at the position seen last; reports to `driver`.
+    /// Opens a connection at the last position and reports to `driver`.
     fn open(&mut self, driver: &Driver);
-    /// Detaches all handlers, then closes. Nothing of the old connection is reported afterwards.
+    /// Detaches all handlers, then closes. The old connection reports nothing afterwards.
     fn abandon(&mut self);
-    /// The connection is not wanted any more: gives back whatever outlives single connections.
+    /// The connection is no longer wanted: releases what outlives a single connection.
     fn resign(&mut self) {}
     /// Sends a ping that carries `now`; sockets only.
     fn ping(&mut self, now: f64);
-    /// The address for the request that finds out why a stream was refused.
+    /// The address for the request that determines why a stream was refused.
     fn probe_url(&self) -> String;
 }
 
-/// A running connection. Cheap to clone; all clones are one.
+/// A running connection. Cheap to clone; all clones share one state.
 #[derive(Clone)]
 pub(super) struct Driver(Rc<Shared>);
 
 struct Shared {
     machine: RefCell<Machine>,
     transport: RefCell<Box<dyn Transport>>,
-    /// Inputs that came while one was being executed: closing a connection can call back at once.
+    /// Inputs received while another one is processed: closing a connection can call back synchronously.
     pending: RefCell<VecDeque<Input>>,
     timer: RefCell<Option<Timeout>>,
-    /// On the window; they end with the component, since the driver is first made in an effect that may run again.
+    /// Window listeners. They are removed with the component rather than with the effect that created the driver, because an
+    /// effect may run again.
     listeners: RefCell<Vec<WindowListenerHandle>>,
-    /// While it is set the browser counts as offline, whatever it says.
+    /// While set, the browser counts as offline, whatever it reports.
     unplugged: RefCell<Option<Timeout>>,
-    /// Types of events that could not be decoded.
-    complained: RefCell<HashSet<String>>,
-    /// Who asked for what is being done.
+    /// Event types for which a decoding error has been logged.
+    logged_types: RefCell<HashSet<String>>,
+    /// What triggered the action being executed.
     asked: Cell<Asked>,
-    /// The request of a probe or a renewal that is under way; it is aborted when this is dropped.
-    question: RefCell<Option<Question>>,
+    /// The request of the probe or renewal in progress; it is aborted when this is dropped.
+    request: RefCell<Option<AbortOnDrop>>,
     signals: Signals,
 }
 
-/// What a driver writes and a page reads.
+/// The signals that a driver writes and a page reads.
 #[derive(Clone, Copy)]
 pub(super) struct Signals {
     status: RwSignal<ConnectionStatus>,
@@ -98,14 +99,14 @@ pub(super) struct Signals {
     id: RwSignal<Option<String>>,
     connections: RwSignal<Option<usize>>,
     renewals: Option<Renewals>,
-    pub(super) tap: Observer,
+    pub(super) observer: Observer,
     driver: StoredValue<Option<SendWrapper<Driver>>>,
 }
 
 impl Signals {
     pub(super) fn new() -> Self {
         Self {
-            // What the server renders too: it never connects.
+            // The server, which never connects, renders this state too.
             status: RwSignal::new(ConnectionStatus::Connecting { attempt: 0 }),
             last_event_at: RwSignal::new(None),
             round_trip: RwSignal::new(None),
@@ -115,7 +116,7 @@ impl Signals {
             id: RwSignal::new(None),
             connections: RwSignal::new(None),
             renewals: use_context(),
-            tap: Observer::new(),
+            observer: Observer::new(),
             driver: StoredValue::new(None),
         }
     }
@@ -130,12 +131,12 @@ impl Signals {
             role: self.role.into(),
             id: self.id.into(),
             connections: self.connections.into(),
-            tap: self.tap,
+            observer: self.observer,
             driver: self.driver,
         }
     }
 
-    /// Starts the driver; once, in an effect.
+    /// Creates and starts the driver. Called once, in an effect.
     pub(super) fn start(self, policy: Policy, transport: Box<dyn Transport>) -> Driver {
         let driver = self.driver(policy, transport);
         driver.listen_to_window();
@@ -144,7 +145,7 @@ impl Signals {
         driver
     }
 
-    /// A driver that nothing drives yet.
+    /// Creates a driver without window listeners.
     pub(super) fn driver(self, policy: Policy, transport: Box<dyn Transport>) -> Driver {
         Driver(Rc::new(Shared {
             machine: RefCell::new(Machine::new(policy)),
@@ -153,14 +154,14 @@ impl Signals {
             timer: RefCell::default(),
             listeners: RefCell::default(),
             unplugged: RefCell::default(),
-            complained: RefCell::default(),
+            logged_types: RefCell::default(),
             asked: Cell::default(),
-            question: RefCell::default(),
+            request: RefCell::default(),
             signals: self,
         }))
     }
 
-    /// Ends the connection with the component that owns it.
+    /// Ends the connection when the component that owns it is disposed.
     pub(super) fn end_on_cleanup(self) {
         on_cleanup(move || {
             if let Some(Some(driver)) = self.driver.try_update_value(Option::take) {
@@ -174,7 +175,7 @@ impl Signals {
 }
 
 impl Connection {
-    /// Tries again now, from wherever it waits or stopped.
+    /// Tries again now, whether the connection is waiting or has stopped.
     pub fn reconnect(self) {
         self.feed(Input::RetryNow);
     }
@@ -184,31 +185,31 @@ impl Connection {
         self.feed(Input::Unwanted);
     }
 
-    /// Closes and opens anew, for a change that the server learns only with a new connection (another name).
+    /// Closes and reopens the connection, for a change that the server learns only from a new connection (another user name).
     pub fn restart(self) {
         self.feed(Input::Wanted);
     }
 
-    /// Is told of everything that this connection sees from here on; takes the place of whoever was told before.
+    /// Calls `watcher` with every trace event from now on. It replaces an earlier watcher.
     pub fn watch(self, watcher: impl Fn(TraceEvent) + 'static) {
-        self.tap.watch(watcher);
+        self.observer.watch(watcher);
     }
 
-    /// The address that it connects to next, position included; `None` before it first did.
+    /// The address of the next connection, position included; `None` before the first one.
     pub fn address(self) -> Option<String> {
         let driver = self.driver()?;
         let address = driver.0.transport.borrow().probe_url();
         Some(address)
     }
 
-    /// Behaves for `milliseconds` as if the browser had no network: cuts the connection and opens none.
+    /// Behaves for `milliseconds` as if the browser had no network: cuts the connection and opens no other.
     pub fn go_offline(self, milliseconds: u32) {
         if let Some(driver) = self.driver() {
             driver.go_offline(milliseconds);
         }
     }
 
-    /// Abandons the connection at once, as if the wire had broken; it comes back like any that is lost.
+    /// Abandons the connection at once, as if the network had failed. It recovers like any lost connection.
     pub fn cut(self) {
         self.feed(Input::Cut);
     }
@@ -228,10 +229,10 @@ impl Connection {
 }
 
 impl Driver {
-    /// Takes an input and executes what follows from it.
+    /// Feeds an input to the state machine and executes the resulting actions.
     pub(super) fn feed(&self, input: Input) {
         self.0.pending.borrow_mut().push_back(input);
-        // Somebody further up the stack is at it already.
+        // A caller further up the stack is already processing inputs.
         let Ok(mut machine) = self.0.machine.try_borrow_mut() else {
             return;
         };
@@ -245,8 +246,8 @@ impl Driver {
                 _ => Asked::ByItself,
             });
             for action in machine.step(input, now(), js_sys::Math::random()) {
-                if let Some(more) = self.execute(action) {
-                    machine.stop(more);
+                if let Some(reason) = self.execute(action) {
+                    machine.stop(reason);
                 }
             }
         }
@@ -260,7 +261,7 @@ impl Driver {
         }
         self.set_timer(deadline);
         if status != ConnectionStatus::Open {
-            self.counted(None);
+            self.set_connections(None);
         }
         if self
             .0
@@ -269,44 +270,44 @@ impl Driver {
             .try_with_untracked(|shown| *shown != status)
             == Some(true)
         {
-            self.saw(|| TraceEvent::Status(status.clone()));
+            self.trace(|| TraceEvent::Status(status.clone()));
             self.0.signals.status.set(status);
         }
     }
 
-    /// Who asked for the connection that is being opened.
+    /// What triggered the connection that is being opened.
     pub(super) fn asked(&self) -> Asked {
         self.0.asked.get()
     }
 
-    /// The server's count of open connections; `None`: it is not known (any more).
-    pub(super) fn counted(&self, connections: Option<usize>) {
+    /// Sets the server's count of open connections; `None` if it is not known.
+    pub(super) fn set_connections(&self, connections: Option<usize>) {
         let signal = self.0.signals.connections;
         if signal.try_get_untracked() != Some(connections) {
             let _ = signal.try_set(connections);
         }
     }
 
-    /// The server has named this connection.
-    pub(super) fn named(&self, id: String) {
+    /// Sets the server's id for this connection.
+    pub(super) fn set_id(&self, id: String) {
         let _ = self.0.signals.id.try_set(Some(id));
     }
 
-    /// Tells whoever watches.
-    pub(super) fn saw(&self, see: impl FnOnce() -> TraceEvent) {
-        self.0.signals.tap.tell(see);
+    /// Reports a trace event to the watcher, if there is one.
+    pub(super) fn trace(&self, event: impl FnOnce() -> TraceEvent) {
+        self.0.signals.observer.notify(event);
     }
 
-    /// Something came in.
-    pub(super) fn heard(&self) {
+    /// Records that a frame was received.
+    pub(super) fn frame_received(&self) {
         let _ = self.0.signals.last_event_at.try_set(Some(now()));
     }
 
-    pub(super) fn measured(&self, round_trip_ms: f64) {
+    pub(super) fn set_round_trip(&self, round_trip_ms: f64) {
         let _ = self.0.signals.round_trip.try_set(Some(round_trip_ms));
     }
 
-    pub(super) fn moved(&self, position: Option<Position>) {
+    pub(super) fn set_position(&self, position: Option<Position>) {
         let _ = self.0.signals.position.try_set(position);
     }
 
@@ -316,44 +317,45 @@ impl Driver {
         }
     }
 
+    /// Counts an event that could not be decoded and logs the first one of its type.
     pub(super) fn could_not_decode(&self, name: &str, error: &str) {
-        self.saw(|| TraceEvent::DropReason(DropReason::Undecoded));
+        self.trace(|| TraceEvent::Dropped(DropReason::Undecoded));
         let _ = self.0.signals.undecoded.try_update(|count| *count += 1);
-        // Once a type is enough to find it; a log line an event would bury everything else.
-        let mut complained = self.0.complained.borrow_mut();
-        if complained.insert(name.to_owned()) {
+        // One log line per type is enough to find the cause; one per event would bury everything else.
+        let mut logged_types = self.0.logged_types.borrow_mut();
+        if logged_types.insert(name.to_owned()) {
             leptos::logging::warn!("an event named {name:?} could not be decoded: {error}");
         }
     }
 
-    /// A reason to stop, when the action was in vain.
+    /// Executes an action. Returns a reason to stop if the action cannot succeed.
     fn execute(&self, action: Action) -> Option<&'static str> {
         match action {
-            // It is to behave as if there were no network.
+            // `go_offline` is in effect: behave as if there were no network.
             Action::Open if self.0.unplugged.borrow().is_some() => self.feed(Input::Cut),
             Action::Open => self.0.transport.borrow_mut().open(self),
             Action::Abandon => {
-                self.0.question.take();
+                self.0.request.take();
                 self.0.transport.borrow_mut().abandon();
             }
             Action::Ping => self.0.transport.borrow_mut().ping(now()),
             Action::Probe { question } => {
                 let (driver, url) = (self.clone(), self.0.transport.borrow().probe_url());
-                let signal = self.question();
+                let signal = self.begin_request();
                 spawn_local(async move {
                     let answer = probe::why_refused(&url, signal).await;
                     driver.feed(Input::Probed { question, answer });
                 });
             }
             Action::RenewSession { question } => {
-                let (driver, signal) = (self.clone(), self.question());
+                let (driver, signal) = (self.clone(), self.begin_request());
                 let renewals = self.0.signals.renewals;
                 spawn_local(async move {
                     let renewal = probe::renew_session(signal, renewals).await;
                     driver.feed(Input::SessionRenewed { question, renewal });
                 });
             }
-            Action::DropKept => probe::drop_kept_connections(),
+            Action::DropKept => probe::flush_pooled_connections(),
             Action::Reload => {
                 return (!probe::reload_once())
                     .then_some("This page and the server do not fit together.");
@@ -362,11 +364,11 @@ impl Driver {
         None
     }
 
-    /// Begins a request, in the place of one that may still be under way.
-    fn question(&self) -> Option<web_sys::AbortSignal> {
-        let question = Question::new()?;
-        let signal = question.signal();
-        self.0.question.replace(Some(question));
+    /// Begins a request and aborts the previous one if it is still in progress.
+    fn begin_request(&self) -> Option<web_sys::AbortSignal> {
+        let request = AbortOnDrop::new()?;
+        let signal = request.signal();
+        self.0.request.replace(Some(request));
         Some(signal)
     }
 
@@ -384,11 +386,11 @@ impl Driver {
             let this = SendWrapper::new(self.clone());
             move || this.feed(input())
         };
-        let look = || {
+        let network_changed = || {
             let this = SendWrapper::new(self.clone());
-            move || this.look_at_network()
+            move || this.check_network()
         };
-        let (online, offline) = (look(), look());
+        let (online, offline) = (network_changed(), network_changed());
         let (shown, hidden) = (on(|| Input::PageShown), on(|| Input::PageHidden));
         let visible = on(|| {
             Input::Visible(document().visibility_state() == web_sys::VisibilityState::Visible)
@@ -396,12 +398,12 @@ impl Driver {
         self.0.listeners.replace(vec![
             window_event_listener(ev::online, move |_| online()),
             window_event_listener(ev::offline, move |_| offline()),
-            // Not `beforeunload`, which would close for a download too, and keeps pages out of the back-forward cache.
+            // Not `beforeunload`: it also fires for downloads, and it keeps pages out of the back-forward cache.
             window_event_listener_untyped("pagehide", move |_| hidden()),
             window_event_listener_untyped("pageshow", move |_| shown()),
             window_event_listener(ev::visibilitychange, move |_| visible()),
         ]);
-        self.look_at_network();
+        self.check_network();
         self.feed(Input::Visible(
             document().visibility_state() == web_sys::VisibilityState::Visible,
         ));
@@ -409,7 +411,7 @@ impl Driver {
 }
 
 impl Driver {
-    fn look_at_network(&self) {
+    fn check_network(&self) {
         let unplugged = self.0.unplugged.borrow().is_some();
         self.feed(Input::Online(!unplugged && window().navigator().on_line()));
     }
@@ -418,15 +420,16 @@ impl Driver {
         let this = self.clone();
         let plug_in = Timeout::new(milliseconds, move || {
             this.0.unplugged.take();
-            this.look_at_network();
+            this.check_network();
         });
         self.0.unplugged.replace(Some(plug_in));
-        self.look_at_network();
+        self.check_network();
         self.feed(Input::Cut);
     }
 }
 
-/// Unix milliseconds. Not the monotonic clock: that one stands still while a laptop sleeps, and a connection does not.
+/// The current time in Unix milliseconds. The monotonic clock would not do: it stops while a laptop sleeps, but connections
+/// time out nevertheless.
 pub(super) fn now() -> f64 {
     js_sys::Date::now()
 }

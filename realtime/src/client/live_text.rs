@@ -1,11 +1,12 @@
-//! Text that changes while a page is open.
+//! Renders text that changes while a page is open, so that it also works on a page that the browser translates.
 //!
-//! A browser that translates a page replaces its text nodes by `<font>` elements. A view that holds a text node would go on
-//! writing into one that is no longer in the document: the reader sees the first words for ever. So what changes is not a
-//! text node but the whole content of its element: `<span {..live_text(move || words.get())}></span>`. The server renders the
-//! same text in its place, escaped.
+//! A browser that translates a page replaces its text nodes by `<font>` elements. A view that holds a text node would then
+//! write to a node that is no longer in the document, and the reader would see the first text forever. So such text is
+//! written as the whole content of its element instead of as a text node: `<span {..live_text(move || words.get())}></span>`.
+//! The server renders the same text at the same place, escaped.
 //!
-//! Text that stays as long as its element is safe as it is. A branch that comes and goes has an element around its text.
+//! Text that does not change during the life of its element is safe. A branch that is shown conditionally needs an element
+//! around its text.
 
 use std::borrow::Cow;
 
@@ -15,19 +16,19 @@ use leptos::tachys::{
     view::{Position, RenderHtml},
 };
 
-/// The text of an element, which changes with the signals that the function reads.
+/// Sets the text of an element and updates it when the signals that the function reads change.
 pub fn live_text<T: Into<LiveText>>(
     text: impl Fn() -> T + Send + 'static,
 ) -> InnerHtml<impl InnerHtmlValue> {
     inner_html(move || -> LiveText { text().into() })
 }
 
-/// The text of an element in a view that is made again, with another text.
+/// Sets the text of an element in a view that is rebuilt when the text changes.
 pub fn text_content(text: impl Into<LiveText>) -> InnerHtml<LiveText> {
     inner_html(text.into())
 }
 
-/// A text that is an element's whole content. It is never read as HTML.
+/// Text that is the whole content of an element. It is never parsed as HTML.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LiveText(Cow<'static, str>);
 
@@ -61,7 +62,7 @@ impl InnerHtmlValue for LiveText {
     }
 
     fn to_html(self, buf: &mut String) {
-        // An empty text would be written as a space.
+        // Leptos would render an empty text as a space.
         if !self.0.is_empty() {
             self.0
                 .to_html_with_buf(buf, &mut Position::FirstChild, true, false, vec![]);
@@ -83,11 +84,11 @@ impl InnerHtmlValue for LiveText {
         (element.clone(), self)
     }
 
-    fn rebuild(self, (element, shown): &mut Self::State) {
-        // Compared with what was written, not with what is there: that may be a translation of it.
-        if self != *shown {
+    fn rebuild(self, (element, written): &mut Self::State) {
+        // Compared with the text written last, not with the element's content, which may be a translation of it.
+        if self != *written {
             element.set_text_content(Some(&self.0));
-            *shown = self;
+            *written = self;
         }
     }
 
@@ -113,7 +114,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_server_renders_the_text_in_its_place_and_escaped() {
+    fn the_server_renders_the_text_escaped_in_its_element() {
         let html =
             |text: &'static str| view! { <b {..live_text(move || text.to_owned())}></b> }.to_html();
         assert_eq!(html("1 < 2 & 3"), "<b>1 &lt; 2 &amp; 3</b>");

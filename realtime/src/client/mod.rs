@@ -1,6 +1,7 @@
-//! The browser half of the kit. It compiles everywhere and runs only inside effects, so nothing here is gated.
+//! The browser half of the kit. It compiles for every target and runs only inside effects, so it needs no feature gate.
 //!
-//! Decisions are made by pure reducers (`status.rs`, `sharing.rs`, `backoff.rs`, `close.rs`, [`outbox`]); this half executes them.
+//! Pure reducers and functions make the decisions (`status.rs`, `sharing.rs`, `backoff.rs`, `close.rs`, [`outbox`]). The other
+//! modules execute them.
 
 pub mod coalesce;
 pub mod connection;

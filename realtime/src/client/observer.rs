@@ -1,24 +1,24 @@
-//! What a connection sees, for whoever watches it: the inspector, a log, a test page. Watching changes nothing.
+//! Reports a connection's frames and states to a watcher (the inspector, a log, a test page) without affecting it.
 
 use leptos::prelude::*;
 use send_wrapper::SendWrapper;
 
 use crate::status::ConnectionStatus;
 
-/// Something that a connection saw, in the order in which it happened.
+/// Something that happened on a connection. Events are reported in order.
 #[derive(Clone, Debug, PartialEq)]
 pub enum TraceEvent {
-    /// A frame came in, or left.
+    /// A frame was received or sent.
     Frame(Frame),
-    /// The frame that came in last was not handed to the page.
-    DropReason(DropReason),
-    /// The browser says that the socket closed, with this code and reason.
+    /// The last received frame was not delivered to the page.
+    Dropped(DropReason),
+    /// The browser reports that the socket closed, with this code and reason.
     Closed { code: u16, reason: String },
-    /// The state machine has another state.
+    /// The state machine changed its state.
     Status(ConnectionStatus),
 }
 
-/// A frame as script sees it.
+/// A frame as a script sees it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Frame {
     pub direction: Direction,
@@ -31,31 +31,31 @@ pub enum Direction {
     Out,
 }
 
-/// What is in a frame. Of an event stream script gets the fields, never the bytes.
+/// The content of a frame. For an event stream, a script gets the fields, never the bytes.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Payload {
     Event {
         name: String,
         data: String,
-        /// The last event id (WHATWG HTML, section 9.2.6): that of an earlier event where this one has none of its own.
+        /// The last event id (WHATWG HTML, section 9.2.6): the id of an earlier event if this one has none.
         id: String,
     },
     Text(String),
     Binary(Vec<u8>),
 }
 
-/// Why a frame was not handed to the page.
+/// Why a frame was not delivered to the page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum DropReason {
-    /// A change at a position that the page holds already.
+    /// A change at a position that the page already holds.
     Duplicate,
-    /// It could not be decoded, or is of an unknown type: it is counted.
+    /// The frame could not be decoded, or its type is unknown. It is counted.
     Undecoded,
 }
 
 type Watcher = Box<dyn Fn(TraceEvent)>;
 
-/// Where a connection tells what it sees. All copies are one.
+/// Passes trace events to the connection's watcher, if there is one. All copies share one watcher.
 #[derive(Clone, Copy)]
 pub(super) struct Observer(StoredValue<Option<SendWrapper<Watcher>>>);
 
@@ -70,11 +70,11 @@ impl Observer {
             .try_set_value(Some(SendWrapper::new(Box::new(watcher))));
     }
 
-    /// Calls `see` only where somebody watches: what nobody looks at is not copied.
-    pub(super) fn tell(self, see: impl FnOnce() -> TraceEvent) {
+    /// Calls the watcher. `event` is evaluated only if there is one, so that no frame is copied in vain.
+    pub(super) fn notify(self, event: impl FnOnce() -> TraceEvent) {
         self.0.try_with_value(|watcher| {
             if let Some(watcher) = watcher {
-                watcher(see());
+                watcher(event());
             }
         });
     }

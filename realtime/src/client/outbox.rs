@@ -1,66 +1,70 @@
-//! What waits to be acknowledged: bounded, ordered, sent again after a reconnect under the same id. Pure.
+//! Keeps commands until they are acknowledged: bounded, in order, and sent again under the same id after a reconnect. Pure.
 //!
-//! A command goes into a *lane*, the name of the order it belongs to (a chat's room). WindowCounter a lane nothing overtakes; a lane
-//! that cannot be sent to does not hold up the others.
+//! Every command has an *ordering key* (the room of a chat message). Commands with the same key are sent in order. A key that
+//! is not ready does not hold up the others.
 
 use std::collections::{HashSet, VecDeque};
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use uuid::Uuid;
 
-/// Commands that wait at most; a person who typed this much offline is told instead of losing something.
+/// The maximum number of commands. When a user has typed this many messages offline, further ones are refused with an error
+/// rather than lost.
 pub const CAPACITY: usize = 500;
-/// Commands under way at once. More would only be refused for their rate, all of them.
+/// The maximum number of commands in flight. The server would refuse every further one for its rate.
 const WINDOW: usize = 16;
-/// Longest wait that a refusal can ask for, in milliseconds: a mistaken server shall not silence a page for hours.
+/// The longest wait that a refusal can ask for, in milliseconds. Without a bound, a faulty server could silence a page for
+/// hours.
 pub const LONGEST_WAIT_MS: f64 = 60_000.0;
 
-/// Commands that need an answer, in the order in which they were given.
+/// Commands that need an acknowledgement, in the order in which they were pushed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Outbox<C> {
     entries: VecDeque<Entry<C>>,
-    /// Lanes that take commands. Not from the connection's opening on, but once the page has joined what it sends to.
+    /// Ordering keys whose commands may be sent. A key is not ready when the connection opens, but once the page has joined
+    /// what it sends to.
     ready: HashSet<String>,
-    /// Until then nothing is sent (Unix milliseconds).
+    /// Nothing is sent before this time (Unix milliseconds).
     held_until: f64,
-    /// After a refusal for the rate: one command at a time, this many milliseconds apart, until nothing waits. A whole
-    /// window at once would be refused again but for its first.
+    /// After a refusal for the rate, one command is sent at a time, this many milliseconds apart, until no command waits. If a
+    /// whole window were sent at once, all but its first command would be refused again.
     pace_ms: Option<f64>,
 }
 
 /// A command that is kept until it is acknowledged.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Entry<C> {
-    /// Also the command's own, by which the server knows it again.
+    /// Also the id inside the command, by which the server recognizes a repeated command.
     pub id: Uuid,
-    /// Commands of one lane leave in order; a room, for instance.
-    pub lane: String,
+    /// Commands with the same key are sent in order. The key is a room, for instance.
+    pub ordering_key: String,
     pub command: C,
     pub state: EntryState,
 }
 
-/// Where a command is.
+/// The state of a command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum EntryState {
-    /// Leaves as soon as it can.
+    /// It is sent as soon as possible.
     Waiting,
-    /// Under way on the present connection.
+    /// It is in flight on the current connection.
     Sending,
-    /// Refused for good, with the reason. It stays until it is removed, so that nothing vanishes unseen.
+    /// It was refused permanently, with this reason. It stays until it is removed, so that nothing vanishes unnoticed.
     Failed(String),
 }
 
-/// An entry as it survives a reload.
+/// An entry as it is stored across a reload.
 #[derive(Serialize, Deserialize)]
 struct Kept<C> {
     id: Uuid,
-    lane: String,
+    #[serde(rename = "lane")]
+    ordering_key: String,
     command: C,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     failed: Option<String>,
 }
 
-/// The outbox holds [`CAPACITY`] commands already.
+/// The outbox already holds [`CAPACITY`] commands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{CAPACITY} messages wait to be sent. Nothing more is taken until some have arrived.")]
 pub struct Full;
@@ -77,8 +81,8 @@ impl<C> Default for Outbox<C> {
 }
 
 impl<C: Clone> Outbox<C> {
-    /// Takes a command. The same id again changes nothing.
-    pub fn push(&mut self, id: Uuid, lane: &str, command: C) -> Result<(), Full> {
+    /// Appends a command. A command whose id is known changes nothing.
+    pub fn push(&mut self, id: Uuid, ordering_key: &str, command: C) -> Result<(), Full> {
         if self.find(id).is_some() {
             return Ok(());
         }
@@ -87,54 +91,57 @@ impl<C: Clone> Outbox<C> {
         }
         self.entries.push_back(Entry {
             id,
-            lane: lane.to_owned(),
+            ordering_key: ordering_key.to_owned(),
             command,
             state: EntryState::Waiting,
         });
         Ok(())
     }
 
-    /// The lane takes commands now.
-    pub fn ready(&mut self, lane: &str) {
-        self.ready.insert(lane.to_owned());
+    /// Commands with this key may be sent from now on.
+    pub fn ready(&mut self, ordering_key: &str) {
+        self.ready.insert(ordering_key.to_owned());
     }
 
-    /// The lane takes no commands until it is [`Outbox::ready`] again; what was under way in it goes again then.
-    pub fn not_ready(&mut self, lane: &str) {
-        self.ready.remove(lane);
-        let lane = |entry: &&mut Entry<C>| entry.lane == lane;
-        self.entries.iter_mut().filter(lane).for_each(Entry::again);
+    /// Commands with this key are not sent until the key is [`Outbox::ready`] again. Those in flight are sent again then.
+    pub fn not_ready(&mut self, ordering_key: &str) {
+        self.ready.remove(ordering_key);
+        let has_key = |entry: &&mut Entry<C>| entry.ordering_key == ordering_key;
+        self.entries
+            .iter_mut()
+            .filter(has_key)
+            .for_each(Entry::requeue);
     }
 
-    /// The connection is gone: what was under way may or may not have arrived, and goes again.
+    /// The connection is lost. Commands in flight may or may not have arrived, so they are sent again.
     pub fn lost(&mut self) {
         self.ready.clear();
         self.held_until = 0.0;
         self.pace_ms = None;
-        self.entries.iter_mut().for_each(Entry::again);
+        self.entries.iter_mut().for_each(Entry::requeue);
     }
 
-    /// Takes the command out, because it arrived or is not wanted any more; gives it back.
+    /// Removes and returns a command that was acknowledged or is no longer wanted.
     pub fn remove(&mut self, id: Uuid) -> Option<C> {
-        let place = self.find(id)?;
-        let entry = self.entries.remove(place);
+        let index = self.find(id)?;
+        let entry = self.entries.remove(index);
         if self.waiting() == 0 {
             self.pace_ms = None;
         }
         entry.map(|entry| entry.command)
     }
 
-    /// The command is refused but may succeed `wait_ms` from `now`: it and all after it in its lane go again then, and
-    /// nothing goes before. With `paced`, one at a time.
+    /// The command was refused but may succeed `wait_ms` milliseconds after `now`. It and all later commands with its key are
+    /// sent again then, and nothing is sent before. With `paced`, commands are sent one at a time.
     pub fn refused(&mut self, id: Uuid, now: f64, wait_ms: f64, paced: bool) {
-        let Some(place) = self.find(id) else {
+        let Some(index) = self.find(id) else {
             return;
         };
-        let lane = self.entries[place].lane.clone();
-        let later = self.entries.iter_mut().skip(place);
+        let ordering_key = self.entries[index].ordering_key.clone();
+        let later = self.entries.iter_mut().skip(index);
         later
-            .filter(|entry| entry.lane == lane)
-            .for_each(Entry::again);
+            .filter(|entry| entry.ordering_key == ordering_key)
+            .for_each(Entry::requeue);
         let wait_ms = wait_ms.clamp(1.0, LONGEST_WAIT_MS);
         self.held_until = self.held_until.max(now + wait_ms);
         if paced {
@@ -142,29 +149,28 @@ impl<C: Clone> Outbox<C> {
         }
     }
 
-    /// The command is refused for good. Says whether it was here.
+    /// The command was refused permanently. Returns whether it was in the outbox.
     pub fn fail(&mut self, id: Uuid, reason: &str) -> bool {
-        let place = self.find(id);
-        if let Some(place) = place {
-            self.entries[place].state = EntryState::Failed(reason.to_owned());
+        let index = self.find(id);
+        if let Some(index) = index {
+            self.entries[index].state = EntryState::Failed(reason.to_owned());
         }
-        place.is_some()
+        index.is_some()
     }
 
-    /// The commands to send now, oldest first; they count as under way.
+    /// Returns the commands to send now, oldest first, and marks them as in flight.
     pub fn take_due(&mut self, now: f64) -> Vec<C> {
         if self.is_held(now) {
             return vec![];
         }
         let window = self.pace_ms.map_or(WINDOW, |_| 1);
-        let under_way = self.count(|entry| entry.state == EntryState::Sending);
+        let in_flight = self.count(|entry| entry.state == EntryState::Sending);
         let ready = &self.ready;
-        let due = self
-            .entries
-            .iter_mut()
-            .filter(|entry| entry.state == EntryState::Waiting && ready.contains(&entry.lane));
+        let due = self.entries.iter_mut().filter(|entry| {
+            entry.state == EntryState::Waiting && ready.contains(&entry.ordering_key)
+        });
         let due: Vec<C> = due
-            .take(window.saturating_sub(under_way))
+            .take(window.saturating_sub(in_flight))
             .map(|entry| {
                 entry.state = EntryState::Sending;
                 entry.command.clone()
@@ -176,13 +182,14 @@ impl<C: Clone> Outbox<C> {
         due
     }
 
-    /// When [`Outbox::take_due`] is worth calling again although nothing else happens (Unix milliseconds).
+    /// When to call [`Outbox::take_due`] again if nothing else happens before (Unix milliseconds).
     pub fn due_at(&self, now: f64) -> Option<f64> {
         let waits = self.count(|entry| entry.state == EntryState::Waiting) > 0;
         (waits && self.is_held(now)).then_some(self.held_until)
     }
 
-    /// Whether nothing may be sent yet. A time further away than any wait is of a clock that was set back meanwhile.
+    /// Whether nothing may be sent yet. If the remaining time exceeds the longest wait, the clock was set back meanwhile, and
+    /// the time is ignored.
     fn is_held(&self, now: f64) -> bool {
         let left_ms = self.held_until - now;
         left_ms > 0.0 && left_ms <= LONGEST_WAIT_MS
@@ -192,7 +199,7 @@ impl<C: Clone> Outbox<C> {
         self.entries.iter()
     }
 
-    /// Commands that have not arrived yet, without those that never will.
+    /// The number of commands that are not acknowledged yet, without the failed ones.
     pub fn waiting(&self) -> usize {
         self.count(|entry| !matches!(entry.state, EntryState::Failed(_)))
     }
@@ -211,7 +218,8 @@ impl<C: Clone> Outbox<C> {
 }
 
 impl<C> Entry<C> {
-    fn again(&mut self) {
+    /// Marks a command in flight as waiting again.
+    fn requeue(&mut self) {
         if self.state == EntryState::Sending {
             self.state = EntryState::Waiting;
         }
@@ -219,11 +227,11 @@ impl<C> Entry<C> {
 }
 
 impl<C: Clone + Serialize + DeserializeOwned> Outbox<C> {
-    /// What a reload must not lose, as JSON; `None` when there is nothing.
+    /// The entries as JSON, to survive a reload; `None` if there are none.
     pub fn to_json(&self) -> Option<String> {
         let kept = |entry: &Entry<C>| Kept {
             id: entry.id,
-            lane: entry.lane.clone(),
+            ordering_key: entry.ordering_key.clone(),
             command: entry.command.clone(),
             failed: match &entry.state {
                 EntryState::Failed(reason) => Some(reason.clone()),
@@ -235,7 +243,8 @@ impl<C: Clone + Serialize + DeserializeOwned> Outbox<C> {
         json.and_then(Result::ok)
     }
 
-    /// Takes back what [`Outbox::to_json`] wrote, before anything newer. What cannot be read is dropped, entry by entry.
+    /// Restores what [`Outbox::to_json`] wrote and places it before newer commands. Single entries that cannot be read are
+    /// dropped.
     pub fn restore(&mut self, json: &str) {
         let kept: Vec<serde_json::Value> = serde_json::from_str(json).unwrap_or_default();
         let kept = kept
@@ -249,7 +258,7 @@ impl<C: Clone + Serialize + DeserializeOwned> Outbox<C> {
             }
             self.entries.push_back(Entry {
                 id: entry.id,
-                lane: entry.lane,
+                ordering_key: entry.ordering_key,
                 command: entry.command,
                 state: entry.failed.map_or(EntryState::Waiting, EntryState::Failed),
             });

@@ -1,6 +1,8 @@
+//! Tests of the outbox: order, window, refusals, clocks, and reloads.
+
 use super::*;
 
-const LANE: &str = "lobby";
+const ROOM: &str = "lobby";
 
 fn id(number: u32) -> Uuid {
     Uuid::from_u128(number.into())
@@ -9,42 +11,42 @@ fn id(number: u32) -> Uuid {
 fn filled(count: u32) -> Outbox<u32> {
     let mut outbox = Outbox::default();
     for number in 1..=count {
-        outbox.push(id(number), LANE, number).unwrap();
+        outbox.push(id(number), ROOM, number).unwrap();
     }
     outbox
 }
 
 fn ready(count: u32) -> Outbox<u32> {
     let mut outbox = filled(count);
-    outbox.ready(LANE);
+    outbox.ready(ROOM);
     outbox
 }
 
 #[test]
-fn nothing_leaves_before_its_lane_is_ready() {
+fn nothing_is_sent_before_its_ordering_key_is_ready() {
     let mut outbox = filled(3);
     outbox.ready("elsewhere");
     assert!(outbox.take_due(0.0).is_empty());
-    outbox.ready(LANE);
+    outbox.ready(ROOM);
     assert_eq!(outbox.take_due(0.0), [1, 2, 3]);
     assert!(outbox.take_due(0.0).is_empty(), "each once");
 }
 
 #[test]
-fn what_was_not_acknowledged_goes_again_in_order() {
+fn unacknowledged_commands_are_sent_again_in_order() {
     let mut outbox = ready(3);
     outbox.take_due(0.0);
     assert_eq!(outbox.remove(id(2)), Some(2));
     assert_eq!(outbox.remove(id(2)), None);
     outbox.lost();
-    outbox.push(id(4), LANE, 4).unwrap();
+    outbox.push(id(4), ROOM, 4).unwrap();
     assert!(outbox.take_due(0.0).is_empty());
-    outbox.ready(LANE);
+    outbox.ready(ROOM);
     assert_eq!(outbox.take_due(0.0), [1, 3, 4]);
 }
 
 #[test]
-fn only_a_window_is_under_way() {
+fn at_most_a_window_is_in_flight() {
     let mut outbox = ready(40);
     assert_eq!(outbox.take_due(0.0).len(), WINDOW);
     assert!(outbox.take_due(0.0).is_empty());
@@ -53,7 +55,7 @@ fn only_a_window_is_under_way() {
 }
 
 #[test]
-fn after_a_refusal_everything_from_it_on_goes_again_in_its_lane() {
+fn after_a_refusal_the_command_and_all_later_ones_of_its_room_are_sent_again() {
     let mut outbox = ready(4);
     outbox.push(id(5), "rust", 5).unwrap();
     outbox.ready("rust");
@@ -66,13 +68,13 @@ fn after_a_refusal_everything_from_it_on_goes_again_in_its_lane() {
     assert_eq!(
         outbox.take_due(1_060.0),
         [2, 3, 4],
-        "5 is under way in a lane of its own"
+        "5 is in flight in another room"
     );
     assert_eq!(outbox.due_at(1_060.0), None);
 }
 
 #[test]
-fn after_a_refusal_for_the_rate_one_goes_at_a_time() {
+fn after_a_refusal_for_the_rate_one_command_is_sent_at_a_time() {
     let mut outbox = ready(4);
     outbox.take_due(0.0);
     outbox.refused(id(1), 0.0, 50.0, true);
@@ -87,8 +89,8 @@ fn after_a_refusal_for_the_rate_one_goes_at_a_time() {
     for number in 2..=4 {
         outbox.remove(id(number));
     }
-    outbox.push(id(5), LANE, 5).unwrap();
-    outbox.push(id(6), LANE, 6).unwrap();
+    outbox.push(id(5), ROOM, 5).unwrap();
+    outbox.push(id(6), ROOM, 6).unwrap();
     assert_eq!(
         outbox.take_due(1_000.0),
         [5, 6],
@@ -97,7 +99,7 @@ fn after_a_refusal_for_the_rate_one_goes_at_a_time() {
 }
 
 #[test]
-fn a_mistaken_server_does_not_silence_the_page_for_hours() {
+fn the_wait_that_a_refusal_asks_for_is_capped() {
     let mut outbox = ready(1);
     outbox.take_due(0.0);
     outbox.refused(id(1), 0.0, 1e12, true);
@@ -105,46 +107,46 @@ fn a_mistaken_server_does_not_silence_the_page_for_hours() {
 }
 
 #[test]
-fn what_is_due_moves_earlier_with_a_new_connection() {
+fn a_new_connection_cancels_the_wait() {
     let mut outbox = ready(2);
     outbox.take_due(0.0);
     outbox.refused(id(1), 0.0, 50_000.0, false);
     assert_eq!(outbox.due_at(0.0), Some(50_000.0));
     outbox.lost();
-    outbox.ready(LANE);
+    outbox.ready(ROOM);
     assert_eq!(outbox.take_due(1_000.0), [1, 2]);
     outbox.refused(id(1), 1_000.0, 2_000.0, false);
     assert_eq!(outbox.due_at(1_000.0), Some(3_000.0));
 }
 
 #[test]
-fn a_clock_that_is_set_back_holds_nothing_longer() {
+fn setting_the_clock_back_makes_no_wait_longer() {
     let mut outbox = ready(1);
     outbox.take_due(1e12);
     outbox.refused(id(1), 1e12, 1_000.0, true);
     assert!(outbox.take_due(1e12).is_empty());
-    // An hour back.
+    // The clock is set back by an hour.
     assert_eq!(outbox.take_due(1e12 - 3_600_000.0), [1]);
 }
 
 #[test]
-fn a_lane_that_is_left_holds_its_own_until_it_is_ready_again() {
+fn commands_of_a_room_that_was_left_wait_until_it_is_ready_again() {
     let mut outbox = ready(2);
     outbox.take_due(0.0);
-    outbox.not_ready(LANE);
+    outbox.not_ready(ROOM);
     assert!(outbox.take_due(0.0).is_empty());
-    outbox.ready(LANE);
+    outbox.ready(ROOM);
     assert_eq!(outbox.take_due(0.0), [1, 2]);
 }
 
 #[test]
-fn a_command_refused_for_good_stays_with_its_reason_until_it_is_removed() {
+fn a_permanently_refused_command_stays_with_its_reason_until_it_is_removed() {
     let mut outbox = ready(2);
     outbox.take_due(0.0);
     assert!(outbox.fail(id(1), "too long"));
     assert!(!outbox.fail(id(9), "unknown"));
     outbox.lost();
-    outbox.ready(LANE);
+    outbox.ready(ROOM);
     assert_eq!(outbox.take_due(0.0), [2]);
     assert_eq!(outbox.waiting(), 1);
     assert_eq!(
@@ -155,11 +157,11 @@ fn a_command_refused_for_good_stays_with_its_reason_until_it_is_removed() {
 }
 
 #[test]
-fn a_full_outbox_says_so_and_keeps_what_it_has() {
+fn a_full_outbox_refuses_new_commands_and_keeps_its_own() {
     let mut outbox = filled(CAPACITY as u32);
-    assert_eq!(outbox.push(Uuid::nil(), LANE, 0), Err(Full));
+    assert_eq!(outbox.push(Uuid::nil(), ROOM, 0), Err(Full));
     assert_eq!(
-        outbox.push(id(1), LANE, 1),
+        outbox.push(id(1), ROOM, 1),
         Ok(()),
         "a known id is no new entry"
     );
@@ -172,7 +174,7 @@ fn a_reload_loses_nothing_and_keeps_the_order() {
     before.take_due(0.0);
     before.fail(id(2), "too long");
     let mut after = Outbox::default();
-    after.push(id(4), LANE, 4).unwrap();
+    after.push(id(4), ROOM, 4).unwrap();
     after.restore(&before.to_json().unwrap());
     let states: Vec<_> = after
         .entries()
@@ -193,7 +195,7 @@ fn a_reload_loses_nothing_and_keeps_the_order() {
 }
 
 #[test]
-fn what_cannot_be_read_back_is_dropped() {
+fn unreadable_entries_are_dropped() {
     for broken in ["", "{", "null", "7", "{\"id\":1}", "[1,null,{}]"] {
         let mut outbox = filled(1);
         outbox.restore(broken);
@@ -201,7 +203,7 @@ fn what_cannot_be_read_back_is_dropped() {
     }
     let mut outbox = Outbox::<u32>::default();
     let good = filled(2).to_json().unwrap();
-    // One entry of another kind among good ones, and one twice.
+    // An invalid entry among valid ones, restored twice.
     let mixed = good.replacen('[', "[{\"id\":\"no\"},", 1);
     outbox.restore(&mixed);
     outbox.restore(&mixed);
@@ -210,7 +212,7 @@ fn what_cannot_be_read_back_is_dropped() {
     let other = Outbox {
         entries: [Entry {
             id: Uuid::nil(),
-            lane: LANE.into(),
+            ordering_key: ROOM.into(),
             command: 0,
             state: EntryState::Waiting,
         }]

@@ -1,4 +1,4 @@
-//! What a connection asks plain requests for: why it was refused, and a new session.
+//! Plain HTTP requests beside a connection: why a stream was refused, session renewal, flushing pooled connections, reloads.
 
 use gloo_net::http::{Method, Request, RequestBuilder, Response};
 use gloo_timers::callback::Timeout;
@@ -15,13 +15,13 @@ use crate::{
     status::{Answer, Renewal},
 };
 
-/// Remembers that the page was just loaded anew.
+/// The storage key for the time of the last automatic reload.
 const RELOADED: &str = "wirewise-reloaded";
 
-/// A request that is aborted when this is dropped, whatever it has come to.
-pub(super) struct Question(AbortController);
+/// Aborts its request when dropped, whatever the state of the request.
+pub(super) struct AbortOnDrop(AbortController);
 
-impl Question {
+impl AbortOnDrop {
     pub(super) fn new() -> Option<Self> {
         AbortController::new().ok().map(Self)
     }
@@ -31,15 +31,16 @@ impl Question {
     }
 }
 
-impl Drop for Question {
+impl Drop for AbortOnDrop {
     fn drop(&mut self) {
         self.0.abort();
     }
 }
 
-/// Where connections leave the answer to a renewal, for pages that show whose session it is. An application provides one as
-/// context, above all connections; every connection then writes the newest answer's JSON into it (here
-/// `{"user":…,"token":…}`).
+/// The latest response to a session renewal, for pages that show the user of the session.
+///
+/// An application provides it as context above all connections. Every connection then writes the JSON of its latest renewal
+/// response into it (here `{"user":…,"token":…}`).
 #[derive(Clone, Copy)]
 pub struct Renewals(pub RwSignal<Option<Value>>);
 
@@ -49,8 +50,10 @@ impl Default for Renewals {
     }
 }
 
-/// What `EventSource` does not say: to it 204, 401 and 502 look alike. Reads the headers only, and of a 401 the body. The
-/// caller ends the request: the rest of an answer that is a stream would go on for ever.
+/// Determines why a stream was refused. `EventSource` does not expose the status: 204, 401 and 502 look alike to it.
+///
+/// Reads only the headers, and the body of a 401. The caller aborts the request, because a response that is a stream would
+/// never end.
 pub(super) async fn why_refused(url: &str, signal: Option<AbortSignal>) -> Option<Answer> {
     let request = Request::get(url)
         .header("accept", "text/event-stream")
@@ -87,7 +90,7 @@ fn retry_after_of(response: &Response) -> Option<u64> {
     )
 }
 
-/// Asks for the session to be renewed, and where that is refused for the session of somebody new. The answer sets the cookie.
+/// Renews the session, or requests a new guest session if the renewal is refused. The response sets the cookie.
 pub(super) async fn renew_session(
     signal: Option<AbortSignal>,
     renewals: Option<Renewals>,
@@ -106,7 +109,7 @@ pub(super) async fn renew_session(
             401 if answer.reason.as_deref() == Some(reason::SIGNED_OUT) => {
                 return Renewal::SignedOut;
             }
-            // Refused: the session cannot be renewed. Of a server in trouble, or one that asks to wait, that is not known.
+            // Refused: the session cannot be renewed. A server error or a request to wait (408, 429) does not mean that.
             400..500 if !matches!(answer.status, 408 | 429) => {}
             _ => {
                 return Renewal::Failed {
@@ -120,20 +123,21 @@ pub(super) async fn renew_session(
     }
 }
 
-/// Makes the browser drop the HTTP/1.1 connections that it keeps for later requests: as many requests as it keeps connections
-/// take them all, and a request that is aborted before its answer takes its connection along. Connections that work answer
-/// in time and stay.
-pub(super) fn drop_kept_connections() {
-    /// What a browser opens to one host.
-    const KEPT: usize = 6;
-    /// Longer than a way there and back, shorter than the shortest delay before the next attempt.
+/// Flushes the dead connections from the browser's HTTP/1.1 keep-alive pool.
+///
+/// It sends as many requests as the pool has connections, so that they occupy all of them. A request that is aborted before
+/// its response closes its connection. Working connections answer in time and stay.
+pub(super) fn flush_pooled_connections() {
+    /// The number of connections that a browser opens to one host.
+    const POOL_SIZE: usize = 6;
+    /// Longer than a round trip, and shorter than the shortest delay before the next attempt.
     const ANSWERS_WITHIN_MS: u32 = 300;
-    let Some(question) = Question::new() else {
+    let Some(requests) = AbortOnDrop::new() else {
         return;
     };
-    let signal = question.signal();
-    for index in 0..KEPT {
-        // Addresses of their own: a browser asks for one address once at a time.
+    let signal = requests.signal();
+    for index in 0..POOL_SIZE {
+        // Distinct addresses, because a browser requests the same address only once at a time.
         let request = Request::get(&format!("{ALIVE_ROUTE}?{index}"))
             .cache(RequestCache::NoStore)
             .abort_signal(Some(&signal))
@@ -142,11 +146,11 @@ pub(super) fn drop_kept_connections() {
             let _ = request.await;
         });
     }
-    Timeout::new(ANSWERS_WITHIN_MS, move || drop(question)).forget();
+    Timeout::new(ANSWERS_WITHIN_MS, move || drop(requests)).forget();
 }
 
-/// Whether the document at `path` and the code it names can be had now. A proxy whose server is away answers them with an
-/// error of its own, and whoever leaves for that page has lost the one in front.
+/// Whether the document at `path` and the code that it references can be loaded now. If the server is down, a proxy answers
+/// with an error page, and navigating there would lose the current page.
 pub async fn document_can_be_had(path: &str) -> bool {
     let Some(document) = good_answer(Method::GET, path).await else {
         return false;
@@ -160,7 +164,7 @@ pub async fn document_can_be_had(path: &str) -> bool {
     true
 }
 
-/// Whether an attribute of a document is the address of a file that a page cannot do without.
+/// Whether an attribute value is the address of a script or a wasm file, without which the page does not work.
 fn is_code(address: &str) -> bool {
     address.starts_with('/') && (address.ends_with(".js") || address.ends_with(".wasm"))
 }
@@ -171,25 +175,25 @@ async fn good_answer(method: Method, path: &str) -> Option<Response> {
     response.ok().filter(Response::ok)
 }
 
-/// Loads the page anew, unless a document was loaded so a moment ago. Says whether it does.
+/// Reloads the page, unless a document was loaded this way within the last minute. Returns whether it does.
 pub fn reload_once() -> bool {
     at_most_once_a_minute(|| window().location().reload())
 }
 
-/// Leaves for the document at `path` (with its query and fragment), unless a document was loaded so a moment ago.
+/// Loads the document at `path` (with its query and fragment), unless a document was loaded this way within the last minute.
 pub fn load_document_once(path: &str) {
     let location = window().location();
     let here = || Ok::<_, JsValue>(location.pathname()? + &location.search()? + &location.hash()?);
     at_most_once_a_minute(|| match here()? == path {
-        // Assigning the address that is there already would do nothing where it has a fragment.
+        // Assigning the current address would not load anything if it has a fragment.
         true => location.reload(),
         false => location.assign(path),
     });
 }
 
 fn at_most_once_a_minute(load: impl FnOnce() -> Result<(), JsValue>) -> bool {
-    /// A second load within this many milliseconds would be a loop.
-    const A_MOMENT: f64 = 60_000.0;
+    /// A second load within this many milliseconds would be a reload loop.
+    const RELOAD_INTERVAL_MS: f64 = 60_000.0;
     let Ok(Some(storage)) = window().session_storage() else {
         return false;
     };
@@ -199,7 +203,7 @@ fn at_most_once_a_minute(load: impl FnOnce() -> Result<(), JsValue>) -> bool {
         .flatten()
         .and_then(|at| at.parse::<f64>().ok());
     let now = js_sys::Date::now();
-    if last.is_some_and(|last| now - last < A_MOMENT) {
+    if last.is_some_and(|last| now - last < RELOAD_INTERVAL_MS) {
         return false;
     }
     storage

@@ -1,4 +1,4 @@
-//! The status line: what the connection is doing, in words, with a countdown and "retry now".
+//! The status line component: the connection's state in words, with a countdown and a "Retry now" button.
 
 use gloo_timers::callback::Interval;
 use leptos::{prelude::*, tachys::view::any_view::IntoAny};
@@ -10,15 +10,15 @@ use super::{
 };
 use crate::status::ConnectionStatus;
 
-/// Shows the state of a connection. `transport` names it: "SSE" or "WebSocket".
+/// Shows the state of a connection. `transport` is its name: "SSE" or "WebSocket".
 #[component]
 pub fn StatusLine(
     connection: Connection,
     transport: &'static str,
-    /// What the others are called who are counted: "3 connected". Also the name of the count in tests.
+    /// The word after the number of connections, as in "3 connected". Also the count's `data-test` name.
     #[prop(default = "connected")]
     counted: &'static str,
-    /// What else belongs into the line.
+    /// Further content of the line.
     #[prop(optional)]
     children: Option<Children>,
 ) -> impl IntoView {
@@ -45,7 +45,7 @@ pub fn StatusLine(
         ),
         ConnectionStatus::Stopped { reason, .. } => reason.into_owned(),
     };
-    // What is shown beside the line stands still then, although the next attempt is under way.
+    // The data beside the line is not live in these states, even while the next attempt is in progress.
     let lost = move || match connection.status.get() {
         ConnectionStatus::Connecting { attempt } => attempt > 0,
         ConnectionStatus::Waiting { .. }
@@ -80,7 +80,7 @@ pub fn StatusLine(
         <div class="status" class:lost=lost data-test="status" data-state=state data-transport=transport>
             <span class="status-dot" aria-hidden="true"></span>
             <span class="status-transport" translate="no">{transport}</span>
-            // Only the words are announced; the countdown would speak every second.
+            // Screen readers announce only the state; they would announce the countdown every second.
             <span {..live_text(words)} class="status-words" data-test="status-words" title=why></span>
             <span {..live_text(state)} class="visually-hidden" role="status"></span>
             <Show when=retriable>
@@ -92,7 +92,7 @@ pub fn StatusLine(
     .into_any()
 }
 
-/// Whole seconds until the next attempt, counted down while one is waited for.
+/// The whole seconds until the next attempt, counted down while the connection waits for one.
 pub fn countdown(connection: Connection) -> ReadSignal<u64> {
     let (seconds, set_seconds) = signal(0);
     let left = move || {
@@ -114,7 +114,7 @@ pub fn countdown(connection: Connection) -> ReadSignal<u64> {
                 }
             }))
         });
-        // Dropped when the effect runs again or the component goes: that stops it.
+        // Dropping the interval stops it, when the effect runs again or the component is disposed.
         on_cleanup(move || drop(ticking));
     });
     seconds

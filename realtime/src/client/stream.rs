@@ -1,4 +1,4 @@
-//! The part of an event stream that outlives its connections: its position, and how events are decoded.
+//! The part of an event stream that outlives its connections: the position, and the decoding of events.
 
 use std::cell::{Cell, RefCell};
 
@@ -18,46 +18,46 @@ use crate::{
 /// The names of the kit's own events.
 pub(super) const KIT_EVENTS: [&str; 3] = ["hello", "heartbeat", "drain"];
 
-/// What a handler gets.
+/// An event as a handler receives it.
 #[derive(Clone, Debug, PartialEq)]
 pub enum StreamEvent<E> {
-    /// The connection stands; says whether what was missed follows, or a state.
+    /// The connection is open. It says whether the missed events follow, or a state.
     Hello(Hello),
-    /// The server's count of open connections of this stream, with each heartbeat.
+    /// A heartbeat, with the server's count of open connections of this stream.
     Heartbeat { connections: usize },
     /// An event of the feature.
     Event(E),
-    /// An event of a known name whose data could not be decoded, as it came. It is counted and skipped.
+    /// An event with a known name whose data could not be decoded, with the original data. It is counted and skipped.
     Undecoded { name: String, text: String },
 }
 
-/// What a decoded event means to the state machine.
-pub(super) enum Heard {
+/// What a received event means to the state machine.
+pub(super) enum Received {
     Input(Input),
     Greeted {
         connection: String,
         heartbeat_ms: u64,
         connections: usize,
     },
-    Beat {
+    Heartbeat {
         connections: usize,
     },
     Undecoded(String),
-    /// A change at a position that the client holds already.
+    /// A change at a position that the client already holds.
     Duplicate,
 }
 
 /// The part of a stream that outlives its connections.
 pub(super) struct Stream {
     url: RefCell<String>,
-    /// Takes the place of `url` once the position is past what this connection began with.
+    /// Replaces `url` once the position is past the state that this connection began with.
     settled_url: RefCell<String>,
     states: &'static [&'static str],
-    /// Missed events that follow still.
-    replays: Cell<usize>,
+    /// The number of missed events still to be replayed.
+    replays_left: Cell<usize>,
     position: RefCell<Option<Position>>,
     #[expect(clippy::type_complexity, reason = "one closure, used once")]
-    handle: RefCell<Box<dyn FnMut(&str, &str, bool) -> Heard>>,
+    handle: RefCell<Box<dyn FnMut(&str, &str, bool) -> Received>>,
 }
 
 impl Stream {
@@ -69,14 +69,14 @@ impl Stream {
             url: RefCell::default(),
             settled_url: RefCell::default(),
             states: C::STATES,
-            replays: Cell::new(0),
+            replays_left: Cell::new(0),
             position: RefCell::new(position),
             handle: RefCell::new(Box::new(decoder::<C>(handler))),
         }
     }
 
-    /// Asks for what this contract names from now on.
-    pub(super) fn ask_for(&self, contract: &impl StreamContract) {
+    /// Uses the addresses of this contract for all later connections.
+    pub(super) fn set_contract(&self, contract: &impl StreamContract) {
         self.url.replace(contract.url());
         self.settled_url.replace(contract.settled_url());
     }
@@ -100,10 +100,10 @@ impl Stream {
         self.position.replace(position);
     }
 
-    /// Hands an event to the page and tells the driver what it means. Says whether it was news.
+    /// Delivers an event to the page and reports its meaning to the driver. Returns whether it was new.
     pub(super) fn deliver(&self, driver: &Driver, name: &str, data: &str, id: &str) -> bool {
-        driver.heard();
-        driver.saw(|| {
+        driver.frame_received();
+        driver.trace(|| {
             TraceEvent::Frame(Frame {
                 direction: Direction::In,
                 payload: Payload::Event {
@@ -113,109 +113,114 @@ impl Stream {
                 },
             })
         });
-        let heard = self.take(name, data, id);
-        driver.moved(self.position());
-        let news = !matches!(heard, Heard::Duplicate);
-        let counted = match heard {
-            Heard::Greeted { connections, .. } | Heard::Beat { connections } => Some(connections),
+        let received = self.receive(name, data, id);
+        driver.set_position(self.position());
+        let is_new = !matches!(received, Received::Duplicate);
+        let connections = match received {
+            Received::Greeted { connections, .. } | Received::Heartbeat { connections } => {
+                Some(connections)
+            }
             _ => None,
         };
-        driver.feed(match heard {
-            Heard::Input(input) => input,
-            Heard::Greeted {
+        driver.feed(match received {
+            Received::Input(input) => input,
+            Received::Greeted {
                 connection,
                 heartbeat_ms,
                 ..
             } => {
-                driver.named(connection);
+                driver.set_id(connection);
                 Input::Greeted { heartbeat_ms }
             }
-            Heard::Beat { .. } => Input::Frame,
-            Heard::Duplicate => {
-                driver.saw(|| TraceEvent::DropReason(DropReason::Duplicate));
+            Received::Heartbeat { .. } => Input::Frame,
+            Received::Duplicate => {
+                driver.trace(|| TraceEvent::Dropped(DropReason::Duplicate));
                 Input::Frame
             }
-            Heard::Undecoded(error) => {
+            Received::Undecoded(error) => {
                 driver.could_not_decode(name, &error);
                 Input::Frame
             }
         });
-        if counted.is_some() {
-            driver.counted(counted);
+        if connections.is_some() {
+            driver.set_connections(connections);
         }
-        news
+        is_new
     }
 
-    /// Takes an event and moves the position past it, whatever is in it: what cannot be decoded will not be so the next
-    /// time either.
-    fn take(&self, name: &str, data: &str, id: &str) -> Heard {
+    /// Handles an event and moves the position past it, even if it could not be decoded: decoding would fail again the next
+    /// time.
+    fn receive(&self, name: &str, data: &str, id: &str) -> Received {
         let at: Option<Position> = id.parse().ok();
         let held = match (&at, &*self.position.borrow()) {
             (Some(at), Some(position)) => at <= position,
             _ => false,
         };
-        let heard = (self.handle.borrow_mut())(name, data, held);
-        // `hello` never moves it; its id is the one the client came with.
+        let received = (self.handle.borrow_mut())(name, data, held);
+        // `hello` never moves the position; its id is the position that the client sent.
         if at.is_some() && !held && name != KIT_EVENTS[0] {
             self.position.replace(at);
         }
         self.settle(name, data);
-        heard
+        received
     }
 
-    /// A state that a connection begins with may be newer than the position. It is not any more when all that was missed was
-    /// replayed and another event followed: then the state need not be asked for again.
+    /// Switches to the settled address once the state that the connection began with need not be requested again.
+    ///
+    /// That state may be newer than the position. It no longer is once all missed events were replayed and another event
+    /// followed.
     fn settle(&self, name: &str, data: &str) {
         if name == KIT_EVENTS[0] {
             let hello = serde_json::from_str::<Hello>(data);
-            self.replays.set(hello.map_or(0, |hello| hello.replayed));
+            self.replays_left
+                .set(hello.map_or(0, |hello| hello.replayed));
         } else if KIT_EVENTS.contains(&name) || self.states.contains(&name) {
-            // They move no position past that state for certain.
-        } else if let Some(left) = self.replays.get().checked_sub(1) {
-            self.replays.set(left);
+            // These events do not prove that the position is past that state.
+        } else if let Some(left) = self.replays_left.get().checked_sub(1) {
+            self.replays_left.set(left);
         } else if *self.url.borrow() != *self.settled_url.borrow() {
             self.url.replace(self.settled_url.borrow().clone());
         }
     }
 }
 
-/// Decodes by name and calls the handler. The only generic part.
+/// Decodes an event by its name and calls the handler. This is the only generic part.
 fn decoder<C: StreamContract>(
     mut handler: impl FnMut(StreamEvent<C::Event>) + 'static,
-) -> impl FnMut(&str, &str, bool) -> Heard + 'static {
+) -> impl FnMut(&str, &str, bool) -> Received + 'static {
     move |name, data, held| {
         let undecoded = |error, handler: &mut dyn FnMut(_)| {
             let (name, text) = (name.to_owned(), data.to_owned());
             handler(StreamEvent::Undecoded { name, text });
-            Heard::Undecoded(error)
+            Received::Undecoded(error)
         };
         if KIT_EVENTS.contains(&name) {
             return match decode::<StreamControl>(data) {
                 Ok(StreamControl::Hello(hello)) => {
-                    let heard = Heard::Greeted {
+                    let greeted = Received::Greeted {
                         connection: hello.connection.clone(),
                         heartbeat_ms: hello.heartbeat_ms,
                         connections: hello.connections,
                     };
                     handler(StreamEvent::Hello(hello));
-                    heard
+                    greeted
                 }
                 Ok(StreamControl::Heartbeat { connections, .. }) => {
                     handler(StreamEvent::Heartbeat { connections });
-                    Heard::Beat { connections }
+                    Received::Heartbeat { connections }
                 }
-                Ok(StreamControl::Drain { retry_ms }) => Heard::Input(Input::Drain { retry_ms }),
+                Ok(StreamControl::Drain { retry_ms }) => Received::Input(Input::Drain { retry_ms }),
                 Err(error) => undecoded(error, &mut handler),
             };
         }
         if held && !C::STATES.contains(&name) {
-            return Heard::Duplicate;
+            return Received::Duplicate;
         }
         match decode::<C::Event>(data) {
             Ok(event) => {
                 let last = C::is_last(&event);
                 handler(StreamEvent::Event(event));
-                Heard::Input(if last { Input::Finished } else { Input::Frame })
+                Received::Input(if last { Input::Finished } else { Input::Frame })
             }
             Err(error) => undecoded(error, &mut handler),
         }
@@ -255,19 +260,22 @@ mod tests {
     }
 
     #[test]
-    fn a_page_sees_what_could_not_be_decoded_as_it_came() {
-        let heard = Rc::new(RefCell::new(vec![]));
-        let hear = heard.clone();
-        let mut take = decoder::<Weather>(move |event| hear.borrow_mut().push(event));
+    fn a_page_receives_undecodable_events_with_their_original_data() {
+        let received = Rc::new(RefCell::new(vec![]));
+        let events = received.clone();
+        let mut receive = decoder::<Weather>(move |event| events.borrow_mut().push(event));
         for name in ["now", "hello"] {
-            assert!(matches!(take(name, "{}", false), Heard::Undecoded(_)));
+            assert!(matches!(receive(name, "{}", false), Received::Undecoded(_)));
         }
-        take("now", r#"{"type":"now","celsius":7.0}"#, false);
+        receive("now", r#"{"type":"now","celsius":7.0}"#, false);
         let undecoded = |name: &str| StreamEvent::Undecoded {
             name: name.to_owned(),
             text: "{}".to_owned(),
         };
         let now = StreamEvent::Event(Measured::Now { celsius: 7.0 });
-        assert_eq!(*heard.borrow(), [undecoded("now"), undecoded("hello"), now]);
+        assert_eq!(
+            *received.borrow(),
+            [undecoded("now"), undecoded("hello"), now]
+        );
     }
 }

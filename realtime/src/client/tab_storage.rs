@@ -1,14 +1,15 @@
-//! The tab's own storage: it survives a reload, and no other tab sees it. Where the browser forbids it, nothing is kept.
+//! Reads and writes the tab's session storage. It survives a reload and is invisible to other tabs. If the browser forbids
+//! it, nothing is stored.
 
 use leptos::prelude::window;
 
-/// What was kept under a name.
+/// The text stored under a name.
 pub fn read(name: &str) -> Option<String> {
     storage()?.get_item(name).ok()?
 }
 
-/// Keeps a text under a name; `None` forgets it. Says whether it did: where the tab's share is used up (some megabytes, far
-/// beyond what a full outbox needs), what was kept before stays.
+/// Stores a text under a name; `None` removes it. Returns whether it succeeded. If the tab's quota is used up (some megabytes,
+/// far beyond what a full outbox needs), the text stored before stays.
 pub fn write(name: &str, text: Option<&str>) -> bool {
     let Some(storage) = storage() else {
         return false;

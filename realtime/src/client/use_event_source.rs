@@ -1,4 +1,5 @@
-//! An event stream in the browser: `EventSource` without its own reconnect, each event to the handler once, in order.
+//! Connects a page to an event stream and calls its handler with every event once, in order. The state machine of the kit
+//! replaces the reconnect of `EventSource`.
 
 use std::{cell::RefCell, rc::Rc};
 
@@ -17,15 +18,15 @@ use crate::{
     status::{Input, Liveness, Policy},
 };
 
-/// What a stream begins with. A position alone will do for most.
+/// The options of a stream. For most streams a position alone is enough.
 #[derive(Clone, Debug, Default)]
 pub struct StreamOptions {
-    /// The position of the state that the page shows already.
+    /// The position of the state that the page already shows.
     pub after: Option<Position>,
-    /// One stream for all tabs of the browser (see [`crate::sharing`]); `None`: one for this tab.
+    /// `Some`: one stream for all tabs of the browser (see [`crate::sharing`]). `None`: one for this tab.
     pub shared: Option<Sharing>,
     pub backoff: Backoff,
-    /// `Some(n)`: after n failed attempts in a row it stops and says so. `None`: it never gives up.
+    /// `Some(n)`: stop with a reason after n failed attempts in a row. `None`: never give up.
     pub max_attempts: Option<u32>,
 }
 
@@ -38,11 +39,11 @@ impl From<Option<Position>> for StreamOptions {
     }
 }
 
-/// Connects while `contract` returns one, and calls `handler` with every event once, in order.
+/// Connects while `contract` returns `Some`, and calls `handler` with every event once, in order.
 ///
-/// A changed contract closes the old connection and opens the new one, at the same position where the contract says that it
-/// [`continues`](StreamContract::continues). A shared stream is the same for all tabs: its contract must not depend on what
-/// one of them shows.
+/// When the contract changes, the old connection is closed and a new one opened. It starts at the same position if the new
+/// contract [`continues`](StreamContract::continues) the old one. A shared stream is the same for all tabs, so its contract
+/// must not depend on what one of them shows.
 pub fn use_event_source<C: StreamContract>(
     contract: impl Fn() -> Option<C> + 'static,
     options: impl Into<StreamOptions>,
@@ -88,7 +89,7 @@ pub fn use_event_source<C: StreamContract>(
                 if previous.is_some_and(|previous| !contract.continues(&previous)) {
                     stream.set_position(None);
                 }
-                stream.ask_for(contract);
+                stream.set_contract(contract);
                 driver.feed(Input::Wanted);
             }
             None => driver.feed(Input::Unwanted),

@@ -1,4 +1,4 @@
-//! A socket in the browser: typed both ways, pinged, with an outbox for what must arrive.
+//! Connects a page to a WebSocket with typed messages, pings, and an outbox for commands that must arrive.
 
 use std::{borrow::Cow, cell::RefCell, rc::Rc};
 
@@ -26,43 +26,44 @@ use crate::{
 
 /// The names of the kit's own events.
 const KIT_EVENTS: [&str; 4] = ["welcome", "pong", "error", "drain"];
-/// How long a refused command waits when the server does not say, in milliseconds.
+/// The wait after a refusal that sets none, in milliseconds.
 const RETRY_AFTER_MS: u64 = 1_000;
 
-/// What a handler gets.
+/// An event as a handler receives it.
 #[derive(Clone, Debug, PartialEq)]
 pub enum SocketEvent<W, E> {
-    /// The connection stands.
+    /// The connection is open.
     Welcome {
         welcome: W,
         connections: usize,
     },
     /// An event of the feature.
     Event(E),
-    /// A command was refused. One from the outbox that may succeed later is sent again without a word; one that may not
-    /// stays there as failed.
+    /// A command was refused. A command from the outbox that may succeed later is not reported but sent again. One that cannot
+    /// succeed stays in the outbox as failed.
     Refused(SocketError),
     Binary(Vec<u8>),
-    /// The browser says that the socket closed (RFC 6455, section 7.4): 1006 where no close frame came. What follows, the
-    /// connection's status says. Not when this side gave the socket up, after a missed pong for instance.
+    /// The browser reports that the socket closed (RFC 6455, section 7.4), with 1006 if there was no close frame. The
+    /// connection's status shows what happens next. Not reported if this side abandoned the socket, for instance after a
+    /// missed pong.
     Closed {
         code: u16,
         reason: String,
     },
-    /// A text message that could not be decoded, or of an unknown type, as it came. It is counted and skipped.
+    /// A text message that could not be decoded or whose type is unknown, with its original text. It is counted and skipped.
     Undecoded {
         text: String,
     },
 }
 
-/// A socket as a page sees it.
+/// A page's handle to a socket.
 pub struct Socket<C: SocketContract> {
     pub connection: Connection,
-    /// What waits to be acknowledged.
+    /// The commands that are not acknowledged yet.
     pub outbox: RwSignal<Outbox<C::Command>>,
-    /// Whether the outbox would survive a reload; `false` where the tab's storage is full or forbidden.
+    /// Whether the outbox would survive a reload; `false` if the tab's storage is full or forbidden.
     pub outbox_kept: RwSignal<bool>,
-    /// When the outbox is looked at again although nothing else happens.
+    /// When the outbox is flushed again even if nothing else happens.
     flush_alarm: Alarm,
     wire: StoredValue<Option<SendWrapper<Rc<Wire>>>>,
 }
@@ -79,20 +80,20 @@ impl<C: SocketContract> Socket<C>
 where
     C::Command: Send + Sync,
 {
-    // A page's timers and callbacks may come after the page is gone: nothing here panics then, and nothing leaves.
+    // A page's timers and callbacks may run after the page is gone. These methods do not panic then, and send nothing.
 
-    /// Sends a command now, or not at all: for what is worthless later. Says whether it left.
+    /// Sends a command now or not at all, for commands that are worthless later. Returns whether it was sent.
     pub fn send(&self, command: &C::Command) -> bool {
         let json = serde_json::to_string(command).unwrap_or_default();
-        self.on_wire(|wire| wire.send(&json))
+        self.with_wire(|wire| wire.send(&json))
     }
 
-    /// Sends bytes now, or not at all. Says whether they left.
+    /// Sends bytes now or not at all. Returns whether they were sent.
     pub fn send_binary(&self, bytes: &[u8]) -> bool {
-        self.on_wire(|wire| wire.send_binary(bytes))
+        self.with_wire(|wire| wire.send_binary(bytes))
     }
 
-    fn on_wire(&self, send: impl FnOnce(&Wire) -> bool) -> bool {
+    fn with_wire(&self, send: impl FnOnce(&Wire) -> bool) -> bool {
         let sent = self
             .wire
             .try_with_value(|wire| wire.as_ref().is_some_and(|wire| send(wire)));
@@ -104,29 +105,36 @@ where
         self.outbox.try_with_untracked(holds).unwrap_or(false)
     }
 
-    /// Keeps a command until [`Socket::acknowledge`] is called with its id, and sends it as often as it takes. Commands of
-    /// one lane arrive in the order in which they were given.
-    pub fn send_reliably(&self, id: Uuid, lane: &str, command: C::Command) -> Result<(), Full> {
-        let taken = self
+    /// Keeps a command until [`Socket::acknowledge`] is called with its id, and sends it as often as necessary. Commands with
+    /// the same ordering key arrive in the order in which they were passed.
+    pub fn send_reliably(
+        &self,
+        id: Uuid,
+        ordering_key: &str,
+        command: C::Command,
+    ) -> Result<(), Full> {
+        let pushed = self
             .outbox
-            .try_update(|outbox| outbox.push(id, lane, command))
+            .try_update(|outbox| outbox.push(id, ordering_key, command))
             .unwrap_or(Ok(()));
         self.flush();
-        taken
+        pushed
     }
 
-    /// The page has joined what the lane's commands are sent to: they may leave.
-    pub fn ready(&self, lane: &str) {
-        let _ = self.outbox.try_update(|outbox| outbox.ready(lane));
+    /// The page has joined what the commands with this key are sent to: they may be sent.
+    pub fn ready(&self, ordering_key: &str) {
+        let _ = self.outbox.try_update(|outbox| outbox.ready(ordering_key));
         self.flush();
     }
 
-    /// The page has left, or was put out of, what the lane's commands are sent to.
-    pub fn not_ready(&self, lane: &str) {
-        let _ = self.outbox.try_update(|outbox| outbox.not_ready(lane));
+    /// The page has left, or was removed from, what the commands with this key are sent to.
+    pub fn not_ready(&self, ordering_key: &str) {
+        let _ = self
+            .outbox
+            .try_update(|outbox| outbox.not_ready(ordering_key));
     }
 
-    /// The command with this id has arrived, or is not wanted any more; it is given back when it was waiting.
+    /// The command with this id was acknowledged or is no longer wanted. Returns it if it was in the outbox.
     pub fn acknowledge(&self, id: Uuid) -> Option<C::Command> {
         let known = self.holds(id);
         let command = known
@@ -144,15 +152,15 @@ where
             let mut waiting = outbox.entries().map(|entry| &entry.state);
             !waiting.any(|state| *state == EntryState::Waiting)
         };
-        // Nobody is told of a change that is none.
+        // Without a change, subscribers of the signal are not notified.
         if self.outbox.try_with_untracked(idle).unwrap_or(true) {
             return;
         }
         let at = now();
-        let taken = self
+        let updated = self
             .outbox
             .try_update(|outbox| (outbox.take_due(at), outbox.due_at(at)));
-        let Some((due, due_at)) = taken else { return };
+        let Some((due, due_at)) = updated else { return };
         due.iter().for_each(|command| {
             self.send(command);
         });
@@ -161,7 +169,7 @@ where
         };
         let this = *self;
         let wait = Timeout::new((due_at - at).ceil() as u32, move || {
-            // The page may be gone by then, and its outbox with it.
+            // The page and its outbox may be gone by then.
             if this.flush_alarm.fired(due_at) {
                 this.flush();
             }
@@ -169,7 +177,7 @@ where
         wait.forget();
     }
 
-    /// What a refusal means to the outbox. Says whether it is dealt with: sent again later without a word.
+    /// Applies a refusal to the outbox. Returns whether it is settled, because the command will be sent again later.
     fn refused(&self, error: &SocketError) -> bool {
         let Some(id) = error.re.as_ref().and_then(|id| id.parse::<Uuid>().ok()) else {
             return false;
@@ -178,12 +186,12 @@ where
             return false;
         }
         if error.code == ErrorCode::NotJoined {
-            // Not the command is wrong but the moment: the page joins again, and says when it has.
+            // The command is valid, but the room has not been joined yet: keep it until the page calls `ready`.
             return false;
         }
-        let again = error.code.may_be_retried();
+        let may_retry = error.code.may_be_retried();
         let _ = self.outbox.try_update(|outbox| {
-            if again {
+            if may_retry {
                 let wait = error.retry_after_ms.unwrap_or(RETRY_AFTER_MS) as f64;
                 outbox.refused(id, now(), wait, error.code == ErrorCode::RateLimited);
             } else {
@@ -191,22 +199,23 @@ where
             }
         });
         self.flush();
-        again
+        may_retry
     }
 }
 
-/// What a page may ask of its socket.
+/// The options of a socket.
 #[derive(Clone, Debug, Default)]
 pub struct SocketOptions {
-    /// The name under which the outbox is kept in the tab's storage, so that it survives a reload. Without one it does not.
-    /// It names the person who writes: what one wrote must not be sent by the next who signs in at the same tab.
+    /// The name under which the outbox is kept in the tab's storage, so that it survives a reload. `None`: it does not survive
+    /// one. The name must identify the user: commands of one user must not be sent by the next user who signs in at the same
+    /// tab.
     pub keep_outbox_as: Option<String>,
     pub backoff: Backoff,
-    /// `Some(n)`: after n failed attempts in a row it stops and says so. `None`: it never gives up.
+    /// `Some(n)`: stop with a reason after n failed attempts in a row. `None`: never give up.
     pub max_attempts: Option<u32>,
 }
 
-/// Connects while `contract` returns one, and calls `handler` with everything that comes in, once, in order.
+/// Connects while `contract` returns `Some`, and calls `handler` with everything received, once, in order.
 pub fn use_socket<C: SocketContract>(
     contract: impl Fn() -> Option<C> + 'static,
     handler: impl FnMut(SocketEvent<C::Welcome, C::Event>) + 'static,
@@ -217,7 +226,7 @@ where
     use_socket_with(SocketOptions::default(), contract, handler)
 }
 
-/// As [`use_socket`], with options.
+/// Like [`use_socket`], with options.
 pub fn use_socket_with<C: SocketContract>(
     options: SocketOptions,
     contract: impl Fn() -> Option<C> + 'static,
@@ -252,15 +261,15 @@ where
         }
         let mut driver = driver.borrow_mut();
         let driver = driver.get_or_insert_with(|| {
-            let take: Box<Take> = match handler.borrow_mut().take() {
+            let receive: Box<Receive> = match handler.borrow_mut().take() {
                 Some(handler) => Box::new(decoder(socket, handler)),
                 None => Box::new(|_, _| Ok(Input::Frame)),
             };
             let wire = Rc::new(Wire {
                 path: RefCell::default(),
                 socket: RefCell::default(),
-                tap: signals.tap,
-                take: RefCell::new(take),
+                observer: signals.observer,
+                receive: RefCell::new(receive),
             });
             socket.wire.set_value(Some(SendWrapper::new(wire.clone())));
             let transport = Box::new(SocketTransport {
@@ -283,7 +292,7 @@ where
         }
         wanted
     });
-    // Whatever was under way when the connection went may or may not have arrived.
+    // Commands in flight when the connection was lost may or may not have arrived.
     Effect::new(move |_| {
         if !matches!(socket.connection.status.get(), ConnectionStatus::Open) {
             socket.outbox.update(Outbox::lost);
@@ -292,13 +301,13 @@ where
     socket
 }
 
-/// Takes the outbox back from the tab's storage, once; from then on keeps there whatever is in it.
+/// Restores the outbox from the tab's storage once, and stores every later change there.
 fn keep_outbox<C>(outbox: RwSignal<Outbox<C>>, kept: RwSignal<bool>, name: String)
 where
     C: Clone + serde::Serialize + serde::de::DeserializeOwned + Send + Sync + 'static,
 {
-    // What is in it, but not what is under way: that is not worth writing, a reload ends it.
-    let held = Memo::new(move |_| {
+    // Ids and failures, but not which commands are in flight: a reload ends that, so it is not worth a write.
+    let stored = Memo::new(move |_| {
         let failed = |state: &EntryState| matches!(state, EntryState::Failed(_));
         outbox.with(|outbox| {
             let entries = outbox.entries();
@@ -308,15 +317,15 @@ where
         })
     });
     Effect::new(move |restored: Option<()>| {
-        // Read and not only tracked: a memo that nobody reads follows nothing.
-        let _ = held.get();
+        // Read rather than only tracked: a memo that is never read does not follow its signals.
+        let _ = stored.get();
         if restored.is_none()
             && let Some(kept) = tab_storage::read(&name)
         {
             outbox.update(|outbox| outbox.restore(&kept));
         }
         let json = outbox.with_untracked(Outbox::to_json);
-        // There is nothing to lose where nothing waits.
+        // An empty outbox has nothing to lose.
         let is_kept = tab_storage::write(&name, json.as_deref()) || json.is_none();
         if kept.get_untracked() != is_kept {
             kept.set(is_kept);
@@ -324,8 +333,8 @@ where
     });
 }
 
-/// Takes what a socket brings. `Err` is what could not be decoded: name and reason.
-type Take = dyn FnMut(&Driver, Inbound) -> Result<Input, (String, String)>;
+/// Handles an inbound item of a socket. `Err` holds the name of what could not be decoded, and the reason.
+type Receive = dyn FnMut(&Driver, Inbound) -> Result<Input, (String, String)>;
 
 enum Inbound {
     Text(String),
@@ -334,7 +343,7 @@ enum Inbound {
 }
 
 impl Inbound {
-    fn to_sight(&self) -> TraceEvent {
+    fn to_trace_event(&self) -> TraceEvent {
         let frame = |payload| {
             let direction = Direction::In;
             TraceEvent::Frame(Frame { direction, payload })
@@ -350,7 +359,7 @@ impl Inbound {
     }
 }
 
-/// Decodes by name and calls the handler. The only generic part.
+/// Decodes a message by its name and calls the handler. This is the only generic part.
 fn decoder<C: SocketContract>(
     socket: Socket<C>,
     mut handler: impl FnMut(SocketEvent<C::Welcome, C::Event>) + 'static,
@@ -360,11 +369,11 @@ where
 {
     move |driver, inbound| match inbound {
         Inbound::Text(text) => {
-            let taken = take_text(&text, socket, driver, &mut handler);
-            if taken.is_err() {
+            let input = receive_text(&text, socket, driver, &mut handler);
+            if input.is_err() {
                 handler(SocketEvent::Undecoded { text });
             }
-            taken
+            input
         }
         Inbound::Binary(bytes) => {
             handler(SocketEvent::Binary(bytes));
@@ -380,7 +389,7 @@ where
     }
 }
 
-fn take_text<C: SocketContract>(
+fn receive_text<C: SocketContract>(
     text: &str,
     socket: Socket<C>,
     driver: &Driver,
@@ -412,10 +421,10 @@ where
                 feature,
                 ..
             } => {
-                driver.named(connection);
-                // Before the handler, which may send.
+                driver.set_id(connection);
+                // Before the handler is called, because it may send.
                 driver.feed(Input::Greeted { heartbeat_ms });
-                driver.counted(Some(connections));
+                driver.set_connections(Some(connections));
                 handler(SocketEvent::Welcome {
                     welcome: feature,
                     connections,
@@ -426,9 +435,9 @@ where
                 at, connections, ..
             } => {
                 if let Some(sent) = at.as_f64() {
-                    driver.measured(now() - sent);
+                    driver.set_round_trip(now() - sent);
                 }
-                driver.counted(Some(connections));
+                driver.set_connections(Some(connections));
                 Input::Pong
             }
             SocketControl::Error(error) => {
@@ -446,17 +455,17 @@ where
 struct Wire {
     path: RefCell<String>,
     socket: RefCell<Option<WebSocket>>,
-    tap: Observer,
-    take: RefCell<Box<Take>>,
+    observer: Observer,
+    receive: RefCell<Box<Receive>>,
 }
 
 impl Wire {
-    /// Hands it to the page and tells the driver what it means.
-    fn take(&self, driver: &Driver, inbound: Inbound) {
-        // Before the handler, which may answer.
-        driver.saw(|| inbound.to_sight());
-        let taken = (self.take.borrow_mut())(driver, inbound);
-        driver.feed(taken.unwrap_or_else(|(name, error)| {
+    /// Delivers an inbound item to the page and reports its meaning to the driver.
+    fn receive(&self, driver: &Driver, inbound: Inbound) {
+        // Before the handler is called, because it may answer.
+        driver.trace(|| inbound.to_trace_event());
+        let input = (self.receive.borrow_mut())(driver, inbound);
+        driver.feed(input.unwrap_or_else(|(name, error)| {
             driver.could_not_decode(&name, &error);
             Input::Frame
         }));
@@ -464,17 +473,17 @@ impl Wire {
 
     fn send(&self, text: &str) -> bool {
         let sent = self.with_open(|socket| socket.send_with_str(text).is_ok());
-        self.tell_if(sent, || Payload::Text(text.to_owned()))
+        self.trace_if(sent, || Payload::Text(text.to_owned()))
     }
 
     fn send_binary(&self, bytes: &[u8]) -> bool {
         let sent = self.with_open(|socket| socket.send_with_u8_array(bytes).is_ok());
-        self.tell_if(sent, || Payload::Binary(bytes.to_vec()))
+        self.trace_if(sent, || Payload::Binary(bytes.to_vec()))
     }
 
-    fn tell_if(&self, sent: bool, payload: impl FnOnce() -> Payload) -> bool {
+    fn trace_if(&self, sent: bool, payload: impl FnOnce() -> Payload) -> bool {
         if sent {
-            self.tap.tell(|| {
+            self.observer.notify(|| {
                 TraceEvent::Frame(Frame {
                     direction: Direction::Out,
                     payload: payload(),
@@ -492,7 +501,7 @@ impl Wire {
         open.is_some_and(send)
     }
 
-    /// From the page's own address, so that https pages use wss.
+    /// The socket's address. It is derived from the page's address, so that https pages use wss.
     fn url(&self) -> Option<String> {
         let location = window().location();
         let scheme = if location.protocol().ok()? == "https:" {
@@ -536,20 +545,20 @@ impl Transport for SocketTransport {
         socket.set_binary_type(BinaryType::Arraybuffer);
         let opened_by = driver.clone();
         let on_open = Closure::<dyn FnMut()>::new(move || opened_by.feed(Input::TransportOpen));
-        let (wire, heard_by) = (self.wire.clone(), driver.clone());
+        let (wire, receiver) = (self.wire.clone(), driver.clone());
         let on_message = Closure::new(move |event: MessageEvent| {
-            heard_by.heard();
+            receiver.frame_received();
             let inbound = match event.data().as_string() {
                 Some(text) => Inbound::Text(text),
                 None => Inbound::Binary(js_sys::Uint8Array::new(&event.data()).to_vec()),
             };
-            wire.take(&heard_by, inbound);
+            wire.receive(&receiver, inbound);
         });
         let (wire, closed_by) = (self.wire.clone(), driver.clone());
-        // No listener for `error`: it says nothing, and `close` always follows it.
+        // No listener for `error`: it carries no information, and `close` always follows it.
         let on_close = Closure::new(move |event: CloseEvent| {
             let (code, reason) = (event.code(), event.reason());
-            wire.take(&closed_by, Inbound::Closed { code, reason });
+            wire.receive(&closed_by, Inbound::Closed { code, reason });
         });
         socket.set_onopen(Some(on_open.as_ref().unchecked_ref()));
         socket.set_onmessage(Some(on_message.as_ref().unchecked_ref()));
@@ -567,16 +576,16 @@ impl Transport for SocketTransport {
             socket.set_onopen(None);
             socket.set_onmessage(None);
             socket.set_onclose(None);
-            // Fails only for codes and reasons that are out of bounds; none is given.
+            // It fails only for invalid codes and reasons; none is passed.
             let _ = socket.close();
         }
         let listeners = self.listeners.take();
-        // One of the closures may be running: they are freed when the stack is empty.
+        // One of the closures may be running right now, so they are freed once the stack is empty.
         Timeout::new(0, move || drop(listeners)).forget();
     }
 
     fn ping(&mut self, now: f64) {
-        // Milliseconds of a clock are a whole number.
+        // `Date.now()` returns whole milliseconds.
         let at = (now as u64).into();
         let ping = serde_json::to_string(&SocketRequest::Ping { at }).unwrap_or_default();
         self.wire.send(&ping);

@@ -1,3 +1,5 @@
+//! Tests of decoding, and of a socket whose component is gone.
+
 use std::cell::Cell;
 
 use serde::Serialize;
@@ -42,8 +44,8 @@ impl Transport for NoSocket {
     }
 }
 
-/// What a handler hears of what a socket brings, and what the state machine is told.
-fn heard(inbound: Inbound) -> (SocketEvent<(), Say>, Result<Input, (String, String)>) {
+/// Passes an inbound item to a socket. Returns the handler's event and the input of the state machine.
+fn receive(inbound: Inbound) -> (SocketEvent<(), Say>, Result<Input, (String, String)>) {
     let owner = Owner::new();
     owner.with(|| {
         let policy = Policy {
@@ -52,18 +54,21 @@ fn heard(inbound: Inbound) -> (SocketEvent<(), Say>, Result<Input, (String, Stri
             max_attempts: None,
         };
         let driver = Signals::new().driver(policy, Box::new(NoSocket));
-        let heard = Rc::new(Cell::new(None));
-        let hear = heard.clone();
+        let received = Rc::new(Cell::new(None));
+        let event_cell = received.clone();
         let socket = use_socket(|| None::<Echo>, |_| {});
-        let input = decoder(socket, move |event| hear.set(Some(event)))(&driver, inbound);
-        (heard.take().expect("the handler heard something"), input)
+        let input = decoder(socket, move |event| event_cell.set(Some(event)))(&driver, inbound);
+        (
+            received.take().expect("the handler received an event"),
+            input,
+        )
     })
 }
 
 #[test]
-fn a_page_hears_how_its_socket_closed() {
+fn a_page_receives_the_close_code_and_reason() {
     let (code, reason) = (1012, "restart".to_owned());
-    let (event, input) = heard(Inbound::Closed {
+    let (event, input) = receive(Inbound::Closed {
         code,
         reason: reason.clone(),
     });
@@ -76,7 +81,7 @@ fn a_page_hears_how_its_socket_closed() {
 }
 
 #[test]
-fn a_page_sees_what_could_not_be_decoded_as_it_came() {
+fn a_page_receives_undecodable_messages_with_their_original_text() {
     for text in [
         r#"{"type":"dance"}"#,
         r#"{"type":"say"}"#,
@@ -84,13 +89,13 @@ fn a_page_sees_what_could_not_be_decoded_as_it_came() {
         "{",
         "",
     ] {
-        let (event, input) = heard(Inbound::Text(text.into()));
+        let (event, input) = receive(Inbound::Text(text.into()));
         let text = text.to_owned();
         assert_eq!(event, SocketEvent::Undecoded { text });
         assert!(input.is_err());
     }
     let text = r#"{"type":"say","text":"Hello"}"#;
-    let (event, _) = heard(Inbound::Text(text.into()));
+    let (event, _) = receive(Inbound::Text(text.into()));
     let said = Say::Say {
         text: "Hello".into(),
     };

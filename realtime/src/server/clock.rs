@@ -1,10 +1,10 @@
-//! The time on the wire.
+//! The current time as it is sent on the wire.
 
 use std::time::SystemTime;
 
 /// Unix milliseconds.
 pub fn now_ms() -> u64 {
-    // A clock before 1970 is a broken machine; zero is as good as any answer then.
+    // Only a machine with a broken clock is before 1970; any value will do then, so 0 is returned.
     SystemTime::now()
         .duration_since(SystemTime::UNIX_EPOCH)
         .unwrap_or_default()

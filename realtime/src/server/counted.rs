@@ -1,11 +1,11 @@
-//! How many connections an endpoint has.
+//! Counts the open connections of an endpoint.
 
 use std::sync::{
     Arc,
     atomic::{AtomicUsize, Ordering},
 };
 
-/// Counts a connection for as long as it lives, in a counter of its endpoint and in the gauge `wirewise_connections`.
+/// Counts a connection while it is open, in its endpoint's counter and in the gauge `wirewise_connections`.
 #[derive(Debug)]
 pub struct Counted {
     counter: Arc<AtomicUsize>,
@@ -21,7 +21,7 @@ impl Counted {
         Self { counter, gauge }
     }
 
-    /// How many there are.
+    /// Open connections of the endpoint.
     pub fn count(&self) -> usize {
         self.counter.load(Ordering::Relaxed)
     }

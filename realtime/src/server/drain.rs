@@ -1,7 +1,8 @@
-//! Leaving: every stream and socket is told when to come back, and the process is gone within its deadline.
+//! Graceful shutdown: sends every stream and socket a time to reconnect, and ends the process within a deadline.
 //!
 //! axum's own graceful shutdown waits for ever on an open event stream and does not wait at all for sockets; this does
-//! neither. The listener closes at once: a refused connection lets every `EventSource` retry, a 503 would end it for good.
+//! neither. The listener closes at once: after a refused connection an `EventSource` retries, but a 503 would end it
+//! for good.
 
 use std::{future::Future, time::Duration};
 
@@ -11,10 +12,10 @@ use tokio_util::{
     task::{TaskTracker, task_tracker::TaskTrackerToken},
 };
 
-/// Clients come back spread over these milliseconds, so that the next process does not meet all of them in one instant.
+/// Milliseconds over which the reconnects are spread, so that the next process does not get all of them at once.
 const RETRY_MS: std::ops::RangeInclusive<u64> = 1_000..=5_000;
 
-/// The signal to leave and the tasks that still run. Cheap to clone; all clones are one.
+/// The shutdown signal and the tasks that still run. Cheap to clone; all clones share one state.
 #[derive(Clone, Debug, Default)]
 pub struct Drain {
     token: CancellationToken,
@@ -22,7 +23,7 @@ pub struct Drain {
 }
 
 impl Drain {
-    /// Tells everybody to leave.
+    /// Sends the shutdown signal to all streams, sockets and tasks.
     pub fn start(&self) {
         self.token.cancel();
     }
@@ -31,12 +32,12 @@ impl Drain {
         self.token.is_cancelled()
     }
 
-    /// Resolves when the server begins to leave.
+    /// Resolves when the server begins to drain.
     pub async fn started(&self) {
         self.token.cancelled().await;
     }
 
-    /// When a client shall come back, in milliseconds: drawn anew for each.
+    /// Milliseconds after which one client shall reconnect; each call draws a new random value.
     pub fn retry_ms(&self) -> u64 {
         rand::rng().random_range(RETRY_MS)
     }
@@ -46,12 +47,12 @@ impl Drain {
         self.tasks.spawn(task);
     }
 
-    /// Makes [`Drain::finish`] wait until the token is dropped; for tasks that somebody else spawns.
+    /// Makes [`Drain::finish`] wait until the token is dropped; for tasks that are spawned elsewhere.
     pub fn hold(&self) -> TaskTrackerToken {
         self.tasks.token()
     }
 
-    /// Waits until all tasks have ended or the deadline has passed. Says how many were left behind.
+    /// Waits until all tasks have ended or the deadline has passed. Returns how many tasks still run.
     pub async fn finish(&self, deadline: Duration) -> usize {
         self.tasks.close();
         let _ = tokio::time::timeout(deadline, self.tasks.wait()).await;

@@ -1,8 +1,10 @@
-//! The accept loop. `axum::serve` sets no timer (so that hyper's header timeout does nothing), no cap and no socket
-//! options; this does, and gives every request a handle to its own connection.
+//! The accept loop: limits the number of connections, sets socket options, and gives each request a connection handle.
 //!
-//! `connection.rs` serves one connection and ends it when its peer is idle for too long; `wire.rs` wraps its bytes and ends
-//! it when the peer takes none; `stream.rs` does the same for a single stream of HTTP/2; `handle.rs` is what they share.
+//! `axum::serve` sets no timer (hyper's header timeout then has no effect), no limit and no socket options; this does.
+//!
+//! `connection.rs` serves one connection and ends it when its peer is idle for too long. `wire.rs` wraps the
+//! connection's bytes and ends it when the peer reads none. `stream.rs` does the same for a single HTTP/2 stream.
+//! `activity.rs` is the state that they share, and `handle.rs` the handle that a request gets.
 
 pub mod activity;
 mod connection;
@@ -26,25 +28,25 @@ pub use self::{activity::ActiveRequest, handle::ConnectionHandle};
 use self::{connection::connection, patience::PATIENCE, wire::Wire};
 use super::drain::Drain;
 
-/// What the kernel may hold of unsent bytes. A reader that stops otherwise costs megabytes of kernel memory on loopback,
-/// and reads all of that old news first when it wakes.
+/// Unsent bytes that the kernel may hold. Without this limit a client that stops reading costs megabytes of kernel
+/// memory on loopback, and must first read all of those outdated bytes when it reads again.
 const NOT_SENT_LOW_WATER: u32 = 16 * 1024;
 const SEND_BUFFER: usize = 64 * 1024;
-/// Between two tries to accept while it fails: out of file descriptors, most likely.
+/// Pause after a failed accept; the most likely reason is a lack of file descriptors.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(50);
-/// Between two log lines that say that accepting fails.
+/// Shortest time between two log lines about failed accepts.
 const WARN_EVERY: Duration = Duration::from_secs(10);
-/// Connections that are told at the same time why they are refused. Those beyond it are closed without a word.
+/// Refused connections that get an explanation at the same time. Further ones are closed without an answer.
 const REFUSALS: usize = 64;
-/// How long a refused client has to send its request, and again to read the answer and close.
+/// How long a refused client has to send its request, and again as long to read the answer and close.
 const REFUSE_WITHIN: Duration = Duration::from_secs(1);
 
-/// Serves `app` until `drain` starts; then the listener closes at once, and open connections end by themselves as their
-/// requests do. Every connection is a task of `drain`.
+/// Serves `app` until `drain` starts. Then the listener closes at once, and each open connection ends when its requests
+/// have ended. Every connection is a task of `drain`.
 pub async fn serve(listener: TcpListener, app: Router, max_connections: usize, drain: Drain) {
-    // Once, here: a router without its state would build its route table anew for every connection.
+    // Set the state once, here: a router without its state would build its route table anew for every connection.
     let app = app.with_state(());
-    let places = Arc::new(Semaphore::new(max_connections));
+    let permits = Arc::new(Semaphore::new(max_connections));
     let refusals = Arc::new(Semaphore::new(REFUSALS));
     let mut warned: Option<Instant> = None;
     loop {
@@ -64,19 +66,19 @@ pub async fn serve(listener: TcpListener, app: Router, max_connections: usize, d
                 continue;
             }
         };
-        if let Ok(place) = places.clone().try_acquire_owned() {
+        if let Ok(permit) = permits.clone().try_acquire_owned() {
             if let Err(error) = set_options(&tcp) {
                 tracing::debug!(%error, %peer, "socket options were refused");
             }
-            let wire = Wire::new(tcp, peer, place, PATIENCE, drain.clone());
+            let wire = Wire::new(tcp, peer, permit, PATIENCE, drain.clone());
             drain.spawn(connection(wire, app.clone(), PATIENCE, drain.clone()));
             continue;
         }
         metrics::counter!("wirewise_connections_refused").increment(1);
-        if let Ok(turn) = refusals.clone().try_acquire_owned() {
+        if let Ok(permit) = refusals.clone().try_acquire_owned() {
             tokio::spawn(async move {
-                let _turn = turn;
-                // The peer may be gone, or never close: then there is nobody to tell.
+                let _permit = permit;
+                // An error means that the peer is gone or never closes: then nobody reads the answer.
                 let _ = refuse(tcp).await;
             });
         }
@@ -90,15 +92,16 @@ fn set_options(tcp: &TcpStream) -> io::Result<()> {
     #[cfg(target_os = "linux")]
     {
         socket.set_tcp_notsent_lowat(NOT_SENT_LOW_WATER)?;
-        // For a peer that vanished while too little waits to fill the kernel's buffer. It is later than our own timer, because
-        // the kernel gives up without a reset.
+        // For a peer that vanished while too few bytes are pending to fill the kernel's buffer. The timeout is longer
+        // than our own timer, because the kernel gives up without a reset.
         socket.set_tcp_user_timeout(Some(PATIENCE.stall * 2))?;
     }
     Ok(())
 }
 
-/// Says in words why there is no place. It hears the request first, since some clients take an answer to nothing for an
-/// error; and it reads on until the client closes, since to close with unread input is a reset, which takes the answer along.
+/// Answers that the connection limit is reached. The request is read first, since some clients treat an answer without
+/// a request as an error. Afterwards it reads on until the client closes: closing with unread input causes a reset, and
+/// the client would lose the answer.
 async fn refuse(mut tcp: TcpStream) -> io::Result<()> {
     const BODY: &str = r#"{"error":"The server holds as many connections as it may. Try again in a few seconds."}"#;
     let answer = format!(
@@ -106,12 +109,12 @@ async fn refuse(mut tcp: TcpStream) -> io::Result<()> {
          connection: close\r\n\r\n{BODY}",
         BODY.len()
     );
-    let mut heard = [0; 4 * 1024];
-    let _ = timeout(REFUSE_WITHIN, tcp.read(&mut heard)).await;
+    let mut request = [0; 4 * 1024];
+    let _ = timeout(REFUSE_WITHIN, tcp.read(&mut request)).await;
     timeout(REFUSE_WITHIN, async {
         tcp.write_all(answer.as_bytes()).await?;
         tcp.shutdown().await?;
-        while tcp.read(&mut heard).await? > 0 {}
+        while tcp.read(&mut request).await? > 0 {}
         Ok(())
     })
     .await?

@@ -1,4 +1,4 @@
-//! Peers that wait too long, over pipes in memory with a clock of their own; and what only TCP shows.
+//! Tests of idle and stalled peers, over in-memory pipes with a paused clock; and tests that need real TCP.
 
 use std::{convert::Infallible, net::SocketAddr, sync::Mutex};
 
@@ -25,20 +25,20 @@ use super::{patience::Patience, wire::Transport, *};
 
 const GET: &str = "GET / HTTP/1.1\r\nhost: x\r\n\r\n";
 const GET_FLOOD: &str = "GET /flood HTTP/1.1\r\nhost: x\r\n\r\n";
-/// Nothing over TCP takes this long; it ends a test that waits in vain.
-const IN_VAIN: Duration = Duration::from_secs(20);
+/// Far longer than any step over TCP takes; a test that hangs fails after it.
+const TEST_TIMEOUT: Duration = Duration::from_secs(20);
 
 impl Transport for DuplexStream {
     fn end_with_reset(&self) {}
 }
 
-/// A body that always has more.
+/// A body that never ends and always has more bytes.
 async fn flood() -> Body {
     let piece = || Ok::<_, Infallible>(Bytes::from_static(&[b'x'; 4 * 1024]));
     Body::from_stream(stream::repeat_with(piece))
 }
 
-/// A body that never has anything.
+/// A body that never yields a byte.
 async fn quiet() -> Body {
     Body::from_stream(stream::pending::<Result<Bytes, Infallible>>())
 }
@@ -48,14 +48,14 @@ async fn slow() -> &'static str {
     "at last"
 }
 
-/// Sends as much as the peer takes, then is reset as a socket whose peer is stuck.
+/// Sends until the peer stops reading, then resets the connection as for a stuck socket.
 async fn socket(
     upgrade: WebSocketUpgrade,
     Extension(handle): Extension<ConnectionHandle>,
 ) -> Response {
-    let going_on = handle.hold();
+    let active = handle.hold();
     upgrade.on_upgrade(async move |mut socket| {
-        let _going_on = going_on;
+        let _active = active;
         let piece = Message::Binary(Bytes::from_static(&[0; 16 * 1024]));
         while let Ok(Ok(())) = timeout(Duration::from_secs(1), socket.send(piece.clone())).await {}
         handle.reset();
@@ -72,13 +72,13 @@ fn app() -> Router {
 }
 
 fn serve_over<T: Transport>(transport: T, patience: Patience, drain: &Drain) -> JoinHandle<()> {
-    let place = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
+    let permit = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
     let peer = SocketAddr::from(([127, 0, 0, 1], 1));
-    let wire = Wire::new(transport, peer, place, patience, drain.clone());
+    let wire = Wire::new(transport, peer, permit, patience, drain.clone());
     tokio::spawn(connection(wire, app(), patience, drain.clone()))
 }
 
-/// A client over a pipe, and the connection as the server has it.
+/// A client over a pipe, the task that serves its connection, and the server's drain.
 fn client() -> (DuplexStream, JoinHandle<()>, Drain) {
     let (client, server) = duplex(16 * 1024);
     let drain = Drain::default();
@@ -90,7 +90,7 @@ async fn write(client: &mut DuplexStream, text: &str) {
     client.write_all(text.as_bytes()).await.unwrap();
 }
 
-/// Asks and reads the whole answer.
+/// Sends a request and reads the whole response.
 async fn ask(client: &mut DuplexStream) {
     write(client, GET).await;
     let mut answer = vec![];
@@ -117,7 +117,7 @@ async fn wait(seconds: u64) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_idle_connection_is_kept_longer_than_any_proxy_keeps_it_and_then_ends() {
+async fn an_idle_connection_is_kept_longer_than_proxies_keep_it_and_then_ends() {
     let (mut client, served, _drain) = client();
     for _ in 0..3 {
         ask(&mut client).await;
@@ -128,7 +128,7 @@ async fn an_idle_connection_is_kept_longer_than_any_proxy_keeps_it_and_then_ends
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_head_that_has_begun_is_complete_within_ten_seconds_on_every_request() {
+async fn an_incomplete_head_ends_the_connection_after_ten_seconds_on_every_request() {
     let (mut silent, served, _drain) = client();
     assert_eq!(
         seconds_to_the_end(served).await,
@@ -164,7 +164,7 @@ async fn a_head_that_has_begun_is_complete_within_ten_seconds_on_every_request()
 }
 
 #[tokio::test(start_paused = true)]
-async fn half_a_preface_of_http_2_is_a_head_that_has_begun() {
+async fn half_an_http_2_preface_counts_as_an_incomplete_head() {
     for begun in ["P", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r"] {
         let (mut client, served, _drain) = client();
         write(&mut client, begun).await;
@@ -173,7 +173,7 @@ async fn half_a_preface_of_http_2_is_a_head_that_has_begun() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn while_a_request_goes_on_nothing_counts_as_idle() {
+async fn a_connection_with_a_running_request_is_not_idle() {
     let (mut client, served, _drain) = client();
     write(&mut client, "GET /slow HTTP/1.1\r\nhost: x\r\n\r\n").await;
     let mut answer = vec![];
@@ -188,7 +188,7 @@ async fn while_a_request_goes_on_nothing_counts_as_idle() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_peer_that_takes_no_byte_for_a_minute_is_ended_and_one_that_takes_some_is_not() {
+async fn a_peer_that_reads_nothing_for_a_minute_is_disconnected_and_a_slow_one_is_not() {
     let (mut client, served, _drain) = client();
     write(&mut client, GET_FLOOD).await;
     for _ in 0..5 {
@@ -199,14 +199,14 @@ async fn a_peer_that_takes_no_byte_for_a_minute_is_ended_and_one_that_takes_some
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_peer_that_takes_nothing_does_not_hold_up_a_server_that_leaves() {
-    let (mut deaf, served, drain) = client();
-    write(&mut deaf, GET_FLOOD).await;
+async fn a_peer_that_reads_nothing_does_not_delay_a_draining_server() {
+    let (mut stalled, served, drain) = client();
+    write(&mut stalled, GET_FLOOD).await;
     wait(1).await;
     drain.start();
     assert!(seconds_to_the_end(served).await <= 1);
 
-    // The end of a head that never comes is not waited for either.
+    // The server does not wait for the rest of an incomplete head either.
     let (mut half, served, drain) = client();
     ask(&mut half).await;
     write(&mut half, "GET /").await;
@@ -215,7 +215,7 @@ async fn a_peer_that_takes_nothing_does_not_hold_up_a_server_that_leaves() {
     assert!(seconds_to_the_end(served).await <= 1);
 }
 
-/// A client of HTTP/2 whose streams take 16 KiB before they want to be read.
+/// An HTTP/2 client whose streams have a flow-control window of 16 KiB.
 async fn http_2_client() -> (SendRequest<Body>, JoinHandle<()>, Drain) {
     let (client, served, drain) = client();
     let (sender, connection) = http2::Builder::new(TokioExecutor::new())
@@ -243,7 +243,7 @@ async fn alive_http_2(sender: &mut SendRequest<Body>) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_idle_connection_of_http_2_ends_like_any_other_and_one_with_a_stream_does_not() {
+async fn an_idle_http_2_connection_ends_and_one_with_an_open_stream_does_not() {
     let (mut sender, served, _drain) = http_2_client().await;
     alive_http_2(&mut sender).await;
     wait(74).await;
@@ -257,18 +257,18 @@ async fn an_idle_connection_of_http_2_ends_like_any_other_and_one_with_a_stream_
 }
 
 #[tokio::test(start_paused = true)]
-async fn over_http_2_a_stream_that_nobody_reads_ends_alone() {
+async fn over_http_2_an_unread_stream_is_reset_alone() {
     let (mut sender, served, _drain) = http_2_client().await;
-    let mut deaf = ask_http_2(&mut sender, "/flood").await.into_body();
+    let mut stalled = ask_http_2(&mut sender, "/flood").await.into_body();
     let quiet = ask_http_2(&mut sender, "/quiet").await;
     wait(59).await;
-    deaf.frame().await.unwrap().unwrap();
+    stalled.frame().await.unwrap().unwrap();
     wait(59).await;
     alive_http_2(&mut sender).await;
     wait(3).await;
-    // What was on its way, then the reset.
+    // First the frames that were already sent, then the reset.
     let end = loop {
-        match deaf.frame().await {
+        match stalled.frame().await {
             Some(Ok(_)) => {}
             Some(Err(error)) => break error,
             None => panic!("an end that looks like that of a whole answer"),
@@ -281,9 +281,9 @@ async fn over_http_2_a_stream_that_nobody_reads_ends_alone() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn over_http_2_a_stream_that_nobody_reads_does_not_hold_up_a_server_that_leaves() {
+async fn over_http_2_an_unread_stream_does_not_delay_a_draining_server() {
     let (mut sender, served, drain) = http_2_client().await;
-    let _deaf = ask_http_2(&mut sender, "/flood").await;
+    let _stalled = ask_http_2(&mut sender, "/flood").await;
     wait(1).await;
     drain.start();
     assert!(seconds_to_the_end(served).await <= 2);
@@ -312,7 +312,8 @@ async fn over_http_2_a_stuck_socket_is_reset_alone_and_an_open_one_keeps_the_con
     assert!(!served.is_finished());
 }
 
-/// A connection over TCP whose own receive buffer is small: else the kernel would read, megabytes, for whoever does not.
+/// A TCP client with a small receive buffer: otherwise the kernel would receive megabytes for a client that does not
+/// read.
 async fn tcp_client(addr: SocketAddr) -> TcpStream {
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(8 * 1_024).unwrap();
@@ -320,7 +321,7 @@ async fn tcp_client(addr: SocketAddr) -> TcpStream {
 }
 
 #[tokio::test]
-async fn over_tcp_a_peer_that_takes_nothing_is_reset() {
+async fn over_tcp_a_peer_that_reads_nothing_is_reset() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let mut client = tcp_client(listener.local_addr().unwrap()).await;
     let (tcp, _) = listener.accept().await.unwrap();
@@ -331,7 +332,7 @@ async fn over_tcp_a_peer_that_takes_nothing_is_reset() {
     };
     let served = serve_over(tcp, patience, &Drain::default());
     client.write_all(GET_FLOOD.as_bytes()).await.unwrap();
-    timeout(IN_VAIN, served)
+    timeout(TEST_TIMEOUT, served)
         .await
         .expect("it is given up")
         .unwrap();
@@ -341,7 +342,7 @@ async fn over_tcp_a_peer_that_takes_nothing_is_reset() {
 }
 
 #[tokio::test]
-async fn a_connection_too_many_reads_why_and_no_reset_takes_the_answer_along() {
+async fn a_connection_over_the_limit_receives_the_refusal_without_a_reset() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap();
     let drain = Drain::default();
@@ -349,12 +350,15 @@ async fn a_connection_too_many_reads_why_and_no_reset_takes_the_answer_along() {
     let mut client = TcpStream::connect(addr).await.unwrap();
     let head = "POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 1000000\r\n\r\n";
     client.write_all(head.as_bytes()).await.unwrap();
-    timeout(IN_VAIN, client.readable()).await.unwrap().unwrap();
-    // A client that sends all of its request before it reads: it meets no reset on the way.
+    timeout(TEST_TIMEOUT, client.readable())
+        .await
+        .unwrap()
+        .unwrap();
+    // A client that sends its whole request before it reads must not get a reset meanwhile.
     let body = vec![b'x'; 1_000_000];
     client.write_all(&body).await.expect("it is read");
     let mut answer = String::new();
-    let read = timeout(IN_VAIN, client.read_to_string(&mut answer))
+    let read = timeout(TEST_TIMEOUT, client.read_to_string(&mut answer))
         .await
         .unwrap();
     read.expect("the answer ends, and is not broken off");
@@ -367,11 +371,11 @@ async fn a_connection_too_many_reads_why_and_no_reset_takes_the_answer_along() {
 }
 
 #[tokio::test]
-async fn refusals_take_a_bounded_number_of_tasks() {
+async fn refusals_use_a_bounded_number_of_tasks() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap();
     let serving = tokio::spawn(serve(listener, app(), 0, Drain::default()));
-    // Silent ones, so that each keeps its refusal waiting.
+    // Silent clients, so that each refusal waits for a request.
     let mut silent = vec![];
     for _ in 0..2 * REFUSALS {
         silent.push(TcpStream::connect(addr).await.unwrap());
@@ -379,7 +383,7 @@ async fn refusals_take_a_bounded_number_of_tasks() {
     let closed = Mutex::new(0);
     let reading = silent.iter_mut().map(async |client| {
         let mut answer = vec![];
-        let _ = timeout(IN_VAIN, client.read_to_end(&mut answer))
+        let _ = timeout(TEST_TIMEOUT, client.read_to_end(&mut answer))
             .await
             .unwrap();
         *closed.lock().unwrap() += usize::from(answer.is_empty());

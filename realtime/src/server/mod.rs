@@ -1,4 +1,4 @@
-//! The server half of the kit: topics and event streams, queues and sockets, the accept loop, leaving.
+//! The server half of the kit: topics and event streams, queues and sockets, the accept loop, the drain at shutdown.
 
 pub mod clock;
 pub mod counted;

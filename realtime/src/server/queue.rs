@@ -1,8 +1,14 @@
-//! The out-queue of one socket, bounded in bytes. (tungstenite's own `max_write_buffer_size` never fires behind a `Sink`.)
+//! The out-queue of one socket, bounded in bytes. (tungstenite's own `max_write_buffer_size` never fires behind a
+//! `Sink`.)
 //!
-//! Four kinds of things go in. *Messages* in order: when they overrun the bound, the socket is closed with 4100 and the
-//! client resumes; a single one may be larger than the bound where little waits before it. *Answers* that may be larger than the bound, each asked for by the client and put in when there is room.
-//! At most one *volatile* message, which a newer one replaces. And one *close*, which ends the queue.
+//! It holds four kinds of entries:
+//!
+//! - *Messages*, in order. When they exceed the bound, the socket is closed with 4100 and the client resumes. A single
+//!   message may be larger than the bound if little is pending before it.
+//! - *Answers*, which may be larger than the bound. The client has requested each of them, and it is queued when there
+//!   is room.
+//! - At most one *volatile* message, which a newer one replaces.
+//! - One *close*, which ends the queue.
 
 use std::{
     collections::VecDeque,
@@ -17,23 +23,23 @@ use crate::close::CloseCode;
 
 /// Pending bytes of one socket at which its client counts as too slow.
 pub const QUEUE_BYTES: usize = 1024 * 1024;
-/// This part of the bound is little.
+/// One part in this many of the bound counts as little.
 const LOW_WATER_PART: usize = 8;
-/// Below this many bytes a backlog that is read from a log puts its next page in.
+/// At this many pending bytes or fewer, the next page of a backlog from a log is queued.
 const LOW_WATER: usize = QUEUE_BYTES / LOW_WATER_PART;
-/// What a queued message costs beyond its text.
+/// Bytes that a queued message costs beyond its text.
 const MESSAGE_OVERHEAD: usize = 64;
-/// What one write takes out.
+/// Bytes that one write takes out of the queue.
 const WRITE_BYTES: usize = 64 * 1024;
 
-/// The queue. Cheap to clone; all clones are one.
+/// The queue. Cheap to clone; all clones share one state.
 #[derive(Clone, Debug)]
 pub struct OutQueue(Arc<Queued>);
 
 #[derive(Debug)]
 struct Queued {
     limit: usize,
-    /// The peer speaks another protocol, in binary messages: text is not for it.
+    /// The peer uses another protocol that has only binary messages: text messages are dropped.
     binary_only: bool,
     /// A std mutex: it is held for a few pushes and never across an await.
     state: Mutex<State>,
@@ -46,24 +52,25 @@ struct Queued {
 struct State {
     messages: VecDeque<Message>,
     bytes: usize,
-    /// How many of the bytes are an answer, or a single large message, which do not count towards the bound.
+    /// How many of the bytes do not count towards the bound: those up to the last answer or single large message.
     answer: usize,
-    /// A place in `messages`, counted from the first message ever queued, where the volatile message stands.
+    /// The index of the volatile message, counted from the first message that was ever queued.
     volatile: Option<u64>,
+    /// Messages that were taken out so far.
     taken: u64,
     close: Option<CloseFrame>,
 }
 
-/// What the write loop takes out.
+/// What the write loop takes out of the queue at once.
 #[derive(Debug, Default)]
 pub struct Batch {
     pub messages: Vec<Message>,
-    /// Nothing follows.
+    /// The close to send after the messages; nothing follows it.
     pub close: Option<CloseFrame>,
 }
 
 impl Batch {
-    /// What its messages hold, in KiB.
+    /// The size of its messages in KiB.
     pub fn kibibytes(&self) -> u32 {
         let bytes: usize = self.messages.iter().map(cost).sum();
         u32::try_from(bytes / 1_024).unwrap_or(u32::MAX)
@@ -77,12 +84,12 @@ impl Default for OutQueue {
 }
 
 impl OutQueue {
-    /// A queue that takes up to `limit` bytes.
+    /// A queue that holds up to `limit` bytes.
     pub fn new(limit: usize) -> Self {
         Self::with(limit, false)
     }
 
-    /// A queue for a peer that speaks no text: text messages are dropped, also the kit's own.
+    /// A queue for a peer that understands no text: text messages are dropped, also the kit's own.
     pub fn binary_only() -> Self {
         Self::with(QUEUE_BYTES, true)
     }
@@ -99,7 +106,7 @@ impl OutQueue {
         }))
     }
 
-    /// Queues a message. Past the bound everything pending is dropped and the socket closes with 4100.
+    /// Queues a message. When the bound is exceeded, everything pending is dropped and the socket closes with 4100.
     pub fn push(&self, message: Message) {
         let mut state = self.state();
         if self.drops(&state, &message) {
@@ -108,7 +115,7 @@ impl OutQueue {
         let (waiting, cost) = (state.bytes, cost(&message));
         state.bytes += cost;
         if cost > self.0.limit && waiting <= self.0.limit / LOW_WATER_PART {
-            // However large it is, it says nothing of how fast the client reads.
+            // A single oversized message does not mean that the client is slow, so it does not count towards the bound.
             state.answer = state.bytes;
         } else if state.bytes - state.answer > self.0.limit {
             metrics::counter!("wirewise_slow_consumers").increment(1);
@@ -120,28 +127,28 @@ impl OutQueue {
         self.0.ready.notify_one();
     }
 
-    /// Queues an answer of any size. Wait for [`OutQueue::has_room`] before: then there is at most one. A greeting may have
-    /// several: it is what a new socket's queue begins with.
+    /// Queues an answer of any size. Wait for [`OutQueue::has_room`] first, so that at most one is pending. The first
+    /// messages of a new socket may include several answers.
     pub fn push_answer(&self, message: Message) {
         let mut state = self.state();
         if self.drops(&state, &message) {
             return;
         }
         state.bytes += cost(&message);
-        // What waits is less than the bound by far; the whole of it counts as the answer until it has left.
+        // What is pending is far below the bound, so all of it counts as the answer until it is sent.
         state.answer = state.bytes;
         state.messages.push_back(message);
         drop(state);
         self.0.ready.notify_one();
     }
 
-    /// Encodes and queues one message; encode once with [`encode`] where several sockets get the same.
+    /// Encodes and queues one message. If several sockets get the same message, encode it once with [`encode`].
     pub fn push_json(&self, event: &impl Serialize) {
         self.push(encode(event));
     }
 
-    /// Queues a message that only matters until the next one. If the one before was not sent yet, it goes, and `whole`
-    /// (everything that holds now) is queued instead of `change`.
+    /// Queues a message that only matters until the next one. If the previous one is still pending, it is removed, and
+    /// `whole` (the complete current state) is queued instead of `change`.
     pub fn push_volatile(&self, change: &Message, whole: impl FnOnce() -> Message) {
         let mut state = self.state();
         if self.drops(&state, change) {
@@ -149,7 +156,7 @@ impl OutQueue {
         }
         let waiting = state
             .volatile
-            .and_then(|place| place.checked_sub(state.taken));
+            .and_then(|position| position.checked_sub(state.taken));
         let message = match waiting.and_then(|index| state.messages.remove(index as usize)) {
             Some(older) => {
                 state.bytes -= cost(&older);
@@ -165,7 +172,8 @@ impl OutQueue {
         self.0.ready.notify_one();
     }
 
-    /// Ends the queue: what is pending is still sent, then the close; but for 4100, which drops it. The first close counts.
+    /// Ends the queue: pending messages are still sent, then the close. With 4100 they are dropped. Only the first call
+    /// has an effect.
     pub fn close(&self, code: CloseCode, reason: &'static str) {
         let state = self.state();
         if state.close.is_none() {
@@ -173,7 +181,7 @@ impl OutQueue {
         }
     }
 
-    /// Waits for something to write.
+    /// Waits for messages or a close to write.
     pub async fn take(&self) -> Batch {
         loop {
             if let Some(batch) = self.try_take() {
@@ -190,7 +198,7 @@ impl OutQueue {
         }
     }
 
-    /// Resolves when the socket shall be closed, and says with which code.
+    /// Resolves with the close code when the socket shall be closed.
     pub async fn closing(&self) -> u16 {
         loop {
             if let Some(close) = &self.state().close {
@@ -204,7 +212,7 @@ impl OutQueue {
         self.state().close.is_some()
     }
 
-    /// Bytes that wait to be written.
+    /// Bytes that are queued and not yet taken out.
     pub fn pending_bytes(&self) -> usize {
         self.state().bytes
     }
@@ -220,7 +228,7 @@ impl OutQueue {
             messages.push(message);
         }
         state.bytes -= bytes;
-        // Those that were queued first have left first.
+        // The queue is in order, so the bytes taken out are the oldest, which the answer includes.
         state.answer = state.answer.saturating_sub(bytes);
         let close = state.close.clone().filter(|_| state.messages.is_empty());
         drop(state);
@@ -230,7 +238,7 @@ impl OutQueue {
 
     fn set_close(&self, mut state: MutexGuard<'_, State>, code: CloseCode, reason: &'static str) {
         if code == CloseCode::TooSlow {
-            // The resume brings all of it again, in the order in which it stands.
+            // The client gets all of it again, in order, when it resumes.
             state.messages.clear();
             (state.bytes, state.answer, state.volatile) = (0, 0, None);
         }
@@ -247,24 +255,25 @@ impl OutQueue {
         state.close.is_some() || (self.0.binary_only && matches!(message, Message::Text(_)))
     }
 
-    /// A panic while the lock was held leaves at worst a byte count that is too high: the socket closes early.
+    /// A poisoned lock is used all the same: at worst the byte count is too high, and the socket closes early.
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Encodes a text message. Clones share the bytes, so a room encodes once for all its members.
+/// Encodes a text message. Clones share the bytes, so a room encodes a message once for all its members.
 pub fn encode(event: &impl Serialize) -> Message {
     match serde_json::to_string(event) {
         Ok(json) => Message::Text(Utf8Bytes::from(json)),
         Err(error) => {
-            // Only a type that is not a message can fail: a programmer's error.
+            // A programming error: only a type that is not a message fails.
             tracing::error!(%error, "a message could not be encoded");
             Message::Text(Utf8Bytes::from_static("{}"))
         }
     }
 }
 
+/// The bytes of a message, plus [`MESSAGE_OVERHEAD`].
 fn cost(message: &Message) -> usize {
     let length = match message {
         Message::Text(text) => text.len(),
@@ -290,7 +299,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn messages_leave_in_order_and_together() {
+    async fn messages_are_taken_in_order_and_together() {
         let queue = OutQueue::default();
         for name in ["a", "b", "c"] {
             queue.push(text(name));
@@ -300,7 +309,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_volatile_message_is_replaced_while_it_waits() {
+    async fn a_pending_volatile_message_is_replaced() {
         let queue = OutQueue::default();
         queue.push(text("first"));
         queue.push_volatile(&text("change 1"), || text("whole 1"));
@@ -311,7 +320,7 @@ mod tests {
         assert_eq!(
             texts(queue.take().await),
             ["change 3"],
-            "nothing waited, so the change is enough"
+            "nothing was pending, so the change is enough"
         );
     }
 
@@ -329,7 +338,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_answer_may_be_larger_than_the_bound_and_what_follows_may_not() {
+    async fn an_answer_may_exceed_the_bound_and_later_messages_may_not() {
         let queue = OutQueue::new(1_000);
         queue.push_answer(text(&"x".repeat(5_000)));
         assert!(queue.pending_bytes() > LOW_WATER.min(5_000));
@@ -337,7 +346,7 @@ mod tests {
         assert!(!queue.is_closing());
         queue.push(text(&"x".repeat(1_000)));
         assert_eq!(queue.closing().await, 4100);
-        // Once it has left, the bound holds as before.
+        // Once the answer was taken out, the bound holds as before.
         let queue = OutQueue::new(1_000);
         queue.push_answer(text(&"x".repeat(5_000)));
         assert_eq!(queue.take().await.messages.len(), 1);
@@ -348,14 +357,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_single_message_may_be_larger_than_the_bound_where_little_waits() {
+    async fn a_single_message_may_exceed_the_bound_if_little_is_pending() {
         let large = || text(&"x".repeat(5_000));
         let queue = OutQueue::new(1_000);
         queue.push(text("little"));
         queue.push(large());
         queue.push(text("behind it"));
         assert_eq!(queue.take().await.messages.len(), 3);
-        // Whoever takes that as well reads fast enough.
+        // A client that has read all of that is fast enough.
         queue.push(large());
         assert!(!queue.is_closing());
         queue.push(large());
@@ -367,7 +376,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_peer_that_speaks_no_text_is_sent_none() {
+    async fn a_binary_only_peer_is_sent_no_text() {
         let queue = OutQueue::binary_only();
         queue.push(text("an error"));
         queue.push_volatile(&text("a change"), || text("whole"));
@@ -378,7 +387,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_close_follows_what_is_pending_and_nothing_follows_it() {
+    async fn a_close_follows_the_pending_messages_and_ends_the_queue() {
         let queue = OutQueue::default();
         queue.push(text("last"));
         queue.close(CloseCode::ServiceRestart, "restart");
@@ -390,7 +399,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_is_closed_as_too_slow_is_sent_nothing_more() {
+    async fn a_client_closed_as_too_slow_is_sent_nothing_more() {
         let queue = OutQueue::default();
         queue.push(text("of another room"));
         queue.close(CloseCode::TooSlow, "it comes again");

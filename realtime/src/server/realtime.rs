@@ -1,4 +1,4 @@
-//! What all streams and sockets of a server share.
+//! Holds what all streams and sockets of a server share.
 
 use std::{sync::Arc, time::Duration};
 
@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::{drain::Drain, registry::Connection};
 use crate::message::{Limits, SocketControl};
 
-/// What every stream and socket of a server shares: its intervals and its drain.
+/// The state that all streams and sockets of a server share: its intervals and its drain.
 #[derive(Clone, Debug)]
 pub struct Realtime {
     timing: Arc<Timing>,
@@ -19,11 +19,11 @@ pub struct Realtime {
 pub struct Timing {
     /// Between two heartbeats of an event stream.
     pub heartbeat: Duration,
-    /// Between two `ping` messages that a socket's client is asked for.
+    /// Between two `ping` messages that the client of a socket is asked to send.
     pub client_ping: Duration,
-    /// Between two Ping control frames of the server.
+    /// Between two Ping control frames that the server sends.
     pub ping: Duration,
-    /// A socket from which nothing came for this long is closed with 4102.
+    /// A socket on which nothing was received for this long is closed with 4102.
     pub idle: Duration,
 }
 
@@ -43,8 +43,9 @@ impl Realtime {
         &self.drain
     }
 
-    /// What every socket begins with: put it into the queue before [`socket::run`](super::socket::run). A browser counts as connected from it
-    /// on, and tries again where none comes. `connections` are the open sockets of this endpoint on this node.
+    /// The first message of every socket; queue it before calling [`socket::run`](super::socket::run). The browser
+    /// counts as connected once it has received this message, and reconnects if none arrives. `connections` is the
+    /// number of open sockets of this endpoint on this node.
     pub fn welcome<W: Serialize>(
         &self,
         connection: &Connection,

@@ -1,7 +1,7 @@
-//! One open stream or socket by name: what its visitor may see of it, and do to it on purpose.
+//! Registers each open stream or socket by name, so that its owner can inspect it and inject faults into it.
 //!
-//! A line costs its name and its handshake; it is gone when the connection is. Faults are asked of it by whoever it belongs
-//! to (see the feature that offers them). Where a server offers none, nothing more is kept for them.
+//! An entry costs its name and its handshake, and is removed when the connection ends. Only the owner of a connection
+//! may inject faults (see the feature that offers them). If a server offers none, nothing more is kept for them.
 
 use std::{
     collections::HashMap,
@@ -19,10 +19,10 @@ use tokio::sync::Notify;
 
 use super::listen::{activity::ActiveRequest, handle::ConnectionHandle};
 
-/// Whoever has not come back by then comes back for another reason.
+/// A request to expire a history is valid for this long; a later resume has another reason.
 const EXPIRED_FOR: Duration = Duration::from_secs(60);
 
-/// All open lines of a server. Cheap to clone; all clones are one.
+/// All open connections of a server. Cheap to clone; all clones share one state.
 #[derive(Clone, Debug, Default)]
 pub struct ConnectionRegistry(Arc<Shared>);
 
@@ -30,12 +30,12 @@ pub struct ConnectionRegistry(Arc<Shared>);
 struct Shared {
     /// A std mutex: it is held for one map operation.
     open: Mutex<HashMap<String, Weak<OpenConnection>>>,
-    /// Whose next resume of which path is refused, and since when.
+    /// Owner and path of which the next resume is refused, and when that was requested.
     expired: Mutex<HashMap<(String, String), Instant>>,
     breakable: bool,
 }
 
-/// A named connection. Cheap to clone; all clones are one.
+/// A named connection. Cheap to clone; all clones share one state.
 #[derive(Clone, Debug)]
 pub struct Connection(Arc<OpenConnection>);
 
@@ -43,20 +43,20 @@ pub struct Connection(Arc<OpenConnection>);
 struct OpenConnection {
     id: String,
     path: String,
-    /// Whom it belongs to, once that is known; nobody may touch the lines of others.
+    /// The owner, once it is known. A user may only access their own connections.
     owner: OnceLock<String>,
     handle: Option<ConnectionHandle>,
-    /// An open socket is no idle connection.
+    /// Keeps the TCP connection from counting as idle while a socket is open.
     _active: Option<ActiveRequest>,
     /// The handshake as the server received and answered it.
     handshake: OnceLock<Handshake>,
     stalled: AtomicBool,
     repeat: Notify,
     breakable: bool,
-    lines: Weak<Shared>,
+    registry: Weak<Shared>,
 }
 
-/// How a connection began, as text.
+/// The handshake of a connection, as text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Handshake {
     pub request: String,
@@ -64,7 +64,7 @@ pub struct Handshake {
 }
 
 impl ConnectionRegistry {
-    /// Whether its lines may be broken on purpose.
+    /// `breakable`: whether faults may be injected into its connections.
     pub fn new(breakable: bool) -> Self {
         Self(Arc::new(Shared {
             breakable,
@@ -72,7 +72,7 @@ impl ConnectionRegistry {
         }))
     }
 
-    /// Names a connection. It is known under that name until its last clone is dropped.
+    /// Registers a connection under a new name. The entry exists until the last clone of the connection is dropped.
     pub fn open(&self, path: &str, handle: Option<ConnectionHandle>) -> Connection {
         let connection = Connection(Arc::new(OpenConnection {
             id: connection_id(),
@@ -84,18 +84,18 @@ impl ConnectionRegistry {
             stalled: AtomicBool::new(false),
             repeat: Notify::new(),
             breakable: self.0.breakable,
-            lines: Arc::downgrade(&self.0),
+            registry: Arc::downgrade(&self.0),
         }));
         lock(&self.0.open).insert(connection.0.id.clone(), Arc::downgrade(&connection.0));
         connection
     }
 
-    /// The open line of this name.
+    /// The open connection with this name.
     pub fn find(&self, id: &str) -> Option<Connection> {
         lock(&self.0.open).get(id)?.upgrade().map(Connection)
     }
 
-    /// For a minute the next resume of this line's path by its owner is answered as if the history were lost.
+    /// For a minute, the next resume of this connection's path by its owner is answered as if the history were lost.
     pub fn expire(&self, connection: &Connection) {
         let mut expired = lock(&self.0.expired);
         expired.retain(|_, since| since.elapsed() < EXPIRED_FOR);
@@ -106,75 +106,75 @@ impl ConnectionRegistry {
 }
 
 impl Connection {
-    /// A line that nobody else knows of: for connections outside a server's routes, as in tests.
+    /// An unregistered connection: for connections outside a server's routes, as in tests.
     pub fn unknown() -> Self {
         ConnectionRegistry::default().open("", None)
     }
 
-    /// The name, as in `hello` and `welcome`.
+    /// The name, as it is sent in `hello` and `welcome`.
     pub fn id(&self) -> &str {
         &self.0.id
     }
 
-    /// Says whom it belongs to; the first word counts.
+    /// Sets the owner; only the first call has an effect.
     pub fn belongs_to(&self, owner: impl ToString) {
         let _ = self.0.owner.set(owner.to_string());
     }
 
-    /// Whether this is whom it belongs to.
+    /// Whether this is the owner.
     pub fn is_of(&self, owner: impl ToString) -> bool {
         self.0.owner.get() == Some(&owner.to_string())
     }
 
-    /// Keeps how it began; the first word counts.
+    /// Stores the handshake; only the first call has an effect.
     pub fn remember(&self, handshake: Handshake) {
         let _ = self.0.handshake.set(handshake);
     }
 
-    /// How it began, once that is known.
+    /// The handshake, once it is known.
     pub fn handshake(&self) -> Option<&Handshake> {
         self.0.handshake.get()
     }
 
-    /// Resets the connection, over HTTP/2 only this line's own stream: the peer sees an error at once.
+    /// Resets the connection; over HTTP/2 only its own stream. The peer sees an error at once.
     pub fn reset(&self) {
         if let Some(connection) = &self.0.handle {
             connection.reset();
         }
     }
 
-    /// Sends nothing any more, without closing: as a server that hangs, or a path that swallows bytes.
+    /// Stops sending without closing. It simulates a server that hangs, or a network path that drops bytes.
     pub fn stall(&self) {
         self.0.stalled.store(true, Ordering::Relaxed);
     }
 
-    /// Resolves at once, and never once the line is stalled.
+    /// Resolves at once; never resolves once the connection is stalled.
     pub async fn unless_stalled(&self) {
         if self.0.stalled.load(Ordering::Relaxed) {
             pending().await
         }
     }
 
-    /// Asks that the last event is sent once more.
+    /// Requests that the last event is sent once more.
     pub fn repeat(&self) {
         self.0.repeat.notify_one();
     }
 
-    /// Resolves when the last event shall be sent once more.
+    /// Resolves when a repeat of the last event was requested.
     pub async fn repeat_asked(&self) {
         self.0.repeat.notified().await;
     }
 
-    /// Whether the history is to be taken for lost at this very opening: true once after [`ConnectionRegistry::expire`].
+    /// Whether this connection must treat the history as lost: true once after [`ConnectionRegistry::expire`].
     pub fn has_expired(&self) -> bool {
-        let (Some(lines), Some(key)) = (self.0.lines.upgrade(), self.key()) else {
+        let (Some(registry), Some(key)) = (self.0.registry.upgrade(), self.key()) else {
             return false;
         };
-        let expired = lock(&lines.expired).remove(&key);
+        let expired = lock(&registry.expired).remove(&key);
         expired.is_some_and(|since| since.elapsed() < EXPIRED_FOR)
     }
 
-    /// Whether somebody may ask for faults of this line at all.
+    /// Whether faults may be injected into this connection.
     pub fn may_break(&self) -> bool {
         self.0.breakable
     }
@@ -187,13 +187,13 @@ impl Connection {
 
 impl Drop for OpenConnection {
     fn drop(&mut self) {
-        if let Some(lines) = self.lines.upgrade() {
-            lock(&lines.open).remove(&self.id);
+        if let Some(registry) = self.registry.upgrade() {
+            lock(&registry.open).remove(&self.id);
         }
     }
 }
 
-/// The line that was opened for this request; one that nobody knows where none was.
+/// Extracts the connection that was opened for this request, or an unregistered one if none was.
 impl<S: Send + Sync> FromRequestParts<S> for Connection {
     type Rejection = Infallible;
 
@@ -203,12 +203,12 @@ impl<S: Send + Sync> FromRequestParts<S> for Connection {
     }
 }
 
-/// A panic while the lock was held can only have been within one map operation: the map is whole.
+/// A poisoned lock is used all the same: it is held for single map operations only, so the map is consistent.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A name for a connection that nobody can guess: 64 random bits in hexadecimal.
+/// An unguessable name for a connection: 64 random bits in hexadecimal.
 fn connection_id() -> String {
     format!("{:016x}", rand::random::<u64>())
 }
@@ -220,21 +220,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_is_known_until_its_connection_ends() {
-        let lines = ConnectionRegistry::default();
-        let connection = lines.open("/events", None);
+    fn a_connection_is_registered_until_its_last_clone_is_dropped() {
+        let registry = ConnectionRegistry::default();
+        let connection = registry.open("/events", None);
         let (id, held) = (connection.id().to_owned(), connection.clone());
         drop(connection);
-        assert!(lines.find(&id).is_some(), "a clone is still open");
+        assert!(registry.find(&id).is_some(), "a clone is still open");
         drop(held);
-        assert!(lines.find(&id).is_none());
-        assert!(lock(&lines.0.open).is_empty(), "nothing is kept of it");
+        assert!(registry.find(&id).is_none());
+        assert!(lock(&registry.0.open).is_empty(), "its entry is removed");
     }
 
     #[test]
     fn the_first_owner_stays() {
         let connection = Connection::unknown();
-        assert!(!connection.is_of("ada"), "nobody's yet");
+        assert!(!connection.is_of("ada"), "it has no owner yet");
         connection.belongs_to("ada");
         connection.belongs_to("eve");
         assert!(connection.is_of("ada") && !connection.is_of("eve"));
@@ -242,13 +242,13 @@ mod tests {
 
     #[test]
     fn an_expired_history_is_lost_once_for_its_owner_on_its_path() {
-        let lines = ConnectionRegistry::default();
+        let registry = ConnectionRegistry::default();
         let open = |owner: &str, route: &str| {
-            let connection = lines.open(route, None);
+            let connection = registry.open(route, None);
             connection.belongs_to(owner);
             connection
         };
-        lines.expire(&open("ada", "/events"));
+        registry.expire(&open("ada", "/events"));
         assert!(!open("eve", "/events").has_expired());
         assert!(!open("ada", "/other").has_expired());
         assert!(open("ada", "/events").has_expired());
@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_stalled_line_lets_nothing_pass() {
+    async fn a_stalled_connection_sends_nothing() {
         let connection = Connection::unknown();
         assert!(connection.unless_stalled().now_or_never().is_some());
         connection.stall();

@@ -1,6 +1,6 @@
-//! One socket: a read loop and a write loop, heartbeat, limits, typed close codes.
+//! Runs one WebSocket: a read loop and a write loop, heartbeat, limits, typed close codes.
 //!
-//! Generic over `Sink` and `Stream`, so that it is tested without a network. The protocol is RFC 6455.
+//! It is generic over `Sink` and `Stream`, so that it can be tested without a network. The protocol is RFC 6455.
 
 use std::{
     fmt::Display,
@@ -26,86 +26,91 @@ use crate::{
 
 /// Longest inbound text message in bytes.
 pub const TEXT_BYTES: usize = 64 * 1024;
-/// Up to here a message that is too long is read to its end, so that its sender can see the close code.
+/// A message that is too long is read to its end up to this many bytes, so that its sender receives the close code.
 pub const TEXT_READ_BYTES: usize = 2 * TEXT_BYTES;
-/// How long the server goes on reading after its close: dropping a socket with unread input turns the code into 1006.
+/// How long the server reads on after its close. Dropping a socket with unread input would turn the close code into
+/// 1006.
 const LINGER: Duration = Duration::from_secs(2);
-/// How long the last messages and the close may take to leave; whoever stopped reading is then reset.
-const FAREWELL: Duration = Duration::from_secs(5);
-/// How long what is written at once may take to leave, however little it is. Over HTTP/1.1 the connection sees for itself when
-/// its peer takes nothing; over HTTP/2 nothing below sees it of a single socket.
-const STALLED: Duration = Duration::from_secs(60);
-/// And how much longer for each KiB of it.
-const TIME_A_KIB: Duration = Duration::from_secs(1);
-/// Refusals for the rate that a client may collect within [`REFUSAL_WINDOW`] before it counts as ignoring them.
+/// How long sending the last messages and the close may take. A peer that has stopped reading is then reset.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long one write may take, however small it is. Over HTTP/1.1 the connection itself detects a peer that reads
+/// nothing. Over HTTP/2 no layer below detects it for a single socket.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
+/// Additional time for each KiB of the write.
+const WRITE_TIMEOUT_PER_KIB: Duration = Duration::from_secs(1);
+/// Rate-limit errors that a client may get within [`REFUSAL_WINDOW`] before it counts as ignoring the limit.
 const REFUSALS: u32 = 200;
 const REFUSAL_WINDOW: Duration = Duration::from_secs(10);
-/// Pings a second that count for no rate, so that a client that is busy otherwise does not miss its pong.
+/// Pings a second that do not count towards the rate limit, so that a client that sends a lot still gets its pong.
 const FREE_PINGS: u32 = 10;
 
-/// What a feature does with a socket. What waits for the storage waits inside [`SocketHandler::command`],
-/// [`SocketHandler::binary`] and [`SocketHandler::fill`]: meanwhile no further message is read, so that a client that sends
-/// faster than its commands are obeyed is slowed down by TCP. The other methods are quick and never wait.
+/// A feature's handling of one socket.
+///
+/// Only [`SocketHandler::command`], [`SocketHandler::binary`] and [`SocketHandler::fill`] may wait for the storage.
+/// Meanwhile no further message is read, so TCP slows down a client that sends faster than its commands are executed.
+/// The other methods are quick and never wait.
 pub trait SocketHandler: Send {
     type Contract: SocketContract;
 
-    /// A message within the limits. An `Err` goes to the client; the socket lives on.
+    /// Executes a command within the limits. An `Err` is sent to the client, and the socket stays open.
     fn command(
         &mut self,
         command: <Self::Contract as SocketContract>::Command,
     ) -> impl Future<Output = Result<(), SocketError>> + Send;
 
-    /// Asks whether a message that is no command (it did not decode) may be answered at all.
+    /// Counts a message that is not a command (it did not decode) towards the limits. An `Err` is sent instead of an
+    /// answer.
     fn admit(&mut self) -> Result<(), SocketError>;
 
-    /// A binary message.
+    /// Handles a binary message. By default it is refused.
     fn binary(&mut self, _bytes: Bytes) -> impl Future<Output = Result<(), SocketError>> + Send {
         let error = SocketError::new(ErrorCode::Malformed, "Only text messages are spoken here.");
         let answer = self.admit().and(Err(error));
         async { answer }
     }
 
-    /// Whether a backlog waits to be put into the queue.
+    /// Whether there is a backlog to queue.
     fn has_backlog(&self) -> bool {
         false
     }
 
-    /// Puts the next page of the backlog into the queue; called when the queue has room.
+    /// Queues the next page of the backlog; called when the queue has room.
     fn fill(&mut self) -> impl Future<Output = ()> + Send {
         async {}
     }
 
-    /// Whether this outbound message may be sent twice, because its receiver knows it by an id or a state.
+    /// Whether this outbound message may be sent twice, because its receiver detects the repeat by an id or a state.
     fn is_repeatable(_message: &Message) -> bool {
         false
     }
 
-    /// The code that says that the session has ended.
+    /// The close code for an ended session.
     fn session_code(&self) -> CloseCode {
         CloseCode::Session
     }
 
-    /// Open sockets of this endpoint on this node.
+    /// The number of open sockets of this endpoint on this node.
     fn connections(&self) -> usize;
 }
 
-/// Why reading failed, as far as a close code can tell.
+/// A read error that may correspond to a close code.
 pub trait ReadError: Display {
-    /// The code to answer with, or `None` when the connection is simply gone.
+    /// The close code to answer with, or `None` when the connection is gone.
     fn close_code(&self) -> Option<CloseCode>;
 }
 
 /// How a socket ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ended {
-    /// The peer left, or our close could be sent.
+    /// The peer closed or disconnected, or the server's close was sent.
     Cleanly,
-    /// The peer does not read: its connection is worth a reset, or the kernel keeps what it was sent for many minutes.
+    /// The peer does not read. Its connection is reset, otherwise the kernel would keep the unsent bytes for many
+    /// minutes.
     Stuck,
 }
 
-/// Runs a socket to its end. The first message in `queue` is a [`welcome`](Realtime::welcome). `line` is its name;
-/// `session_ended` resolves with the reason when the session behind it ends.
+/// Runs a socket to its end. The first message in `queue` is a [`welcome`](Realtime::welcome). `connection` is the
+/// socket's entry in the registry. `session_ended` resolves with the reason when the socket's session ends.
 pub async fn run<S, E, H>(
     socket: S,
     queue: OutQueue,
@@ -129,8 +134,9 @@ where
         H::is_repeatable,
     );
     tokio::pin!(reading, writing);
-    // Whichever ends first: a reader that ended has seen the peer leave, or input that cannot be read on; a writer that
-    // ended has sent the close (or found the peer gone), and the reader goes on to the peer's close, or a little while.
+    // If the reader ends first, the peer has closed or its input cannot be read further. If the writer ends first, it
+    // has sent the close or found the peer gone; the reader then continues until the peer's close, for at most
+    // `LINGER`.
     let ended = tokio::select! {
         () = &mut reading => match queue.is_closing() {
             true => writing.await,
@@ -144,13 +150,13 @@ where
         }
     };
     if ended == Ended::Stuck {
-        // While the socket is there: how its connection ends is settled when it is dropped.
+        // Reset while the socket still exists: when it is dropped, its connection ends with a reset instead of a close.
         connection.reset();
     }
     ended
 }
 
-/// Accepts a socket only to say why it cannot stay: a browser cannot see the status of a refused upgrade.
+/// Closes an accepted socket with a code and a reason. A browser cannot see the HTTP status of a refused upgrade.
 pub async fn refuse<S, E>(mut socket: S, code: CloseCode, reason: &'static str)
 where
     S: Stream<Item = Result<Message, E>> + Sink<Message, Error = E> + Send + Unpin,
@@ -159,7 +165,7 @@ where
         code: code.code(),
         reason: Utf8Bytes::from_static(reason),
     };
-    if timeout(FAREWELL, socket.send(Message::Close(Some(frame))))
+    if timeout(CLOSE_TIMEOUT, socket.send(Message::Close(Some(frame))))
         .await
         .is_ok_and(|sent| sent.is_ok())
     {
@@ -184,13 +190,13 @@ async fn read<St, E, H>(
     let drain = realtime.drain();
     let mut refusals = WindowCounter::new(REFUSAL_WINDOW);
     let mut pings = WindowCounter::new(Duration::from_secs(1));
-    // One timer for the whole life, moved with every frame, instead of a new one a frame.
+    // One timer for the whole connection, reset with every frame, instead of a new timer for each frame.
     let idle = sleep(realtime.timing().idle);
     tokio::pin!(idle, session_ended);
-    let mut session_watched = true;
+    let mut session_is_live = true;
     loop {
         let backlog = async {
-            // What is queued after the close is sent to nobody.
+            // Messages queued after the close are never sent.
             if handler.has_backlog() && !queue.is_closing() {
                 queue.has_room().await
             } else {
@@ -202,8 +208,9 @@ async fn read<St, E, H>(
             () = backlog => {
                 let began = Instant::now();
                 handler.fill().await;
-                let heard_by = idle.deadline() + began.elapsed();
-                idle.as_mut().reset(heard_by);
+                // The time spent in `fill` does not count as the client's idle time.
+                let deadline = idle.deadline() + began.elapsed();
+                idle.as_mut().reset(deadline);
                 continue;
             }
             () = drain.started(), if !queue.is_closing() => {
@@ -211,12 +218,13 @@ async fn read<St, E, H>(
                 queue.close(CloseCode::ServiceRestart, "the server restarts");
                 continue;
             }
-            why = &mut session_ended, if session_watched => {
-                session_watched = false;
-                queue.close(handler.session_code(), why);
+            reason = &mut session_ended, if session_is_live => {
+                session_is_live = false;
+                queue.close(handler.session_code(), reason);
                 continue;
             }
-            // What came while this task could not look counts: a process that was stopped finds it with the timer.
+            // A frame that arrived while this task did not run still counts: after a stopped process resumes, the frame
+            // and the timer are ready at the same time.
             () = &mut idle, if !queue.is_closing() => match stream.next().now_or_never() {
                 Some(message) => message,
                 None => {
@@ -228,11 +236,11 @@ async fn read<St, E, H>(
         let outcome = match message {
             None => return,
             Some(Ok(Message::Close(_))) => {
-                // The answer to a close leaves with the next read.
+                // tungstenite sends the answer to a close with the next read.
                 let _ = timeout(LINGER, stream.next()).await;
                 return;
             }
-            // After our close only the peer's is of interest.
+            // After the server's close only the peer's close is handled.
             Some(_) if queue.is_closing() => continue,
             Some(Err(error)) => {
                 match error.close_code() {
@@ -252,7 +260,7 @@ async fn read<St, E, H>(
             Some(Ok(Message::Text(text))) => text_message(&text, queue, handler, &mut pings).await,
             Some(Ok(Message::Binary(bytes))) => handler.binary(bytes).await,
         };
-        // From here, and not from the frame: the time that its handler took was not the client's.
+        // Measured from here and not from the frame: the handler's time does not count as the client's idle time.
         idle.as_mut().reset(Instant::now() + realtime.timing().idle);
         if let Err(error) = outcome {
             let ignored = error.code == ErrorCode::RateLimited && refusals.add() > REFUSALS;
@@ -293,7 +301,7 @@ enum Decoded<C> {
     Feature(C),
 }
 
-/// Decodes a text message, or says in words what is wrong with it.
+/// Decodes a text message; the error explains in words what is wrong with it.
 fn decode<C: SocketContract>(text: &str) -> Result<Decoded<C::Command>, SocketError> {
     const PING: &str = "ping";
     #[derive(Default, Deserialize)]
@@ -302,6 +310,13 @@ fn decode<C: SocketContract>(text: &str) -> Result<Decoded<C::Command>, SocketEr
         id: Option<serde_json::Value>,
         room: Option<serde_json::Value>,
     }
+    // The common case is parsed once. What is no command of the feature is parsed again, to find out what it is. The check
+    // of the first character is needed because serde accepts an array in the place of a tagged object.
+    if text.trim_ascii_start().starts_with('{')
+        && let Ok(command) = serde_json::from_str(text)
+    {
+        return Ok(Decoded::Feature(command));
+    }
     let envelope = serde_json::from_str::<serde_json::Value>(text)
         .map_err(|error| format!("A message is one JSON object; this is no JSON: {error}."))
         .and_then(|value| match value.is_object() {
@@ -309,7 +324,7 @@ fn decode<C: SocketContract>(text: &str) -> Result<Decoded<C::Command>, SocketEr
             false => Err("A message is one JSON object with a \"type\".".into()),
         })
         .map_err(|message| SocketError::new(ErrorCode::Malformed, message))?;
-    let in_words = |code, message: String| {
+    let socket_error = |code, message: String| {
         let mut error = SocketError::new(code, message);
         error.re = envelope
             .id
@@ -324,13 +339,13 @@ fn decode<C: SocketContract>(text: &str) -> Result<Decoded<C::Command>, SocketEr
         error
     };
     let Some(kind) = envelope.r#type.as_ref().and_then(|kind| kind.as_str()) else {
-        return Err(in_words(
+        return Err(socket_error(
             ErrorCode::Malformed,
             "A message needs a \"type\" that is a string.".into(),
         ));
     };
     let bad_field =
-        |error: serde_json::Error| in_words(ErrorCode::InvalidField, field_error(kind, &error));
+        |error: serde_json::Error| socket_error(ErrorCode::InvalidField, field_error(kind, &error));
     if kind == PING {
         serde_json::from_str(text)
             .map(Decoded::Kit)
@@ -340,15 +355,15 @@ fn decode<C: SocketContract>(text: &str) -> Result<Decoded<C::Command>, SocketEr
             .map(Decoded::Feature)
             .map_err(bad_field)
     } else {
-        let known = C::COMMANDS.join(", ");
-        Err(in_words(
+        let known = [C::COMMANDS, &[PING]].concat().join(", ");
+        Err(socket_error(
             ErrorCode::UnknownType,
-            format!("The types spoken here are {known}, {PING}."),
+            format!("The types spoken here are {known}."),
         ))
     }
 }
 
-/// What serde says of a field, in words for people who write clients in other languages.
+/// Rewrites a serde error about a field without Rust's type names, for authors of clients in other languages.
 fn field_error(kind: &str, error: &serde_json::Error) -> String {
     const WORDS: [(&str, &str); 6] = [
         ("u64", "a whole number"),
@@ -378,7 +393,7 @@ async fn write<Si: Sink<Message> + Unpin>(
         let batch = tokio::select! {
             batch = queue.take() => batch,
             _ = ping.tick() => Batch { messages: vec![Message::Ping(Bytes::new())], close: None },
-            // Before the first message that can be repeated the wish is kept.
+            // The request is kept until there is a message that can be repeated.
             () = connection.repeat_asked(), if newest.is_some() => Batch { messages: newest.clone().into_iter().collect(), close: None },
         };
         if connection.may_break() {
@@ -395,7 +410,7 @@ async fn write<Si: Sink<Message> + Unpin>(
             return Ended::Stuck;
         }
         let last = batch.close.is_some();
-        let patience = STALLED + TIME_A_KIB * batch.kibibytes();
+        let write_timeout = WRITE_TIMEOUT + WRITE_TIMEOUT_PER_KIB * batch.kibibytes();
         let sending = async {
             for message in batch.messages {
                 sink.feed(message).await?;
@@ -405,11 +420,12 @@ async fn write<Si: Sink<Message> + Unpin>(
             }
             sink.flush().await
         };
-        // A peer that stopped reading holds the write for ever; once a close is asked for, it has only a little longer.
+        // A peer that has stopped reading would block the write for ever. Once a close is queued, only `CLOSE_TIMEOUT`
+        // is left.
         let given_up = async {
-            let closing = timeout(patience, queue.closing()).await;
+            let closing = timeout(write_timeout, queue.closing()).await;
             if closing.is_ok() {
-                sleep(FAREWELL).await;
+                sleep(CLOSE_TIMEOUT).await;
             }
         };
         let sent = tokio::select! {
@@ -422,7 +438,7 @@ async fn write<Si: Sink<Message> + Unpin>(
     }
 }
 
-/// Counts within a window of time, one window after the other.
+/// Counts events within a time window; a new window begins after the previous one has ended.
 struct WindowCounter {
     window: Duration,
     count: u32,
@@ -439,7 +455,7 @@ impl WindowCounter {
         }
     }
 
-    /// Counts one more; how many there are in this window.
+    /// Counts one event and returns the number of events in the current window.
     fn add(&mut self) -> u32 {
         let now = Instant::now();
         if self.since.is_none_or(|since| now - since > self.window) {

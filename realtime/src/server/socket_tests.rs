@@ -1,4 +1,4 @@
-//! A socket without a network: a pair of channels, and a clock that is turned by hand.
+//! Tests of a socket without a network, over a pair of channels and with a paused clock.
 
 use std::{
     pin::Pin,
@@ -23,11 +23,11 @@ enum EchoCommand {
         id: String,
         text: String,
     },
-    /// Queues so many kilobytes.
+    /// Queues this many kilobytes.
     Flood {
         kilobytes: usize,
     },
-    /// Takes the handler so many seconds.
+    /// Keeps the handler busy for this many seconds.
     Work {
         seconds: u64,
     },
@@ -97,7 +97,7 @@ impl ReadError for Broken {
     }
 }
 
-/// The server's end.
+/// The server's end of the socket.
 struct Pipe {
     inbound: BoxStream<'static, Result<Message, Broken>>,
     outbound: mpsc::Sender<Message>,
@@ -139,7 +139,7 @@ impl Sink<Message> for Pipe {
     }
 }
 
-/// The peer's end, and what runs the server's.
+/// The peer's end of the socket, and the task that runs the server's end.
 struct Peer {
     to_server: mpsc::UnboundedSender<Result<Message, Broken>>,
     from_server: mpsc::Receiver<Message>,
@@ -150,11 +150,11 @@ struct Peer {
 
 impl Peer {
     fn connect() -> Self {
-        Self::hearing(futures::stream::empty())
+        Self::connect_after(futures::stream::empty())
     }
 
-    /// The server hears this first, then what the test sends.
-    fn hearing(first: impl Stream<Item = Result<Message, Broken>> + Send + 'static) -> Self {
+    /// The server receives `first`, then what the test sends.
+    fn connect_after(first: impl Stream<Item = Result<Message, Broken>> + Send + 'static) -> Self {
         let (to_server, inbound) = mpsc::unbounded();
         let inbound = first.chain(inbound).boxed();
         // One message fits: a peer that does not read blocks the writer.
@@ -243,7 +243,7 @@ async fn commands_are_answered_in_order_and_pings_with_their_own_time() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_wrong_is_said_in_words_and_the_socket_lives_on() {
+async fn an_invalid_message_is_answered_with_an_error_and_the_socket_stays_open() {
     let mut peer = Peer::connect();
     for (text, code) in [
         ("", "malformed"),
@@ -301,7 +301,7 @@ async fn a_text_of_64_kib_is_taken_and_one_byte_more_is_1009() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn input_that_cannot_be_read_on_is_answered_with_its_close_code() {
+async fn unreadable_input_is_answered_with_its_close_code() {
     for code in [
         CloseCode::TooBig,
         CloseCode::InvalidUtf8,
@@ -342,7 +342,7 @@ async fn any_inbound_frame_counts_as_alive() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_time_that_a_handler_takes_is_not_the_clients() {
+async fn a_handlers_time_is_not_the_clients_idle_time() {
     let mut peer = Peer::connect();
     let start = Instant::now();
     peer.send(r#"{"type":"work","seconds":90}"#);
@@ -351,14 +351,15 @@ async fn the_time_that_a_handler_takes_is_not_the_clients() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_comes_together_with_the_idle_timer_counts_as_heard() {
-    // As in a process that was stopped for a while. Which of two is looked at first is left to chance: twenty leave it none.
+async fn a_message_that_arrives_with_the_idle_timer_counts_as_received() {
+    // It happens when a stopped process resumes. `select!` polls its branches in random order, so twenty peers cover
+    // both orders.
     let late = async || {
         sleep(Duration::from_secs(60)).await;
         Ok(Message::Text(say("in time").into()))
     };
     let mut peers: Vec<Peer> = (0..20)
-        .map(|_| Peer::hearing(futures::stream::once(late())))
+        .map(|_| Peer::connect_after(futures::stream::once(late())))
         .collect();
     for peer in &mut peers {
         let answer = loop {
@@ -372,11 +373,11 @@ async fn what_comes_together_with_the_idle_timer_counts_as_heard() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_peer_that_speaks_and_never_reads_is_stuck_after_a_minute() {
+async fn a_peer_that_sends_and_never_reads_is_stuck_after_a_minute() {
     let peer = Peer::connect();
     let to_server = peer.to_server.clone();
     peer.send(r#"{"type":"flood","kilobytes":10}"#);
-    let speaking = tokio::spawn(async move {
+    let sending = tokio::spawn(async move {
         while to_server
             .unbounded_send(Ok(Message::Pong(Bytes::new())))
             .is_ok()
@@ -391,11 +392,11 @@ async fn a_peer_that_speaks_and_never_reads_is_stuck_after_a_minute() {
         60 + 10,
         "and a second for each KiB"
     );
-    speaking.await.unwrap();
+    sending.await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_drain_tells_when_to_come_back_and_closes_with_1012() {
+async fn a_drain_sends_the_reconnect_delay_and_closes_with_1012() {
     let mut peer = Peer::connect();
     peer.send(say("before"));
     assert_eq!(peer.next_json().await["text"], "before");
@@ -409,7 +410,7 @@ async fn a_drain_tells_when_to_come_back_and_closes_with_1012() {
     assert_eq!(
         start.elapsed(),
         LINGER,
-        "it reads on for the peer's close, but not for ever"
+        "it waits for the peer's close, but not for ever"
     );
 }
 
@@ -431,19 +432,19 @@ async fn a_peer_that_does_not_read_is_too_slow_and_then_stuck() {
     let start = Instant::now();
     peer.send(r#"{"type":"flood","kilobytes":2000}"#);
     assert_eq!(peer.ended.await.unwrap(), Ended::Stuck);
-    assert_eq!(start.elapsed(), FAREWELL);
+    assert_eq!(start.elapsed(), CLOSE_TIMEOUT);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_peer_that_reads_again_sees_why_it_was_closed() {
     let mut peer = Peer::connect();
     peer.send(r#"{"type":"flood","kilobytes":2000}"#);
-    sleep(FAREWELL / 2).await;
+    sleep(CLOSE_TIMEOUT / 2).await;
     assert_eq!(peer.close_code().await, 4100);
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_ignores_the_rate_limit_is_closed_with_4101() {
+async fn a_client_that_ignores_the_rate_limit_is_closed_with_4101() {
     let mut peer = Peer::connect();
     for _ in 0..20 {
         peer.send(say("x"));
@@ -458,7 +459,7 @@ async fn whoever_ignores_the_rate_limit_is_closed_with_4101() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_few_pings_are_answered_whatever_else_is_said_and_a_flood_counts_for_the_rate() {
+async fn a_few_pings_are_always_answered_and_a_flood_counts_towards_the_rate_limit() {
     const PING: &str = r#"{"type":"ping","at":1}"#;
     let mut peer = Peer::connect();
     for _ in 0..20 {
@@ -481,7 +482,7 @@ async fn a_few_pings_are_answered_whatever_else_is_said_and_a_flood_counts_for_t
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_peer_that_leaves_ends_the_socket_at_once() {
+async fn a_close_from_the_peer_ends_the_socket_at_once() {
     let peer = Peer::connect();
     let start = Instant::now();
     peer.to_server

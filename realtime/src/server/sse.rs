@@ -1,6 +1,6 @@
-//! Event streams: frames, headers, resume, heartbeat, drain.
+//! Answers a request with an event stream: headers, resume, events, heartbeats, drain.
 //!
-//! The format is the WHATWG HTML standard, section 9.2.5 "Parsing an event stream".
+//! The format is defined by the WHATWG HTML standard, section 9.2.5 "Parsing an event stream".
 
 use std::{
     convert::Infallible,
@@ -36,17 +36,17 @@ use crate::{
     position::Position,
 };
 
-/// What clients that reconnect by themselves wait, in milliseconds. Our own kit owns its reconnects.
+/// Reconnect delay in milliseconds for clients that reconnect by themselves. The kit's own client computes its delays.
 const RETRY_MS: u64 = 2_000;
 
-/// A stalled stream is not written to, so that nobody would notice that its client is gone.
+/// Longest time that a stalled stream is kept. It is not written to, so a lost client would never be detected.
 const STALLED_AT_MOST: Duration = Duration::from_secs(300);
 
-/// Bytes handed to the connection at once: hyper's write buffer takes that much without growing.
+/// Bytes passed to the connection at once; hyper's write buffer holds that much without growing.
 const WRITE_BYTES: usize = 16 * 1024;
 
-/// The position a client comes with: the header `Last-Event-ID`, else the query `last_event_id`. What does not parse is
-/// none: a foreign id starts anew, it is no error.
+/// The position from which a client resumes: the header `Last-Event-ID`, otherwise the query `last_event_id`. An id
+/// that does not parse counts as none: a client with a foreign id starts anew and gets no error.
 #[derive(Clone, Debug, Default)]
 pub struct ResumeFrom(pub Option<Position>);
 
@@ -73,28 +73,29 @@ impl<S: Send + Sync> FromRequestParts<S> for ResumeFrom {
     }
 }
 
-/// A stream about to be answered.
+/// An event stream that is about to be sent.
 pub struct EventStream<K> {
     pub reader: Reader<K>,
-    /// `Some(n)`: recovered, n events follow. `None`: `state` begins the client's history.
+    /// `Some(n)`: recovered, n events are replayed. `None`: not recovered, the client starts from `state`.
     pub recovered: Option<usize>,
     /// Encoded state events that follow `hello`.
     pub state: Vec<Bytes>,
-    /// Resolves when the session behind the stream ends, which ends the stream; public streams have none.
+    /// Resolves when the stream's session ends, which ends the stream; `None` for a public stream.
     pub session_ended: Option<BoxFuture<'static, ()>>,
     pub connection: Connection,
 }
 
 impl<K: Clone + Eq + Hash + Send + Sync + 'static> EventStream<K> {
-    /// The response: comment, `retry:`, `hello`, the state, what was missed, then live until the topic ends, the server
-    /// drains or the client leaves.
-    /// `name` is the endpoint's, for the comment and the metrics; `place` is what the address cap gave.
+    /// The response: comment, `retry:`, `hello`, the state and the missed events, then live events until the topic or
+    /// the session ends, the server drains or the client disconnects.
+    ///
+    /// `name` is the endpoint's, for the comment and the metrics. `permit` belongs to the limit for each address.
     pub fn respond(
         self,
         topic: &Topic<K>,
         realtime: &Realtime,
         name: &'static str,
-        place: Permit,
+        permit: Permit,
     ) -> Response {
         let counted = Counted::new(topic.connections().clone(), "sse", name);
         if let Some(replayed) = self.recovered {
@@ -103,13 +104,14 @@ impl<K: Clone + Eq + Hash + Send + Sync + 'static> EventStream<K> {
         }
         let hello = self.hello(topic, realtime);
         let mut opening = BytesMut::new();
-        // In one block with `hello`: a block of its own has no data, and some clients report it as an empty event.
+        // In one block with `hello`: a separate block would have no data, and some clients report that as an empty
+        // event.
         opening.put_slice(format!(": wirewise {name}\nretry: {RETRY_MS}\n").as_bytes());
         opening.put_slice(&hello);
         self.state.iter().for_each(|state| opening.put_slice(state));
         let period = realtime.timing().heartbeat;
         let mut heartbeat = interval_at(Instant::now() + period, period);
-        // A connection that could not be written for a minute owes one heartbeat, not four.
+        // A connection that was blocked for a minute gets one heartbeat afterwards, not four.
         heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let session_ended = self
             .session_ended
@@ -124,15 +126,16 @@ impl<K: Clone + Eq + Hash + Send + Sync + 'static> EventStream<K> {
             connection: self.connection,
             newest: None,
             finished: false,
-            _counted: (counted, place),
+            _counted: (counted, permit),
         };
         let body = Body::from_stream(stream::unfold(live, async |mut live| {
             let bytes = live.next().await?;
             tokio::select! {
-                // First, or a server that leaves would sometimes swallow its own drain_frame.
+                // Polled first, otherwise a draining server would sometimes drop its own drain frame.
                 biased;
                 () = live.connection.unless_stalled() => Some((Ok::<_, Infallible>(bytes), live)),
-                // A stalled stream says nothing; but it ends with its session, with the server, and at last by itself.
+                // A stalled stream sends nothing. It ends with its session, when the server drains, or after a time
+                // limit.
                 () = &mut live.session_ended => None,
                 () = live.realtime.drain().started() => None,
                 () = sleep(STALLED_AT_MOST) => None,
@@ -152,12 +155,13 @@ impl<K: Clone + Eq + Hash + Send + Sync + 'static> EventStream<K> {
             heartbeat_ms: realtime.timing().heartbeat.as_millis() as u64,
             connections: topic.connection_count(),
         });
-        // Never a position the client did not bring: a connection cut right here must not skip what it has not seen.
+        // Without a recovered position `hello` has no id: if the connection is cut here, the client must not skip
+        // events that it has not received.
         frame(self.recovered.map(|_| &at), &hello)
     }
 }
 
-/// The last of several encoded events.
+/// The last event of a sequence of encoded events.
 fn last_event(events: &[u8]) -> &[u8] {
     const END: &[u8] = b"\n\n";
     let before = &events[..events.len().saturating_sub(END.len())];
@@ -183,7 +187,7 @@ pub fn stream_headers() -> [(header::HeaderName, HeaderValue); 3] {
     ]
 }
 
-/// A stream being read.
+/// The state of an open stream.
 struct Live<K> {
     opening: Option<Bytes>,
     reader: Reader<K>,
@@ -192,15 +196,15 @@ struct Live<K> {
     connections: Arc<AtomicUsize>,
     session_ended: Fuse<BoxFuture<'static, ()>>,
     connection: Connection,
-    /// The last event, where it may be asked for once more.
+    /// The last event, if the connection may be asked to repeat it.
     newest: Option<Bytes>,
     finished: bool,
-    /// Given back when the response's body is dropped, however it ends.
+    /// Released when the response body is dropped, however the stream ends.
     _counted: (Counted, Permit),
 }
 
 impl<K: Clone + Eq + Hash + Send + Sync + 'static> Live<K> {
-    /// The next bytes to write; called only when the connection can take more, so nothing piles up here.
+    /// The next bytes to write. It is called only when the connection can accept more, so nothing accumulates here.
     async fn next(&mut self) -> Option<Bytes> {
         if self.finished {
             return None;
@@ -214,11 +218,11 @@ impl<K: Clone + Eq + Hash + Send + Sync + 'static> Live<K> {
             if session_ended.is_terminated() || session_ended.now_or_never().is_some() {
                 return None;
             }
-            // First of all, or a stream that is always busy would never beat.
+            // Checked before the events, otherwise a stream that is always busy would never send a heartbeat.
             if self.heartbeat.tick().now_or_never().is_some() {
                 return Some(self.heartbeat_frame());
             }
-            // Before the first event the wish is kept.
+            // The request is kept until there is a first event.
             if let Some(newest) = &self.newest
                 && self.connection.repeat_asked().now_or_never().is_some()
             {
@@ -232,7 +236,7 @@ impl<K: Clone + Eq + Hash + Send + Sync + 'static> Live<K> {
             match pending {
                 Pending::Events(bytes) => {
                     if self.connection.may_break() {
-                        // A copy: the batch it came in is much larger.
+                        // A copy, because a slice would keep the much larger batch in memory.
                         self.newest = Some(Bytes::copy_from_slice(last_event(&bytes)));
                     }
                     return Some(bytes);

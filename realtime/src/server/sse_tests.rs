@@ -1,4 +1,5 @@
-//! The encoding against a parser of our own, written from the standard (WHATWG HTML, 9.2.6), split at random bytes.
+//! Tests the encoding with a separate parser, written from the standard (WHATWG HTML, 9.2.6), on input split at random
+//! bytes.
 
 use proptest::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -21,7 +22,7 @@ struct Dispatched {
     last_event_id: String,
 }
 
-/// An event stream parser that is fed bytes as they come.
+/// An event stream parser for bytes that arrive in arbitrary pieces.
 #[derive(Default)]
 struct Parser {
     line: Vec<u8>,
@@ -86,7 +87,7 @@ impl Parser {
     }
 }
 
-/// Numbers that are exact in binary: whether a JSON parser rounds the last digit right is not the question here.
+/// Numbers that are exact in binary, so that the test does not depend on how a JSON parser rounds the last digit.
 fn eighths() -> impl Strategy<Value = Vec<f64>> {
     proptest::collection::vec(
         (-1_000_000_000..1_000_000_000_i32).prop_map(|number| f64::from(number) / 8.0),
@@ -97,7 +98,7 @@ fn eighths() -> impl Strategy<Value = Vec<f64>> {
 fn sample() -> impl Strategy<Value = Sample> {
     prop_oneof![
         any::<String>().prop_map(|text| Sample::Text { text }),
-        // Connection ends of every kind are what breaks a naive encoder.
+        // Line ends of every kind break a naive encoder.
         "[\r\n\u{2028}: \u{0}a-z]{0,40}".prop_map(|text| Sample::Text { text }),
         (eighths(), any::<u64>()).prop_map(|(list, at)| Sample::Numbers { list, at }),
     ]
@@ -171,7 +172,7 @@ fn data_of_several_lines_is_read_back_as_one_text() {
 }
 
 #[test]
-fn the_last_of_several_events_is_found() {
+fn the_last_event_of_a_sequence_is_found() {
     let event = |text: &str| frame(None, &Sample::Text { text: text.into() });
     let several = Bytes::from([event("one"), event("two"), event("three")].concat());
     assert_eq!(last_event(&several), event("three"));

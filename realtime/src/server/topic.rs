@@ -1,8 +1,8 @@
-//! A topic: a bounded history ring, an epoch, an offset that grows, and readers that each hold nothing but a cursor.
+//! A topic: a bounded history ring, an epoch, an increasing offset, and readers that each hold only a cursor.
 //!
-//! An event is encoded once; the ring and all readers share its bytes. A reader *pulls*: whenever its connection can take
-//! more, it asks for what lies after its cursor. So replay and live are the same read, and no event can fall between
-//! them; and a reader that does not read costs its cursor, however long the others go on and however much it missed.
+//! An event is encoded once; the ring and all readers share its bytes. A reader *pulls*: whenever its connection can
+//! accept more, it requests the events after its cursor. So replay and live delivery are the same read, and no event
+//! can be lost between them. A stalled reader costs only its cursor, however many events it has missed.
 
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
@@ -20,19 +20,20 @@ use tokio::sync::watch;
 use super::frame::frame;
 use crate::position::{Epoch, Position};
 
-/// A resume that missed more than this gets the state instead: replaying longer takes longer than starting anew.
+/// A client that missed more events than this gets the state instead: a longer replay takes longer than starting anew.
 pub const REPLAY_CAP: usize = 1_000;
 
-/// What a reader that cannot keep up gets.
+/// Which events are delivered to a reader that cannot keep up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Delivery {
-    /// Every event. A reader that falls out of the ring is ended, and resumes or starts anew.
+    /// Every event. If the ring no longer holds a reader's next event, the reader is ended; the client resumes or
+    /// starts anew.
     EveryEvent,
     /// The newest event of each key, in ascending offset order.
     LatestPerKey,
 }
 
-/// A published history and its readers. Cheap to clone; all clones are one topic.
+/// A published history and its readers. Cheap to clone; all clones share one topic.
 pub struct Topic<K>(Arc<SharedTopic<K>>);
 
 impl<K> Clone for Topic<K> {
@@ -47,7 +48,7 @@ struct SharedTopic<K> {
     capacity: usize,
     /// A std mutex: it is held for a few pushes or clones and never across an await.
     history: Mutex<History<K>>,
-    /// Wakes the readers; tokio shards the waiters, so that a wake does not queue behind one lock.
+    /// Wakes the readers. tokio shards the waiters, so that waking them does not contend for one lock.
     woken: watch::Sender<()>,
     connections: Arc<AtomicUsize>,
 }
@@ -68,14 +69,14 @@ struct Entry<K> {
     frame: Bytes,
 }
 
-/// Which events a reader wants, by key.
+/// Selects the events of a reader by key.
 pub type Filter<K> = Box<dyn Fn(&K) -> bool + Send + Sync>;
 
-/// How a reader begins.
+/// The result of a resume.
 pub enum Opening<K> {
-    /// Everything after the client's position is still held; `replayed` wanted events follow, oldest first.
+    /// Every event after the client's position is still held; `replayed` selected events follow, oldest first.
     Recovered { reader: Reader<K>, replayed: usize },
-    /// The client starts from a state that the feature sends; see [`Topic::read_from`].
+    /// The client must start from a state that the feature sends; see [`Topic::read_from`].
     Fresh(Filter<K>),
 }
 
@@ -83,26 +84,28 @@ pub enum Opening<K> {
 pub struct Reader<K> {
     topic: Topic<K>,
     filter: Filter<K>,
-    /// Keys of which the client got a state when this reader began: their events up to then are none for it.
+    /// Keys whose state the client got when this reader began. Events for these keys up to `began` are covered by that
+    /// state and are skipped.
     stated: Filter<K>,
     woken: watch::Receiver<()>,
-    /// The head when this reader began. Up to here every event is replayed, for as long as the ring holds them.
+    /// The head when this reader began. Every event up to here is replayed while the ring holds it.
     began: u64,
-    /// Everything up to here was handed out or filtered.
+    /// Every event up to here was delivered or filtered out.
     cursor: u64,
-    /// The offset of the last event handed out, or where the reader began.
+    /// The offset of the last event delivered, or where the reader began.
     written: u64,
 }
 
-/// What a reader finds after its cursor.
+/// The pending events of a reader.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Pending {
-    /// Encoded events in order, joined: they leave in one write.
+    /// Encoded events in order, joined for one write.
     Events(Bytes),
     Nothing,
-    /// The reader fell out of the ring: end the connection; the client comes back and learns what it can still have.
+    /// The ring no longer holds the reader's next event. End the connection; the client reconnects and gets what is
+    /// still available.
     Lagged,
-    /// All of an ended topic was handed out.
+    /// The topic has ended, and every event was delivered.
     Ended,
 }
 
@@ -112,7 +115,7 @@ impl<K: Clone + Eq + Hash + Send + Sync + 'static> Topic<K> {
         Self::after(delivery, capacity, Position::new(Epoch::random(), 0))
     }
 
-    /// A topic that continues a history after `position`, of which it holds nothing: for one that is kept elsewhere.
+    /// A topic that continues a history after `position`. It holds no events up to there; they are kept elsewhere.
     pub fn after(delivery: Delivery, capacity: usize, position: Position) -> Self {
         Self(Arc::new(SharedTopic {
             epoch: position.epoch,
@@ -135,7 +138,7 @@ impl<K: Clone + Eq + Hash + Send + Sync + 'static> Topic<K> {
         Position::new(self.0.epoch.clone(), self.history().head)
     }
 
-    /// The head, once [`Topic::end`] was called.
+    /// The head, if [`Topic::end`] was called.
     pub fn end_position(&self) -> Option<Position> {
         let history = self.history();
         history
@@ -143,7 +146,7 @@ impl<K: Clone + Eq + Hash + Send + Sync + 'static> Topic<K> {
             .then(|| Position::new(self.0.epoch.clone(), history.head))
     }
 
-    /// The counter of open connections; it lives as long as any reader.
+    /// The counter of open connections; it exists as long as any reader.
     pub fn connections(&self) -> &Arc<AtomicUsize> {
         &self.0.connections
     }
@@ -158,7 +161,7 @@ impl<K: Clone + Eq + Hash + Send + Sync + 'static> Topic<K> {
     }
 
     /// Publishes events in order with one wake-up for all of them. Returns the position of the last. After
-    /// [`Topic::end`] nothing is published any more.
+    /// [`Topic::end`] nothing more is published.
     pub fn publish_all<E: Serialize>(&self, events: impl IntoIterator<Item = (K, E)>) -> Position {
         let position = {
             let mut history = self.history();
@@ -185,14 +188,15 @@ impl<K: Clone + Eq + Hash + Send + Sync + 'static> Topic<K> {
         position
     }
 
-    /// Nothing follows: readers get what is left and end.
+    /// Ends the topic: readers get the remaining events and end.
     pub fn end(&self) {
         self.history().ended = true;
         self.0.woken.send_replace(());
     }
 
-    /// Begins a reader for a client that holds `after`. Recovered when the epoch is ours, the offset is not in the future,
-    /// everything after it is still in the ring, and at most [`REPLAY_CAP`] wanted events were missed.
+    /// Begins a reader for a client at position `after`. The client is recovered if the epoch is this topic's, the
+    /// offset is not in the future, every event after it is still in the ring, and at most [`REPLAY_CAP`] selected
+    /// events were missed.
     pub fn resume(
         &self,
         after: Option<&Position>,
@@ -201,8 +205,9 @@ impl<K: Clone + Eq + Hash + Send + Sync + 'static> Topic<K> {
         self.resume_beside_state(after, filter, |_| false)
     }
 
-    /// Like [`Topic::resume`], for a client that also gets the state of the `stated` keys, as of the head: their events up
-    /// to it are neither replayed nor counted. Keep publishers out until that state is taken.
+    /// Like [`Topic::resume`], for a client that also gets the state of the `stated` keys as of the head. Events for
+    /// these keys up to the head are neither replayed nor counted. Nothing may be published until that state has been
+    /// read.
     pub fn resume_beside_state(
         &self,
         after: Option<&Position>,
@@ -235,8 +240,8 @@ impl<K: Clone + Eq + Hash + Send + Sync + 'static> Topic<K> {
         Opening::Recovered { reader, replayed }
     }
 
-    /// Begins a reader right after `offset`, the offset of the state that the client gets first. Take the state before:
-    /// an event between the two is then read a second time at worst, never lost.
+    /// Begins a reader right after `offset`, the offset of the state that the client gets first. Read the offset before
+    /// the state: an event between the two is then delivered a second time at worst, and never lost.
     pub fn read_from(&self, offset: u64, filter: Filter<K>) -> Reader<K> {
         Reader {
             topic: self.clone(),
@@ -249,7 +254,7 @@ impl<K: Clone + Eq + Hash + Send + Sync + 'static> Topic<K> {
         }
     }
 
-    /// A panic while the lock was held leaves the ring as it was before or after a push: both are whole.
+    /// A poisoned lock is used all the same: the ring is consistent both before and after a push.
     fn history(&self) -> MutexGuard<'_, History<K>> {
         self.0
             .history
@@ -280,7 +285,7 @@ impl<K: Clone + Eq + Hash> History<K> {
     }
 
     fn after(&self, offset: u64) -> impl Iterator<Item = &Entry<K>> {
-        // Offsets of the ring are consecutive, so the place is a subtraction.
+        // The offsets in the ring are consecutive, so the index is a subtraction.
         let first = self.ring.front().map_or(0, |oldest| oldest.offset);
         self.ring
             .iter()
@@ -289,9 +294,9 @@ impl<K: Clone + Eq + Hash> History<K> {
 }
 
 impl<K: Clone + Eq + Hash + Send + Sync + 'static> Reader<K> {
-    /// Takes what is pending, up to about `budget` bytes (at least one event).
+    /// Takes pending events, up to about `budget` bytes (at least one event).
     pub fn take(&mut self, budget: usize) -> Pending {
-        // Before the look, so that an event published during it wakes us again.
+        // Marked as seen before the history is read, so that an event published meanwhile wakes this reader again.
         self.woken.borrow_and_update();
         let mut batch = Batch {
             frames: vec![],
@@ -313,7 +318,7 @@ impl<K: Clone + Eq + Hash + Send + Sync + 'static> Reader<K> {
                 self.cursor = until;
             }
         }
-        // A reader that is too slow even for the replay gets the newest instead, like any other.
+        // A reader that is too slow even for the replay gets the newest event of each key instead.
         if !batch.is_full() && conflates {
             let newest = history.latest.range(self.cursor + 1..);
             self.take_from(newest.map(|(_, entry)| entry), &mut batch);
@@ -345,23 +350,23 @@ impl<K: Clone + Eq + Hash + Send + Sync + 'static> Reader<K> {
     }
 
     fn wants(&self, entry: &Entry<K>) -> bool {
-        let told = entry.offset <= self.began && (self.stated)(&entry.key);
-        !told && (self.filter)(&entry.key)
+        let covered = entry.offset <= self.began && (self.stated)(&entry.key);
+        !covered && (self.filter)(&entry.key)
     }
 
     /// Resolves when something may have been published since the last [`Reader::take`].
     pub async fn changed(&mut self) {
-        // The sender lives in the topic that this reader holds; it cannot be gone.
+        // The topic that this reader holds owns the sender, so the sender cannot be dropped.
         let _ = self.woken.changed().await;
     }
 
-    /// The position a heartbeat carries, which is written with this: the head when nothing this client wants is pending, so
-    /// that a quiet or filtered stream keeps its place; else the last one written, since the id a client holds covers
-    /// everything before it.
+    /// The position for a heartbeat, which the caller then writes. If no selected event is pending, it is the head, so
+    /// that a quiet or filtered stream can still be resumed. Otherwise it is the last position written, since a
+    /// client's id covers every event before it.
     pub fn position(&mut self) -> Position {
         let topic = self.topic.clone();
         let history = topic.history();
-        // What was missed and is not in the ring any more: its newest is pending, or what came after it.
+        // If a missed event is no longer in the ring, then the newest event of its key is pending, or later events are.
         let pending = match self.topic.0.delivery {
             Delivery::LatestPerKey => history
                 .latest
@@ -373,20 +378,20 @@ impl<K: Clone + Eq + Hash + Send + Sync + 'static> Reader<K> {
             }
         };
         if !pending {
-            // Kept, or the next one would go back behind it as soon as something is pending.
+            // Stored, otherwise the next heartbeat would carry an older position as soon as an event is pending.
             self.cursor = history.head;
             self.written = history.head;
         }
         self.written()
     }
 
-    /// Where the reader began, before anything was handed out; afterwards the last position that was.
+    /// The position of the last event delivered; before the first, where the reader began.
     pub fn written(&self) -> Position {
         Position::new(self.topic.0.epoch.clone(), self.written)
     }
 }
 
-/// Frames on their way into one write.
+/// Frames collected for one write.
 struct Batch {
     frames: Vec<Bytes>,
     bytes: usize,
@@ -394,7 +399,7 @@ struct Batch {
 }
 
 impl Batch {
-    /// Says whether the budget is used up.
+    /// Adds a frame. Returns whether the budget is used up.
     fn add(&mut self, frame: Bytes) -> bool {
         self.bytes += frame.len();
         self.frames.push(frame);
@@ -405,7 +410,8 @@ impl Batch {
         self.bytes >= self.budget
     }
 
-    /// One frame is handed on as it is, shared; several are joined, because one chunk and one write are cheaper than many.
+    /// A single frame is passed on without a copy; several are joined, because one chunk and one write are cheaper than
+    /// many.
     fn into_pending(mut self) -> Pending {
         match self.frames.len() {
             0 => Pending::Nothing,

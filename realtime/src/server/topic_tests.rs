@@ -1,4 +1,4 @@
-//! Readers that are fast, slow, late, filtered; and one that comes back from every position it ever held.
+//! Tests of fast, slow, late and filtered readers, and of resumes from every position that a client ever held.
 
 use proptest::prelude::*;
 use serde::Serialize;
@@ -24,11 +24,11 @@ fn read(pending: &Pending) -> Vec<(u8, u64, u64)> {
     let frame = |frame: &str| {
         let id = frame
             .lines()
-            .find_map(|connection| connection.strip_prefix("id: "))
+            .find_map(|line| line.strip_prefix("id: "))
             .unwrap();
         let data = frame
             .lines()
-            .find_map(|connection| connection.strip_prefix("data: "))
+            .find_map(|line| line.strip_prefix("data: "))
             .unwrap();
         let data: serde_json::Value = serde_json::from_str(data).unwrap();
         let position: Position = id.parse().unwrap();
@@ -85,7 +85,7 @@ fn late_subscriber_gets_what_it_missed_then_what_follows() {
 }
 
 #[test]
-fn foreign_future_and_forgotten_positions_start_anew() {
+fn foreign_future_and_dropped_positions_start_anew() {
     let topic = filled(Delivery::EveryEvent, 5, 10);
     let other = filled(Delivery::EveryEvent, 5, 10);
     assert!(is_fresh(topic.resume(None, |_| true)));
@@ -93,7 +93,7 @@ fn foreign_future_and_forgotten_positions_start_anew() {
     assert!(is_fresh(topic.resume(Some(&at(&topic, 11)), |_| true)));
     assert!(
         is_fresh(topic.resume(Some(&at(&topic, 4)), |_| true)),
-        "offset 5 is not held any more"
+        "offset 5 is no longer held"
     );
     assert_eq!(recovered(topic.resume(Some(&at(&topic, 5)), |_| true)).1, 5);
     assert_eq!(recovered(topic.resume(Some(&topic.head()), |_| true)).1, 0);
@@ -115,7 +115,7 @@ fn a_replay_is_counted_and_capped_after_filtering() {
 }
 
 #[test]
-fn a_reader_of_every_event_that_falls_out_of_the_ring_is_told() {
+fn a_reader_of_every_event_lags_once_the_ring_drops_its_next_event() {
     let topic = filled(Delivery::EveryEvent, 5, 0);
     let (mut reader, _) = recovered(topic.resume(Some(&topic.head()), |_| true));
     for value in 1..=6 {
@@ -144,7 +144,7 @@ fn a_slow_reader_gets_the_newest_of_each_key_in_offset_order() {
 }
 
 #[test]
-fn a_reader_too_slow_even_for_its_replay_gets_the_newest_instead() {
+fn a_reader_too_slow_for_its_replay_gets_the_newest_of_each_key() {
     let topic = filled(Delivery::LatestPerKey, 10, 10);
     let (mut reader, replayed) = recovered(topic.resume(Some(&at(&topic, 2)), |_| true));
     assert_eq!(replayed, 8);
@@ -190,7 +190,7 @@ fn keys_whose_state_is_sent_are_not_replayed_and_go_on_live() {
 }
 
 #[test]
-fn what_does_not_fit_in_one_write_follows_in_the_next() {
+fn events_beyond_the_budget_of_a_write_follow_in_the_next() {
     let topic = filled(Delivery::EveryEvent, 100, 10);
     let (mut reader, _) = recovered(topic.resume(Some(&at(&topic, 0)), |_| true));
     let mut offsets = vec![];
@@ -205,7 +205,7 @@ fn what_does_not_fit_in_one_write_follows_in_the_next() {
 }
 
 #[test]
-fn an_ended_topic_hands_out_everything_and_then_ends() {
+fn an_ended_topic_delivers_everything_and_then_ends() {
     let topic = filled(Delivery::EveryEvent, 100, 3);
     let (mut reader, _) = recovered(topic.resume(Some(&at(&topic, 1)), |_| true));
     assert_eq!(topic.end_position(), None);
@@ -217,14 +217,14 @@ fn an_ended_topic_hands_out_everything_and_then_ends() {
 }
 
 #[test]
-fn a_heartbeat_carries_the_head_only_when_nothing_wanted_is_pending() {
+fn a_heartbeat_carries_the_head_only_if_no_selected_event_is_pending() {
     let topic = filled(Delivery::LatestPerKey, 100, 0);
     let (mut reader, _) = recovered(topic.resume(Some(&topic.head()), |key| *key == 1));
     topic.publish(2, &event(2, 1));
     assert_eq!(
         reader.position().offset,
         1,
-        "a filtered stream keeps its place"
+        "a filtered stream can be resumed at the head"
     );
     topic.publish(1, &event(1, 2));
     assert_eq!(
@@ -265,12 +265,12 @@ enum Step {
     Read {
         budget: usize,
     },
-    /// The connection is cut after some of the events of the last write, and resumed from the id held then.
+    /// The connection is cut after some events of the last write, and resumed from the id that the client holds then.
     CutAndResume {
         keep: usize,
     },
     Heartbeat,
-    /// Wants the keys whose bit is set, and gets the state of those it did not want before.
+    /// Selects the keys whose bit is set, and gets the state of the keys that were not selected before.
     Change {
         keys: u8,
     },
@@ -290,17 +290,17 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 1_000, ..ProptestConfig::default() })]
 
-    /// The promise of a latest-value topic: whatever was cut, changed and resumed, a client that has read all ends with the
-    /// newest value of every key it wants, sees offsets only grow, and never one twice. And so does a client that resumes
-    /// from any id that it ever held.
+    /// The guarantee of a latest-value topic. After any sequence of cuts, changes and resumes, a client that has read
+    /// everything holds the newest value of every selected key, has seen only increasing offsets, and no event twice.
+    /// The same holds for a client that resumes from any id that it ever held.
     #[test]
     fn resuming_from_any_id_ever_held_ends_with_the_newest_values(
         steps in steps(), capacity in 1..60_usize, keys in 1..32_u8,
     ) {
         let topic = Topic::new(Delivery::LatestPerKey, capacity);
         let mut newest = HashMap::new();
-        let mut client = Client { keys, held: HashMap::new(), position: topic.head(), added: 0, settles_at: 0 };
-        let (mut reader, _) = recovered(topic.resume(Some(&client.position), wanted(keys)));
+        let mut client = TestClient { keys, held: HashMap::new(), position: topic.head(), added: 0, settles_at: 0 };
+        let (mut reader, _) = recovered(topic.resume(Some(&client.position), selects(keys)));
         let mut ever = vec![];
         let mut value = 0;
         for step in steps {
@@ -333,36 +333,36 @@ proptest! {
     }
 }
 
-fn wanted(keys: u8) -> impl Fn(&u8) -> bool + Send + Sync + 'static {
+fn selects(keys: u8) -> impl Fn(&u8) -> bool + Send + Sync + 'static {
     move |key| keys & (1 << key) != 0
 }
 
 #[derive(Clone)]
-struct Client {
-    /// A bit for each key it wants.
+struct TestClient {
+    /// A bit for each selected key.
     keys: u8,
     held: HashMap<u8, u64>,
     position: Position,
-    /// Keys whose state came while the position is older than that state: they are asked for anew with every connection
-    /// until it is not.
+    /// Keys whose received state is newer than the position. Their state is requested again with every connection until
+    /// the position has reached it.
     added: u8,
     settles_at: u64,
 }
 
-impl Client {
-    /// Connects at the position held, perhaps for other keys: the state of those it did not want before comes at once.
+impl TestClient {
+    /// Connects at the current position, perhaps for other keys. The state of newly selected keys is received at once.
     fn connect(&mut self, topic: &Topic<u8>, newest: &HashMap<u8, u64>, keys: u8) -> Reader<u8> {
         let added = keys & (self.added | !self.keys);
         (self.keys, self.added) = (keys, added);
         self.settles_at = topic.head().offset;
-        self.held.retain(|key, _| wanted(keys)(key));
+        self.held.retain(|key, _| selects(keys)(key));
         let state = |keys: u8| {
             newest
                 .clone()
                 .into_iter()
-                .filter(move |(key, _)| wanted(keys)(key))
+                .filter(move |(key, _)| selects(keys)(key))
         };
-        match topic.resume_beside_state(Some(&self.position), wanted(keys), wanted(added)) {
+        match topic.resume_beside_state(Some(&self.position), selects(keys), selects(added)) {
             Opening::Recovered { reader, .. } => {
                 self.held.extend(state(added));
                 reader
@@ -401,7 +401,7 @@ impl Client {
         }
     }
 
-    /// Reads everything.
+    /// Reads every pending event, then compares with the newest values.
     fn ends_with(
         &mut self,
         mut reader: Reader<u8>,
@@ -415,7 +415,7 @@ impl Client {
             self.take(&rest)?;
         }
         let mut newest = newest.clone();
-        newest.retain(|key, _| wanted(self.keys)(key));
+        newest.retain(|key, _| selects(self.keys)(key));
         prop_assert_eq!(&self.held, &newest);
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! From a request to a socket: subprotocol, limits, and refusals that a browser can see.
+//! Upgrades a request to a WebSocket: subprotocol, limits, and refusals that a browser can see.
 
 use std::future::Future;
 
@@ -14,23 +14,23 @@ use super::{
 };
 use crate::{close::CloseCode, contract::SocketContract};
 
-/// tungstenite's read buffer; its default of 128 KiB would be most of what an idle connection costs.
+/// tungstenite's read buffer in bytes. Its default of 128 KiB would be most of an idle connection's memory.
 const READ_BUFFER: usize = 4 * 1024;
 
-/// What the client offered.
+/// The subprotocols that the client offered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Offer {
     /// Our subprotocol, perhaps among others.
     Ours,
     /// None at all.
     Nothing,
-    /// Only such as are not spoken here.
+    /// Only unknown ones.
     Unknown,
 }
 
-/// Answers an upgrade. `serve` runs the socket; `largest` is the longest message in bytes that is read to its end. A
-/// client that offered only unknown subprotocols gets its first offer echoed and is closed with 4010: without an echo a
-/// browser would see only 1006.
+/// Answers an upgrade request. `serve` runs the socket; `largest` is the longest message in bytes that is read to its
+/// end. If the client offered only unknown subprotocols, the server echoes the first offer and closes with 4010.
+/// Without the echo a browser would see only 1006.
 pub fn accept<C, F>(
     upgrade: WebSocketUpgrade,
     headers: &HeaderMap,
@@ -51,7 +51,7 @@ where
     if let Some(echo) = echo {
         upgrade = upgrade.protocols([echo]);
     }
-    // Held from here on: the upgraded task is spawned by axum, and leaving must wait for it.
+    // Held from here on: axum spawns the upgraded task, and the drain must wait for it.
     let hold = drain.hold();
     upgrade.on_upgrade(async move |socket| {
         let _hold = hold;
@@ -69,12 +69,12 @@ where
 }
 
 fn negotiate(headers: &HeaderMap, ours: &str) -> (Offer, Option<String>) {
-    let lines = headers
+    let values = headers
         .get_all(header::SEC_WEBSOCKET_PROTOCOL)
         .into_iter()
-        .filter_map(|connection| connection.to_str().ok());
-    let offered: Vec<&str> = lines
-        .flat_map(|connection| connection.split(','))
+        .filter_map(|value| value.to_str().ok());
+    let offered: Vec<&str> = values
+        .flat_map(|value| value.split(','))
         .map(str::trim)
         .filter(|offer| !offer.is_empty())
         .collect();
@@ -90,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ours_is_found_among_others_and_an_unknown_one_is_echoed() {
+    fn our_subprotocol_is_found_among_others_and_an_unknown_one_is_echoed() {
         let negotiated = |offers: &[&'static str]| {
             let mut headers = HeaderMap::new();
             for offer in offers {

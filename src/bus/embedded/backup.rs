@@ -1,4 +1,4 @@
-//! Backups: a consistent copy while the server writes on, and the way back.
+//! Makes a consistent backup while the server keeps writing, and restores one.
 
 use std::{
     fs::{self, File},
@@ -10,7 +10,7 @@ use rusqlite::Connection;
 
 use super::schema::{OpenError, database, lock, migrate, open_to_read, renew_epoch, version_of};
 
-/// Why there is no backup, or nothing was restored, in one sentence.
+/// Why a backup or a restore failed, as one sentence for the operator.
 #[derive(Debug, thiserror::Error)]
 pub enum BackupError {
     #[error("{} exists. A backup overwrites nothing: name another file.", .0.display())]
@@ -28,8 +28,8 @@ pub enum BackupError {
     Open(#[from] OpenError),
 }
 
-/// Copies the database of a data folder into a new file, as it stands in one moment; a server may hold the folder and
-/// write on. The file is there whole or not at all.
+/// Copies the database of a data folder, as of a single moment, into a new file. A server may hold the folder and keep
+/// writing. The file is created either completely or not at all.
 pub fn backup(data_dir: &Path, file: &Path) -> Result<(), BackupError> {
     let path = database(data_dir);
     if !path.is_file() {
@@ -40,7 +40,7 @@ pub fn backup(data_dir: &Path, file: &Path) -> Result<(), BackupError> {
     }
     let connection = open_to_read(&path).map_err(|error| damaged(&path, error))?;
     version_of(&connection, &path)?;
-    let partial = beside(file, ".partial");
+    let partial = with_suffix(file, ".partial");
     let _ = fs::remove_file(&partial);
     let written = connection.execute("VACUUM INTO ?1", [partial.to_string_lossy()]);
     if let Err(error) = written {
@@ -48,7 +48,7 @@ pub fn backup(data_dir: &Path, file: &Path) -> Result<(), BackupError> {
         let path = file.to_owned();
         return Err(BackupError::Write { path, error });
     }
-    // A link refuses a name that was taken meanwhile; a rename would overwrite it.
+    // A hard link fails if the file was created meanwhile; a rename would overwrite it.
     let placed = File::open(&partial)
         .and_then(|partial| partial.sync_all())
         .and_then(|()| fs::hard_link(&partial, file));
@@ -58,8 +58,8 @@ pub fn backup(data_dir: &Path, file: &Path) -> Result<(), BackupError> {
         .map_err(|error| io_error(file, error).into())
 }
 
-/// Puts a backup in the place of a data folder's database, under a new epoch: what was written since the backup is gone, and
-/// every client is told so. Says where the database that was there is kept, if there was one.
+/// Replaces the database of a data folder with a backup, under a new epoch. Everything written since the backup is
+/// lost, and the new epoch reports this to every client. Returns where the previous database is kept, if there was one.
 pub fn restore(data_dir: &Path, file: &Path) -> Result<Option<PathBuf>, BackupError> {
     if !file.is_file() {
         return Err(BackupError::NoFile(file.to_owned()));
@@ -68,18 +68,20 @@ pub fn restore(data_dir: &Path, file: &Path) -> Result<Option<PathBuf>, BackupEr
     fs::create_dir_all(data_dir).map_err(|error| io_error(data_dir, error))?;
     let _lock = lock(data_dir)?;
     let path = database(data_dir);
-    let fresh = beside(&path, ".restoring");
+    let fresh = with_suffix(&path, ".restoring");
     fs::copy(file, &fresh).map_err(|error| io_error(&fresh, error))?;
-    renew(&fresh).map_err(|error| damaged(&fresh, error))?;
-    let kept = path.is_file().then(|| beside(&path, ".before-restore"));
+    prepare_restored(&fresh).map_err(|error| damaged(&fresh, error))?;
+    let kept = path
+        .is_file()
+        .then(|| with_suffix(&path, ".before-restore"));
     if let Some(kept) = &kept {
-        fold(&path);
+        merge_wal(&path);
         let _ = fs::remove_file(kept);
         fs::hard_link(&path, kept).map_err(|error| io_error(kept, error))?;
     }
-    // The write-ahead log belongs to the old file, and would be applied to the new one.
+    // The write-ahead log belongs to the old file. If it stayed, SQLite would apply it to the new one.
     for extra in ["-wal", "-shm"] {
-        let extra = beside(&path, extra);
+        let extra = with_suffix(&path, extra);
         if extra.exists() {
             fs::remove_file(&extra).map_err(|error| io_error(&extra, error))?;
         }
@@ -90,7 +92,7 @@ pub fn restore(data_dir: &Path, file: &Path) -> Result<Option<PathBuf>, BackupEr
     Ok(kept)
 }
 
-/// Ours, of a version that is known here, and whole.
+/// Checks that the file is a Wirewise database of a known version and undamaged.
 fn check(file: &Path) -> Result<(), OpenError> {
     let connection = open_to_read(file).map_err(|error| damaged(file, error))?;
     if version_of(&connection, file)? == 0 {
@@ -106,9 +108,10 @@ fn check(file: &Path) -> Result<(), OpenError> {
     }
 }
 
-fn renew(fresh: &Path) -> rusqlite::Result<()> {
+/// Migrates the copied backup and gives it a new epoch.
+fn prepare_restored(fresh: &Path) -> rusqlite::Result<()> {
     let mut connection = Connection::open(fresh)?;
-    // A backup has no write-ahead log, and gets none before it is in its place.
+    // A backup has no write-ahead log, and none must be created before the file has its final name.
     connection.pragma_update(None, "journal_mode", "DELETE")?;
     connection.pragma_update(None, "synchronous", "FULL")?;
     migrate(&mut connection)?;
@@ -116,18 +119,19 @@ fn renew(fresh: &Path) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// Writes the write-ahead log back into its database, so that one file is all of it. A damaged one is kept as it is.
-fn fold(path: &Path) {
-    let folded = Connection::open(path)
+/// Writes the write-ahead log back into its database, so that a single file holds everything. A damaged database stays
+/// as it is.
+fn merge_wal(path: &Path) {
+    let merged = Connection::open(path)
         .and_then(|connection| connection.pragma_update(None, "journal_mode", "DELETE"));
-    if let Err(error) = folded {
-        tracing::warn!(%error, "the database that was there is kept without its newest writes");
+    if let Err(error) = merged {
+        tracing::warn!(%error, "the previous database is kept without its newest writes");
     }
 }
 
-fn beside(path: &Path, ending: &str) -> PathBuf {
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
-    name.push(ending);
+    name.push(suffix);
     name.into()
 }
 

@@ -1,9 +1,9 @@
-//! The search index: made of the events, after them, in a file of its own.
+//! Maintains the search index, which is built from the stored events in a separate file.
 //!
-//! It is a copy: whatever becomes of it, it can be made again. So it needs no fsync and no backup, its writes hold up no
-//! message, and one that is missing, of another history (a restored backup) or of another version is thrown away and made anew.
-//! For each log it says up to which offset it is complete, in the same transaction as the words: a crash or a restart goes on
-//! from there.
+//! The index is a copy and can be rebuilt at any time. So it needs no fsync and no backup, and its writes delay no
+//! message. An index that is missing, belongs to another history (a restored backup) or has another version is
+//! discarded and rebuilt. For each log it stores up to which offset it is complete, in the same transaction as the
+//! words. After a crash or a restart indexing continues from there.
 
 use std::{
     fs, io,
@@ -13,51 +13,53 @@ use std::{
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, params};
 
 use super::{
-    reader::{find, past},
+    reader::{find, prefix_end},
     schema::{BUSY, OpenError, WAL_BYTES, offset_of, open_to_read, place},
-    writer::is_of_the_write,
+    writer::is_write_error,
 };
 use crate::bus::{Head, Searchable, words::index_text};
 use realtime::position::Epoch;
 
-/// Of the tables below and of what `words.rs` makes of a text: a change of either makes all indexes anew.
+/// The version of the tables below and of the tokens of `words.rs`. If either changes, it must be increased, and all
+/// indexes are rebuilt.
 const VERSION: i32 = 1;
-/// Events in one transaction. `STEP_SQL` has the number as a literal: a bound LIMIT is prepared again each time.
+/// Events added in one transaction. `STEP_SQL` has the number as a literal, because SQLite prepares a statement with a
+/// bound LIMIT again each time.
 const STEP: usize = 500;
 const STEP_SQL: &str =
     "SELECT place, bytes FROM events WHERE place > ?1 AND place <= ?2 ORDER BY place LIMIT 500";
-/// Events taken out of the index in one transaction.
-const DROP_AT_ONCE: u64 = 1_000;
+/// Events removed from the index in one transaction.
+const DROP_BATCH: u64 = 1_000;
 
-/// `words` is contentless: it finds places, and the texts stand in the events. The tokens are made in Rust and hold, of ASCII,
-/// letters and digits only; FTS5 has to split them at the spaces and nowhere else.
+/// `words` is contentless: it returns places, and the texts are stored in the events. The tokens are made in Rust.
+/// Their only ASCII characters are letters and digits, so that FTS5 splits them at the spaces and nowhere else.
 const TABLES: &str = "
     CREATE TABLE epoch (name TEXT NOT NULL) STRICT;
     CREATE TABLE marks (log INTEGER PRIMARY KEY, floor INTEGER NOT NULL, upto INTEGER NOT NULL) STRICT;
     CREATE VIRTUAL TABLE words USING fts5(text, content='', contentless_delete=1, tokenize='ascii');
 ";
 
-/// The index as its one writer holds it.
+/// The index, held by its only writer.
 pub struct Index {
     events: Connection,
     words: Connection,
     searchable: Searchable,
 }
 
-/// What of a log is in the index: everything after `floor`, up to `upto`.
+/// The range of a log that the index holds: every event after `floor`, up to `upto`.
 #[derive(Clone, Copy, Default)]
 struct Mark {
     floor: u64,
     upto: u64,
 }
 
-/// The index of a data folder.
+/// The path of the index in a data folder.
 pub fn index_file(data_dir: &Path) -> PathBuf {
     data_dir.join("search.db")
 }
 
 impl Index {
-    /// Opens the index of a database, or makes an empty one where there is none that belongs to it.
+    /// Opens the index of a database, or creates an empty one if there is none that belongs to it.
     pub fn open(
         database: &Path,
         file: &Path,
@@ -85,16 +87,16 @@ impl Index {
         })
     }
 
-    /// The names of all logs that can be searched.
+    /// The names of all searchable logs.
     pub fn logs(&self) -> rusqlite::Result<Vec<String>> {
         let prefix = self.searchable.prefix;
         let sql = "SELECT name FROM logs WHERE name >= ?1 AND name < ?2";
         let mut select = self.events.prepare_cached(sql)?;
-        let names = select.query_map([prefix, &past(prefix)], |row| row.get(0))?;
+        let names = select.query_map([prefix, &prefix_end(prefix)], |row| row.get(0))?;
         names.collect()
     }
 
-    /// Brings a log's part one step nearer to what the log holds. Says whether it is not there yet.
+    /// Brings the index of one log a step closer to the log. Returns whether more steps are needed.
     pub fn step(&mut self, log: &str) -> rusqlite::Result<bool> {
         let Some((id, Head { floor, head })) = find(&self.events, log)? else {
             return Ok(false);
@@ -104,10 +106,10 @@ impl Index {
         if mark.floor >= floor && mark.upto >= head {
             return Ok(false);
         }
-        // First what is gone: what was said in a message that was dropped shall not be found out by a search.
+        // Dropped events are removed first: a search must not reveal the content of a dropped message.
         let gone = floor.min(mark.upto);
         if mark.floor < gone {
-            let upto = gone.min(mark.floor + DROP_AT_ONCE);
+            let upto = gone.min(mark.floor + DROP_BATCH);
             let sql = "DELETE FROM words WHERE rowid > ?1 AND rowid <= ?2";
             transaction
                 .prepare_cached(sql)?
@@ -127,7 +129,7 @@ impl Index {
         Ok(mark.floor < floor || mark.upto < head)
     }
 
-    /// What an error in a step means for the index: a damaged one is made anew at the next start.
+    /// Handles an error of a step: a damaged index is marked, so that it is rebuilt at the next start.
     pub fn give_up_if_damaged(&self, error: &rusqlite::Error) {
         let code = error.sqlite_error_code();
         if matches!(
@@ -139,7 +141,7 @@ impl Index {
     }
 }
 
-/// Adds the next events after a mark. Says up to where the index is complete now.
+/// Adds the next events after a mark. Returns the offset up to which the index is now complete.
 fn add(
     events: &Connection,
     words: &Connection,
@@ -158,7 +160,7 @@ fn add(
         let text = (searchable.text)(row.get_ref(1)?.as_blob()?);
         if let Some(tokens) = text.map(|text| index_text(&text)) {
             match insert.execute(params![place, tokens]) {
-                Err(error) if is_of_the_write(&error) => {
+                Err(error) if is_write_error(&error) => {
                     tracing::warn!(offset = offset_of(place), %error, "a message cannot be indexed and will not be found");
                 }
                 inserted => drop(inserted?),
@@ -166,7 +168,7 @@ fn add(
         }
         (count, upto) = (count + 1, offset_of(place));
     }
-    // What else there is up to the head was dropped meanwhile.
+    // If fewer than `STEP` rows were found, the remaining events up to the head were dropped meanwhile.
     Ok(if count < STEP { head.max(after) } else { upto })
 }
 
@@ -182,7 +184,7 @@ fn mark(words: &Connection, id: i64) -> rusqlite::Result<Mark> {
     Ok(mark.optional()?.unwrap_or_default())
 }
 
-/// The index in a file, if it is one of this version and history.
+/// Opens an existing index if it has this version and belongs to this history.
 fn open_known(file: &Path, epoch: &Epoch) -> Option<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let words = Connection::open_with_flags(file, flags).ok()?;
@@ -207,8 +209,8 @@ fn make(file: &Path, epoch: &Epoch) -> rusqlite::Result<Connection> {
     Ok(words)
 }
 
-/// Readers go on while one writes (WAL). A power failure may cost the newest transactions (NORMAL), never the file: the mark
-/// goes with its words.
+/// Readers do not wait for the writer (WAL). A power failure may lose the newest transactions (NORMAL), but never the
+/// file; a mark and its words are lost together.
 fn prepare(words: &Connection) -> rusqlite::Result<()> {
     words.busy_timeout(BUSY)?;
     words.pragma_update(None, "journal_mode", "WAL")?;

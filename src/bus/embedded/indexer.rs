@@ -1,4 +1,5 @@
-//! One thread writes the search index. It hears which logs changed and goes on until the index holds what they hold.
+//! Updates the search index on its own thread: it receives the names of changed logs and indexes them until they are
+//! complete.
 
 use std::{
     collections::BTreeSet,
@@ -11,26 +12,26 @@ use std::{
 
 use super::index::Index;
 
-/// Between two rounds while there are changes: one transaction for all of them costs little more than one for each message.
-/// The first change after a rest is indexed at once.
+/// Pause between two rounds while there are changes: one transaction for all of them costs little more than one for a
+/// single message. The first change after an idle time is indexed at once.
 const ROUND: Duration = Duration::from_millis(100);
-/// Between two tries when a log could not be indexed; twice as long after each, up to [`LONGEST_RETRY`]. The other logs wait
-/// as long for their next step.
+/// Pause after a failed attempt to index a log. It doubles after each failure, up to [`LONGEST_RETRY`]. The other logs
+/// wait as long for their next step.
 const RETRY: Duration = Duration::from_secs(1);
 const LONGEST_RETRY: Duration = Duration::from_secs(8);
 
-/// The thread. It ends soon after it is closed or dropped; what it did not come to is done after the next start.
+/// The indexing thread. It ends soon after it is closed or dropped; the remaining work is done after the next start.
 pub struct Indexer {
     changes: Arc<Changes>,
     thread: Mutex<Option<thread::JoinHandle<()>>>,
 }
 
-/// Logs that changed since the thread last looked.
+/// Logs that have changed since the thread last took them.
 #[derive(Default)]
 pub struct Changes {
     /// A std mutex: it is held for operations on the set.
     state: Mutex<State>,
-    bell: Condvar,
+    changed: Condvar,
 }
 
 #[derive(Default)]
@@ -40,7 +41,7 @@ struct State {
 }
 
 impl Indexer {
-    /// Begins with what the index lacks. `lock` is what must be held for as long as the thread writes.
+    /// Starts the thread, which first adds what the index lacks. `lock` is held as long as the thread writes.
     pub fn start(index: Index, lock: impl Send + 'static) -> io::Result<Self> {
         let changes = Arc::<Changes>::default();
         let thread = thread::Builder::new().name("search-index".into()).spawn({
@@ -60,7 +61,7 @@ impl Indexer {
         self.changes.clone()
     }
 
-    /// The handle ends when the thread has left the index.
+    /// Stops the thread. The returned handle can be joined to wait until the thread has released the index.
     pub fn close(&self) -> Option<thread::JoinHandle<()>> {
         self.changes.close();
         self.thread
@@ -84,27 +85,28 @@ impl Changes {
                 state.logs.insert(log.to_owned());
             }
         }
-        self.bell.notify_one();
+        self.changed.notify_one();
     }
 
     fn close(&self) {
         self.state().closed = true;
-        self.bell.notify_one();
+        self.changed.notify_one();
     }
 
-    /// Moves what changed into `due`. Waits for a change, unless something is due already. False when it is closed.
+    /// Moves the changed logs into `due`. Waits for a change unless some are due already. Returns false once it is
+    /// closed.
     fn take(&self, due: &mut BTreeSet<String>) -> bool {
         let idle = |state: &mut State| due.is_empty() && state.logs.is_empty() && !state.closed;
         let mut state = self
-            .bell
+            .changed
             .wait_while(self.state(), idle)
             .unwrap_or_else(PoisonError::into_inner);
         due.append(&mut mem::take(&mut state.logs));
         !state.closed
     }
 
-    /// Waits, but no longer than until it is closed.
-    fn rest(&self, pause: Duration) {
+    /// Waits for this long, or until it is closed.
+    fn wait_or_close(&self, pause: Duration) {
         let until = Instant::now() + pause;
         let mut state = self.state();
         loop {
@@ -112,19 +114,19 @@ impl Changes {
             if state.closed || left.is_zero() {
                 return;
             }
-            let waited = self.bell.wait_timeout(state, left);
+            let waited = self.changed.wait_timeout(state, left);
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 
-    /// A panic while the lock was held leaves the set whole.
+    /// A poisoned lock is used all the same: the set is consistent after a panic.
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 fn run(mut index: Index, changes: &Changes) {
-    // All, until it is known which of them lack something.
+    // `None` until the names of all logs were read: at the start every log is due.
     let mut due: Option<BTreeSet<String>> = None;
     let mut retry = RETRY;
     loop {
@@ -143,16 +145,16 @@ fn run(mut index: Index, changes: &Changes) {
                 round(&mut index, due)
             }
         };
-        let goes_on = due.as_ref().is_some_and(|due| !due.is_empty());
+        let has_more = due.as_ref().is_some_and(|due| !due.is_empty());
         match failed {
-            Ok(()) if goes_on => retry = RETRY,
+            Ok(()) if has_more => retry = RETRY,
             Ok(()) => {
                 retry = RETRY;
-                changes.rest(ROUND);
+                changes.wait_or_close(ROUND);
             }
             Err(error) => {
                 tracing::warn!(error, "the search index could not be written; trying again");
-                changes.rest(retry);
+                changes.wait_or_close(retry);
                 retry = (retry * 2).min(LONGEST_RETRY);
             }
         }
@@ -162,11 +164,12 @@ fn run(mut index: Index, changes: &Changes) {
     }
 }
 
-/// One step for each log that is due, so that a long one does not hold up the others. Those that are complete are due no more.
+/// Executes one step for each due log, so that a long log does not delay the others. Complete logs are removed from
+/// `due`.
 fn round(index: &mut Index, due: &mut BTreeSet<String>) -> Result<(), String> {
     let mut outcome = Ok(());
     due.retain(|log| {
-        // A panic is a step that failed: the thread goes on, and the transaction was undone.
+        // A panic counts as a failed step: the transaction was rolled back, and the thread continues.
         let failed = match catch_unwind(AssertUnwindSafe(|| index.step(log))) {
             Ok(Ok(more)) => return more,
             Ok(Err(error)) => {

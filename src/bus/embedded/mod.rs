@@ -1,7 +1,8 @@
-//! The bus within one process: SQLite in the data folder, woken followers, no other program.
+//! Implements the bus within one process: SQLite in the data folder, followers that are woken, no other program.
 //!
-//! `schema.rs` opens the file, `writer.rs` gathers writes into commits, `tables.rs` is what a write does, `reader.rs` what a
-//! read does, `index.rs` makes what is searched, on the thread of `indexer.rs`; `backup.rs` copies the whole and puts it back.
+//! `schema.rs` opens the database file. `writer.rs` groups writes into commits, and `tables.rs` executes a single
+//! write. `reader.rs` executes reads. `index.rs` maintains the search index on the thread of `indexer.rs`. `backup.rs`
+//! makes and restores backups.
 
 mod backup;
 mod index;
@@ -37,18 +38,19 @@ use super::{
 };
 use realtime::position::Epoch;
 
-/// Most writes in one commit: a few milliseconds of work, so that none waits long behind the others.
+/// Most writes in one commit: a few milliseconds of work, so that no write waits long for the others.
 pub const GROUP: usize = 1_024;
 
-/// Short reads at the same time.
+/// Most short reads at the same time.
 const READS: usize = 8;
-/// Reads of many rows, and searches, at the same time: together about one core, which live delivery then lacks.
+/// Most reads of many rows, and most searches, at the same time. Together they use about one core, which is then not
+/// available for live delivery.
 const LONG_READS: usize = 2;
 const SEARCHES: usize = 2;
-/// A search that takes longer is given up.
-const SEARCH_WITHIN: Duration = Duration::from_secs(2);
+/// A search that takes longer is cancelled.
+const SEARCH_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The bus of one process. A data folder has one at a time.
+/// The bus of one process. A data folder has only one at a time.
 pub struct Embedded {
     epoch: Epoch,
     writer: Writer,
@@ -61,17 +63,17 @@ pub struct Embedded {
 struct Search {
     indexer: Indexer,
     reader: Reader,
-    within: Duration,
+    timeout: Duration,
 }
 
-/// How a bus is opened.
+/// Options for opening a bus.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
-    /// Most writes in a commit; 1 is one fsync for each, what grouping is measured against.
+    /// Most writes in a commit. 1 means one fsync for each write, the baseline for measuring the benefit of groups.
     pub group: usize,
-    /// Without it there is no search index, and [`Bus::search`] finds nothing.
+    /// `None`: there is no search index, and [`Bus::search`] finds nothing.
     pub searchable: Option<Searchable>,
-    /// Longest time that a search may take, with its wait for a turn.
+    /// Longest time that a search may take, including the wait for a permit.
     pub search_within: Duration,
 }
 
@@ -80,19 +82,19 @@ impl Default for Options {
         Self {
             group: GROUP,
             searchable: None,
-            search_within: SEARCH_WITHIN,
+            search_within: SEARCH_TIMEOUT,
         }
     }
 }
 
 impl Embedded {
-    /// Opens the database of a data folder, or makes it; nothing can be searched for.
+    /// Opens or creates the database of a data folder, without a search index.
     pub fn open(data_dir: &Path) -> Result<Self, OpenError> {
         Self::with(data_dir, Options::default())
     }
 
     pub fn with(data_dir: &Path, options: Options) -> Result<Self, OpenError> {
-        // Held by the threads that write, for as long as they live.
+        // The writing threads hold the lock as long as they run.
         let lock = Arc::new(lock(data_dir)?);
         let path = database(data_dir);
         let (connection, epoch) = open_to_write(&path)?;
@@ -107,7 +109,7 @@ impl Embedded {
                 Some(Search {
                     indexer: Indexer::start(index, lock.clone()).map_err(no_thread)?,
                     reader: Reader::of_index(&path, &file, SEARCHES),
-                    within: options.search_within,
+                    timeout: options.search_within,
                 })
             }
             None => None,
@@ -139,7 +141,7 @@ impl Embedded {
         })
     }
 
-    /// Commits so far, and writes in them.
+    /// The number of commits so far, and of the writes in them.
     pub fn commits(&self) -> Commits {
         self.writer.commits()
     }
@@ -158,29 +160,29 @@ impl Bus for Embedded {
     fn head(&self, log: &str) -> Answer<Head> {
         let log = log.to_owned();
         self.reader
-            .ask(move |connection| reader::head(connection, &log).map(Ok))
+            .run(move |connection| reader::head(connection, &log).map(Ok))
     }
 
     fn read(&self, log: &str, after: u64, limit: usize) -> Answer<Page> {
         let log = log.to_owned();
         self.reader
-            .ask(move |connection| reader::after(connection, &log, after, limit))
+            .run(move |connection| reader::after(connection, &log, after, limit))
     }
 
     fn read_before(&self, log: &str, before: u64, limit: usize) -> Answer<Page> {
         let log = log.to_owned();
         self.reader
-            .ask(move |connection| reader::before(connection, &log, before, limit).map(Ok))
+            .run(move |connection| reader::before(connection, &log, before, limit).map(Ok))
     }
 
     fn count(&self, log: &str, after: u64, upto: u64, except: Option<Uuid>) -> Answer<u64> {
         let log = log.to_owned();
-        // Looks at what somebody has not read, however much that is.
+        // With `except`, it reads all unread events of a user, however many they are.
         let reader = match except {
             Some(_) => &self.long_reader,
             None => &self.reader,
         };
-        reader.ask(move |connection| reader::count(connection, &log, after, upto, except).map(Ok))
+        reader.run(move |connection| reader::count(connection, &log, after, upto, except).map(Ok))
     }
 
     fn search(&self, log: &str, text: &str, limit: usize) -> Answer<Page> {
@@ -189,14 +191,14 @@ impl Bus for Embedded {
         };
         let (log, text) = (log.to_owned(), text.to_owned());
         let find = move |connection: &_| reader::search(connection, &log, &text, limit).map(Ok);
-        search.reader.ask_within(search.within, find)
+        search.reader.run_within(search.timeout, find)
     }
 
     fn logs(&self, prefix: &str, limit: usize) -> Answer<Vec<LogSummary>> {
         let prefix = prefix.to_owned();
-        // Sorts all of them by when they were written to.
+        // Sorts all logs with the prefix by the time of their last write.
         self.long_reader
-            .ask(move |connection| reader::logs(connection, &prefix, limit).map(Ok))
+            .run(move |connection| reader::logs(connection, &prefix, limit).map(Ok))
     }
 
     fn compact(&self, log: &str, upto: u64, snapshot: Bytes, expected_head: u64) -> Answer<()> {
@@ -209,7 +211,7 @@ impl Bus for Embedded {
     fn snapshot(&self, log: &str) -> Answer<Option<Snapshot>> {
         let log = log.to_owned();
         self.reader
-            .ask(move |connection| reader::snapshot(connection, &log).map(Ok))
+            .run(move |connection| reader::snapshot(connection, &log).map(Ok))
     }
 
     fn forget(&self, log: &str, before: u64) -> Answer<u64> {
@@ -227,7 +229,7 @@ impl Bus for Embedded {
     fn latest(&self, prefix: &str) -> Answer<Vec<(String, Bytes)>> {
         let prefix = prefix.to_owned();
         self.reader
-            .ask(move |connection| reader::latest(connection, &prefix).map(Ok))
+            .run(move |connection| reader::latest(connection, &prefix).map(Ok))
     }
 
     fn subscribe(&self, log: &str) -> Wakes {
@@ -255,7 +257,7 @@ impl Bus for Embedded {
         let fan_out = self.fan_out.clone();
         async move {
             for thread in threads.into_iter().flatten() {
-                // Joined on a thread that may block. A panic in there was reported by the panic hook.
+                // Joined on a thread that may block. The panic hook has already reported a panic of the thread.
                 let _ = tokio::task::spawn_blocking(move || thread.join()).await;
             }
             fan_out.close();

@@ -1,7 +1,8 @@
-//! Reads: on connections of their own, which wait for no writer, on threads that may block.
+//! Executes reads on separate connections, which do not wait for the writer, and on threads that may block.
 //!
-//! Three kinds of reads, each with connections of its own, so that what may take long holds up only its like: short ones, which
-//! live delivery waits for; those that may look at many rows; searches, which also have a time limit.
+//! There are three kinds of reads, each with its own connections, so that a long read delays only reads of its kind:
+//! short reads, which live delivery waits for; reads that may visit many rows; and searches, which also have a time
+//! limit.
 
 use std::{
     path::{Path, PathBuf},
@@ -20,32 +21,33 @@ use crate::bus::{
     Answer, BusError, Event, Head, LogSummary, Page, READ_BYTES, Snapshot, words::query,
 };
 
-/// Steps of SQLite's machine between two looks at the clock: some microseconds, or a few pages of the search index.
+/// Steps of SQLite's virtual machine between two checks of the clock: some microseconds, or a few pages of the search
+/// index.
 const STEPS: i32 = 100;
 
-/// A pool of connections. Cheap to clone; all clones are one.
+/// A pool of connections. Cheap to clone; all clones share one pool.
 #[derive(Clone)]
 pub struct Reader(Arc<Pool>);
 
 struct Pool {
     path: PathBuf,
-    /// The file of the search index, where its connections need it.
+    /// The file of the search index, if the connections need it.
     index: Option<PathBuf>,
-    turns: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
     /// A std mutex: it is held for one push or pop.
     idle: Mutex<Vec<Connection>>,
 }
 
-/// The inner error is an answer; the outer one is the storage's.
+/// The result of a read. The inner error is an answer to the caller; the outer error comes from the storage.
 pub type Read<T> = rusqlite::Result<Result<T, BusError>>;
 
 impl Reader {
-    /// At most `at_once` reads at the same time; the others wait their turn.
+    /// A pool for at most `at_once` reads at the same time; further reads wait for a permit.
     pub fn new(path: &Path, at_once: usize) -> Self {
         Self::with(path, None, at_once)
     }
 
-    /// The same for searches.
+    /// A pool for searches.
     pub fn of_index(path: &Path, index: &Path, at_once: usize) -> Self {
         Self::with(path, Some(index.to_owned()), at_once)
     }
@@ -54,21 +56,21 @@ impl Reader {
         Self(Arc::new(Pool {
             path: path.to_owned(),
             index,
-            turns: Arc::new(Semaphore::new(at_once)),
+            permits: Arc::new(Semaphore::new(at_once)),
             idle: Mutex::default(),
         }))
     }
 
-    /// Runs a read on a snapshot of the database: all it asks belongs together.
-    pub fn ask<T: Send + 'static>(
+    /// Runs a read on one snapshot of the database, so that all of its queries are consistent.
+    pub fn run<T: Send + 'static>(
         &self,
         read: impl FnOnce(&Connection) -> Read<T> + Send + 'static,
     ) -> Answer<T> {
         let pool = self.0.clone();
         async move {
-            let turn = pool.turns.clone().acquire_owned().await;
-            in_the_background(move || {
-                let _turn = turn;
+            let permit = pool.permits.clone().acquire_owned().await;
+            run_blocking(move || {
+                let _permit = permit;
                 pool.run(None, read)
             })
             .await
@@ -76,8 +78,8 @@ impl Reader {
         .boxed()
     }
 
-    /// The same with a time limit, which includes the wait for a turn: [`BusError::TimedOut`].
-    pub fn ask_within<T: Send + 'static>(
+    /// Like [`Reader::run`], with a time limit that includes the wait for a permit ([`BusError::TimedOut`]).
+    pub fn run_within<T: Send + 'static>(
         &self,
         limit: Duration,
         read: impl FnOnce(&Connection) -> Read<T> + Send + 'static,
@@ -85,10 +87,10 @@ impl Reader {
         let pool = self.0.clone();
         async move {
             let deadline = Instant::now() + limit;
-            let turn = timeout_at(deadline.into(), pool.turns.clone().acquire_owned()).await;
-            let turn = turn.map_err(|_| BusError::TimedOut)?;
-            in_the_background(move || {
-                let _turn = turn;
+            let permit = timeout_at(deadline.into(), pool.permits.clone().acquire_owned()).await;
+            let permit = permit.map_err(|_| BusError::TimedOut)?;
+            run_blocking(move || {
+                let _permit = permit;
                 pool.run(Some(deadline), read)
             })
             .await
@@ -97,12 +99,12 @@ impl Reader {
     }
 }
 
-async fn in_the_background<T: Send + 'static>(
+async fn run_blocking<T: Send + 'static>(
     read: impl FnOnce() -> Result<T, BusError> + Send + 'static,
 ) -> Result<T, BusError> {
     match tokio::task::spawn_blocking(read).await {
         Ok(answer) => answer,
-        // It panicked, which the panic hook reported. The storage is not closed by that: the next read may go well.
+        // The read panicked, which the panic hook has reported. The storage stays open, and the next read may succeed.
         Err(error) => Err(BusError::Unavailable(error.to_string())),
     }
 }
@@ -128,11 +130,11 @@ impl Pool {
                             connection.progress_handler(STEPS, Some(is_over))?;
                         }
                         let answer = read(&transaction)?;
-                        // Before the transaction ends: that is not to be interrupted.
+                        // Removed before the transaction ends, because the end must not be interrupted.
                         connection.progress_handler(0, None::<fn() -> bool>)?;
                         answer
                     };
-                    // A connection that failed is not kept.
+                    // A connection with a failed read is not returned to the pool.
                     self.idle
                         .lock()
                         .unwrap_or_else(PoisonError::into_inner)
@@ -188,7 +190,8 @@ pub fn before(
     page(connection, sql, range, limit)
 }
 
-/// Offsets of this storage are consecutive and only the oldest go, so that only the author's own need counting.
+/// Counts events. Offsets of this storage are consecutive and only the oldest events are dropped, so only the events of
+/// the author `except` have to be counted.
 pub fn count(
     connection: &Connection,
     log: &str,
@@ -231,7 +234,7 @@ pub fn search(
     else {
         return Ok(Page::default());
     };
-    // The index may still hold what was dropped a moment ago, and lacks what was stored a moment ago.
+    // The index may still contain recently dropped events, and may lack recently stored ones.
     let sql =
         "SELECT place, id, at, bytes FROM search.words CROSS JOIN events ON place = words.rowid
          WHERE words MATCH ?1 AND words.rowid > ?2 AND words.rowid <= ?3 ORDER BY words.rowid DESC";
@@ -244,13 +247,13 @@ pub fn logs(
     prefix: &str,
     limit: usize,
 ) -> rusqlite::Result<Vec<LogSummary>> {
-    // A literal: SQLite prepares a cached statement again whenever a parameter of LIMIT is bound anew.
+    // A literal, because SQLite prepares a cached statement again whenever a parameter of LIMIT is rebound.
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let sql = format!(
         "SELECT name, head FROM logs WHERE name >= ?1 AND name < ?2 ORDER BY at DESC, name LIMIT {limit}"
     );
     let mut select = connection.prepare_cached(&sql)?;
-    let rows = select.query_map([prefix, &past(prefix)], |row| {
+    let rows = select.query_map([prefix, &prefix_end(prefix)], |row| {
         Ok(LogSummary {
             log: row.get(0)?,
             head: row.get::<_, i64>(1)? as u64,
@@ -277,13 +280,13 @@ pub fn snapshot(connection: &Connection, log: &str) -> rusqlite::Result<Option<S
 pub fn latest(connection: &Connection, prefix: &str) -> rusqlite::Result<Vec<(String, Bytes)>> {
     let sql = "SELECT key, value FROM latest WHERE key >= ?1 AND key < ?2 ORDER BY key";
     let mut select = connection.prepare_cached(sql)?;
-    let rows = select.query_map([prefix, &past(prefix)], |row| {
+    let rows = select.query_map([prefix, &prefix_end(prefix)], |row| {
         Ok((row.get(0)?, row.get::<_, Vec<u8>>(1)?.into()))
     })?;
     rows.collect()
 }
 
-/// The number of a log and what it holds.
+/// The number of a log and the range that it holds.
 pub fn find(connection: &Connection, log: &str) -> rusqlite::Result<Option<(i64, Head)>> {
     let sql = "SELECT id, floor, head FROM logs WHERE name = ?1";
     let mut select = connection.prepare_cached(sql)?;
@@ -297,8 +300,9 @@ pub fn find(connection: &Connection, log: &str) -> rusqlite::Result<Option<(i64,
     found.optional()
 }
 
-/// Events up to the limit and to [`READ_BYTES`]; one row more says whether there are others. The query has no LIMIT: rows are
-/// made one by one, in the order of the table or of the index, and those after the last one that is looked at never.
+/// Reads events up to the limit and up to [`READ_BYTES`]; one more row shows whether there are others. The query has no
+/// LIMIT: SQLite produces the rows one by one, in the order of the table or of the index, and never those after the
+/// last row read.
 fn page(
     connection: &Connection,
     sql: &str,
@@ -326,7 +330,7 @@ fn page(
     Ok(page)
 }
 
-/// Sorts after every text that begins with the prefix.
-pub fn past(prefix: &str) -> String {
+/// An upper bound for all texts that begin with the prefix.
+pub fn prefix_end(prefix: &str) -> String {
     format!("{prefix}{}", char::MAX)
 }

@@ -1,4 +1,4 @@
-//! The database file: how it is opened, what it holds, how an older one is brought up to date.
+//! Opens the database file, defines its tables, and migrates older versions.
 
 use std::{
     fs::{File, TryLockError},
@@ -11,22 +11,24 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, params};
 
 use realtime::position::Epoch;
 
-/// "WIRE" in the header of every database of ours, so that no other is taken for one.
+/// "WIRE", in the header of every Wirewise database, so that another database is not mistaken for one.
 const APPLICATION_ID: i32 = i32::from_be_bytes(*b"WIRE");
-/// What each version added; the index is the version before it. Only ever appended to.
+/// The migration to each version; the index is the previous version. Entries are only ever appended.
 const MIGRATIONS: &[&str] = &[VERSION_1, VERSION_2, VERSION_3];
-/// How long a lock of somebody else is waited for. Only programs of an operator hold one: ours has the folder to itself.
+/// How long to wait for a lock of another process. Only an operator's programs hold one, since a data folder has only
+/// one server.
 pub const BUSY: Duration = Duration::from_millis(500);
-/// Pages of the write-ahead log (16 MiB) at which they go into the database. Where ids are random, each write touches a page
-/// of its own: SQLite's default of 1,000 pages writes the same ones again and again.
+/// Pages of the write-ahead log (16 MiB) at which it is checkpointed into the database. With random ids each write
+/// touches a different page, and with SQLite's default of 1,000 pages the same pages would be written again and again.
 const CHECKPOINT_PAGES: i64 = 4_000;
-/// The write-ahead log shrinks to this after a burst.
+/// Bytes to which the write-ahead log shrinks after a burst.
 pub const WAL_BYTES: i64 = 64 * 1024 * 1024;
-/// Offsets take the lower bits of a place, the number of the log the upper ones: 68 thousand million events in a log.
+/// The lower bits of a place are the offset, the upper ones the number of the log: at most 68 thousand million events
+/// in a log.
 const OFFSET_BITS: u32 = 36;
 
-/// `place` orders events by log and then by offset. The search index has its events under the same number (`index.rs`), so that
-/// a search in one log is a range.
+/// `place` orders events by log and then by offset. The search index uses the same number as row id (`index.rs`), so
+/// that a search in one log is a range.
 const VERSION_1: &str = "
     CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
     CREATE TABLE logs (
@@ -51,8 +53,8 @@ const VERSION_1: &str = "
     CREATE TABLE latest (key TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT, WITHOUT ROWID;
 ";
 
-/// Events by author were a page of a commit for each of a hundred writers. The newest of each is a row, side by side, and says
-/// how far a count has to look: mostly not at all.
+/// The index of events by author cost each commit one page for each of a hundred writers. The new table has one row for
+/// the newest event of each author, in adjacent rows. It limits how many events a count has to read: usually none.
 const VERSION_2: &str = "
     DROP INDEX event_authors;
     CREATE TABLE authors (
@@ -64,10 +66,11 @@ const VERSION_2: &str = "
     INSERT INTO authors SELECT log, author, max(place) FROM events WHERE author IS NOT NULL GROUP BY log, author;
 ";
 
-/// The words went into an index in a file of its own (`index.rs`): it is made of the events when the server has started.
+/// The words were moved to an index in a separate file (`index.rs`), which is built from the events after the server
+/// has started.
 const VERSION_3: &str = "DROP TABLE words;";
 
-/// Why a database cannot be used, in one sentence.
+/// Why a database cannot be used, as one sentence for the operator.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     #[error("Another server holds the data folder {}. Stop it first, or name another folder with --data-dir.", .0.display())]
@@ -87,12 +90,12 @@ pub enum OpenError {
     Io { path: PathBuf, error: io::Error },
 }
 
-/// The database of a data folder.
+/// The path of the database in a data folder.
 pub fn database(data_dir: &Path) -> PathBuf {
     data_dir.join("wirewise.db")
 }
 
-/// Takes the data folder for this process; it is free again when the file is dropped, also after `kill -9`.
+/// Locks the data folder for this process. The lock is released when the file is dropped, also after `kill -9`.
 pub fn lock(data_dir: &Path) -> Result<File, OpenError> {
     let path = data_dir.join("wirewise.lock");
     let file = File::create(&path).map_err(|error| OpenError::Io {
@@ -106,7 +109,7 @@ pub fn lock(data_dir: &Path) -> Result<File, OpenError> {
     }
 }
 
-/// The connection that writes: makes the database, or brings it up to date.
+/// Opens the writing connection; creates or migrates the database.
 pub fn open_to_write(path: &Path) -> Result<(Connection, Epoch), OpenError> {
     let failed = |error| OpenError::Sqlite {
         path: path.to_owned(),
@@ -120,7 +123,7 @@ pub fn open_to_write(path: &Path) -> Result<(Connection, Epoch), OpenError> {
     Ok((connection, epoch))
 }
 
-/// A connection that reads. It sees what was committed when its read began, and waits for no writer.
+/// Opens a reading connection. A read sees what was committed when it began, and does not wait for a writer.
 pub fn open_to_read(path: &Path) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
@@ -128,7 +131,7 @@ pub fn open_to_read(path: &Path) -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
-/// The version of a database of ours; 0 for an empty file.
+/// The version of a Wirewise database; 0 for an empty file.
 pub fn version_of(connection: &Connection, path: &Path) -> Result<usize, OpenError> {
     let pragma = |name| connection.query_row(name, [], |row| row.get::<_, i32>(0));
     let of = |name| pragma(name).map_err(|error| cannot_open(path, error));
@@ -147,7 +150,7 @@ pub fn version_of(connection: &Connection, path: &Path) -> Result<usize, OpenErr
     }
 }
 
-/// Gives the history a new name: offsets of the old one say nothing about it.
+/// Gives the history a new epoch: offsets of the old epoch are not valid in it.
 pub fn renew_epoch(connection: &Connection) -> rusqlite::Result<Epoch> {
     let epoch = Epoch::random();
     connection.execute(
@@ -157,7 +160,7 @@ pub fn renew_epoch(connection: &Connection) -> rusqlite::Result<Epoch> {
     Ok(epoch)
 }
 
-/// Runs what is missing in one transaction, so that a crash in between leaves the older version whole.
+/// Runs the missing migrations in one transaction, so that a crash leaves the older version intact.
 pub fn migrate(connection: &mut Connection) -> rusqlite::Result<Epoch> {
     let transaction = connection.transaction()?;
     let version: i32 = transaction.query_row("PRAGMA user_version", [], |row| row.get(0))?;
@@ -182,17 +185,18 @@ pub fn migrate(connection: &mut Connection) -> rusqlite::Result<Epoch> {
     Ok(epoch)
 }
 
-/// Where an event stands in the table.
+/// The `place` of an event: its row in the table.
 pub fn place(log: i64, offset: u64) -> i64 {
     let most = (1_u64 << OFFSET_BITS) - 1;
     (log << OFFSET_BITS) | offset.min(most) as i64
 }
 
+/// The offset of an event from its `place`.
 pub fn offset_of(place: i64) -> u64 {
     (place & ((1 << OFFSET_BITS) - 1)) as u64
 }
 
-/// Readers go on while one writes (WAL); a commit is on disk before it returns (FULL).
+/// Readers do not wait for the writer (WAL), and a commit is on disk before it returns (FULL).
 fn prepare(connection: &mut Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "FULL")?;
@@ -226,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn every_older_version_becomes_what_a_new_database_is() {
+    fn every_older_version_is_migrated_to_the_schema_of_a_new_database() {
         let folder = tempfile::tempdir().unwrap();
         let (new, _) = open_to_write(&folder.path().join("new.db")).unwrap();
         for version in 1..MIGRATIONS.len() {

@@ -1,4 +1,4 @@
-//! What a write does to the tables, inside the transaction of its group.
+//! Executes the writes on the tables, inside the transaction of their group.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -9,12 +9,12 @@ use super::schema::{offset_of, place};
 use crate::bus::{Appended, BusError, Event, NewEvent};
 use realtime::server::now_ms;
 
-/// Logs whose heads the writer remembers.
-const REMEMBERED: usize = 10_000;
-/// Events dropped by one write, so that nobody waits long behind it.
-const FORGET_AT_ONCE: u64 = 1_000;
+/// Most logs whose state the writer caches.
+const CACHED_LOGS: usize = 10_000;
+/// Most events that one write drops, so that other writes do not wait long for it.
+const FORGET_BATCH: u64 = 1_000;
 
-/// The tables and what the writer knows about them.
+/// The tables, and the writer's cache of the logs.
 pub struct Tables {
     connection: Connection,
     logs: HashMap<String, Log>,
@@ -27,12 +27,12 @@ struct Log {
     id: i64,
     head: u64,
     floor: u64,
-    /// When the newest event was stored: times never fall within a log, whatever the clock does.
+    /// When the newest event was stored. Times never decrease within a log, even if the clock is set back.
     at: u64,
 }
 
-/// The inner error is an answer; with the outer one the write undoes what it did, or the whole group. What is remembered
-/// of the logs is changed last, when nothing of the write can fail any more.
+/// The result of a write. The inner error is an answer to the caller. After the outer error the write, or its whole
+/// group, is rolled back. A write changes the cached logs last, when it can no longer fail.
 pub type Write<T> = rusqlite::Result<Result<T, BusError>>;
 
 impl Tables {
@@ -45,13 +45,13 @@ impl Tables {
     }
 
     pub fn begin(&mut self) -> rusqlite::Result<()> {
-        if self.logs.len() > REMEMBERED {
+        if self.logs.len() > CACHED_LOGS {
             self.logs.clear();
         }
         self.connection.execute_batch("BEGIN IMMEDIATE")
     }
 
-    /// Commits, with the heads that moved. Says which logs have changed, and where their heads are.
+    /// Updates the heads of the changed logs and commits. Returns the changed logs with their heads.
     pub fn commit(&mut self) -> rusqlite::Result<Vec<(String, u64)>> {
         let changed = std::mem::take(&mut self.changed);
         let mut heads = Vec::with_capacity(changed.len());
@@ -69,7 +69,7 @@ impl Tables {
         Ok(heads)
     }
 
-    /// Begins a write that may be undone without the others of its group.
+    /// Begins a write that can be rolled back without the others of its group.
     pub fn set_savepoint(&mut self) -> rusqlite::Result<()> {
         self.connection.execute_batch("SAVEPOINT one_write")
     }
@@ -78,18 +78,18 @@ impl Tables {
         self.connection.execute_batch("RELEASE one_write")
     }
 
-    /// Undoes what was written since the savepoint.
+    /// Rolls back to the savepoint.
     pub fn undo_to_savepoint(&mut self) -> rusqlite::Result<()> {
         self.connection
             .execute_batch("ROLLBACK TO one_write; RELEASE one_write")
     }
 
-    /// Whether SQLite gave up the whole transaction.
+    /// Whether SQLite has rolled back the whole transaction.
     pub fn is_undone(&self) -> bool {
         self.connection.is_autocommit()
     }
 
-    /// Undoes the group; what was remembered of the logs may be wrong now.
+    /// Rolls back the group. The cached logs may be wrong then, so the cache is cleared.
     pub fn roll_back(&mut self) {
         self.logs.clear();
         self.changed.clear();
@@ -154,10 +154,10 @@ impl Tables {
         Ok(Ok(()))
     }
 
-    /// Times never fall within a log, so what is too old is its beginning.
+    /// Drops old events from the beginning of a log: times never decrease within a log, so the oldest come first.
     pub fn forget(&mut self, name: &str, before: u64) -> Write<u64> {
         let log = self.log(name)?;
-        let upto = log.head.min(log.floor + FORGET_AT_ONCE);
+        let upto = log.head.min(log.floor + FORGET_BATCH);
         let sql = "SELECT max(place) FROM events WHERE place > ?1 AND place <= ?2 AND at < ?3";
         let last: Option<i64> = self.connection.prepare_cached(sql)?.query_row(
             params![
@@ -223,7 +223,7 @@ impl Tables {
         })
     }
 
-    /// A log as it stands, made when there is none of this name.
+    /// The current state of a log; it is created if there is none of this name.
     fn log(&mut self, name: &str) -> rusqlite::Result<Log> {
         if let Some(log) = self.logs.get(name) {
             return Ok(*log);
@@ -245,7 +245,7 @@ impl Tables {
             self.logs.insert(name.to_owned(), log);
             return Ok(log);
         }
-        // Not remembered yet: what makes it may be undone.
+        // Not cached yet: the write that creates the log may still be rolled back.
         let sql = "INSERT INTO logs (name, head, floor, at) VALUES (?1, 0, 0, 0)";
         self.connection.prepare_cached(sql)?.execute([name])?;
         Ok(Log {

@@ -1,10 +1,13 @@
-//! One thread writes. While the disk takes one group of writes, the next one gathers: many appends, one fsync.
+//! Commits writes in groups on a single thread: while one group is being written, the next one gathers. Many appends
+//! share one fsync.
 //!
-//! Whoever was answered with one group often writes again at once, and would just miss the next one: a hundred writers would
-//! go in two groups of fifty that take turns. So a large group is waited for, a little, as PostgreSQL's `commit_delay` does it.
+//! A client whose write was acknowledged with one group often writes again at once, and would just miss the next group:
+//! a hundred clients would form two groups of fifty that alternate. So after a large group the writer waits a little
+//! for more writes, like PostgreSQL's `commit_delay`.
 //!
-//! A write that fails by itself fails alone. The group is undone and stored again with a savepoint before each write, so that
-//! groups in which nothing fails, nearly all, pay for no savepoints. What fails in the database (a full disk, an I/O error) fails the group.
+//! An invalid write fails alone. Its group is rolled back and stored again with a savepoint before each write, so that
+//! groups without failures, which are nearly all, need no savepoints. A failure of the database (a full disk, an I/O
+//! error) fails the whole group.
 
 use std::{
     any::Any,
@@ -26,16 +29,17 @@ use tokio::sync::{oneshot, watch};
 use super::tables::{Tables, Write};
 use crate::bus::{Answer, BusError, Health};
 
-/// Bytes that may wait to be written. Beyond it the disk is too slow for what comes, and whoever comes is told so.
+/// Bytes that may be queued. Beyond this the disk is too slow for the load, and further writes are refused.
 const WAITING_BYTES: usize = 64 * 1024 * 1024;
-/// So long those of the last group are waited for: what an fsync takes on a fast disk, and a hundred writers to come back.
+/// How long to wait for the clients of the last group: the time of an fsync on a fast disk, in which a hundred clients
+/// can send their next write.
 const COMMIT_DELAY: Duration = Duration::from_micros(500);
-/// A smaller group is not worth a wait (PostgreSQL's `commit_siblings`).
+/// After a smaller group the writer does not wait (PostgreSQL's `commit_siblings`).
 const COMMIT_SIBLINGS: usize = 5;
-/// What a waiting write costs beyond its bytes.
+/// Bytes that a queued write costs beyond its data.
 const WRITE_OVERHEAD: usize = 256;
 
-/// Takes writes in the order of the calls. Ends, with all that waits written, when it is closed or dropped.
+/// Stores writes in the order of the calls. When it is closed or dropped, it stores all queued writes and ends.
 pub struct Writer {
     inbox: Mutex<Option<Sender<Waiting>>>,
     thread: Mutex<Option<thread::JoinHandle<()>>>,
@@ -50,11 +54,11 @@ struct Counts {
     health: watch::Sender<Health>,
 }
 
-/// What the writer has done so far.
+/// The number of commits and writes so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Commits {
     pub commits: u64,
-    /// Writes in them.
+    /// Writes in these commits.
     pub writes: u64,
 }
 
@@ -63,30 +67,30 @@ struct Waiting {
     bytes: usize,
 }
 
-/// A write and whoever waits for its answer.
+/// A write, together with the channel for its answer.
 trait Operation: Send {
     fn apply(&mut self, tables: &mut Tables) -> rusqlite::Result<()>;
-    /// This write is left out of its group.
+    /// Removes this write from its group; the error is its answer.
     fn refuse(&mut self, error: BusError);
-    /// The group is on disk, or it is not.
-    fn settle(self: Box<Self>, committed: Result<(), BusError>);
+    /// Sends the answer, once the group was committed or has failed.
+    fn send_answer(self: Box<Self>, committed: Result<(), BusError>);
 }
 
 /// Why a write failed.
 enum Failure {
-    /// Nothing can be stored at the moment.
+    /// Nothing can be stored at present.
     Database(rusqlite::Error),
-    /// This write cannot be stored, ever.
+    /// This write can never be stored.
     Write(String),
 }
 
-struct Asked<T, F> {
+struct Submitted<T, F> {
     work: F,
     outcome: Option<Result<T, BusError>>,
     reply: oneshot::Sender<Result<T, BusError>>,
 }
 
-impl<T: Send, F: FnMut(&mut Tables) -> Write<T> + Send> Operation for Asked<T, F> {
+impl<T: Send, F: FnMut(&mut Tables) -> Write<T> + Send> Operation for Submitted<T, F> {
     fn apply(&mut self, tables: &mut Tables) -> rusqlite::Result<()> {
         self.outcome = Some((self.work)(tables)?);
         Ok(())
@@ -96,19 +100,20 @@ impl<T: Send, F: FnMut(&mut Tables) -> Write<T> + Send> Operation for Asked<T, F
         self.outcome = Some(Err(error));
     }
 
-    fn settle(self: Box<Self>, committed: Result<(), BusError>) {
+    fn send_answer(self: Box<Self>, committed: Result<(), BusError>) {
         let outcome = match (committed, self.outcome) {
             (Ok(()), Some(outcome)) => outcome,
             (Ok(()), None) => Err(BusError::Closed),
             (Err(error), _) => Err(error),
         };
-        // Nobody may wait any more; the write stands all the same.
+        // The caller may have dropped the answer; the write is stored all the same.
         let _ = self.reply.send(outcome);
     }
 }
 
 impl Writer {
-    /// `group` is the most writes in one commit; `committed` hears which logs changed with each, and where their heads are.
+    /// `group` is the maximum number of writes in one commit. `committed` is called after each commit with the changed
+    /// logs and their heads.
     pub fn start(
         tables: Tables,
         group: usize,
@@ -120,7 +125,7 @@ impl Writer {
             let counts = counts.clone();
             move || {
                 let writing = || run(tables, &receiver, &counts, group.max(1), &committed);
-                // The panic hook logs it. Those who wait for an answer are told that the bus is closed.
+                // The panic hook logs the panic. Pending callers get `BusError::Closed`.
                 if catch_unwind(AssertUnwindSafe(writing)).is_err() {
                     counts.health.send_replace(Health::Broken);
                 }
@@ -136,7 +141,7 @@ impl Writer {
         })
     }
 
-    /// Puts a write into the line; `bytes` is what it holds in memory meanwhile.
+    /// Queues a write; `bytes` is the memory that it occupies meanwhile.
     pub fn submit<T: Send + 'static>(
         &self,
         bytes: usize,
@@ -145,7 +150,7 @@ impl Writer {
         let (reply, answer) = oneshot::channel();
         let bytes = bytes + WRITE_OVERHEAD;
         let outcome = None;
-        let operation = Box::new(Asked {
+        let operation = Box::new(Submitted {
             work,
             outcome,
             reply,
@@ -183,7 +188,7 @@ impl Writer {
         }
     }
 
-    /// Takes nothing more. The handle ends when all that waits is written.
+    /// Accepts no more writes. The thread ends when all queued writes are stored.
     pub fn close(&self) -> Option<thread::JoinHandle<()>> {
         let inbox = self
             .inbox
@@ -199,15 +204,15 @@ impl Writer {
 }
 
 impl Counts {
-    fn note<T>(&self, committed: &rusqlite::Result<T>) {
+    fn record_health<T>(&self, committed: &rusqlite::Result<T>) {
         let health = match committed {
             Ok(_) => Health::Well,
             Err(error) => Health::Refused(error.to_string()),
         };
         self.health.send_if_modified(|known| {
-            let is_news = *known != health;
+            let changed = *known != health;
             *known = health;
-            is_news
+            changed
         });
     }
 }
@@ -230,7 +235,7 @@ fn run(
             .fetch_add(group.len() as u64, Ordering::Relaxed);
         metrics::counter!("wirewise_bus_commits").increment(1);
         metrics::counter!("wirewise_bus_writes").increment(group.len() as u64);
-        counts.note(&stored);
+        counts.record_health(&stored);
         let outcome = match stored {
             Ok(changed) => {
                 committed(&changed);
@@ -238,18 +243,18 @@ fn run(
             }
             Err(error) => {
                 tables.roll_back();
-                tracing::error!(%error, writes = group.len(), "nothing of a group of writes could be stored");
+                tracing::error!(%error, writes = group.len(), "a group of writes could not be stored");
                 Err(BusError::Unavailable(error.to_string()))
             }
         };
         for Waiting { operation, bytes } in group {
             counts.waiting.fetch_sub(bytes, Ordering::Relaxed);
-            operation.settle(outcome.clone());
+            operation.send_answer(outcome.clone());
         }
     }
 }
 
-/// What waits, and with it those who were `answered` with the last group, if they come back soon.
+/// Collects the queued writes into a group. It waits briefly for as many more as were answered with the last group.
 fn gather(first: Waiting, inbox: &Receiver<Waiting>, answered: usize, most: usize) -> Vec<Waiting> {
     let mut group = vec![first];
     let fill = |group: &mut Vec<Waiting>| {
@@ -257,9 +262,9 @@ fn gather(first: Waiting, inbox: &Receiver<Waiting>, answered: usize, most: usiz
         group.extend(inbox.try_iter().take(room));
     };
     fill(&mut group);
-    let everybody = most.min(group.len() + answered);
+    let expected = most.min(group.len() + answered);
     let until = Instant::now() + COMMIT_DELAY;
-    while answered >= COMMIT_SIBLINGS && group.len() < everybody {
+    while answered >= COMMIT_SIBLINGS && group.len() < expected {
         let left = until.saturating_duration_since(Instant::now());
         let Ok(next) = inbox.recv_timeout(left) else {
             break;
@@ -285,7 +290,7 @@ fn commit(tables: &mut Tables, group: &mut [Waiting]) -> rusqlite::Result<Vec<(S
     tables.commit()
 }
 
-/// Stores what can be stored of a group, and refuses the rest.
+/// Stores the valid writes of a group and refuses the others.
 fn commit_without_failures(
     tables: &mut Tables,
     group: &mut [Waiting],
@@ -310,11 +315,11 @@ fn commit_without_failures(
 }
 
 impl Waiting {
-    /// Does the write. A panic in it is its own failure: the thread goes on for everybody else.
+    /// Executes the write. A panic counts as a failure of this write; the thread continues with the others.
     fn apply(&mut self, tables: &mut Tables) -> Result<(), Failure> {
         match catch_unwind(AssertUnwindSafe(|| self.operation.apply(tables))) {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) if tables.is_undone() || !is_of_the_write(&error) => {
+            Ok(Err(error)) if tables.is_undone() || !is_write_error(&error) => {
                 Err(Failure::Database(error))
             }
             Ok(Err(error)) => Err(Failure::Write(error.to_string())),
@@ -323,22 +328,22 @@ impl Waiting {
     }
 }
 
-/// Whether the database works and only does not take these values. Any other error would meet the next write as well.
-pub fn is_of_the_write(error: &rusqlite::Error) -> bool {
+/// Whether the database works and only rejects these values. Any other error would affect the next write as well.
+pub fn is_write_error(error: &rusqlite::Error) -> bool {
     match error.sqlite_error_code() {
         Some(code) => matches!(
             code,
             ErrorCode::ConstraintViolation | ErrorCode::TooBig | ErrorCode::TypeMismatch
         ),
-        // The values could not be handed to SQLite, or not be read from it.
+        // The values could not be passed to SQLite, or could not be read from it.
         None => true,
     }
 }
 
 fn message_of(panic: &(dyn Any + Send)) -> String {
-    let words = panic.downcast_ref::<&str>().copied();
-    let words = words.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    format!("panic: {}", words.unwrap_or("without words"))
+    let message = panic.downcast_ref::<&str>().copied();
+    let message = message.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    format!("panic: {}", message.unwrap_or("without words"))
 }
 
 #[cfg(test)]
@@ -360,7 +365,7 @@ mod tests {
         Tables::new(open_to_write(&database(folder)).unwrap().0)
     }
 
-    /// Writes that are in the line before the thread takes the first of them, so that they are one group.
+    /// Writes that are queued before the writer takes the first of them, so that they form one group.
     struct Group(Vec<Waiting>);
 
     impl Group {
@@ -370,7 +375,7 @@ mod tests {
         ) -> oneshot::Receiver<Result<T, BusError>> {
             let (reply, answer) = oneshot::channel();
             let outcome = None;
-            let operation = Box::new(Asked {
+            let operation = Box::new(Submitted {
                 work,
                 outcome,
                 reply,
@@ -419,7 +424,7 @@ mod tests {
             .collect()
     }
 
-    /// A database that refuses a text, as a constraint would.
+    /// Makes the database refuse the text "no", as a constraint would.
     fn refuse_the_text_no(folder: &std::path::Path) {
         let connection = rusqlite::Connection::open(database(folder)).unwrap();
         let trigger =
@@ -429,7 +434,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_writer_that_breaks_is_reported_and_nobody_waits_for_it() {
+    async fn a_panicked_writer_is_reported_and_its_callers_get_an_error() {
         let folder = tempfile::tempdir().unwrap();
         let writer = Writer::start(tables(folder.path()), 8, |_| panic!("on purpose")).unwrap();
         let mut health = writer.health();
@@ -443,7 +448,7 @@ mod tests {
     }
 
     #[test]
-    fn a_write_that_fails_fails_alone_and_the_others_share_one_commit() {
+    fn an_invalid_write_fails_alone_and_the_others_share_one_commit() {
         let folder = tempfile::tempdir().unwrap();
         let tables = tables(folder.path());
         refuse_the_text_no(folder.path());
@@ -453,7 +458,7 @@ mod tests {
             answers.push((group.append(LOG, &number.to_string()), true));
             if number % 10 == 3 {
                 answers.push((group.append(LOG, "no"), false));
-                // The first write of its log: nothing may remember a log that was undone.
+                // The first write of its log: a log whose creation was rolled back must not stay cached.
                 answers.push((group.append("chat/new", "no"), false));
             }
         }
@@ -489,7 +494,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_refused_write_did_before_it_failed_is_undone() {
+    fn a_refused_write_is_rolled_back_completely() {
         let folder = tempfile::tempdir().unwrap();
         let tables = tables(folder.path());
         let planted = "CREATE TRIGGER planted BEFORE DELETE ON events BEGIN SELECT RAISE(ABORT, 'planted'); END";
@@ -497,7 +502,7 @@ mod tests {
         connection.execute_batch(planted).unwrap();
         let mut group = Group(vec![]);
         let mut kept = group.append(LOG, "kept");
-        // The snapshot is there before the events go.
+        // The snapshot is inserted before the events are deleted.
         let mut refused = group.add(|tables| tables.compact(LOG, 1, &"all".into(), 1));
         let mut after = group.append(LOG, "after");
         group.run(tables);
@@ -513,7 +518,7 @@ mod tests {
     }
 
     #[test]
-    fn what_fails_in_the_database_fails_the_group_and_says_so() {
+    fn a_database_failure_fails_the_whole_group() {
         let folder = tempfile::tempdir().unwrap();
         let mut group = Group(vec![]);
         let mut before = group.append(LOG, "before");

@@ -1,4 +1,4 @@
-//! The page's handle on everything: what is known, the socket, and the moment at which a change is shown.
+//! The page's handle on the chat: its state, its socket, and the timing of its renders.
 
 mod scrolling;
 
@@ -33,60 +33,60 @@ use realtime::{
     message::{ErrorCode, SocketError},
 };
 
-/// Where the tab keeps what is not sent yet.
+/// Storage name of the unsent messages.
 const OUTBOX: &str = "chat.outbox";
-/// Where the tab keeps the names of the rooms that were visited.
+/// Storage name of the rooms that this tab visited.
 const VISITED: &str = "chat.rooms";
-/// Instead of a message that nobody would send.
+/// The refusal of a message after signing out.
 const SIGNED_OUT: &str = "You signed out. Continue as a guest to write.";
-/// Rooms that are remembered at most; a socket holds 128.
+/// Most rooms that are remembered; a socket may be in 128.
 const MOST_VISITED: usize = 100;
-/// Reading is told this long after it began: whoever only scrolls by has not read, and many messages are one mark.
+/// Delay of a read mark: a reader who only scrolls by has not read, and many messages share one mark.
 const READ_AFTER: Duration = Duration::from_millis(300);
-/// What came within this is announced in one sentence.
+/// Messages that arrive within this time are announced together.
 const ANNOUNCE_AFTER: Duration = Duration::from_secs(1);
-/// More news than this are announced as a number.
+/// More new messages than this are announced as a number.
 const MOST_ANNOUNCED: usize = 3;
-/// Until what was refused for now is tried again, where the server does not say, in milliseconds.
+/// Delay of a retry after a temporary refusal, if the server gives none, in milliseconds.
 const AGAIN_AFTER_MS: u64 = 1_000;
-/// In a hidden tab no animation frame comes; its title still counts.
+/// Render delay in a hidden tab, which gets no animation frames; its title still shows the unread count.
 const HIDDEN_FRAME: Duration = Duration::from_millis(200);
 
-/// The chat of one page. All copies are one.
+/// The chat of one page. All copies share their state.
 #[derive(Clone, Copy)]
 pub struct Chat {
     state: RwSignal<ChatState>,
-    /// The room in the address; empty when there can be none of that name.
+    /// The room in the address; empty if that is not a room name.
     pub current: Memo<String>,
-    /// The message that was jumped to.
+    /// The offset of the message that was jumped to.
     pub found: RwSignal<Option<u64>>,
-    /// For screen readers: what came just now.
+    /// For screen readers: the messages that arrived just now.
     pub announcement: RwSignal<String>,
-    /// What was searched for covers the log.
+    /// Search results cover the log.
     pub covered: RwSignal<bool>,
-    /// The tab has no room for a draft.
+    /// The tab's storage has no space for a draft.
     pub draft_lost: RwSignal<bool>,
-    visitor: RwSignal<Option<User>>,
+    current_user: RwSignal<Option<User>>,
     calendar: Calendar,
-    /// There once the hook has returned.
+    /// Set once the hook has returned.
     socket: StoredValue<Option<Socket<ChatSocket>>>,
     scroller: StoredValue<Option<Scroller>>,
     frame: Coalesce,
     reading: Coalesce,
     announcing: Coalesce,
-    /// To bring into the middle as soon as it is shown.
+    /// The offset of a message to scroll into the middle as soon as it is shown.
     jump: StoredValue<Option<u64>>,
-    /// Where the log stood last.
+    /// The last scroll position of the log.
     place: StoredValue<Place>,
 }
 
 impl Chat {
-    /// Opens the page's one socket, for as long as `room` can be one. Changing rooms does not touch it.
+    /// Opens the page's one socket, for as long as `room` is a room name. It stays open when the room changes.
     pub fn connect(room: Memo<Option<String>>) -> (Self, Socket<ChatSocket>) {
         let visited = room.get_untracked().unwrap_or_default();
         let first = first_state::<String, Option<FirstMessages>>(visited.clone()).flatten();
-        let visitor = expect_context::<CurrentUser>().0;
-        let me = visitor.with_untracked(|user| user.as_ref().map(|user| user.id));
+        let current_user = expect_context::<CurrentUser>().0;
+        let me = current_user.with_untracked(|user| user.as_ref().map(|user| user.id));
         let chat = Self {
             state: RwSignal::new(ChatState::new(me, &visited, first)),
             current: Memo::new(move |_| room.get().unwrap_or_default()),
@@ -94,7 +94,7 @@ impl Chat {
             announcement: RwSignal::new(String::new()),
             covered: RwSignal::new(false),
             draft_lost: RwSignal::new(false),
-            visitor,
+            current_user,
             calendar: expect_context(),
             socket: StoredValue::new(None),
             scroller: StoredValue::new(None),
@@ -105,19 +105,19 @@ impl Chat {
             place: StoredValue::new(Place::default()),
         };
         let options = SocketOptions {
-            keep_outbox_as: kept_name(visitor, OUTBOX),
+            keep_outbox_as: kept_name(current_user, OUTBOX),
             ..SocketOptions::default()
         };
         let wanted = move || room.with(|room| room.is_some().then_some(ChatSocket));
-        let socket = use_socket_with(options, wanted, move |event| chat.hear(event));
+        let socket = use_socket_with(options, wanted, move |event| chat.on_event(event));
         chat.socket.set_value(Some(socket));
-        follow_person(visitor, socket.connection);
-        chat.visit_what_is_named();
-        chat.read_when_looked_at();
+        follow_person(current_user, socket.connection);
+        chat.visit_rooms();
+        chat.show_when_visibility_changes();
         (chat, socket)
     }
 
-    /// Reads from the present room.
+    /// Reads from the current room.
     pub fn in_room<T>(self, read: impl FnOnce(&RoomState) -> T) -> Option<T> {
         let current = self.current.read();
         self.state.with(|state| state.room(&current).map(read))
@@ -136,35 +136,36 @@ impl Chat {
         self.unread() - self.in_room(|room| room.unread).unwrap_or_default()
     }
 
-    /// The rows that are shown of the present room.
+    /// The rows of the current room that are shown.
     pub fn rows(self) -> Vec<Row> {
         let day_of = self.calendar.day_of();
         self.in_room(|room| room.log.rows(day_of))
             .unwrap_or_default()
     }
 
-    /// Says something in the present room; the error is a sentence, and nothing is taken then.
-    pub fn say(self, text: String) -> Result<(), String> {
-        if self.visitor.with_untracked(Option::is_none) {
+    /// Sends a message to the current room. The error is a sentence; nothing was accepted then.
+    pub fn post(self, text: String) -> Result<(), String> {
+        if self.current_user.with_untracked(Option::is_none) {
             return Err(SIGNED_OUT.to_owned());
         }
         check_text(&text).map_err(str::to_owned)?;
-        // In the order of time (RFC 9562): those of a moment stand together in the server's index, where random ones are a page each.
+        // Ids in the order of time (RFC 9562): ids of one moment are neighbours in the server's index, where random
+        // ones would each need a page.
         let (id, room) = (Uuid::now_v7(), self.current.get_untracked());
         let command = ChatCommand::Send {
             id: id.into(),
             room: room.clone(),
             text,
         };
-        let taken = self
+        let queued = self
             .socket()
             .map(|socket| socket.send_reliably(id, &room, command));
-        taken.unwrap_or(Ok(())).map_err(|full| full.to_string())?;
+        queued.unwrap_or(Ok(())).map_err(|full| full.to_string())?;
         self.to_latest();
         Ok(())
     }
 
-    /// What was written in a room and not sent.
+    /// The draft of a room.
     pub fn draft(self, room: &str) -> String {
         let kept = self
             .draft_name(room)
@@ -172,7 +173,7 @@ impl Chat {
         kept.unwrap_or_default()
     }
 
-    /// Keeps what was written in a room; nothing where it is empty.
+    /// Stores the draft of a room; removes it if it is empty.
     pub fn keep_draft(self, room: &str, draft: &str) {
         let Some(name) = self.draft_name(room) else {
             return;
@@ -185,31 +186,31 @@ impl Chat {
     }
 
     fn draft_name(self, room: &str) -> Option<String> {
-        kept_name(self.visitor, &format!("chat.draft.{room}"))
+        kept_name(self.current_user, &format!("chat.draft.{room}"))
     }
 
-    /// Gives up a message that was refused for good.
+    /// Discards a message that was refused for good.
     pub fn discard(self, id: Uuid) {
         self.acknowledge(id);
     }
 
-    /// The messages that have not left for a room, or were refused and not given up yet.
+    /// The ids of a room's messages that are not sent yet, or were refused and not discarded yet.
     pub fn unsent_in(self, room: &str) -> Vec<Uuid> {
         let of_room = |outbox: &Outbox<ChatCommand>| {
-            let entries = outbox.entries().filter(|entry| entry.lane == room);
+            let entries = outbox.entries().filter(|entry| entry.ordering_key == room);
             entries.map(|entry| entry.id).collect()
         };
         let socket = self.socket();
         socket.map_or(vec![], |socket| socket.outbox.with(of_room))
     }
 
-    /// The person is typing.
+    /// The user is typing.
     pub fn typing(self) {
         let due = self.change_room(|room| room.typing_due(js_sys::Date::now()));
         self.send(due.flatten());
     }
 
-    /// Takes a room off the list. What was written in one that lets nobody in goes with it.
+    /// Removes a room from the list and discards its unsent messages, which a room that refuses the join can have.
     pub fn leave(self, name: &str) {
         let unsent = untrack(|| self.unsent_in(name));
         unsent.into_iter().for_each(|id| self.discard(id));
@@ -219,9 +220,9 @@ impl Chat {
         self.remember_visited();
     }
 
-    /// Shows what changed with the next frame: a thousand messages at once are one change.
+    /// Renders changes with the next frame: a thousand messages at once are one render.
     pub fn changed(self) {
-        if !self.frame.arm() {
+        if !self.frame.schedule() {
             return;
         }
         if document().hidden() {
@@ -231,15 +232,15 @@ impl Chat {
         }
     }
 
-    /// Sends a read mark when the end of the log is before somebody's eyes.
+    /// Sends a read mark soon, if the end of the log is visible then.
     pub fn read_soon(self) {
-        if self.reading.arm() {
+        if self.reading.schedule() {
             set_timeout(move || self.read(), READ_AFTER);
         }
     }
 
     fn read(self) {
-        if !self.reading.fired() || !self.end_is_seen() {
+        if !self.reading.run() || !self.end_is_seen() {
             return;
         }
         let room = self.current.get_untracked();
@@ -250,29 +251,30 @@ impl Chat {
         }
     }
 
-    fn hear(self, event: SocketEvent<ChatWelcome, ChatEvent>) {
+    fn on_event(self, event: SocketEvent<ChatWelcome, ChatEvent>) {
         match event {
             SocketEvent::Welcome { welcome, .. } => {
                 let id = welcome.user.id;
-                if welcomed(self.visitor, welcome.user) {
+                if welcomed(self.current_user, welcome.user) {
                     self.change(|state| state.connected(id));
                     self.join();
                 } else if let Some(socket) = self.socket() {
                     socket.connection.close();
                 }
             }
-            SocketEvent::Event(event) => self.take(event),
+            SocketEvent::Event(event) => self.apply(event),
             SocketEvent::Refused(error) => self.refused(&error),
-            // The status line says what follows a close, the inspector shows what was not understood.
+            // The status line says what follows a close; the inspector shows messages that cannot be decoded.
             SocketEvent::Binary(_) | SocketEvent::Closed { .. } | SocketEvent::Undecoded { .. } => {
             }
         }
     }
 
-    fn take(self, event: ChatEvent) {
+    fn apply(self, event: ChatEvent) {
         match &event {
-            // Its message comes before and does not stand for it: should it have been sent again meanwhile, that one may be
-            // refused, and the server lets no other pass until it comes once more.
+            // Only the acknowledgement removes the command from the outbox, not the message, although that arrives
+            // first. The command may have been sent again meanwhile; if that repetition is refused, the server accepts
+            // no other message until it is sent once more.
             ChatEvent::Ack {
                 id, room, offset, ..
             } => {
@@ -297,15 +299,14 @@ impl Chat {
             ChatEvent::Joined(joined) => Some(joined.room.clone()),
             _ => None,
         };
-        let may_show_what_is_sought =
-            joined.is_some() || matches!(&event, ChatEvent::History { .. });
-        self.change(|state| state.take(event, js_sys::Date::now()));
+        let may_continue_seek = joined.is_some() || matches!(&event, ChatEvent::History { .. });
+        self.change(|state| state.apply(event, js_sys::Date::now()));
         if let (Some(room), Some(socket)) = (joined, self.socket()) {
             socket.ready(&room);
             self.join();
         }
-        if may_show_what_is_sought {
-            self.seek_on();
+        if may_continue_seek {
+            self.continue_seek();
         }
         self.changed();
     }
@@ -319,19 +320,19 @@ impl Chat {
             let wait = error.retry_after_ms.unwrap_or(AGAIN_AFTER_MS);
             // A timer set for longer than 32 bits of milliseconds would fire at once.
             let wait = wait.min(LONGEST_WAIT_MS as u64);
-            let go_on = move || {
-                if self.change(|state| state.go_on(&room)).is_some() {
+            let retry = move || {
+                if self.change(|state| state.retry(&room)).is_some() {
                     self.join();
-                    self.seek_on();
+                    self.continue_seek();
                     self.changed();
                 }
             };
-            set_timeout(go_on, Duration::from_millis(wait));
+            set_timeout(retry, Duration::from_millis(wait));
         }
         self.changed();
     }
 
-    /// Joins what is to be joined now.
+    /// Sends the joins that are due.
     fn join(self) {
         let first = self.current.try_get_untracked().unwrap_or_default();
         let due = self.change(|state| state.joins_due(&first));
@@ -354,25 +355,25 @@ impl Chat {
             self.current
                 .with_untracked(|current| state.room(current).is_some_and(RoomState::has_news))
         });
-        if has_news && self.announcing.arm() {
+        if has_news && self.announcing.schedule() {
             set_timeout(move || self.announce(), ANNOUNCE_AFTER);
         }
     }
 
     fn announce(self) {
-        if self.announcing.fired() {
+        if self.announcing.run() {
             let news = self.change_room(RoomState::take_news).unwrap_or_default();
             self.announcement.set(in_words(&news));
         }
     }
 
-    /// Enters the room of the address whenever it changes, and those that this tab visited before.
-    fn visit_what_is_named(self) {
+    /// Enters the room of the address whenever it changes, and at first the rooms that this tab visited before.
+    fn visit_rooms(self) {
         Effect::new(move |before: Option<()>| {
             let name = self.current.get();
             self.change(|state| {
                 if before.is_none() {
-                    remembered(self.visitor)
+                    remembered(self.current_user)
                         .iter()
                         .for_each(|room| state.enter(room));
                 }
@@ -392,18 +393,18 @@ impl Chat {
             rooms.map(|room| room.name.clone()).collect::<Vec<_>>()
         });
         let newest = names[names.len().saturating_sub(MOST_VISITED)..].join(" ");
-        if let Some(name) = kept_name(self.visitor, VISITED) {
+        if let Some(name) = kept_name(self.current_user, VISITED) {
             tab_storage::write(&name, Some(&*newest).filter(|names| !names.is_empty()));
         }
     }
 
-    fn read_when_looked_at(self) {
+    fn show_when_visibility_changes(self) {
         Effect::new(move |_| {
-            // When it is hidden too: a frame that was asked for before does not come until somebody looks again, and up to
-            // then nothing else would be shown.
-            let looked_at =
+            // Also when the tab is hidden: a frame that was requested before does not run until the tab is visible
+            // again, and until then nothing else would be rendered.
+            let listener =
                 window_event_listener(leptos::ev::visibilitychange, move |_| self.show());
-            on_cleanup(move || looked_at.remove());
+            on_cleanup(move || listener.remove());
         });
     }
 
@@ -423,7 +424,7 @@ impl Chat {
         }
     }
 
-    /// Changes what is known, without telling the views: that is [`Chat::changed`].
+    /// Changes the state without notifying the views; [`Chat::changed`] does that.
     fn change<T>(self, change: impl FnOnce(&mut ChatState) -> T) -> Option<T> {
         self.state.try_maybe_update(|state| (false, change(state)))
     }
@@ -440,8 +441,8 @@ impl Chat {
 }
 
 /// The rooms that this tab visited, as far as they can be read.
-fn remembered(visitor: RwSignal<Option<User>>) -> Vec<String> {
-    let names = kept_name(visitor, VISITED).and_then(|name| tab_storage::read(&name));
+fn remembered(current_user: RwSignal<Option<User>>) -> Vec<String> {
+    let names = kept_name(current_user, VISITED).and_then(|name| tab_storage::read(&name));
     let names = names.unwrap_or_default();
     let names = names.split(' ').filter(|name| is_room_name(name));
     names.take(MOST_VISITED).map(str::to_owned).collect()
@@ -451,8 +452,8 @@ fn in_words(news: &[std::sync::Arc<ChatMessage>]) -> String {
     if news.len() > MOST_ANNOUNCED {
         return format!("{} new messages", news.len());
     }
-    let said = news
+    let sentences = news
         .iter()
         .map(|message| format!("{}: {}", isolated(&message.from.name), message.text));
-    said.collect::<Vec<_>>().join("\n")
+    sentences.collect::<Vec<_>>().join("\n")
 }

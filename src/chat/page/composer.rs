@@ -1,4 +1,4 @@
-//! Where one writes. What is written here survives a reload, and is gone only once it is taken.
+//! The form for writing a message. Its text survives a reload, and is removed only once it is accepted.
 
 use leptos::{
     ev::{KeyboardEvent, SubmitEvent},
@@ -11,10 +11,10 @@ use super::chat::Chat;
 use crate::{ui::input_method::is_composing, web::text_rules::has_visible_character};
 use realtime::client::live_text;
 
-/// Lines that the field grows to; it scrolls beyond.
+/// Most lines that the field grows to; beyond that it scrolls.
 const MOST_LINES: u32 = 8;
 
-/// The line to write in.
+/// The form for writing a message.
 #[component]
 pub fn Composer(chat: Chat) -> impl IntoView {
     let field = NodeRef::<html::Textarea>::new();
@@ -24,11 +24,11 @@ pub fn Composer(chat: Chat) -> impl IntoView {
             .get()
             .or_else(|| chat.in_room(|room| room.refusal.clone()).flatten())
     };
-    // The draft of each room is its own.
+    // Each room has its own draft.
     Effect::new(move |before: Option<()>| {
         let draft = chat.current.with(|room| chat.draft(room));
         let Some(field) = field.get() else { return };
-        // What was typed before the page came to life is newer than any draft.
+        // Text that was typed before hydration is newer than any draft.
         if before.is_some() || field.value().is_empty() {
             field.set_value(&draft);
         }
@@ -55,8 +55,8 @@ pub fn Composer(chat: Chat) -> impl IntoView {
         if text.is_empty() {
             return refusal.set(None);
         }
-        match chat.say(text) {
-            // Only now: a text that is not taken stays.
+        match chat.post(text) {
+            // Cleared only now: a text that is not accepted stays.
             Ok(()) => {
                 field.set_value("");
                 chat.current
@@ -92,7 +92,7 @@ pub fn Composer(chat: Chat) -> impl IntoView {
     .into_any()
 }
 
-/// As many lines as the text has. By the attribute: styles are for the style sheet.
+/// Sets as many rows as the text has lines. By the attribute: styles are for the style sheet.
 fn grow(field: &HtmlTextAreaElement) {
     field.set_rows(1);
     while field.rows() < MOST_LINES && field.scroll_height() > field.client_height() {

@@ -1,4 +1,4 @@
-//! The messages of the room, what waits to be sent below them, and the way back to the newest.
+//! The view of the current room's log: its messages, the unsent ones below them, and the button to the newest.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,14 +18,14 @@ use super::{
 use crate::chat::message::{ChatCommand, ChatSocket};
 use realtime::client::{Socket, live_text, outbox::EntryState, text_content};
 
-/// The log of the present room.
+/// The log of the current room.
 #[component]
 pub fn Log(chat: Chat, socket: Socket<ChatSocket>) -> impl IntoView {
     let scroller = Scroller::new();
     Effect::new(move |_| chat.mounted(scroller));
     let rows = Memo::new(move |_| chat.rows());
-    // `For` takes every child out and in again when more than one comes before the first, and all rows would be laid out anew.
-    // So they come in blocks, of which there is one more at a time.
+    // `For` removes and reinserts every child when more than one is added before the first, and all rows would be laid
+    // out anew. So rows are grouped in blocks, of which one is added at a time.
     let blocks = Memo::new(move |_| {
         let mut blocks = rows.with(|rows| rows.iter().map(|row| row.block).collect::<Vec<_>>());
         blocks.dedup();
@@ -49,8 +49,8 @@ pub fn Log(chat: Chat, socket: Socket<ChatSocket>) -> impl IntoView {
     let (log, list) = (scroller.log, scroller.list);
     view! {
         <div class="log-frame">
-            // Not live itself, although a log is by its role: history, what was missed and "Read by" would be read aloud.
-            // What comes anew is announced below, in sentences.
+            // Live regions are turned off, although the role `log` implies one: history, missed messages and "Read by"
+            // would be read aloud. New messages are announced below, in sentences.
             <div class="log" node_ref=log role="log" aria-live="off" tabindex="0" aria-label=format!("Messages in {name}")
                 on:scroll=move |_| chat.scrolled() data-test="log">
                 <Show when=move || empty.get()><p class="empty">"Nobody has said anything here yet."</p></Show>
@@ -93,7 +93,8 @@ fn Message(chat: Chat, row: Row, receipts: Memo<BTreeMap<u64, usize>>) -> impl I
     let head = if leads {
         view! { <Portrait user=message.from.clone()/><p class="message-head"><strong dir="auto" translate="no">{name}</strong>" "<Clock at=message.at/></p> }.into_any()
     } else {
-        // Seen only beside the pointer; heard always, since a message without its author means little.
+        // Visible only beside the pointer; always read by screen readers, since a message without its author means
+        // little.
         view! { <p class="message-aside"><span class="visually-hidden"><bdi translate="no">{name}</bdi>", "</span><Clock at=message.at/></p> }.into_any()
     };
     view! {
@@ -107,7 +108,7 @@ fn Message(chat: Chat, row: Row, receipts: Memo<BTreeMap<u64, usize>>) -> impl I
     .into_any()
 }
 
-/// A text with its addresses clickable. All of it is text to the browser.
+/// A text with clickable addresses. All of it is inserted as text, never as HTML.
 fn linked(text: &str) -> Vec<AnyView> {
     let view = |piece| match piece {
         Piece::Text(text) => text.to_owned().into_any(),
@@ -119,7 +120,7 @@ fn linked(text: &str) -> Vec<AnyView> {
     pieces(text).into_iter().map(view).collect()
 }
 
-/// A message of one's own that is not in the log yet.
+/// One of the user's own messages that is not in the log yet.
 #[derive(Clone, Debug, PartialEq)]
 struct WaitingEntry {
     id: Uuid,
@@ -129,10 +130,10 @@ struct WaitingEntry {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum WaitingState {
-    /// The server has it, and its place in the log is on the way.
+    /// It is acknowledged, and its `message` event has not arrived yet.
     Sent,
     Sending,
-    /// It leaves when the connection stands.
+    /// It is sent when the connection is open.
     Waiting,
     Failed(String),
 }
@@ -149,9 +150,9 @@ fn waiting(chat: Chat, socket: Socket<ChatSocket>) -> Vec<WaitingEntry> {
     let mut entries = sent.unwrap_or_default();
     let room = chat.current.read();
     socket.outbox.with(|outbox| {
-        let own = || outbox.entries().filter(|entry| entry.lane == *room);
+        let own = || outbox.entries().filter(|entry| entry.ordering_key == *room);
         let ids: BTreeSet<Uuid> = own().map(|entry| entry.id).collect();
-        // What came before its acknowledgement is shown once, in its place.
+        // A message that arrived before its acknowledgement is shown once, in the log.
         let held = chat.in_room(|room| room.held(&ids)).unwrap_or_default();
         let own = own().filter(|entry| !held.contains(&entry.id));
         entries.extend(own.filter_map(|entry| match &entry.command {

@@ -1,7 +1,7 @@
-//! The chat page: one socket for all rooms, above the room that is looked at.
+//! The chat page: one socket for all rooms, and the view of the current room.
 //!
-//! What is known stands in [`ChatState`](self::model::ChatState), which is pure; `chat.rs` feeds it from the socket and
-//! shows it once an animation frame; the other files are views of it.
+//! The state is [`ChatState`](self::model::ChatState), which is pure. `chat.rs` feeds it from the socket and renders it
+//! once an animation frame; the other files are views of it.
 
 mod chat;
 mod composer;
@@ -41,7 +41,7 @@ fn ChatRoute() -> impl IntoView {
     let params = use_params_map();
     let named =
         move || params.with(|params| params.get("room").unwrap_or_else(|| ROOMS[0].to_owned()));
-    // The room in the address; `None`: no room can be called that.
+    // The room in the address; `None` if that is not a room name.
     let room = Memo::new(move |_| Some(named()).filter(|name| is_room_name(name)));
     provide_context(Calendar::new());
     let (chat, socket) = Chat::connect(room);
@@ -62,15 +62,15 @@ fn NoSuchRoom() -> impl IntoView {
     }
 }
 
-/// What is unfolded on a phone; on a wide screen all is.
+/// What is unfolded on a phone; on a wide screen everything is.
 #[derive(Clone, Copy, PartialEq)]
 enum Fold {
     Rooms,
     People,
 }
 
-/// What to say where the tab cannot keep what was written.
-fn no_room(chat: Chat, socket: Socket<ChatSocket>) -> Option<&'static str> {
+/// The warning for a tab that cannot store unsent messages or drafts.
+fn storage_warning(chat: Chat, socket: Socket<ChatSocket>) -> Option<&'static str> {
     let unsent = "This tab has no room to keep unsent messages: they will not survive a reload. Leave it open until they are sent.";
     let draft = "This tab has no room to keep what you write: it will not survive a reload.";
     if !socket.outbox_kept.get() {
@@ -89,7 +89,7 @@ fn ChatView(chat: Chat, socket: Socket<ChatSocket>) -> impl IntoView {
         unread => format!("({unread}) {}", name()),
     };
     let unfolded = RwSignal::new(None::<Fold>);
-    // Whoever chose a room wants to see it.
+    // Once a room is chosen, it is to be visible.
     Effect::new(move |_| {
         chat.current.track();
         unfolded.set(None);
@@ -119,10 +119,10 @@ fn ChatView(chat: Chat, socket: Socket<ChatSocket>) -> impl IntoView {
             <div id="rooms" class="side" class:unfolded=is(Fold::Rooms)><Rooms chat/></div>
             <div class="talk">
                 <Search chat/>
-                // Anew for another room: where its reader stands is its own.
+                // Built anew for another room, because each room has its own scroll position.
                 {move || { chat.current.track(); view! { <Log chat socket/> } }}
                 <Composer chat/>
-                {move || no_room(chat, socket).map(|words| view! { <p class="warning" role="status" data-test="no-room">{words}</p> })}
+                {move || storage_warning(chat, socket).map(|words| view! { <p class="warning" role="status" data-test="no-room">{words}</p> })}
             </div>
             <div id="people" class="side" class:unfolded=is(Fold::People)><People chat/></div>
         </div>

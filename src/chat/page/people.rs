@@ -1,11 +1,11 @@
-//! Who is here, and how people look.
+//! The members of the current room, and the portrait of a user.
 
 use leptos::prelude::*;
 
 use super::chat::Chat;
 use crate::session::{User, page::view::Avatar};
 
-/// Who is in the present room.
+/// The members of the current room.
 #[component]
 pub fn People(chat: Chat) -> impl IntoView {
     let members = Memo::new(move |_| {
@@ -27,7 +27,7 @@ pub fn People(chat: Chat) -> impl IntoView {
     .into_any()
 }
 
-/// A person's colour and initial.
+/// A user's colour and initial.
 #[component]
 pub fn Portrait(user: User) -> impl IntoView {
     let initial: String = user

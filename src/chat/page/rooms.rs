@@ -1,4 +1,4 @@
-//! The rooms, what is unread in them, and the way into another one.
+//! The list of rooms with their unread counts, and the form that opens another room.
 
 use gloo_net::http::Request;
 use leptos::{
@@ -19,7 +19,7 @@ use crate::{
 };
 use realtime::client::{live_text, text_content};
 
-/// More than a person looks through.
+/// Most rooms that are suggested: more than a person looks through.
 const MOST_SUGGESTED: usize = 50;
 
 /// The list of rooms.
@@ -76,7 +76,8 @@ fn Room(chat: Chat, name: String) -> impl IntoView {
     };
     let leave = (!ROOMS.contains(&name.as_str())).then(|| {
         let (navigate, left, here) = (use_navigate(), name.clone(), name.clone());
-        // They would wait out of sight, and leave with the next visit. A room that lets nobody in can be given up.
+        // A room with unsent messages cannot be left: they would wait out of sight and be sent at the next visit. A
+        // room that refuses the join can be left all the same.
         let unsent = Memo::new(move |_| {
             let refused =
                 chat.in_all(|state| state.room(&here).is_some_and(|room| room.refusal.is_some()));
@@ -105,7 +106,7 @@ fn Room(chat: Chat, name: String) -> impl IntoView {
     }
 }
 
-/// How many messages are unread; nothing where there are none.
+/// The number of unread messages; nothing if there are none.
 #[component]
 pub fn Unread(count: Memo<usize>, #[prop(optional)] test: Option<&'static str>) -> impl IntoView {
     view! {
@@ -118,7 +119,7 @@ pub fn Unread(count: Memo<usize>, #[prop(optional)] test: Option<&'static str>) 
     }
 }
 
-/// Visiting a valid name makes the room. The rooms that others made are suggested.
+/// The form that opens another room. Visiting a valid name creates the room; rooms that others created are suggested.
 #[component]
 fn NewRoom(chat: Chat) -> impl IntoView {
     let input = NodeRef::<html::Input>::new();
@@ -126,7 +127,7 @@ fn NewRoom(chat: Chat) -> impl IntoView {
     let others = RwSignal::new(Vec::<RoomSummary>::new());
     let suggest = move |_| {
         spawn_local(async move {
-            // Without suggestions one types the name.
+            // Without suggestions, the name can still be typed.
             let Some(rooms) = rooms_of_others(chat).await else {
                 return;
             };
@@ -167,7 +168,7 @@ fn NewRoom(chat: Chat) -> impl IntoView {
 
 /// Rooms that are not in the list, the busiest first.
 async fn rooms_of_others(chat: Chat) -> Option<Vec<RoomSummary>> {
-    // Before the answer: the page may be gone by then.
+    // Read before the answer arrives: the page may be gone by then.
     let listed = untrack(|| room_names(chat));
     let response = Request::get(ROOMS_ROUTE).send().await.ok()?;
     let mut rooms = response.json::<Vec<RoomSummary>>().await.ok()?;

@@ -1,13 +1,13 @@
-//! Where the reader stands in the log, and keeping it so while messages come and go above.
+//! Measures the reader's position in the log, and keeps it while rows are added and removed above.
 //!
-//! By hand and not by the browser's scroll anchoring, which Safari lacks; the style sheet turns that one off.
+//! Done here and not by the browser's scroll anchoring, which Safari lacks; the style sheet turns that off.
 
 use leptos::{html, prelude::*};
 use send_wrapper::SendWrapper;
 use wasm_bindgen::{JsCast, closure::Closure, prelude::wasm_bindgen};
 use web_sys::{Element, HtmlElement};
 
-/// Closer than this to its end, the log follows new messages, in pixels.
+/// Within this distance of its end the log follows new messages, in pixels.
 const FOLLOW_WITHIN: i32 = 80;
 
 /// The log and the list of rows in it.
@@ -17,13 +17,14 @@ pub struct Scroller {
     pub list: NodeRef<html::Div>,
 }
 
-/// A row, and where it ends in the list. Not on the screen: the reader may scroll while the rows change.
+/// A row, and where it ends relative to the list. Not relative to the screen: the reader may scroll while the rows
+/// change.
 pub struct Anchor {
     offset: String,
     end: f64,
 }
 
-/// Where the log stands, and how large it and its contents are.
+/// The scroll offset of the log, and the heights of its contents and of itself, in pixels.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Place {
     top: i32,
@@ -32,8 +33,8 @@ pub struct Place {
 }
 
 impl Place {
-    /// The reader moved from here up to `now`. The log also moves by itself, when it or its contents change their size; that
-    /// is no wish to read further up.
+    /// Whether the reader scrolled up between this place and `now`. The log also moves when it or its contents change
+    /// their size; that does not count.
     pub fn left_upwards(self, now: Self) -> bool {
         let same_size = (now.contents, now.height) == (self.contents, self.height);
         same_size && now.top < self.top
@@ -48,7 +49,7 @@ impl Scroller {
         }
     }
 
-    // A frame that was asked for before may come when the log is gone: in its place stands that there is no such room.
+    // A frame that was requested before may run when the log is gone: the page may show "No such room" by then.
 
     fn log(self) -> Option<web_sys::HtmlDivElement> {
         self.log.try_get_untracked().flatten()
@@ -58,13 +59,13 @@ impl Scroller {
         self.list.try_get_untracked().flatten()
     }
 
-    /// The row at the upper edge. Its end is what is held: its beginning changes when it ceases to lead a group.
+    /// The row at the upper edge. Its end is kept in place: its beginning moves when the row ceases to lead a group.
     pub fn anchor(self) -> Option<Anchor> {
         let edge = self.log()?.get_bounding_client_rect().top();
         let list = self.list()?;
         let rows = list.get_elements_by_class_name("message");
         let end_of = |row: &Element| row.get_bounding_client_rect().bottom();
-        // Rows lie one below the other: the first that ends below the edge.
+        // Rows lie one below the other: a binary search finds the first that ends below the edge.
         let (mut low, mut high) = (0, rows.length());
         while low < high {
             let middle = (low + high) / 2;
@@ -97,7 +98,7 @@ impl Scroller {
         }
     }
 
-    /// Brings a row into the middle. Says whether it is there.
+    /// Scrolls a row into the middle. Returns whether the row exists.
     pub fn center(self, offset: u64) -> bool {
         let (Some(log), Some(list)) = (self.log(), self.list()) else {
             return false;
@@ -116,7 +117,7 @@ impl Scroller {
         true
     }
 
-    /// The keyboard goes on from here.
+    /// Moves the keyboard focus to the log.
     pub fn focus(self) {
         if let Some(log) = self.log() {
             let _ = log.focus();
@@ -129,13 +130,13 @@ impl Scroller {
         }
     }
 
-    /// Less than a screen is left above.
+    /// Whether less than a screen is left above.
     pub fn is_near_start(self) -> bool {
         self.log()
             .is_some_and(|log| log.scroll_top() < log.client_height())
     }
 
-    /// Less than a screen is left below.
+    /// Whether less than a screen is left below.
     pub fn is_near_end(self) -> bool {
         self.log()
             .is_some_and(|log| below(&log) < log.client_height())
@@ -154,7 +155,8 @@ impl Scroller {
         self.log().map(place).unwrap_or_default()
     }
 
-    /// Calls back whenever the log has another size, until the owner goes: the field below it grows, a phone is turned.
+    /// Calls `changed` whenever the size of the log changes, until the owner is gone: the field below it grows, a phone
+    /// is turned.
     pub fn watch_size(self, changed: impl Fn() + 'static) {
         let Some(log) = self.log() else {
             return;
@@ -166,7 +168,8 @@ impl Scroller {
         on_cleanup(move || watch.0.disconnect());
     }
 
-    /// The end of the log is on the screen: neither scrolled out of the log nor, with the log, out of the window.
+    /// Whether the end of the log is on the screen: neither scrolled out of the log nor, with the log, out of the
+    /// window.
     pub fn end_is_visible(self) -> bool {
         let Some(log) = self.log() else {
             return false;
@@ -182,7 +185,7 @@ impl Scroller {
     }
 }
 
-// Declared by hand: the feature of web-sys would have every crate above it built anew.
+// Declared here: the feature of web-sys would have every crate that depends on it built anew.
 #[wasm_bindgen]
 extern "C" {
     type ResizeObserver;

@@ -1,4 +1,4 @@
-//! Full-text search in the present room, and the way from a result to its place.
+//! Full-text search in the current room, and the jump from a result to its message.
 
 use gloo_net::http::Request;
 use leptos::{
@@ -27,14 +27,15 @@ enum Results {
     Failed(String),
 }
 
-/// The field, and what was found.
+/// The search field and the results.
 #[component]
 pub fn Search(chat: Chat) -> impl IntoView {
     let field = NodeRef::<html::Input>::new();
     let results = RwSignal::new(None::<Results>);
-    // Not what the field holds: the next words may be written there already.
+    // The number of the latest search identifies its answer. The text of the field cannot: it may be the next search
+    // already.
     let asked = StoredValue::new(0_u32);
-    // Another room was searched, or the log is wanted again.
+    // The room was changed, or the log is to be shown again.
     Effect::new(move |_| {
         if !chat.covered.get() {
             results.set(None);
@@ -63,7 +64,7 @@ pub fn Search(chat: Chat) -> impl IntoView {
         let number = asked.get_value();
         spawn_local(async move {
             let found = find(&room, words.trim()).await;
-            // Whoever went on to another room, or asked for something else, does not wait for this answer.
+            // The answer is ignored if the user has gone to another room or searched again.
             let same = chat
                 .current
                 .try_get_untracked()
@@ -79,7 +80,7 @@ pub fn Search(chat: Chat) -> impl IntoView {
         Err(sentence) => results.set(Some(Results::Failed(sentence.to_owned()))),
     };
     let on_escape = move |event: KeyboardEvent| {
-        // While a word is being composed, Escape gives it up.
+        // While a word is being composed, Escape cancels it.
         if event.key() == "Escape" && !is_composing(&event) {
             leave();
         }

@@ -1,4 +1,4 @@
-//! Days and times: in UTC from the server, in the reader's own zone as soon as the browser knows it.
+//! Days and times of messages: rendered in UTC by the server, in the reader's time zone once the browser runs.
 
 use leptos::prelude::*;
 
@@ -32,7 +32,7 @@ const MONTHS: [&str; 12] = [
 /// The reader's calendar, in the context of the page.
 #[derive(Clone, Copy)]
 pub struct Calendar {
-    /// Today in the reader's zone; `None` until the browser is asked.
+    /// Today in the reader's time zone, in days since 1970; `None` until the browser runs.
     today: RwSignal<Option<i64>>,
 }
 
@@ -45,7 +45,7 @@ impl Calendar {
         this
     }
 
-    /// Looks what day it is; another one changes what is called "Today".
+    /// Updates the present day; a new one changes which day is called "Today".
     pub fn turn(self) {
         let today = Some(local_day(js_sys::Date::now() as u64));
         if self.today.try_with_untracked(|known| *known != today) == Some(true) {
@@ -53,7 +53,7 @@ impl Calendar {
         }
     }
 
-    /// The day of a time in Unix milliseconds: days since 1970 in the zone that is known.
+    /// Converts Unix milliseconds into days since 1970: in the reader's time zone if it is known, else in UTC.
     pub fn day_of(self) -> impl Fn(u64) -> i64 {
         let local = self.today.with(Option::is_some);
         move |at| {
@@ -100,7 +100,7 @@ pub fn Day(day: i64) -> impl IntoView {
 
 fn local_day(at: u64) -> i64 {
     let date = js_sys::Date::new(&(at as f64).into());
-    // What is added to UTC is what JavaScript says is to be subtracted from local time, in minutes.
+    // JavaScript's offset is UTC minus local time, in minutes.
     (at as i64 - (date.get_timezone_offset() * 60_000.0) as i64).div_euclid(DAY_MS)
 }
 

@@ -1,7 +1,8 @@
-//! One socket in the chat: its commands, one after the other.
+//! The handler of one chat socket: it executes the socket's commands one at a time.
 //!
-//! Each command is waited for before the next message is read. So a writer's order is the order of its messages: none is
-//! stored while the fate of the one before is open, and after a refusal that may be retried none overtakes it.
+//! Each command is completed before the next one is read. So a writer's messages are stored in the order in which they
+//! were sent: none is stored while the outcome of the previous one is open, and after a refusal that may be retried no
+//! later message overtakes the refused one.
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
@@ -32,16 +33,17 @@ use realtime::{
     server::{Counted, queue::OutQueue, socket::SocketHandler},
 };
 
-/// Rooms one socket may be in.
+/// Most rooms that one socket may be in.
 const ROOMS_A_SOCKET: usize = 128;
-/// How long a large answer waits for room in the queue.
-const ANSWER_WITHIN: Duration = Duration::from_secs(10);
-/// When a command that the storage refused may be tried again, in milliseconds.
+/// How long a large answer waits for space in the socket's queue.
+const QUEUE_TIMEOUT: Duration = Duration::from_secs(10);
+/// After how long a command that the storage refused may be retried, in milliseconds.
 const STORAGE_RETRY_MS: u64 = 1_000;
-/// The storage works and does not take this message; sent again, it would hold up all that come after it for ever.
+/// The storage works but rejects this message. The refusal is final: a message that is sent again and again would hold
+/// up all later ones for ever.
 const NOT_STORABLE: &str = "This message cannot be stored. Write it anew.";
 
-/// A socket in the chat.
+/// A member's socket in the chat.
 pub struct ChatConnection {
     id: u64,
     _counted: Counted,
@@ -50,12 +52,13 @@ pub struct ChatConnection {
     queue: OutQueue,
     limits: Limits,
     joined: HashMap<String, Arc<Room>>,
-    /// Rooms that are being caught up; they take turns.
+    /// Rooms for which messages are still to be read from the log; they take turns.
     behind: VecDeque<String>,
-    /// Rooms in which a `send` was refused that may succeed later, and its id: until that one comes again, later ones
-    /// are refused too, so that a writer's order holds.
+    /// Rooms in which a `send` was refused that may succeed later, with its id and error. Until the client sends that
+    /// id again, later sends are refused too, so that the writer's order holds.
     refused: HashMap<String, (SpelledId, SocketError)>,
-    /// The history is taken for lost: the first join of each room is answered so. Holds those that were.
+    /// Set by a fault that declares the history lost: the first join of each room is then not recovered. Holds the
+    /// rooms that were answered so already.
     pub expired: Option<HashSet<String>>,
 }
 
@@ -76,7 +79,7 @@ impl ChatConnection {
     }
 
     async fn join(&mut self, name: String, after: Option<Position>) -> Result<(), SocketError> {
-        self.room_in_queue().await;
+        self.wait_for_queue_space().await;
         let first_time = !self.joined.contains_key(&name);
         if first_time && self.joined.len() >= ROOMS_A_SOCKET {
             let message = format!("At most {ROOMS_A_SOCKET} rooms a socket. Leave one first.");
@@ -85,12 +88,16 @@ impl ChatConnection {
         let lost = |rooms: &mut HashSet<String>| rooms.insert(name.clone());
         let after = after.filter(|_| !self.expired.as_mut().is_some_and(lost));
         loop {
-            let hall = self.chat.hall(&name).await.map_err(no_room)?;
-            let start = hall.log().start(after.as_ref()).await.map_err(away)?;
-            let mark = hall.mark(self.user.id);
-            let unread = hall.log().unread(mark, start.head.offset, self.user.id);
-            let unread = unread.await.map_err(away)?;
-            let entered = hall.enter(
+            let room = self.chat.room(&name).await.map_err(no_room)?;
+            let start = room
+                .log()
+                .start(after.as_ref())
+                .await
+                .map_err(unavailable)?;
+            let mark = room.mark(self.user.id);
+            let unread = room.log().unread(mark, start.head.offset, self.user.id);
+            let unread = unread.await.map_err(unavailable)?;
+            let entered = room.enter(
                 Arrival {
                     socket: self.id,
                     user: &self.user,
@@ -100,55 +107,55 @@ impl ChatConnection {
                 },
                 &start,
             );
-            // Nobody was there while it was opened; the next one stays.
+            // The room was empty and was closed before this socket entered it. Open it again.
             if entered == Entered::Closed {
                 continue;
             }
-            self.behind.retain(|room| *room != name);
+            self.behind.retain(|behind| *behind != name);
             if entered == Entered::Behind {
                 self.behind.push_back(name.clone());
             }
-            self.joined.insert(name, hall);
+            self.joined.insert(name, room);
             return Ok(());
         }
     }
 
     fn leave(&mut self, name: &str) {
-        if let Some(hall) = self.joined.remove(name) {
-            self.behind.retain(|room| room != name);
+        if let Some(room) = self.joined.remove(name) {
+            self.behind.retain(|behind| behind != name);
             self.refused.remove(name);
-            hall.leave(self.id, self.user.id);
+            room.leave(self.id, self.user.id);
         }
     }
 
     async fn send(
         &mut self,
-        hall: &Room,
-        room: String,
+        room: &Room,
+        name: String,
         id: SpelledId,
         text: &str,
     ) -> Result<(), SocketError> {
-        if let Some((first, error)) = self.refused.get(&room) {
+        if let Some((first, error)) = self.refused.get(&name) {
             if *first != id {
                 return Err(error.clone());
             }
-            self.refused.remove(&room);
+            self.refused.remove(&name);
         }
-        // One form for everybody who reads it, and as the HTML parser would make it anyway.
+        // Every reader gets the same line ends, and those that the HTML parser would make anyway.
         let text = &*with_line_feeds(text);
         let refused = |rule| SocketError::new(ErrorCode::InvalidField, rule);
         check_text(text).map_err(refused)?;
-        match hall.post(id.clone(), &self.user, text).await {
+        match room.post(id.clone(), &self.user, text).await {
             Ok((offset, at)) => self.queue.push_json(&ChatEvent::Ack {
                 id,
-                room,
+                room: name,
                 offset,
                 at,
             }),
             Err(PostError::Bus(BusError::Refused(_))) => {
                 return Err(SocketError::new(ErrorCode::InvalidField, NOT_STORABLE));
             }
-            Err(PostError::Bus(error)) => return Err(away(error)),
+            Err(PostError::Bus(error)) => return Err(unavailable(error)),
             Err(taken @ PostError::IdTaken) => {
                 return Err(SocketError::new(ErrorCode::InvalidField, taken.to_string()));
             }
@@ -156,9 +163,15 @@ impl ChatConnection {
         Ok(())
     }
 
-    /// Remembers a `send` that was refused and may succeed later. One after it is told which has to come first.
-    fn hold_up(&mut self, room: String, id: &SpelledId, mut error: SocketError) -> SocketError {
-        // In a room that was not joined nothing is sent, so nothing can be overtaken.
+    /// Records a refused `send` that may succeed later. The error for a later `send` names the one that must be sent
+    /// first.
+    fn record_refusal(
+        &mut self,
+        room: String,
+        id: &SpelledId,
+        mut error: SocketError,
+    ) -> SocketError {
+        // In a room that is not joined nothing is stored, so nothing can be overtaken.
         if error.code.may_be_retried() && self.joined.contains_key(&room) {
             let refused = self.refused.entry(room);
             let (first, _) = refused.or_insert_with(|| (id.clone(), error.clone()));
@@ -173,8 +186,8 @@ impl ChatConnection {
 
     async fn history(
         &mut self,
-        hall: &Room,
-        room: String,
+        room: &Room,
+        name: String,
         before: u64,
         limit: usize,
     ) -> Result<(), SocketError> {
@@ -182,48 +195,53 @@ impl ChatConnection {
             let message = format!("\"limit\" is a number from 1 to {HISTORY_LIMIT}.");
             return Err(SocketError::new(ErrorCode::InvalidField, message));
         }
-        self.room_in_queue().await;
-        let page = hall.log().before(before, limit).await.map_err(away)?;
+        self.wait_for_queue_space().await;
+        let page = room
+            .log()
+            .before(before, limit)
+            .await
+            .map_err(unavailable)?;
         self.queue.push_json(&ChatEvent::History {
-            room,
+            room: name,
             messages: page.messages,
             more: page.more,
         });
         Ok(())
     }
 
-    /// Waits until the large answers before have left: whoever joins many rooms or scrolls far on a slow line gets all of
-    /// them. Whoever does not read at all is too slow in the end.
-    async fn room_in_queue(&self) {
-        let _ = timeout(ANSWER_WITHIN, self.queue.has_room()).await;
+    /// Waits until earlier large answers have been sent, so that a client that joins many rooms or reads much history
+    /// over a slow connection gets all of them. A client that does not read at all overruns its queue in the end and is
+    /// closed as too slow.
+    async fn wait_for_queue_space(&self) {
+        let _ = timeout(QUEUE_TIMEOUT, self.queue.has_room()).await;
     }
 
-    async fn obey(&mut self, command: ChatCommand) -> Result<(), SocketError> {
-        // Each leave was paid for by its join, and whoever leaves is not kept.
-        let leaves =
+    async fn execute(&mut self, command: ChatCommand) -> Result<(), SocketError> {
+        // Leaving is not rate-limited: each leave was preceded by a counted join.
+        let is_leave =
             matches!(&command, ChatCommand::Leave { room } if self.joined.contains_key(room));
-        if !leaves {
+        if !is_leave {
             self.limits.message(self.user.id)?;
         }
         if !is_room_name(command.room()) {
             return Err(SocketError::new(ErrorCode::InvalidField, ROOM_RULE));
         }
-        let room = command.room().to_owned();
+        let name = command.room().to_owned();
         if let ChatCommand::Join { after, .. } = command {
-            return self.join(room, after).await;
+            return self.join(name, after).await;
         }
-        let Some(hall) = self.joined.get(&room).cloned() else {
-            let error = format!("Join \"{room}\" first.");
+        let Some(room) = self.joined.get(&name).cloned() else {
+            let error = format!("Join \"{name}\" first.");
             return Err(SocketError::new(ErrorCode::NotJoined, error));
         };
         match command {
             ChatCommand::Join { .. } => {}
-            ChatCommand::Leave { .. } => self.leave(&room),
-            ChatCommand::Send { id, text, .. } => return self.send(&hall, room, id, &text).await,
-            ChatCommand::Typing { .. } => hall.types(self.user.id),
-            ChatCommand::Read { offset, .. } => hall.read(self.user.id, offset),
+            ChatCommand::Leave { .. } => self.leave(&name),
+            ChatCommand::Send { id, text, .. } => return self.send(&room, name, id, &text).await,
+            ChatCommand::Typing { .. } => room.set_typing(self.user.id),
+            ChatCommand::Read { offset, .. } => room.read(self.user.id, offset),
             ChatCommand::History { before, limit, .. } => {
-                return self.history(&hall, room, before, limit).await;
+                return self.history(&room, name, before, limit).await;
             }
         }
         Ok(())
@@ -244,12 +262,12 @@ impl SocketHandler for ChatConnection {
             ChatCommand::Send { id, .. } => Some(id.clone()),
             _ => None,
         };
-        let Err(error) = self.obey(command).await else {
+        let Err(error) = self.execute(command).await else {
             return Ok(());
         };
         let error = error.in_room(&room);
         match send {
-            Some(id) => Err(self.hold_up(room, &id, error).about(id)),
+            Some(id) => Err(self.record_refusal(room, &id, error).about(id)),
             None => Err(error),
         }
     }
@@ -266,21 +284,22 @@ impl SocketHandler for ChatConnection {
         let Some(name) = self.behind.pop_front() else {
             return;
         };
-        let Some(hall) = self.joined.get(&name).cloned() else {
+        let Some(room) = self.joined.get(&name).cloned() else {
             return;
         };
-        let failed = match hall.catch_up(self.id).await {
+        let failed = match room.catch_up(self.id).await {
             Ok(false) => return,
             Ok(true) => {
                 self.behind.push_back(name);
                 return;
             }
-            // What comes next was dropped meanwhile: begin anew, which says so.
+            // The next messages have been dropped meanwhile. Start without a position; the answer says so (`recovered:
+            // false`).
             Err(BusError::Forgotten { .. }) => self.join(name, None).await.is_err(),
             Err(_) => true,
         };
         if failed {
-            // It comes again, from where it stands.
+            // The client reconnects and resumes from its position.
             let reason = "the messages cannot be read at the moment";
             self.queue.close(CloseCode::TooSlow, reason);
         }
@@ -293,21 +312,21 @@ impl SocketHandler for ChatConnection {
 
 impl Drop for ChatConnection {
     fn drop(&mut self) {
-        for (_, hall) in self.joined.drain() {
-            hall.leave(self.id, self.user.id);
+        for (_, room) in self.joined.drain() {
+            room.leave(self.id, self.user.id);
         }
     }
 }
 
 fn no_room(error: NoRoom) -> SocketError {
     match error {
-        NoRoom::Bus(error) => away(error),
+        NoRoom::Bus(error) => unavailable(error),
         NoRoom::TooMany => SocketError::new(ErrorCode::TooManyRooms, error.to_string()),
     }
 }
 
-/// The storage is away. Why stands in the log; to the client it is the same.
-fn away(_error: BusError) -> SocketError {
+/// The storage is unavailable. The cause is in the server's log; it makes no difference to the client.
+fn unavailable(_error: BusError) -> SocketError {
     let message =
         "Messages cannot be stored or read at the moment. Keep this one and send it again.";
     let mut error = SocketError::new(ErrorCode::Unavailable, message);

@@ -1,4 +1,4 @@
-//! A room's messages, as they stand in the log of the bus.
+//! The log of a room: stores its messages on the bus and reads them back.
 
 use std::sync::Arc;
 
@@ -15,12 +15,12 @@ use realtime::{
     position::{Epoch, Position},
 };
 
-/// Messages that a newcomer gets.
+/// How many of the latest messages a newcomer gets.
 pub const LATEST: usize = 50;
-/// What the names of all rooms' logs begin with.
+/// Prefix of the names of all rooms' logs.
 pub const PREFIX: &str = "chat/";
 
-/// What can be searched for: the texts of all rooms' messages.
+/// What the search index covers: the texts of all rooms' messages.
 pub const SEARCHABLE: Searchable = Searchable {
     prefix: PREFIX,
     text: |bytes| Some(serde_json::from_slice::<Stored>(bytes).ok()?.text),
@@ -33,37 +33,37 @@ pub struct RoomLog {
     name: Arc<str>,
 }
 
-/// What stands in the log; offset, id and time stand beside it.
+/// The stored form of a message; offset, id and time are stored beside it.
 #[derive(Serialize, Deserialize)]
 struct Stored {
     from: User,
     text: String,
-    /// How the id was spelled, where that is not the usual way.
+    /// The client's spelling of the id, if it is not the usual one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     spelling: Option<Box<str>>,
 }
 
-/// A piece of the log.
+/// A page of the log.
 #[derive(Debug, Default)]
 pub struct Messages {
     pub messages: Vec<ChatMessage>,
-    /// There were others in the direction of the read.
+    /// More messages exist in the direction of the read.
     pub more: bool,
 }
 
 /// Where a member's subscription begins.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Start {
-    /// The room's head, as it was read.
+    /// The room's head at the time of the read.
     pub head: Position,
-    /// Everything after the position the member came with is held, and follows.
+    /// Everything after the member's position is still held, and follows.
     pub recovered: bool,
     /// Messages after this offset follow.
     pub after: u64,
     pub replayed: u64,
 }
 
-/// Why a message is not in the log.
+/// Why a message was not stored.
 #[derive(Debug, thiserror::Error)]
 pub enum PostError {
     #[error(transparent)]
@@ -82,7 +82,7 @@ impl RoomLog {
         self.bus.epoch()
     }
 
-    /// Stores a message, unless its id is stored already. Either way: where it stands, and since when.
+    /// Stores a message, unless its id is stored already. Returns the offset and the time of the stored one either way.
     pub async fn post(
         &self,
         id: impl Into<SpelledId>,
@@ -106,7 +106,8 @@ impl RoomLog {
         Ok((offset, at))
     }
 
-    /// Where a member who holds `after` begins: right there, when everything since is held; else at the latest few.
+    /// Where a member at position `after` begins: right there if everything since is held; else at the [`LATEST`]
+    /// messages.
     pub async fn start(&self, after: Option<&Position>) -> Result<Start, BusError> {
         let (epoch, head) = (self.bus.epoch(), self.bus.head(&self.name).await?);
         let known = after.filter(|after| head.continues(&epoch, after));
@@ -117,13 +118,13 @@ impl RoomLog {
         Ok(Start {
             recovered: known.is_some(),
             after: offset,
-            // Up to the head that is told: what is stored meanwhile comes live.
+            // Counted up to the head in the answer: messages stored meanwhile are delivered live.
             replayed: self.bus.count(&self.name, offset, head.head, None).await?,
             head: Position::new(epoch, head.head),
         })
     }
 
-    /// The offset after which the latest [`LATEST`] messages begin. Long ones take more than one page.
+    /// The offset after which the latest [`LATEST`] messages begin. Long messages take more than one page.
     async fn before_the_latest(&self, head: u64) -> Result<u64, BusError> {
         let (mut before, mut missing) = (head + 1, LATEST);
         loop {
@@ -150,13 +151,13 @@ impl RoomLog {
         page.await.map(Into::into)
     }
 
-    /// Messages in which all words of a text occur, newest first; the latest are found after a tenth of a second.
+    /// Messages in which all words of a text occur, newest first. A new message can be found after a tenth of a second.
     pub async fn search(&self, text: &str, limit: usize) -> Result<Messages, BusError> {
         let page = self.bus.search(&self.name, text, limit);
         page.await.map(Into::into)
     }
 
-    /// Messages of others after one offset and up to another.
+    /// How many messages of other users are after one offset and up to another.
     pub async fn unread(&self, after: u64, upto: u64, user_id: Uuid) -> Result<u64, BusError> {
         let count = self.bus.count(&self.name, after, upto, Some(user_id));
         count.await
@@ -166,7 +167,7 @@ impl RoomLog {
         Ok(self.bus.head(&self.name).await?.head)
     }
 
-    /// What comes after an offset, as it comes.
+    /// Follows the log after an offset.
     pub fn follow(&self, after: u64) -> Follower {
         Follower::new(self.bus.clone(), &self.name, after)
     }
@@ -181,7 +182,8 @@ impl From<crate::bus::Page> for Messages {
     }
 }
 
-/// An event as a message. What cannot be read keeps its place, or the offsets around it would show a hole.
+/// Decodes an event into a message. An event that cannot be read becomes a placeholder, because a missing offset would
+/// look like a gap.
 pub fn decode(event: Event) -> ChatMessage {
     let stored = serde_json::from_slice(&event.bytes).unwrap_or_else(|error| {
         tracing::error!(offset = event.offset, %error, "a stored message cannot be read");
@@ -225,7 +227,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_same_id_is_stored_once_and_is_one_persons() {
+    async fn the_same_id_is_stored_once_and_belongs_to_one_user() {
         let (log, ada, _folder) = room_with(0).await;
         let id = Uuid::new_v4();
         let first = log.post(id, &ada, "hello").await.unwrap();
@@ -243,7 +245,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_member_who_comes_back_gets_exactly_what_was_missed() {
+    async fn a_member_that_reconnects_gets_exactly_the_missed_messages() {
         let (log, _, _folder) = room_with(100).await;
         let position = |offset| Position::new(log.epoch(), offset);
         let start = log.start(Some(&position(97))).await.unwrap();
@@ -256,7 +258,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn whoever_cannot_be_caught_up_gets_the_latest_and_is_told() {
+    async fn a_position_that_cannot_be_resumed_gets_the_latest_and_is_not_recovered() {
         let (log, _, _folder) = room_with(100).await;
         let foreign = Position::new(Epoch::random(), 99);
         let future = Position::new(log.epoch(), 101);

@@ -57,12 +57,12 @@ use realtime::{
     },
 };
 
-/// Words in a search: each costs the index a look at everything that begins with it.
+/// Most words in a search: for each, the index reads everything that begins with it.
 const SEARCH_WORDS: usize = 16;
-/// The sentence for a search that cannot be made.
+/// The error sentence for an invalid search.
 const SEARCH_RULE: &str = "Search for 1 to 16 words, in at most 200 characters.";
 
-/// `retention`: messages older than this are dropped.
+/// The chat's routes and background tasks. `retention`: messages older than this are dropped.
 pub fn routes(web: Web, chat: Chat, retention: Option<Duration>) -> Routes {
     let (first, rooms_run, saved) = (chat.clone(), chat.clone(), chat.clone());
     let state = web.with(chat);
@@ -79,7 +79,7 @@ pub fn routes(web: Web, chat: Chat, retention: Option<Duration>) -> Routes {
         .last_write(async move { saved.save_marks().await })
 }
 
-/// Reads what a page of the chat shows first. The function puts it into the context.
+/// Reads the first state of a chat page. The returned function puts it into the context of a render.
 async fn first_state(chat: Chat, path: String) -> impl Fn() + Send + Sync + 'static {
     let room = room_of(&path);
     let first = match room {
@@ -93,7 +93,7 @@ async fn first_state(chat: Chat, path: String) -> impl Fn() + Send + Sync + 'sta
     }
 }
 
-/// The room that a page's path names: `/chat` is the first one.
+/// The room that a page's path names; `/chat` means the first room.
 fn room_of(path: &str) -> Option<&str> {
     match path.strip_prefix("/chat")? {
         "" | "/" => Some(ROOMS[0]),
@@ -120,28 +120,28 @@ async fn socket(
             }
         };
         let user = session.user.clone();
-        let places = web
+        let permits = web
             .limits
             .permit(caller.address)
             .map_err(|_| "too many open sockets from this address")
-            .and_then(|place| match web.limits.permit_of_user(user.id) {
-                Some(of_user) => Ok((place, of_user)),
+            .and_then(|permit| match web.limits.permit_of_user(user.id) {
+                Some(of_user) => Ok((permit, of_user)),
                 None => Err("too many open sockets of this user"),
             });
-        let _places = match places {
-            Ok(places) => places,
+        let _permits = match permits {
+            Ok(permits) => permits,
             Err(reason) => {
                 socket::refuse(socket, CloseCode::RateLimitIgnored, reason).await;
                 return;
             }
         };
         let (queue, limits) = (OutQueue::default(), web.limits.clone());
-        let mut visitor = ChatConnection::new(chat, user.clone(), queue.clone(), limits);
-        visitor.expired = connection.has_expired().then(HashSet::new);
-        let connections = visitor.connections();
+        let mut handler = ChatConnection::new(chat, user.clone(), queue.clone(), limits);
+        handler.expired = connection.has_expired().then(HashSet::new);
+        let connections = handler.connections();
         queue.push_json(&web.welcome(&connection, connections, 0, ChatWelcome { user }));
         let ended = web.sessions.watch(&session).ended_or_renamed();
-        socket::run(socket, queue, visitor, &web.realtime, &connection, ended).await;
+        socket::run(socket, queue, handler, &web.realtime, &connection, ended).await;
     };
     Ok(upgrade::accept::<ChatSocket, _>(
         upgrade,
@@ -156,7 +156,7 @@ async fn rooms(
     State(Feature { own: chat, .. }): State<Feature<Chat>>,
     _session: Session,
 ) -> Result<Json<Vec<RoomSummary>>, ApiError> {
-    chat.summaries().await.map(Json).map_err(away)
+    chat.summaries().await.map(Json).map_err(unavailable)
 }
 
 #[derive(Deserialize)]
@@ -178,7 +178,7 @@ async fn messages(
     }
     let log = log_of(&chat, &room)?;
     let found = log.before(page.before.unwrap_or(u64::MAX), limit).await;
-    Ok(history_page(room, &log, found.map_err(away)?))
+    Ok(history_page(room, &log, found.map_err(unavailable)?))
 }
 
 #[derive(Deserialize)]
@@ -198,10 +198,10 @@ async fn search(
     }
     let log = log_of(&chat, &room)?;
     let found = log.search(&search.q, HISTORY_LIMIT).await;
-    Ok(history_page(room, &log, found.map_err(not_searched)?))
+    Ok(history_page(room, &log, found.map_err(search_error)?))
 }
 
-/// Whether this can be searched for, with its words counted as the index takes them.
+/// Whether a text is a valid search. Its words are counted as the index splits them.
 fn is_search(text: &str) -> bool {
     text.chars().count() <= SEARCH_CHARACTERS && (1..=SEARCH_WORDS).contains(&words::count(text))
 }
@@ -226,7 +226,7 @@ fn history_page(room: String, log: &RoomLog, found: Messages) -> Json<HistoryPag
     })
 }
 
-fn not_searched(error: BusError) -> ApiError {
+fn search_error(error: BusError) -> ApiError {
     match error {
         BusError::TimedOut => ApiError {
             retry_after: Some(1),
@@ -235,11 +235,11 @@ fn not_searched(error: BusError) -> ApiError {
                 "The search took too long and was given up. Search for longer or fewer words, or try again.",
             )
         },
-        error => away(error),
+        error => unavailable(error),
     }
 }
 
-fn away(_error: BusError) -> ApiError {
+fn unavailable(_error: BusError) -> ApiError {
     ApiError {
         retry_after: Some(1),
         ..ApiError::new(503, "Messages cannot be read at the moment. Try again.")

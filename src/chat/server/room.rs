@@ -1,8 +1,9 @@
-//! A room and the sockets that joined it: who is told what, in which order.
+//! A room and the sockets that joined it: delivers every stored message to all of them, in the order of the log.
 //!
-//! One task a room follows its log and tells every message to all members who have everything before it. A member who is
-//! behind reads pages from the log until nothing is missing. Both happen under the room's lock, and each member's place is
-//! kept, so that between the two nothing is lost and nothing doubled.
+//! Each room has one task that follows its log and queues every message for all live members: those that have
+//! everything before it. A member that is behind reads pages from the log until nothing is missing. Both happen under
+//! the room's lock, and each member's position is kept, so that between the two nothing is lost and nothing is sent
+//! twice.
 
 mod follow;
 
@@ -36,14 +37,16 @@ use realtime::{
     server::queue::{OutQueue, QUEUE_BYTES, encode},
 };
 
-/// A reload is no leave: a person is gone this long after their last tab.
+/// A user has left this long after closing the last tab, so that a reload is not a leave.
 const LEAVE_AFTER: Duration = Duration::from_secs(5);
-/// Messages read from the log at once.
+/// Most messages read from the log at once.
 const PAGE: usize = 100;
-/// A page stops here: the rest of the queue is for live messages of other rooms, answers, and one message of any size.
+/// A member that is behind gets no more from the log while its queue holds more than this. The rest of the queue is for
+/// live messages of other rooms, answers, and one message of any size.
 const BACKLOG_BYTES: usize = QUEUE_BYTES / 2;
-/// A stored message is told at once. Should the room's task be unable to read it, its sender still hears that it is stored.
-const TOLD_WITHIN: Duration = Duration::from_secs(1);
+/// How long an acknowledgement waits for the delivery of its message, which usually happens at once. If the room's task
+/// cannot read the log, the sender is acknowledged after this time all the same, because the message is stored.
+const DELIVERY_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A room with its sockets.
 pub struct Room {
@@ -52,30 +55,30 @@ pub struct Room {
     bus: SharedBus,
     /// A std mutex: it is held for pushes into queues and never across an await.
     state: Mutex<State>,
-    /// The newest offset that all live members were told; senders wait for theirs.
-    told: watch::Sender<u64>,
-    /// The task that follows the log, once what is saved of the room was read. It ends with the room.
+    /// The newest offset that was queued for all live members; a sender waits for the offset of its message.
+    delivered_up_to: watch::Sender<u64>,
+    /// The task that follows the log. It starts once the saved state of the room was read, and ends with the room.
     follower: OnceCell<AbortOnDropHandle<()>>,
     background: Supervisor,
 }
 
 #[derive(Default)]
 struct State {
-    room: Roster,
+    roster: Roster,
     listeners: HashMap<u64, Listener>,
-    /// Nobody was here, and the next visitor opens the room anew.
+    /// The room was empty and is closed for good; the next socket opens it again.
     closed: bool,
 }
 
 struct Listener {
     queue: OutQueue,
-    /// The newest message in its queue.
+    /// The offset of the newest message in its queue.
     after: u64,
-    /// Has everything that was told; until then it reads pages from the log and is told nothing.
+    /// It has everything up to `delivered_up_to`. Until then it reads pages from the log and gets no live messages.
     live: bool,
 }
 
-/// A socket that comes into a room.
+/// A socket that joins a room.
 pub struct Arrival<'a> {
     pub socket: u64,
     pub user: &'a User,
@@ -85,13 +88,13 @@ pub struct Arrival<'a> {
     pub unread: u64,
 }
 
-/// What became of an [`Arrival`].
+/// The result of [`Room::enter`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Entered {
     Live,
     /// Messages are to be read from the log: [`Room::catch_up`].
     Behind,
-    /// The room was closed meanwhile: open it anew.
+    /// The room was closed meanwhile: open it again.
     Closed,
 }
 
@@ -102,13 +105,13 @@ impl Room {
             log: RoomLog::new(bus.clone(), name),
             bus,
             state: Mutex::default(),
-            told: watch::channel(0).0,
+            delivered_up_to: watch::channel(0).0,
             follower: OnceCell::new(),
             background,
         })
     }
 
-    /// Reads what is saved of the room and begins to follow its log, once.
+    /// Reads the saved state of the room and begins to follow its log, once.
     pub async fn open(self: &Arc<Self>) -> Result<(), BusError> {
         let open = async {
             let typing = self.bus.listen(&self.typing_subject());
@@ -117,8 +120,8 @@ impl Room {
             let marks = saved
                 .iter()
                 .filter_map(|(key, value)| saved_mark(key, value));
-            self.state().room = Roster::new(marks);
-            self.told.send_replace(head);
+            self.state().roster = Roster::new(marks);
+            self.delivered_up_to.send_replace(head);
             Ok(self.follow_from(self.log.follow(head), typing))
         };
         self.follower.get_or_try_init(|| open).await.map(|_| ())
@@ -128,20 +131,20 @@ impl Room {
         &self.log
     }
 
-    /// How far a person has read.
+    /// The offset up to which a user has read.
     pub fn mark(&self, user_id: Uuid) -> u64 {
-        self.state().room.mark(user_id)
+        self.state().roster.mark(user_id)
     }
 
-    /// Lets a socket in, tells it how the room stands, and the others that a person came.
+    /// Adds a socket to the room, sends it the state of the room, and broadcasts a user that is new.
     pub fn enter(&self, arrival: Arrival<'_>, start: &Start) -> Entered {
         let mut state = self.state();
         if state.closed {
             return Entered::Closed;
         }
         let (room, user) = (self.name.clone(), arrival.user.clone());
-        if arrival.first_time && state.room.enter(arrival.user) {
-            state.tell(&ChatEvent::UserJoined { room, user });
+        if arrival.first_time && state.roster.enter(arrival.user) {
+            state.broadcast(&ChatEvent::UserJoined { room, user });
         }
         arrival.queue.push_json(&ChatEvent::Joined(Joined {
             room: self.name.clone(),
@@ -150,16 +153,16 @@ impl Room {
             recovered: start.recovered,
             replayed: start.replayed as usize,
             unread: arrival.unread as usize,
-            members: state.room.members(),
-            read: state.room.read_marks(),
+            members: state.roster.members(),
+            read: state.roster.read_marks(),
         }));
-        for user_id in state.room.typists(Instant::now()) {
+        for user_id in state.roster.typing_users(Instant::now()) {
             let room = self.name.clone();
             arrival
                 .queue
                 .push_json(&ChatEvent::Typing { room, user_id });
         }
-        let live = start.after >= *self.told.borrow();
+        let live = start.after >= *self.delivered_up_to.borrow();
         let listener = Listener {
             queue: arrival.queue.clone(),
             after: start.after,
@@ -169,15 +172,15 @@ impl Room {
         if live { Entered::Live } else { Entered::Behind }
     }
 
-    /// Queues the next messages for a socket that is behind. Says whether it still is.
+    /// Queues the next messages for a socket that is behind. Returns whether it still is.
     pub async fn catch_up(&self, socket: u64) -> Result<bool, BusError> {
-        let place = |state: &State| state.listeners.get(&socket).map(|listener| listener.after);
-        let Some(after) = place(&self.state()) else {
+        let position = |state: &State| state.listeners.get(&socket).map(|listener| listener.after);
+        let Some(after) = position(&self.state()) else {
             return Ok(false);
         };
         let page = self.log.after(after, PAGE).await?;
         let mut state = self.state();
-        let told = *self.told.borrow();
+        let delivered = *self.delivered_up_to.borrow();
         let Some(listener) = state.listeners.get_mut(&socket) else {
             return Ok(false);
         };
@@ -191,56 +194,60 @@ impl Room {
                 .queue
                 .push_json(&ChatEvent::Message { room, message });
         }
-        // What was told while the page was read was not told to this one.
-        listener.live = listener.after >= told;
+        // Messages that were delivered while the page was read were not queued for this socket.
+        listener.live = listener.after >= delivered;
         Ok(!listener.live)
     }
 
-    /// Takes a socket out; five seconds later, if it was the person's last, the others are told.
+    /// Removes a socket. If it was the user's last, the leave is broadcast five seconds later.
     pub fn leave(self: &Arc<Self>, socket: u64, user_id: Uuid) {
         let mut state = self.state();
         state.listeners.remove(&socket);
-        if let Some(ticket) = state.room.leave(user_id) {
+        if let Some(ticket) = state.roster.leave(user_id) {
             let this = self.clone();
             self.background.once("leave", async move {
                 sleep(LEAVE_AFTER).await;
                 let mut state = this.state();
-                if state.room.leave_for_good(user_id, ticket) {
+                if state.roster.leave_for_good(user_id, ticket) {
                     let room = this.name.clone();
-                    state.tell(&ChatEvent::UserLeft { room, user_id });
+                    state.broadcast(&ChatEvent::UserLeft { room, user_id });
                 }
             });
         }
     }
 
-    /// Stores a message. Returns when it is on disk and every live member was told, with its offset and time.
+    /// Stores a message. Returns its offset and time once it is on disk and queued for every live member.
     pub async fn post(
         &self,
         id: SpelledId,
         from: &User,
         text: &str,
     ) -> Result<(u64, u64), PostError> {
-        let mut told = self.told.subscribe();
+        let mut delivered = self.delivered_up_to.subscribe();
         let (offset, at) = self.log.post(id, from, text).await?;
-        let _ = timeout(TOLD_WITHIN, told.wait_for(|told| *told >= offset)).await;
+        let _ = timeout(
+            DELIVERY_TIMEOUT,
+            delivered.wait_for(|delivered| *delivered >= offset),
+        )
+        .await;
         Ok((offset, at))
     }
 
-    /// Somebody types. Told through the bus, so that it reaches the members on every node.
-    pub fn types(&self, user_id: Uuid) {
-        if self.state().room.typing_is_news(user_id, Instant::now()) {
+    /// A user is typing. Published on the bus, so that it reaches the members on every node.
+    pub fn set_typing(&self, user_id: Uuid) {
+        if self.state().roster.typing_is_due(user_id, Instant::now()) {
             let bytes = Bytes::copy_from_slice(user_id.as_bytes());
             self.bus.publish(&self.typing_subject(), bytes);
         }
     }
 
-    /// Somebody has read up to an offset.
+    /// A user has read up to an offset.
     pub fn read(&self, user_id: Uuid, offset: u64) {
         let mut state = self.state();
-        let told = *self.told.borrow();
-        if let Some(offset) = state.room.read(user_id, offset, told) {
+        let delivered = *self.delivered_up_to.borrow();
+        if let Some(offset) = state.roster.read(user_id, offset, delivered) {
             let room = self.name.clone();
-            state.tell(&ChatEvent::Read {
+            state.broadcast(&ChatEvent::Read {
                 room,
                 user_id,
                 offset,
@@ -249,25 +256,25 @@ impl Room {
     }
 
     pub fn members(&self) -> Vec<User> {
-        self.state().room.members()
+        self.state().roster.members()
     }
 
     pub fn headcount(&self) -> usize {
-        self.state().room.headcount()
+        self.state().roster.headcount()
     }
 
-    /// Saves the marks that moved since the last time: one write a person, however often the mark moved. Removes those that
-    /// are too many.
+    /// Saves the read marks that moved since the last call: one write a user, however often the mark moved. Removes the
+    /// marks beyond the limit.
     pub async fn save_marks(&self) {
         let (forgotten, unsaved) = {
-            let room = &mut self.state().room;
-            (room.forget_marks(), room.take_unsaved())
+            let roster = &mut self.state().roster;
+            (roster.forget_marks(), roster.take_unsaved())
         };
         let remove = |user_id: &Uuid| {
             let key = self.mark_key(Some(*user_id));
             self.bus.put_latest(&key, Bytes::new())
         };
-        // Those that cannot be removed now are read with the next opening, and are too many then.
+        // A mark that cannot be removed now is read when the room is next opened, and is beyond the limit again.
         let removals: Vec<_> = forgotten.iter().map(remove).collect();
         let put = |mark: &ReadMark| {
             let value = Bytes::from(mark.offset.to_string());
@@ -278,16 +285,16 @@ impl Room {
         let answers: Vec<_> = unsaved.iter().map(put).collect();
         for (mark, answer) in unsaved.iter().zip(answers) {
             if answer.await.is_err() {
-                self.state().room.unsaved(mark.user_id);
+                self.state().roster.set_unsaved(mark.user_id);
             }
         }
         join_all(removals).await;
     }
 
-    /// Closes the room for good if nobody is here and nothing is unsaved.
+    /// Closes the room for good if it has no members and nothing is unsaved. Returns whether it did.
     pub fn close_if_idle(&self) -> bool {
         let mut state = self.state();
-        state.closed = state.listeners.is_empty() && state.room.is_idle();
+        state.closed = state.listeners.is_empty() && state.roster.is_idle();
         state.closed
     }
 
@@ -295,21 +302,22 @@ impl Room {
         format!("chat/typing/{}", self.name)
     }
 
-    /// The key of a person's mark, or what the keys of all begin with.
+    /// The key of a user's mark; without a user, the prefix of the keys of all marks.
     fn mark_key(&self, user_id: Option<Uuid>) -> String {
         let user_id = user_id.map(|user_id| user_id.to_string());
         format!("chat/read/{}/{}", self.name, user_id.unwrap_or_default())
     }
 
-    /// A panic while the lock was held can have left a message untold at worst; its reader finds it in the log.
+    /// A panic while the lock was held has at worst skipped a live broadcast; the reader recovers the message from the
+    /// log.
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl State {
-    /// Encodes once, queues for all.
-    fn tell(&self, event: &ChatEvent) {
+    /// Encodes an event once and queues it for all sockets.
+    fn broadcast(&self, event: &ChatEvent) {
         let message = encode(event);
         self.listeners
             .values()
@@ -328,10 +336,10 @@ mod tests {
     use super::*;
     use crate::bus::{Bus, embedded::Embedded};
 
-    async fn hall(bus: &Arc<Embedded>) -> Arc<Room> {
-        let hall = Room::new("lobby", bus.clone(), Supervisor::default());
-        hall.open().await.unwrap();
-        hall
+    async fn open_room(bus: &Arc<Embedded>) -> Arc<Room> {
+        let room = Room::new("lobby", bus.clone(), Supervisor::default());
+        room.open().await.unwrap();
+        room
     }
 
     #[tokio::test]
@@ -344,7 +352,7 @@ mod tests {
         for answer in join_all((1..=10_000 + TOO_MANY).map(put)).await {
             answer.unwrap();
         }
-        hall(&bus).await.save_marks().await;
+        open_room(&bus).await.save_marks().await;
         let kept = bus.latest("chat/read/lobby/").await.unwrap();
         let first = kept.first().map(|(key, _)| key.clone());
         assert_eq!((kept.len(), first), (10_000, Some(key(TOO_MANY + 1))));

@@ -1,4 +1,4 @@
-//! All rooms: opened when somebody visits, closed when nobody is left; what is regularly to be done for them.
+//! All rooms of the chat: opens them on demand, closes empty ones, saves read marks and drops old messages.
 
 use std::{
     collections::{HashMap, hash_map::Entry},
@@ -28,23 +28,24 @@ use realtime::{
     server::{Counted, now_ms},
 };
 
-/// Rooms that are open at a time; visiting a name opens one, and nobody shall fill the memory with names.
+/// Most rooms that are open at a time. Visiting a name opens a room, and no client may fill the memory with names.
 const MOST_ROOMS: usize = 10_000;
-/// Rooms in the list: those that are always there, those that are open, and the lately used, up to this many.
+/// Size of the room list: the permanent rooms, up to this many open ones, and up to this many recently used ones.
 const LISTED: usize = 1_000;
-/// Between two rounds of saving read marks and closing empty rooms.
+/// Interval of saving read marks and closing empty rooms.
 const ROUND: Duration = Duration::from_secs(1);
-/// Between two looks for messages that are too old; sooner where they are kept for a short time only.
+/// Interval of dropping messages that are too old; shorter if they are kept for a short time only.
 const FORGET_EVERY: Duration = Duration::from_secs(60);
 
-/// All rooms. Cheap to clone; all clones are one.
+/// All rooms. Cheap to clone; all clones share their state.
 #[derive(Clone)]
 pub struct Chat(Arc<Rooms>);
 
 struct Rooms {
     bus: SharedBus,
-    /// A std mutex: it is held for map operations. A room's own lock may be taken under it, never the other way round.
-    halls: Mutex<HashMap<String, Arc<Room>>>,
+    /// A std mutex, held for map operations only. A room's own lock may be taken while it is held, never the other way
+    /// round.
+    open: Mutex<HashMap<String, Arc<Room>>>,
     background: Supervisor,
     sockets: Arc<AtomicUsize>,
 }
@@ -62,29 +63,29 @@ impl Chat {
     pub fn new(bus: SharedBus, background: Supervisor) -> Self {
         Self(Arc::new(Rooms {
             bus,
-            halls: Mutex::default(),
+            open: Mutex::default(),
             background,
             sockets: Arc::default(),
         }))
     }
 
-    /// A room, opened if nobody is there.
-    pub async fn hall(&self, name: &str) -> Result<Arc<Room>, NoRoom> {
-        let hall = {
-            let mut halls = self.halls();
-            // Those that everybody has are always open to everybody.
-            let full = halls.len() >= MOST_ROOMS && !ROOMS.contains(&name);
-            match halls.entry(name.to_owned()) {
-                Entry::Occupied(hall) => hall.get().clone(),
+    /// The room of this name; opens it if it is not open.
+    pub async fn room(&self, name: &str) -> Result<Arc<Room>, NoRoom> {
+        let room = {
+            let mut open_rooms = self.open_rooms();
+            // The permanent rooms can always be opened.
+            let full = open_rooms.len() >= MOST_ROOMS && !ROOMS.contains(&name);
+            match open_rooms.entry(name.to_owned()) {
+                Entry::Occupied(room) => room.get().clone(),
                 Entry::Vacant(_) if full => return Err(NoRoom::TooMany),
-                Entry::Vacant(place) => {
-                    let hall = Room::new(name, self.0.bus.clone(), self.0.background.clone());
-                    place.insert(hall).clone()
+                Entry::Vacant(entry) => {
+                    let room = Room::new(name, self.0.bus.clone(), self.0.background.clone());
+                    entry.insert(room).clone()
                 }
             }
         };
-        hall.open().await?;
-        Ok(hall)
+        room.open().await?;
+        Ok(room)
     }
 
     /// A room's messages, whether it is open or not.
@@ -92,7 +93,7 @@ impl Chat {
         RoomLog::new(self.0.bus.clone(), room)
     }
 
-    /// A room as a page shows it first; `None` where the name is none, or the storage is away.
+    /// The first state of a room's page; `None` if the name is invalid or the storage is unavailable.
     pub async fn first_messages(&self, name: &str) -> Option<FirstMessages> {
         if !is_room_name(name) {
             return None;
@@ -104,29 +105,29 @@ impl Chat {
             None => log.head().await.ok()?,
         };
         messages.reverse();
-        let hall = self.halls().get(name).cloned();
+        let room = self.open_rooms().get(name).cloned();
         Some(FirstMessages {
             position: Position::new(log.epoch(), head),
-            members: hall.map(|hall| hall.members()).unwrap_or_default(),
+            members: room.map(|room| room.members()).unwrap_or_default(),
             messages,
         })
     }
 
-    /// Rooms by name.
+    /// The list of rooms, sorted by name.
     pub async fn summaries(&self) -> Result<Vec<RoomSummary>, BusError> {
         let stored = self.0.bus.logs(PREFIX, LISTED).await?;
         let mut heads: HashMap<&str, u64> = stored
             .iter()
             .filter_map(|summary| Some((summary.log.strip_prefix(PREFIX)?, summary.head)))
             .collect();
-        let halls = self.halls().clone();
+        let open_rooms = self.open_rooms().clone();
         let mut names: Vec<&str> = heads.keys().copied().chain(ROOMS).collect();
-        let open = halls.keys().map(String::as_str);
+        let open = open_rooms.keys().map(String::as_str);
         names.extend(open.take(LISTED));
         names.sort_unstable();
         names.dedup();
         if stored.len() == LISTED {
-            // Those that are open, or always there, and were not written to lately.
+            // The list was cut: read the heads of open or permanent rooms that were not written to recently.
             for name in &names {
                 if !heads.contains_key(name) {
                     heads.insert(name, self.log(name).head().await?);
@@ -135,7 +136,7 @@ impl Chat {
         }
         let summary = |room: &str| RoomSummary {
             room: room.to_owned(),
-            members: halls.get(room).map_or(0, |hall| hall.headcount()),
+            members: open_rooms.get(room).map_or(0, |room| room.headcount()),
             head: heads.get(room).copied().unwrap_or(0),
         };
         Ok(names.into_iter().map(summary).collect())
@@ -146,7 +147,7 @@ impl Chat {
         Counted::new(self.0.sockets.clone(), "websocket", "chat")
     }
 
-    /// Open sockets.
+    /// How many sockets are open.
     pub fn sockets(&self) -> usize {
         self.0.sockets.load(Ordering::Relaxed)
     }
@@ -161,8 +162,8 @@ impl Chat {
             tokio::select! {
                 _ = rounds.tick() => {
                     self.save_marks().await;
-                    // After the saving: a room that is opened again reads its marks from the bus.
-                    self.halls().retain(|_, hall| !hall.close_if_idle());
+                    // Only after saving: a room that is opened again reads its marks from the bus.
+                    self.open_rooms().retain(|_, room| !room.close_if_idle());
                 }
                 _ = forgetting.tick(), if retention.is_some() => {
                     if let Err(error) = self.forget(retention.unwrap_or_default()).await {
@@ -175,15 +176,15 @@ impl Chat {
 
     /// Saves the read marks that moved.
     pub async fn save_marks(&self) {
-        let halls: Vec<_> = self.halls().values().cloned().collect();
-        futures::future::join_all(halls.iter().map(|hall| hall.save_marks())).await;
+        let open_rooms: Vec<_> = self.open_rooms().values().cloned().collect();
+        futures::future::join_all(open_rooms.iter().map(|room| room.save_marks())).await;
     }
 
     async fn forget(&self, retention: Duration) -> Result<(), BusError> {
         let before = now_ms().saturating_sub(retention.as_millis() as u64);
         let mut outcome = Ok(());
         for log in self.0.bus.logs(PREFIX, usize::MAX).await? {
-            // A room whose messages cannot be dropped keeps those of no other room.
+            // A failure in one room does not keep the other rooms' messages from being dropped.
             outcome = self.forget_room(&log.log, before).await.and(outcome);
         }
         outcome
@@ -194,9 +195,9 @@ impl Chat {
         Ok(())
     }
 
-    /// A panic while the lock was held leaves the map whole.
-    fn halls(&self) -> MutexGuard<'_, HashMap<String, Arc<Room>>> {
-        self.0.halls.lock().unwrap_or_else(PoisonError::into_inner)
+    /// A panic while the lock was held leaves the map intact.
+    fn open_rooms(&self) -> MutexGuard<'_, HashMap<String, Arc<Room>>> {
+        self.0.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -206,20 +207,20 @@ mod tests {
     use crate::bus::embedded::Embedded;
 
     #[tokio::test]
-    async fn the_rooms_that_everybody_has_are_open_however_many_others_are() {
+    async fn the_permanent_rooms_can_be_opened_however_many_others_are_open() {
         let folder = tempfile::tempdir().unwrap();
         let bus: SharedBus = Arc::new(Embedded::open(folder.path()).unwrap());
         let background = Supervisor::default();
         let chat = Chat::new(bus.clone(), background.clone());
         for number in 0..MOST_ROOMS {
             let name = format!("room-{number}");
-            let hall = Room::new(&name, bus.clone(), background.clone());
-            chat.halls().insert(name, hall);
+            let room = Room::new(&name, bus.clone(), background.clone());
+            chat.open_rooms().insert(name, room);
         }
-        let refused = chat.hall("one-more").await;
+        let refused = chat.room("one-more").await;
         assert!(matches!(refused, Err(NoRoom::TooMany)));
         for name in ROOMS {
-            assert!(chat.hall(name).await.is_ok());
+            assert!(chat.room(name).await.is_ok());
         }
     }
 }

@@ -1,5 +1,6 @@
-//! One room as long as somebody is in it: who is there, who types, how far everybody has read. Pure: it is told what
-//! happens and says what it means. The messages are in the log (`log.rs`).
+//! The roster of an open room: its members, who is typing, and how far each user has read.
+//!
+//! Pure: events and the time go in, consequences come out. The messages are in the log (`log.rs`).
 
 use std::{
     cmp::Reverse,
@@ -12,23 +13,23 @@ use uuid::Uuid;
 use crate::chat::message::ReadMark;
 use crate::session::User;
 
-/// A person types for this long after each `typing`.
+/// A user counts as typing for this long after each `typing`.
 const TYPING_LASTS: Duration = Duration::from_secs(5);
-/// A person's `typing` is told to the others at most this often.
+/// A user's `typing` is broadcast at most once in this time.
 const TYPING_GAP: Duration = Duration::from_secs(2);
-/// Read marks told to a newcomer: those of the members that are told, and beyond them the furthest, up to this many.
+/// Read marks in `joined`: those of all members in `joined`, then the furthest of absent users, up to this many in all.
 const MARKS: usize = 200;
-/// Read marks of people who are not here that are kept, the furthest: every guest who ever looked in leaves one.
+/// Most read marks of absent users that are kept, the furthest ones: every guest that ever visited leaves one.
 const MARKS_KEPT: usize = 10_000;
-/// Members told to a newcomer: of a larger crowd this many, so that the answer always fits into a socket's queue.
+/// Most members in `joined`, so that the answer always fits into a socket's queue.
 const MEMBERS: usize = 2_000;
 
-/// A room in memory.
+/// The roster of one room.
 #[derive(Debug, Default)]
 pub struct Roster {
     members: BTreeMap<Uuid, Member>,
     read: BTreeMap<Uuid, u64>,
-    /// Marks that moved since they were last saved.
+    /// Users whose mark moved since it was last saved.
     unsaved: BTreeSet<Uuid>,
     typing: HashMap<Uuid, Instant>,
 }
@@ -36,14 +37,14 @@ pub struct Roster {
 #[derive(Debug)]
 struct Member {
     user: User,
-    /// Open sockets that joined. Zero for the few seconds in which a reload is no leave.
+    /// Open sockets that joined. Zero for the few seconds in which a reload does not count as a leave.
     tabs: usize,
-    /// Counts the departures of the last tab, so that an old timer does not end a new stay.
+    /// Counts the departures of the tabs, so that the timer of an earlier departure does not end a new stay.
     departures: u64,
 }
 
 impl Roster {
-    /// A room with the read marks that were saved.
+    /// A roster with the saved read marks.
     pub fn new(read: impl IntoIterator<Item = (Uuid, u64)>) -> Self {
         Self {
             read: read.into_iter().collect(),
@@ -51,10 +52,10 @@ impl Roster {
         }
     }
 
-    /// A socket of a person came. Says whether the person is new here (or has a new name).
+    /// A socket of a user joined. Returns whether the user is new in the room, or has a new name.
     pub fn enter(&mut self, user: &User) -> bool {
         let member = self.members.entry(user.id).or_insert_with(|| Member {
-            // Differs from any user, so that the first tab counts as news.
+            // An empty name differs from any user's, so that the first tab counts as new.
             user: User {
                 name: String::new(),
                 ..user.clone()
@@ -68,7 +69,7 @@ impl Roster {
         news
     }
 
-    /// A socket of a person went. When it was the last, a ticket for [`Roster::leave_for_good`].
+    /// A socket of a user left. If it was the user's last, returns a ticket for [`Roster::leave_for_good`].
     pub fn leave(&mut self, user_id: Uuid) -> Option<u64> {
         let member = self.members.get_mut(&user_id)?;
         member.tabs = member.tabs.saturating_sub(1);
@@ -76,7 +77,8 @@ impl Roster {
         (member.tabs == 0).then_some(member.departures)
     }
 
-    /// The person who left with this ticket did not come back. Says whether that is so.
+    /// Removes the user who left with this ticket, unless the user has rejoined since. Returns whether the user was
+    /// removed.
     pub fn leave_for_good(&mut self, user_id: Uuid, ticket: u64) -> bool {
         let gone = self
             .members
@@ -88,7 +90,7 @@ impl Roster {
         gone
     }
 
-    /// Moves a read mark. It only grows and never passes the head; the new mark, when it moved.
+    /// Moves a read mark, which only grows and never passes the head. Returns the new mark if it moved.
     pub fn read(&mut self, user_id: Uuid, offset: u64, head: u64) -> Option<u64> {
         let offset = offset.min(head);
         let mark = self.read.entry(user_id).or_insert(0);
@@ -99,7 +101,7 @@ impl Roster {
         })
     }
 
-    /// How far a person has read.
+    /// The offset up to which a user has read.
     pub fn mark(&self, user_id: Uuid) -> u64 {
         self.read.get(&user_id).copied().unwrap_or(0)
     }
@@ -113,29 +115,29 @@ impl Roster {
             .collect()
     }
 
-    /// A mark could not be saved: the next [`Roster::take_unsaved`] has it again.
-    pub fn unsaved(&mut self, user_id: Uuid) {
+    /// A mark could not be saved: the next [`Roster::take_unsaved`] returns it again.
+    pub fn set_unsaved(&mut self, user_id: Uuid) {
         self.unsaved.insert(user_id);
     }
 
-    /// Whether a person's typing is news to the others by now.
-    pub fn typing_is_news(&self, user_id: Uuid, now: Instant) -> bool {
+    /// Whether a user's typing is to be broadcast at `now`: the last broadcast is at least `TYPING_GAP` ago.
+    pub fn typing_is_due(&self, user_id: Uuid, now: Instant) -> bool {
         let since = self.typing.get(&user_id).map(|typed| now - *typed);
         since.is_none_or(|since| since >= TYPING_GAP)
     }
 
-    pub fn types(&mut self, user_id: Uuid, now: Instant) {
+    pub fn set_typing(&mut self, user_id: Uuid, now: Instant) {
         self.typing.retain(|_, typed| now - *typed < TYPING_LASTS);
         self.typing.insert(user_id, now);
     }
 
-    /// What was typed was sent.
-    pub fn typed(&mut self, user_id: Uuid) {
+    /// The user's message has arrived, which ends the typing.
+    pub fn clear_typing(&mut self, user_id: Uuid) {
         self.typing.remove(&user_id);
     }
 
-    /// Who types now.
-    pub fn typists(&self, now: Instant) -> impl Iterator<Item = Uuid> {
+    /// The users who are typing at `now`.
+    pub fn typing_users(&self, now: Instant) -> impl Iterator<Item = Uuid> {
         let fresh = move |(_, typed): &(&Uuid, &Instant)| now - **typed < TYPING_LASTS;
         self.typing
             .iter()
@@ -151,7 +153,7 @@ impl Roster {
             .collect()
     }
 
-    /// The marks of [`Roster::members`], and the furthest of those who are not here.
+    /// The marks of [`Roster::members`], and the furthest marks of absent users.
     pub fn read_marks(&self) -> Vec<ReadMark> {
         let members = self.members.keys().take(MEMBERS);
         let marks = members.filter(|user_id| self.read.contains_key(user_id));
@@ -164,7 +166,7 @@ impl Roster {
         marks
     }
 
-    /// Drops the marks beyond those that are kept, and says whose.
+    /// Drops the marks beyond the limit and returns their users.
     pub fn forget_marks(&mut self) -> Vec<Uuid> {
         if self.read.len() <= MARKS_KEPT {
             return vec![];
@@ -179,12 +181,12 @@ impl Roster {
         forgotten
     }
 
-    /// How many people are here.
+    /// How many users are in the room.
     pub fn headcount(&self) -> usize {
         self.members.len()
     }
 
-    /// Whether nothing would be lost with it.
+    /// Whether nothing is lost when the roster is dropped.
     pub fn is_idle(&self) -> bool {
         self.members.is_empty() && self.unsaved.is_empty()
     }
@@ -203,7 +205,7 @@ impl Roster {
     }
 }
 
-/// Leaves so many marks, the furthest ones, in no order; gives back the others.
+/// Keeps the `count` furthest marks, in no order; returns the others.
 fn split_off_after_the_furthest(marks: &mut Vec<ReadMark>, count: usize) -> Vec<ReadMark> {
     if count >= marks.len() {
         return vec![];
@@ -222,100 +224,100 @@ mod tests {
 
     #[test]
     fn many_tabs_are_one_person_and_a_reload_is_no_leave() {
-        let (mut room, ada) = (Roster::default(), user("Ada"));
-        assert!(room.enter(&ada));
-        assert!(!room.enter(&ada), "a second tab is no news");
-        assert_eq!(room.leave(ada.id), None);
-        let ticket = room.leave(ada.id).unwrap();
-        assert!(!room.enter(&ada), "back before the timer: no news");
-        assert!(!room.leave_for_good(ada.id, ticket));
-        let later = room.leave(ada.id).unwrap();
+        let (mut roster, ada) = (Roster::default(), user("Ada"));
+        assert!(roster.enter(&ada));
+        assert!(!roster.enter(&ada), "a second tab is no news");
+        assert_eq!(roster.leave(ada.id), None);
+        let ticket = roster.leave(ada.id).unwrap();
+        assert!(!roster.enter(&ada), "back before the timer: no news");
+        assert!(!roster.leave_for_good(ada.id, ticket));
+        let later = roster.leave(ada.id).unwrap();
         assert!(
-            !room.leave_for_good(ada.id, ticket),
+            !roster.leave_for_good(ada.id, ticket),
             "the first timer does not end the second stay"
         );
-        assert!(room.leave_for_good(ada.id, later));
-        assert!(room.is_idle());
+        assert!(roster.leave_for_good(ada.id, later));
+        assert!(roster.is_idle());
     }
 
     #[test]
     fn a_new_name_is_news() {
-        let (mut room, ada) = (Roster::default(), user("Ada"));
-        room.enter(&ada);
-        assert!(room.enter(&User {
+        let (mut roster, ada) = (Roster::default(), user("Ada"));
+        roster.enter(&ada);
+        assert!(roster.enter(&User {
             name: "Ada L.".into(),
             ..ada
         }));
-        assert_eq!(room.members()[0].name, "Ada L.");
+        assert_eq!(roster.members()[0].name, "Ada L.");
     }
 
     #[test]
     fn read_marks_only_grow_and_never_pass_the_head() {
-        let (mut room, bob) = (Roster::default(), Uuid::new_v4());
-        assert_eq!(room.read(bob, 4, 10), Some(4));
-        assert_eq!(room.read(bob, 2, 10), None);
-        assert_eq!(room.mark(bob), 4);
-        assert_eq!(room.read(bob, 9_999, 10), Some(10));
-        assert_eq!(room.read(bob, 10, 10), None);
+        let (mut roster, bob) = (Roster::default(), Uuid::new_v4());
+        assert_eq!(roster.read(bob, 4, 10), Some(4));
+        assert_eq!(roster.read(bob, 2, 10), None);
+        assert_eq!(roster.mark(bob), 4);
+        assert_eq!(roster.read(bob, 9_999, 10), Some(10));
+        assert_eq!(roster.read(bob, 10, 10), None);
     }
 
     #[test]
     fn a_mark_is_saved_once_however_often_it_moved() {
-        let (mut room, bob) = (Roster::new([(Uuid::nil(), 3)]), Uuid::new_v4());
+        let (mut roster, bob) = (Roster::new([(Uuid::nil(), 3)]), Uuid::new_v4());
         for offset in 1..=5 {
-            room.read(bob, offset, 10);
+            roster.read(bob, offset, 10);
         }
         let saved = ReadMark {
             user_id: bob,
             offset: 5,
         };
-        assert!(!room.is_idle());
-        assert_eq!(room.take_unsaved(), [saved]);
-        assert!(room.take_unsaved().is_empty() && room.is_idle());
-        room.unsaved(bob);
-        assert_eq!(room.take_unsaved(), [saved]);
+        assert!(!roster.is_idle());
+        assert_eq!(roster.take_unsaved(), [saved]);
+        assert!(roster.take_unsaved().is_empty() && roster.is_idle());
+        roster.set_unsaved(bob);
+        assert_eq!(roster.take_unsaved(), [saved]);
     }
 
     #[test]
-    fn newcomers_are_told_the_marks_that_matter() {
+    fn a_newcomer_gets_the_marks_of_members_and_the_furthest_others() {
         let strangers = (0..1_000).map(|number| (Uuid::from_u128(number), number as u64));
-        let (mut room, ada) = (Roster::new(strangers), user("Ada"));
-        room.enter(&ada);
-        room.read(ada.id, 1, 10);
-        let marks = room.read_marks();
+        let (mut roster, ada) = (Roster::new(strangers), user("Ada"));
+        roster.enter(&ada);
+        roster.read(ada.id, 1, 10);
+        let marks = roster.read_marks();
         assert_eq!(marks.len(), MARKS);
         assert_eq!(marks[0].user_id, ada.id);
         assert_eq!((marks[1].offset, marks[MARKS - 1].offset), (999, 801));
     }
 
     #[test]
-    fn a_large_crowd_is_told_with_the_marks_of_those_who_are_named() {
-        let mut room = Roster::default();
+    fn of_a_large_room_the_listed_members_are_sent_with_their_marks() {
+        let mut roster = Roster::default();
         for number in 0..MEMBERS + 100 {
             let user = User::new(Uuid::from_u128(number as u128), "Ada".into());
-            room.enter(&user);
-            room.read(user.id, 1, 10);
+            roster.enter(&user);
+            roster.read(user.id, 1, 10);
         }
-        let named: Vec<_> = room.members().iter().map(|user| user.id).collect();
-        let marks = room.read_marks();
+        let named: Vec<_> = roster.members().iter().map(|user| user.id).collect();
+        let marks = roster.read_marks();
         let marked: Vec<_> = marks.iter().map(|mark| mark.user_id).collect();
         assert_eq!((named.len(), marked), (MEMBERS, named));
     }
 
     #[test]
-    fn of_those_who_are_gone_the_furthest_marks_are_kept() {
+    fn of_absent_users_the_furthest_marks_are_kept() {
         let strangers = (1..=MARKS_KEPT as u64 + 10).map(|offset| (of_offset(offset), offset));
-        let (mut room, ada) = (Roster::new(strangers), user("Ada"));
-        room.enter(&ada);
-        room.read(ada.id, 1, 1);
-        let mut forgotten = room.forget_marks();
+        let (mut roster, ada) = (Roster::new(strangers), user("Ada"));
+        roster.enter(&ada);
+        roster.read(ada.id, 1, 1);
+        let mut forgotten = roster.forget_marks();
         forgotten.sort_unstable();
         assert_eq!(forgotten, (1..=10).map(of_offset).collect::<Vec<_>>());
-        assert_eq!(room.mark(of_offset(10)), 0);
-        assert_eq!((room.mark(of_offset(11)), room.mark(ada.id)), (11, 1));
-        assert!(room.forget_marks().is_empty());
-        // What was forgotten is not saved again.
-        let saved: Vec<_> = room
+        assert_eq!(roster.mark(of_offset(10)), 0);
+        assert_eq!((roster.mark(of_offset(11)), roster.mark(ada.id)), (11, 1));
+        assert!(roster.forget_marks().is_empty());
+        // Marks that were dropped are not saved again.
+        let saved: Vec<_> = roster
             .take_unsaved()
             .iter()
             .map(|mark| mark.user_id)
@@ -328,17 +330,17 @@ mod tests {
     }
 
     #[test]
-    fn typing_is_told_now_and_then_and_expires() {
-        let (mut room, ada, start) = (Roster::default(), Uuid::new_v4(), Instant::now());
+    fn typing_is_broadcast_at_intervals_and_expires() {
+        let (mut roster, ada, start) = (Roster::default(), Uuid::new_v4(), Instant::now());
         let after = |seconds| start + Duration::from_secs(seconds);
-        assert!(room.typing_is_news(ada, start));
-        room.types(ada, start);
-        assert!(!room.typing_is_news(ada, after(1)));
-        assert!(room.typing_is_news(ada, after(2)));
-        assert_eq!(room.typists(after(4)).collect::<Vec<_>>(), [ada]);
-        assert_eq!(room.typists(after(5)).count(), 0);
-        room.types(ada, after(5));
-        room.typed(ada);
-        assert_eq!(room.typists(after(5)).count(), 0);
+        assert!(roster.typing_is_due(ada, start));
+        roster.set_typing(ada, start);
+        assert!(!roster.typing_is_due(ada, after(1)));
+        assert!(roster.typing_is_due(ada, after(2)));
+        assert_eq!(roster.typing_users(after(4)).collect::<Vec<_>>(), [ada]);
+        assert_eq!(roster.typing_users(after(5)).count(), 0);
+        roster.set_typing(ada, after(5));
+        roster.clear_typing(ada);
+        assert_eq!(roster.typing_users(after(5)).count(), 0);
     }
 }

@@ -1,9 +1,9 @@
-//! The board: one's own pointer is sent from here, the others' are drawn above everything.
+//! The board: sends the user's own pointer and draws the pointers of the other peers above everything else.
 
 use leptos::{ev::PointerEvent, html, prelude::*};
 
 use super::{
-    interpolate::Place,
+    interpolate::Position,
     peers::{PeerRow, Peers},
 };
 use crate::collab::message::{BoardCommand, BoardSocket};
@@ -12,24 +12,24 @@ use realtime::{
     status::ConnectionStatus,
 };
 
-/// One's own pointer: at most one place is sent in an animation frame, and none when it did not move.
+/// The user's own pointer. At most one position is sent per animation frame, and none if it did not change.
 #[derive(Clone, Copy)]
 struct OwnPointer {
     socket: Socket<BoardSocket>,
-    /// Where it is; `None` when it is not on the board.
-    place: StoredValue<Option<Place>>,
-    /// Where the others think it is.
-    told: StoredValue<Option<Place>>,
-    frame_asked: Coalesce,
+    /// The current position; `None` if the pointer is not on the board.
+    position: StoredValue<Option<Position>>,
+    /// The position that was sent last.
+    sent: StoredValue<Option<Position>>,
+    pending_frame: Coalesce,
 }
 
 impl OwnPointer {
     fn new(socket: Socket<BoardSocket>) -> Self {
         let this = Self {
             socket,
-            place: StoredValue::new(None),
-            told: StoredValue::new(None),
-            frame_asked: Coalesce::new(),
+            position: StoredValue::new(None),
+            sent: StoredValue::new(None),
+            pending_frame: Coalesce::new(),
         };
         Effect::new(move |_| {
             let hidden = window_event_listener(leptos::ev::visibilitychange, move |_| {
@@ -39,48 +39,48 @@ impl OwnPointer {
             });
             on_cleanup(move || hidden.remove());
         });
-        // A new connection knows nothing of the pointer that rests here.
+        // A new connection does not know this pointer's position, even if the pointer does not move.
         Effect::new(move |_| {
             if matches!(socket.connection.status.get(), ConnectionStatus::Open) {
-                this.told.set_value(None);
-                this.tell_soon();
+                this.sent.set_value(None);
+                this.send_soon();
             }
         });
         this
     }
 
-    fn move_to(self, place: Place) {
-        self.place.set_value(Some(place));
-        self.tell_soon();
+    fn move_to(self, position: Position) {
+        self.position.set_value(Some(position));
+        self.send_soon();
     }
 
     fn hide(self) {
-        self.place.set_value(None);
-        let told = self.told.try_update_value(Option::take).flatten();
-        if told.is_some() {
+        self.position.set_value(None);
+        let sent = self.sent.try_update_value(Option::take).flatten();
+        if sent.is_some() {
             self.socket.send(&BoardCommand::Hide);
         }
     }
 
-    fn tell_soon(self) {
-        if self.frame_asked.arm() {
-            request_animation_frame(move || self.tell());
+    fn send_soon(self) {
+        if self.pending_frame.schedule() {
+            request_animation_frame(move || self.send_position());
         }
     }
 
-    fn tell(self) {
-        // The page may be gone by then.
-        if !self.frame_asked.fired() {
+    fn send_position(self) {
+        // The page may have been disposed by then.
+        if !self.pending_frame.run() {
             return;
         }
-        let place = self.place.get_value();
-        if place == self.told.get_value() {
+        let position = self.position.get_value();
+        if position == self.sent.get_value() {
             return;
         }
-        if let Some((x, y)) = place
+        if let Some((x, y)) = position
             && self.socket.send(&BoardCommand::Move { x, y })
         {
-            self.told.set_value(place);
+            self.sent.set_value(position);
         }
     }
 }
@@ -97,7 +97,7 @@ pub fn Board(socket: Socket<BoardSocket>, peers: Peers, children: Children) -> i
         let bounds = surface.get_bounding_client_rect();
         let part = |at: i32, from: f64, length: f64| {
             let part = ((f64::from(at) - from) / length.max(1.0)).clamp(0.0, 1.0);
-            // As fine as the server keeps it.
+            // The precision that the server keeps.
             ((part * 10_000.0).round() / 10_000.0) as f32
         };
         own.move_to((
@@ -107,10 +107,10 @@ pub fn Board(socket: Socket<BoardSocket>, peers: Peers, children: Children) -> i
     };
     view! {
         <div class="board" node_ref=surface data-test="board" on:pointermove=moved on:pointerdown=moved on:pointerleave=move |_| own.hide()>
-            // What a finger moves a pointer on; on the text it scrolls.
+            // The area in which a finger moves the pointer. On the text, a finger scrolls.
             <div class="board-ground" data-test="ground"></div>
             {children()}
-            // Attributes in percent rather than styles: the server renders them too, under a strict CSP.
+            // Attributes in percent instead of styles, because the server renders them too, under a strict CSP.
             <svg class="pointers" width="100%" height="100%" role="img" aria-label="Everybody's pointers">
                 <For each=move || peers.rows() key=|row| row.id let:row><Pointer row/></For>
             </svg>
@@ -118,7 +118,8 @@ pub fn Board(socket: Socket<BoardSocket>, peers: Peers, children: Children) -> i
     }
 }
 
-/// The outer element is where the pointer was seen; the inner one, how far behind that it is shown while it glides.
+/// The outer element is at the pointer's received position. The inner one holds the offset at which the pointer is
+/// still drawn while it moves there.
 #[component]
 fn Pointer(row: PeerRow) -> impl IntoView {
     let PeerRow {
@@ -128,7 +129,7 @@ fn Pointer(row: PeerRow) -> impl IntoView {
         ..
     } = row;
     let percent = |part: f32| format!("{}%", part * 100.0);
-    // A memo: a move, which is frequent, does not touch name and colour.
+    // A memo, so that frequent moves do not touch name and colour.
     let user = Memo::new(move |_| peer.with(|peer| peer.user.clone()));
     let name = move || user.with(|user| user.name.clone());
     let color = move || user.with(|user| user.color.clone());
@@ -144,7 +145,7 @@ fn Pointer(row: PeerRow) -> impl IntoView {
             display=display class:stale=move || stale.get() data-test="pointer" data-name=name>
             <svg x=move || percent(behind.get().0) y=move || percent(behind.get().1) overflow="visible">
                 <path d="M0 0v18l5-4 3 7 3-1-3-7h6z" fill=color stroke="white"></path>
-                // `color` is an attribute here; a style would need the CSP's leave.
+                // `color` is an attribute here. The CSP would not allow a style.
                 <foreignObject x="13" y="17" width="160" height="24" color=color>
                     <div class="pointer-name"><bdi {..live_text(name)} translate="no"></bdi></div>
                 </foreignObject>

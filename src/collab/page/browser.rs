@@ -1,5 +1,5 @@
-//! What the page asks of the browser beyond the usual. Declared by hand: features of web-sys would have every crate above it
-//! built anew.
+//! Bindings to browser APIs that the page needs beyond the usual ones. They are declared by hand, because enabling
+//! features of web-sys would rebuild every crate that depends on it.
 
 use wasm_bindgen::prelude::*;
 use web_sys::{DomRect, Element, EventTarget, HtmlTextAreaElement, Node};
@@ -15,7 +15,7 @@ extern "C" {
     #[wasm_bindgen(method, getter)]
     fn matches(this: &MediaQuery) -> bool;
 
-    /// A stretch of a text, to be measured.
+    /// A range of a text that can be measured.
     pub type Range;
     #[wasm_bindgen(constructor)]
     pub fn new() -> Range;
@@ -40,9 +40,9 @@ extern "C" {
 }
 
 impl Range {
-    /// Where the units from `start` to `end` of a text are in the window, line by line.
+    /// The rectangles of the UTF-16 units from `start` to `end` of a text, in window coordinates, line by line.
     pub fn rects(&self, text: &Node, start: u32, end: u32) -> Vec<DomRect> {
-        // Fails only beyond the end.
+        // Fails only for offsets beyond the end.
         if self.set_start(text, start).is_err() || self.set_end(text, end).is_err() {
             return vec![];
         }
@@ -51,12 +51,13 @@ impl Range {
     }
 }
 
-/// The person asked the system for less movement.
+/// Whether the user asked the system for reduced motion.
 pub fn prefers_reduced_motion() -> bool {
     match_media("(prefers-reduced-motion: reduce)").matches()
 }
 
-/// Puts a text on the clipboard. Says whether it is there: outside secure contexts there is none, and a person may forbid it.
+/// Copies a text to the clipboard and returns whether that worked. Insecure contexts have no clipboard, and the user
+/// may deny access.
 pub async fn copy(text: &str) -> bool {
     let navigator = leptos::prelude::window().navigator();
     let clipboard = js_sys::Reflect::get(&navigator, &"clipboard".into()).unwrap_or_default();
@@ -70,32 +71,36 @@ pub async fn copy(text: &str) -> bool {
         .is_ok()
 }
 
-/// A listener that ends with this.
+/// An event listener that is removed when it is dropped.
 pub struct Listener {
     target: EventTarget,
     event: &'static str,
-    heard: Closure<dyn FnMut()>,
+    callback: Closure<dyn FnMut()>,
 }
 
 impl Listener {
-    pub fn new(target: &EventTarget, event: &'static str, heard: impl FnMut() + 'static) -> Self {
-        let heard = Closure::<dyn FnMut()>::new(heard);
-        // Fails only for a listener that is no function.
-        let _ = target.add_event_listener_with_callback(event, heard.as_ref().unchecked_ref());
+    pub fn new(
+        target: &EventTarget,
+        event: &'static str,
+        callback: impl FnMut() + 'static,
+    ) -> Self {
+        let callback = Closure::<dyn FnMut()>::new(callback);
+        // Fails only if the listener is not a function.
+        let _ = target.add_event_listener_with_callback(event, callback.as_ref().unchecked_ref());
         Self {
             target: target.clone(),
             event,
-            heard,
+            callback,
         }
     }
 }
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        let heard = self.heard.as_ref().unchecked_ref();
+        let callback = self.callback.as_ref().unchecked_ref();
         let _ = self
             .target
-            .remove_event_listener_with_callback(self.event, heard);
+            .remove_event_listener_with_callback(self.event, callback);
     }
 }
 
@@ -127,7 +132,7 @@ impl TextArea for HtmlTextAreaElement {
         let _ = self.set_selection_range_with_direction(start, end, direction);
     }
 
-    /// Also while another window is in front.
+    /// Also true while another window has the focus.
     fn has_focus(&self) -> bool {
         let field: &Element = self;
         leptos::prelude::document().active_element().as_ref() == Some(field)

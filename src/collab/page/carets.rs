@@ -1,7 +1,7 @@
-//! The others' carets and selections, drawn over the text area.
+//! Draws the other clients' carets and selections over the text area.
 //!
-//! A text area does not say where a character of it is on the screen. A mirror does: an invisible element of the same width and
-//! font with the same text, whose characters can be measured. It is filled only while there is something to measure.
+//! A text area does not report where its characters are on the screen. So a mirror is measured: an invisible element
+//! with the same width, font and text. It is filled only when there is something to measure.
 
 use leptos::{html, prelude::*};
 use send_wrapper::SendWrapper;
@@ -18,28 +18,28 @@ use super::{
 };
 use realtime::client::Coalesce;
 
-/// Shows nothing and takes no room: so that the end of the text, which may be a line feed, has a place.
+/// A zero-width character, so that the end of the text has a position even after a line feed.
 const END: char = '\u{200b}';
-/// A name stands above its caret; where there is less room than this, below it, in pixels.
+/// A name is drawn above its caret. With less room than this, in pixels, it is drawn below.
 const FLAG_HEIGHT: f64 = 18.0;
-/// A name stands to the right of its caret; where there is less room than this, to its left.
+/// A name is drawn to the right of its caret. With less room than this, in pixels, it is drawn to the left.
 const FLAG_WIDTH: f64 = 120.0;
-/// Edges of glyphs are rounded to parts of a pixel.
+/// The tolerance when two positions are compared, in pixels: edges of glyphs are rounded to fractions of a pixel.
 const SAME_PLACE: f64 = 0.5;
-/// A selected line feed is as wide as this.
+/// The width at which a selected line feed is drawn, in pixels.
 const LINE_FEED_WIDTH: f64 = 4.0;
 
-/// What is drawn. All copies are one.
+/// The carets that are drawn. Cheap to copy; all copies share one state.
 #[derive(Clone, Copy)]
 pub struct Carets {
-    /// Lies exactly above the inside of the text area.
+    /// Covers exactly the inside of the text area.
     layer: NodeRef<html::Div>,
     mirror: NodeRef<html::Div>,
     drawn: RwSignal<Vec<Drawn>>,
-    draw_asked: Coalesce,
+    pending_draw: Coalesce,
 }
 
-/// Somebody's caret and selection, in pixels of the layer.
+/// The caret and selection of another client, in pixels of the layer.
 #[derive(Clone, Debug, PartialEq)]
 struct Drawn {
     name: String,
@@ -58,7 +58,7 @@ struct Area {
     height: f64,
 }
 
-/// The mirror, filled: places are read from it.
+/// The filled mirror, from which positions are read.
 struct Filled {
     text: String,
     node: Node,
@@ -73,28 +73,29 @@ impl Carets {
             layer: NodeRef::new(),
             mirror: NodeRef::new(),
             drawn: RwSignal::new(vec![]),
-            draw_asked: Coalesce::new(),
+            pending_draw: Coalesce::new(),
         }
     }
 
-    /// Draws with the next animation frame: what the function returns then, in this text area.
+    /// Schedules a redraw for the next animation frame. `places` is called in that frame.
     pub fn draw_soon(
         self,
         field: NodeRef<html::Textarea>,
         places: impl FnOnce() -> Vec<CaretPlace> + 'static,
     ) {
-        if self.draw_asked.arm() {
+        if self.pending_draw.schedule() {
             request_animation_frame(move || {
-                // The page may be gone by then.
-                if self.draw_asked.fired() {
+                // The page may have been disposed by then.
+                if self.pending_draw.run() {
                     self.draw(field, &places());
                 }
             });
         }
     }
 
-    /// The place that stays where it is when the text changes: one's caret when it is seen, else the first line that is. Its unit
-    /// and its height on the screen; `None` at the very top, where nothing is above what is seen.
+    /// The position that stays fixed on the screen when the text changes: the user's caret if it is visible, otherwise
+    /// the first visible line. Returns its UTF-16 unit and its height on the screen. `None` at the very top, because no
+    /// text above the visible part can change.
     pub fn anchor(self, field: &HtmlTextAreaElement) -> Option<(u32, f64)> {
         if field.scroll_top() == 0 {
             return None;
@@ -107,7 +108,7 @@ impl Carets {
         Some((index, filled.area(index)?.y))
     }
 
-    /// Scrolls so that the place with this unit is at this height again.
+    /// Scrolls so that this unit is at this height again.
     pub fn bring_back(self, field: &HtmlTextAreaElement, index: u32, top: f64) {
         let now = self.fill(field).and_then(|filled| filled.area(index));
         if let Some(now) = now {
@@ -115,7 +116,7 @@ impl Carets {
         }
     }
 
-    /// Scrolls a place into the middle when it is not seen.
+    /// Scrolls a unit to the middle if it is not visible.
     pub fn reveal(self, field: &HtmlTextAreaElement, index: u32) {
         let Some(filled) = self.fill(field).filter(|filled| !filled.is_seen(index)) else {
             return;
@@ -141,7 +142,7 @@ impl Carets {
         }
     }
 
-    /// Makes the mirror as wide as the text area's lines, as far scrolled, and gives it the same text.
+    /// Gives the mirror the width of the text area's lines, its scroll offset and its text.
     fn fill(self, field: &HtmlTextAreaElement) -> Option<Filled> {
         let (layer, mirror) = (self.layer.get_untracked()?, self.mirror.get_untracked()?);
         // Not `client_width`, which is rounded: half a pixel decides where a line breaks.
@@ -192,8 +193,8 @@ impl Filled {
         })
     }
 
-    /// Where the character that begins at a unit is; the area's left is where a caret stands. At the end of a line that was
-    /// broken for room this is the beginning of the next, as text areas have it.
+    /// The area of the character that begins at a unit; a caret stands at its left edge. At a soft line break this is
+    /// the beginning of the next line, as in text areas.
     fn area(&self, index: u32) -> Option<Area> {
         let byte = byte_at(&self.text, index);
         let start = units(&self.text[..byte]);
@@ -202,8 +203,8 @@ impl Filled {
         let Some(character) = character else {
             return self.areas(start, start).next();
         };
-        // In text that runs from right to left a character begins at its right edge. Between the two directions there are two
-        // places for a caret; the one at this character is wanted.
+        // A character of right-to-left text begins at its right edge. Where the direction changes, a caret has two
+        // possible positions; this uses the one at this character.
         let right = character.x + character.width;
         let is_at = |x: f64| {
             self.areas(start, start)
@@ -232,7 +233,7 @@ impl Filled {
             .is_some_and(|area| area.y >= 0.0 && area.y + area.height <= self.size.1)
     }
 
-    /// Lines lie one below the other: the first character that is not above the edge.
+    /// The first character that is not above the upper edge. Lines are ordered by height, so a binary search finds it.
     fn first_seen(&self) -> u32 {
         let (mut low, mut high) = (0, units(&self.text));
         while low < high {
@@ -247,22 +248,22 @@ impl Filled {
     }
 }
 
-/// The layer above the text area.
+/// The layer over the text area.
 #[component]
 pub fn CaretLayer(
     field: NodeRef<html::Textarea>,
     carets: Carets,
     redraw: impl Fn() + Clone + 'static,
 ) -> impl IntoView {
-    // Another width, another place for everything: a phone is turned, a window is drawn larger.
+    // A change of width moves everything, for example when a phone is rotated or a window resized.
     Effect::new(move |_| {
         let Some(field) = field.get() else {
             return;
         };
-        let called = Closure::<dyn FnMut()>::new(redraw.clone());
-        let observer = ResizeObserver::new(&called);
+        let callback = Closure::<dyn FnMut()>::new(redraw.clone());
+        let observer = ResizeObserver::new(&callback);
         observer.observe(&field);
-        let watch = SendWrapper::new((observer, called));
+        let watch = SendWrapper::new((observer, callback));
         on_cleanup(move || watch.0.disconnect());
     });
     let caret = |drawn: Drawn| {
@@ -283,7 +284,7 @@ pub fn CaretLayer(
         }
     };
     view! {
-        // Who is here is told elsewhere; where they are is only to be seen.
+        // The list of people is announced elsewhere; the caret positions are visual only.
         <div class="carets" node_ref=carets.layer translate="no" aria-hidden="true">
             <div class="mirror" node_ref=carets.mirror></div>
             {move || carets.drawn.get().into_iter().map(caret).collect_view()}
@@ -293,6 +294,6 @@ pub fn CaretLayer(
 
 fn set_style(element: &HtmlDivElement, name: &str, value: &str) {
     let style = web_sys::HtmlElement::style(element);
-    // Fails only for a style that is read-only.
+    // Fails only for a read-only style.
     let _ = style.set_property(name, value);
 }

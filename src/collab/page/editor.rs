@@ -1,4 +1,5 @@
-//! The page's handle on the shared text: what [`Client`] and [`Typing`] decide is done here, to the text area, the socket and the tab's storage.
+//! The page's handle on the shared text: executes the decisions of [`Client`] and [`Typing`] on the text area, the
+//! socket and the tab's storage.
 
 use std::time::Duration;
 
@@ -18,19 +19,19 @@ use realtime::{
     message::{ErrorCode, SocketError},
 };
 
-/// How often it is looked at who was silent for too long and whether one's own state is to be renewed.
+/// How often silent clients are removed and the own state is renewed if it is due.
 const TICK: Duration = Duration::from_secs(5);
-/// One's caret is told at most this often.
-const STATE_AFTER: Duration = Duration::from_millis(50);
-/// What is unsaved is kept in the tab's storage this long after it was written: many letters are one write.
+/// The own caret is sent at most this often.
+const SEND_STATE_AFTER: Duration = Duration::from_millis(50);
+/// Unsaved edits are stored in the tab this long after they were made, so that many letters are one write.
 const KEEP_AFTER: Duration = Duration::from_millis(250);
-/// What the server cannot store now is sent again by itself.
+/// Shown while the server cannot store updates; they are sent again automatically.
 const STORED_LATER: &str =
     "The server cannot store anything now. What you write is kept here and sent again by itself.";
-/// What the tab's storage had no room for.
+/// Shown if the tab's storage has no room for the unsaved edits.
 const NO_ROOM: &str = "This tab has no room to keep what is not saved yet: it will not survive a reload. Leave it open until all is saved.";
 
-/// The text of one document. All copies are one.
+/// The text of one document. Cheap to copy; all copies share one state.
 #[derive(Clone, Copy)]
 pub struct Editor {
     pub field: NodeRef<html::Textarea>,
@@ -40,25 +41,25 @@ pub struct Editor {
     pub words: RwSignal<usize>,
     pub can_undo: RwSignal<bool>,
     pub can_redo: RwSignal<bool>,
-    /// Why something was not taken, in words.
+    /// Why an edit was refused, as a sentence.
     pub refusal: RwSignal<Option<String>>,
     pub writers: RwSignal<Vec<Writer>>,
     pub(super) visitor: RwSignal<Option<User>>,
-    /// Made in the browser: it begins with chance.
+    /// Created in the browser, because it needs a random id.
     typing: StoredValue<Option<SendWrapper<Typing>>>,
-    /// There once the hook has returned.
+    /// Set when the hook has returned.
     socket: StoredValue<Option<Socket<BoardSocket>>>,
-    /// The name under which the tab keeps what is unsaved; `None` for a reader, who writes nothing.
+    /// The storage key of the unsaved edits; `None` for a reader, who makes no edits.
     kept_as: StoredValue<Option<String>>,
-    /// Timers that are set; each of them is enough.
-    pub(super) show_asked: Coalesce,
-    state_asked: Coalesce,
-    keep_asked: Coalesce,
-    resend_asked: Coalesce,
+    /// Scheduled tasks; one pending run of each is enough.
+    pub(super) pending_show: Coalesce,
+    pending_state: Coalesce,
+    pending_keep: Coalesce,
+    pending_resend: Coalesce,
 }
 
 impl Editor {
-    /// `text` is what the server rendered.
+    /// `text` is the text that the server rendered.
     pub fn new(
         document: &str,
         readonly: bool,
@@ -80,23 +81,23 @@ impl Editor {
             typing: StoredValue::new(None),
             socket: StoredValue::new(None),
             kept_as: StoredValue::new(kept_as.filter(|_| !readonly)),
-            show_asked: Coalesce::new(),
-            state_asked: Coalesce::new(),
-            keep_asked: Coalesce::new(),
-            resend_asked: Coalesce::new(),
+            pending_show: Coalesce::new(),
+            pending_state: Coalesce::new(),
+            pending_keep: Coalesce::new(),
+            pending_resend: Coalesce::new(),
         };
         Effect::new(move |_| this.begin(readonly));
         Effect::new(move |_| {
             visitor.track();
-            // Who signed out writes no more.
-            this.tell();
-            this.tell_state_soon();
+            // After a sign-out the text is read-only.
+            this.update_signals();
+            this.send_state_soon();
         });
         on_cleanup(move || this.keep());
         this
     }
 
-    /// The socket is there.
+    /// Sets the socket, once it exists.
     pub fn attach(self, socket: Socket<BoardSocket>) {
         self.socket.set_value(Some(socket));
     }
@@ -105,26 +106,26 @@ impl Editor {
         let frames = self.with(|client| client.connected(now()));
         self.send(frames.unwrap_or_default());
         self.refusal.set(None);
-        self.tell();
-        // Back from the back-forward cache one had left.
-        self.tell_state_soon();
+        self.update_signals();
+        // A page in the back-forward cache has removed its state, so it is sent again.
+        self.send_state_soon();
     }
 
     pub fn disconnected(self) {
         self.with(Client::disconnected);
         self.people_changed();
-        self.tell();
+        self.update_signals();
         self.keep_soon();
     }
 
-    /// The server sees another person: what was written here is not that person's to send.
+    /// Closes the connection if the server sees another user: edits made here must not be sent as theirs.
     pub fn close(self) {
         if let Some(socket) = self.socket.try_get_value().flatten() {
             socket.connection.close();
         }
     }
 
-    /// A binary frame.
+    /// Handles a binary frame.
     pub fn receive(self, frame: &[u8]) {
         let Some((outcome, read)) = self.with(|client| client.receive(frame, now())) else {
             return;
@@ -136,17 +137,17 @@ impl Editor {
             self.refuse(format!("The server does not take this: {why}"));
         }
         let text_waits = outcome.text_waits;
-        self.follow(outcome);
+        self.execute(outcome);
         if text_waits {
             self.show_soon();
         }
-        self.tell();
+        self.update_signals();
     }
 
-    /// The server told what is on its disk.
+    /// The server reported what is on its disk.
     pub fn saved(self, state_vector: &str, updates: u64) {
         self.with(|client| client.saved(state_vector, updates));
-        self.tell();
+        self.update_signals();
         let is_saved = self.mark.get_untracked() == Mark::Saved;
         if is_saved
             && self
@@ -158,7 +159,7 @@ impl Editor {
         self.keep_soon();
     }
 
-    /// The server did not take something. What it cannot store now is sent again after a while, and again, until it is saved.
+    /// The server refused something. An update that it cannot store now is sent again with backoff until it is saved.
     pub fn refused(self, error: SocketError) {
         if error.code != ErrorCode::Unavailable {
             return self.refuse(error.message);
@@ -167,23 +168,27 @@ impl Editor {
         let resent = self.with(Client::refused).unwrap_or_default();
         let chance = js_sys::Math::random();
         let wait = Backoff::DEFAULT.delay_ms(resent, !document().hidden(), chance);
-        self.once(self.resend_asked, Duration::from_millis(wait), Self::resend);
-        self.tell();
+        self.once(
+            self.pending_resend,
+            Duration::from_millis(wait),
+            Self::resend,
+        );
+        self.update_signals();
     }
 
     fn resend(self) {
         let frame = self.with(Client::resend).flatten();
         self.send(frame.into_iter().collect());
-        self.tell();
+        self.update_signals();
     }
 
     pub fn refuse(self, why: String) {
         self.refusal.set(Some(why));
     }
 
-    /// The caret moved, or the text area got or lost it.
-    pub fn tell_state_soon(self) {
-        self.once(self.state_asked, STATE_AFTER, Self::tell_state);
+    /// Schedules sending the own state: the caret moved, or the focus changed.
+    pub fn send_state_soon(self) {
+        self.once(self.pending_state, SEND_STATE_AFTER, Self::send_state);
     }
 
     fn begin(self, readonly: bool) {
@@ -191,7 +196,7 @@ impl Editor {
             let kept = tab_storage::read(name.as_deref()?)?;
             STANDARD.decode(kept).ok()
         });
-        // As Yjs makes them.
+        // A random 32-bit number, as in Yjs.
         let id = (js_sys::Math::random() * f64::from(u32::MAX)) as u32;
         let client = Client::new(id, readonly, kept);
         let typing = SendWrapper::new(Typing::new(client));
@@ -199,25 +204,25 @@ impl Editor {
         let every = set_interval_with_handle(
             move || {
                 if let Some(outcome) = self.with(|client| client.tick(now())) {
-                    self.follow(outcome);
+                    self.execute(outcome);
                 }
             },
             TICK,
         );
-        let leaving = window_event_listener_untyped("pagehide", move |_| self.leave());
+        let page_hide = window_event_listener_untyped("pagehide", move |_| self.page_hidden());
         let hidden = window_event_listener(leptos::ev::visibilitychange, move |_| {
             if document().hidden() {
                 self.keep();
             }
         });
-        // On the document: browsers differ in whether a text area hears of its own.
-        let selected = window_event_listener_untyped("focusin", move |_| self.tell_state_soon());
+        // On the document, because browsers differ in whether a text area gets its own event.
+        let selected = window_event_listener_untyped("focusin", move |_| self.send_state_soon());
         let moved = SendWrapper::new(self.watch_selection());
         on_cleanup(move || {
             if let Ok(every) = every {
                 every.clear();
             }
-            for listener in [leaving, selected] {
+            for listener in [page_hide, selected] {
                 listener.remove();
             }
             hidden.remove();
@@ -225,30 +230,30 @@ impl Editor {
         });
     }
 
-    /// The document's `selectionchange`, which does not reach the window.
+    /// Listens for the document's `selectionchange`, which does not reach the window.
     fn watch_selection(self) -> impl Drop {
         Listener::new(&document(), "selectionchange", move || {
-            self.tell_state_soon();
+            self.send_state_soon();
         })
     }
 
-    /// The page goes, perhaps for good.
-    fn leave(self) {
+    /// The page is hidden, perhaps for good.
+    fn page_hidden(self) {
         self.take_over();
         self.keep();
-        let told = self.with(|client| client.set_state(None, now()));
-        self.send(told.flatten().into_iter().collect());
+        let frame = self.with(|client| client.set_state(None, now()));
+        self.send(frame.flatten().into_iter().collect());
     }
 
-    fn follow(self, outcome: Outcome) {
+    fn execute(self, outcome: Outcome) {
         self.send(outcome.frames);
         if outcome.people_changed {
             self.people_changed();
         }
     }
 
-    /// Shows what is otherwise now, and only that.
-    pub(super) fn tell(self) {
+    /// Updates the signals whose values changed.
+    pub(super) fn update_signals(self) {
         let is_there = self.visitor.with_untracked(Option::is_some);
         let known = self.with(|client| {
             let flags = (
@@ -276,10 +281,10 @@ impl Editor {
     }
 
     pub(super) fn keep_soon(self) {
-        self.once(self.keep_asked, KEEP_AFTER, Self::keep);
+        self.once(self.pending_keep, KEEP_AFTER, Self::keep);
     }
 
-    /// Keeps what is unsaved in the tab's storage; forgets it when nothing is.
+    /// Stores unsaved edits in the tab's storage; removes the entry if there are none.
     fn keep(self) {
         let Some(Some(name)) = self.kept_as.try_get_value() else {
             return;
@@ -289,10 +294,10 @@ impl Editor {
         };
         let kept = kept.map(|kept| STANDARD.encode(kept));
         let is_kept = tab_storage::write(&name, kept.as_deref()) || kept.is_none();
-        let said = self
+        let shows_no_room = self
             .refusal
-            .try_with_untracked(|said| said.as_deref() == Some(NO_ROOM));
-        if said == Some(is_kept) {
+            .try_with_untracked(|why| why.as_deref() == Some(NO_ROOM));
+        if shows_no_room == Some(is_kept) {
             let no_room = (!is_kept).then(|| NO_ROOM.to_owned());
             let _ = self.refusal.try_set(no_room);
         }
@@ -303,29 +308,30 @@ impl Editor {
             return;
         };
         for frame in frames {
-            // What does not leave is in what the next connection is told.
+            // A frame that is not sent is covered by the exchange of the next connection.
             socket.send_binary(&frame);
         }
     }
 
-    pub(super) fn with<T>(self, act: impl FnOnce(&mut Client) -> T) -> Option<T> {
-        self.typing(|typing| act(&mut typing.client))
+    pub(super) fn with<T>(self, action: impl FnOnce(&mut Client) -> T) -> Option<T> {
+        self.typing(|typing| action(&mut typing.client))
     }
 
-    /// Not to be called within itself, nor to do what fires an event at once, as moving the focus does.
-    pub(super) fn typing<T>(self, act: impl FnOnce(&mut Typing) -> T) -> Option<T> {
-        let act = |typing: &mut Option<SendWrapper<Typing>>| typing.as_mut().map(|it| act(it));
-        self.typing.try_update_value(act).flatten()
+    /// Must not be called within itself, nor do anything that fires an event synchronously, such as moving the focus.
+    pub(super) fn typing<T>(self, action: impl FnOnce(&mut Typing) -> T) -> Option<T> {
+        let action =
+            |typing: &mut Option<SendWrapper<Typing>>| typing.as_mut().map(|typing| action(typing));
+        self.typing.try_update_value(action).flatten()
     }
 
-    /// Does something after a while, once, however often it is asked for meanwhile.
-    pub(super) fn once(self, asked: Coalesce, wait: Duration, act: fn(Self)) {
-        if asked.arm() {
+    /// Schedules an action; further calls before it runs have no effect.
+    pub(super) fn once(self, pending: Coalesce, wait: Duration, action: fn(Self)) {
+        if pending.schedule() {
             set_timeout(
                 move || {
-                    // The page may be gone by then.
-                    if asked.fired() {
-                        act(self);
+                    // The page may have been disposed by then.
+                    if pending.run() {
+                        action(self);
                     }
                 },
                 wait,

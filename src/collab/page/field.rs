@@ -1,4 +1,4 @@
-//! The text area.
+//! The text area of the shared text, with its keyboard shortcuts.
 
 use leptos::{
     ev::{InputEvent, KeyboardEvent},
@@ -8,11 +8,11 @@ use leptos::{
 use super::{carets::CaretLayer, editor::Editor};
 use crate::ui::input_method::is_composing;
 
-/// Where one reads and writes. `text` is what the server has; nothing can be typed before the page has it too.
+/// The text area. `text` is the text that the server rendered. It is read-only until the page has the document, too.
 #[component]
 pub fn Field(editor: Editor, text: String, readonly: bool) -> impl IntoView {
     let before = move |event: InputEvent| match event.input_type().as_str() {
-        // From a menu: the browser's own history knows nothing of what others wrote.
+        // From a menu. The browser's own undo history does not know the edits of other clients.
         "historyUndo" => {
             event.prevent_default();
             editor.undo();
@@ -71,8 +71,8 @@ fn shortcut(event: &KeyboardEvent) -> Option<Shortcut> {
     }
 }
 
-/// The text as the contents of a text area, which takes no child elements: leptos would put its marks among the letters. A
-/// line feed comes first, because the parser drops one.
+/// Escapes the text for the content of a `textarea`, which takes no child elements: as a child, leptos would put its
+/// markers among the letters. A line feed is prepended, because the parser drops one.
 fn escape(text: &str) -> String {
     let escaped = text.replace('&', "&amp;").replace('<', "&lt;");
     format!("\n{}", escaped.replace('>', "&gt;"))

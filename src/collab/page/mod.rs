@@ -1,7 +1,8 @@
-//! The collab page: a document on a board, everybody's carets in the one and pointers on the other, over one socket.
+//! The collab page: a document with carets on a board with pointers, over one socket.
 //!
-//! What the text is and what is sent when is decided in [`Client`](self::sync::Client), which is pure; `editor.rs`,
-//! `typing.rs` and `writers.rs` do it to the socket, the text area and the carets; the other files are views. All of it is a lazy route, and it alone reaches yrs.
+//! [`Client`](self::sync::Client), which is pure, decides what the text is and what is sent when. `editor.rs`,
+//! `typing.rs` and `writers.rs` execute that on the socket, the text area and the carets. The other files are views.
+//! The whole page is a lazy route, and only this route loads yrs.
 
 mod board;
 mod browser;
@@ -70,7 +71,7 @@ fn CollabRoute() -> impl IntoView {
     let readonly = Memo::new(move |_| query.with(|query| query.into_iter().any(asks_to_read_only)));
     view! {
         <About title="Collab" description="One text and everybody's pointers over WebSocket: what anybody writes merges, offline too."/>
-        // Anew for another document.
+        // Rebuilt for each document.
         {move || {
             let (document, readonly) = (document.get(), readonly.get());
             if is_document_name(&document) {
@@ -83,7 +84,7 @@ fn CollabRoute() -> impl IntoView {
     }
 }
 
-/// However the parameter is spelt: who mistypes it does not want to write.
+/// Accepts misspellings of the parameter: a user who mistypes it does not want to write.
 fn asks_to_read_only((name, value): (&Cow<'static, str>, &str)) -> bool {
     spelling(name, READONLY) != Spelling::Other && value == "1"
 }
@@ -105,7 +106,7 @@ fn Desk(document: String, readonly: bool) -> impl IntoView {
                 if !welcomed(visitor, welcome.user) {
                     return editor.close();
                 }
-                // The server lists the others; one's own moves find no pointer here and are dropped.
+                // The server lists the other peers. Moves of the own pointer match no peer and are dropped.
                 peers.replace(welcome.peers);
                 editor.connected();
             }
@@ -113,10 +114,10 @@ fn Desk(document: String, readonly: bool) -> impl IntoView {
                 state_vector,
                 updates,
             }) => editor.saved(&state_vector, updates),
-            SocketEvent::Event(event) => peers.take(event),
+            SocketEvent::Event(event) => peers.apply(event),
             SocketEvent::Refused(error) => editor.refused(error),
             SocketEvent::Binary(frame) => editor.receive(&frame),
-            // The status line says what follows a close, the inspector shows what was not understood.
+            // The status line reports a close, and the inspector shows a message that could not be decoded.
             SocketEvent::Closed { .. } | SocketEvent::Undecoded { .. } => {}
         },
     );

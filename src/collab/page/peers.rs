@@ -1,4 +1,4 @@
-//! Everybody else on the board, with their pointers: a signal each, so that a move touches one.
+//! The other peers on the board with their pointers. Each has its own signals, so that a move updates one pointer only.
 
 use std::time::Duration;
 
@@ -6,42 +6,43 @@ use leptos::prelude::*;
 
 use super::{
     browser::prefers_reduced_motion,
-    interpolate::{Glide, Place},
+    interpolate::{Interpolation, Position},
 };
 use crate::collab::message::{BoardEvent, Move, Peer, PeerId};
 
-/// A pointer that was not heard of for so long is not shown any more, in milliseconds: whoever it is of looks elsewhere.
+/// A pointer is hidden after this long without an update, in milliseconds: its user is looking elsewhere.
 const STALE_MS: f64 = 60_000.0;
-/// How often that is looked at.
+/// How often stale pointers are searched.
 const STALE_EVERY: Duration = Duration::from_secs(5);
 
-/// Everybody but oneself. All copies are one.
+/// All peers except the own one. Cheap to copy; all copies share one state.
 #[derive(Clone, Copy)]
 pub struct Peers {
     all: RwSignal<Vec<PeerRow>>,
-    /// Those that glide; one loop of animation frames moves them all.
-    gliding: StoredValue<Vec<PeerRow>>,
+    /// The pointers in motion. One loop of animation frames moves them all.
+    moving: StoredValue<Vec<PeerRow>>,
 }
 
-/// One of them.
+/// One peer with its signals.
 #[derive(Clone, Copy)]
 pub struct PeerRow {
     pub id: PeerId,
     pub peer: RwSignal<Peer>,
-    /// How far it is shown from its place, while it glides there.
-    pub behind: RwSignal<Place>,
+    /// The offset of the drawn position from the received one, while the pointer moves.
+    pub behind: RwSignal<Position>,
     pub stale: RwSignal<bool>,
-    glide: StoredValue<Option<Glide>>,
-    heard_at: StoredValue<f64>,
+    interpolation: StoredValue<Option<Interpolation>>,
+    updated_at: StoredValue<f64>,
 }
 
 impl Peers {
     pub fn new(peers: Vec<Peer>) -> Self {
-        // What the page was rendered with is as good as heard now: the clock is the browser's, and begins in the effect.
+        // The rendered peers count as just received. The timestamps use the browser's clock, so they are set in the
+        // effect.
         let rows = peers.into_iter().map(|peer| PeerRow::new(peer, 0.0));
         let this = Self {
             all: RwSignal::new(rows.collect()),
-            gliding: StoredValue::new(vec![]),
+            moving: StoredValue::new(vec![]),
         };
         Effect::new(move |_| {
             let every = set_interval_with_handle(move || this.expire(), STALE_EVERY);
@@ -58,12 +59,12 @@ impl Peers {
         self.all.get()
     }
 
-    /// Whoever is shown already keeps their signals: a keyed row never looks for others.
+    /// Peers that are already displayed keep their signals, because a keyed row never switches to other ones.
     pub fn replace(self, peers: Vec<Peer>) {
         let now = js_sys::Date::now();
         let row_of = |peer: Peer| match self.find(peer.id) {
             Some(known) => {
-                known.hear(peer, now);
+                known.set_peer(peer, now);
                 known
             }
             None => PeerRow::new(peer, now),
@@ -71,8 +72,8 @@ impl Peers {
         self.all.set(peers.into_iter().map(row_of).collect());
     }
 
-    /// Takes what the server says of others; of oneself it finds nothing, and does nothing.
-    pub fn take(self, event: BoardEvent) {
+    /// Applies an event about another peer. Events about the own peer match no row and have no effect.
+    pub fn apply(self, event: BoardEvent) {
         match event {
             BoardEvent::Joined { peer } => self.enter(peer),
             BoardEvent::Moved { moves } => self.moved(moves),
@@ -89,14 +90,14 @@ impl Peers {
     fn enter(self, peer: Peer) {
         let now = js_sys::Date::now();
         match self.find(peer.id) {
-            Some(known) => known.hear(peer, now),
+            Some(known) => known.set_peer(peer, now),
             None => self.all.update(|rows| rows.push(PeerRow::new(peer, now))),
         }
     }
 
     fn moved(self, moves: Vec<Move>) {
         let now = js_sys::Date::now();
-        // Nobody sees a hidden tab's pointers glide, and no animation frame ends it there.
+        // In a hidden tab nobody sees the movement, and without animation frames it would never end.
         let jumps = prefers_reduced_motion() || document().hidden();
         let mut begun = vec![];
         for (id, x, y) in moves {
@@ -108,29 +109,29 @@ impl Peers {
         if begun.is_empty() {
             return;
         }
-        let idle = self.gliding.try_update_value(|gliding| {
-            let idle = gliding.is_empty();
+        let idle = self.moving.try_update_value(|moving| {
+            let idle = moving.is_empty();
             for row in begun {
-                if !gliding.iter().any(|known| known.id == row.id) {
-                    gliding.push(row);
+                if !moving.iter().any(|known| known.id == row.id) {
+                    moving.push(row);
                 }
             }
             idle
         });
         if idle == Some(true) {
-            request_animation_frame(move || self.glide());
+            request_animation_frame(move || self.animate());
         }
     }
 
-    /// One animation frame.
-    fn glide(self) {
+    /// Runs once per animation frame.
+    fn animate(self) {
         let now = js_sys::Date::now();
-        let more = self.gliding.try_update_value(|gliding| {
-            gliding.retain(|row| row.glide_on(now));
-            !gliding.is_empty()
+        let more = self.moving.try_update_value(|moving| {
+            moving.retain(|row| row.advance(now));
+            !moving.is_empty()
         });
         if more == Some(true) {
-            request_animation_frame(move || self.glide());
+            request_animation_frame(move || self.animate());
         }
     }
 
@@ -155,61 +156,61 @@ impl PeerRow {
             peer: RwSignal::new(peer),
             behind: RwSignal::new((0.0, 0.0)),
             stale: RwSignal::new(false),
-            glide: StoredValue::new(None),
-            heard_at: StoredValue::new(now),
+            interpolation: StoredValue::new(None),
+            updated_at: StoredValue::new(now),
         }
     }
 
-    fn hear(self, peer: Peer, now: f64) {
+    fn set_peer(self, peer: Peer, now: f64) {
         self.hide();
         self.peer.set(peer);
-        self.fresh(now);
+        self.mark_fresh(now);
     }
 
-    /// Says whether it glides now.
-    fn move_to(self, place: Place, now: f64, jumps: bool) -> bool {
-        self.fresh(now);
+    /// Returns whether the pointer is in motion now.
+    fn move_to(self, position: Position, now: f64, jumps: bool) -> bool {
+        self.mark_fresh(now);
         let shown = self.peer.with_untracked(|peer| peer.x.zip(peer.y));
-        let glide = match (shown, self.glide.get_value()) {
-            (Some(_), Some(glide)) if !jumps => glide.aim(place, now),
-            (Some(from), None) if !jumps => Glide::rest(from, now).aim(place, now),
-            _ => Glide::rest(place, now),
+        let interpolation = match (shown, self.interpolation.get_value()) {
+            (Some(_), Some(interpolation)) if !jumps => interpolation.move_to(position, now),
+            (Some(from), None) if !jumps => Interpolation::rest(from, now).move_to(position, now),
+            _ => Interpolation::rest(position, now),
         };
-        self.glide.set_value(Some(glide));
-        self.behind.set(glide.behind(now));
+        self.interpolation.set_value(Some(interpolation));
+        self.behind.set(interpolation.behind(now));
         self.peer
-            .update(|peer| (peer.x, peer.y) = (Some(place.0), Some(place.1)));
-        !glide.is_over(now)
+            .update(|peer| (peer.x, peer.y) = (Some(position.0), Some(position.1)));
+        !interpolation.is_over(now)
     }
 
-    /// Says whether it goes on.
-    fn glide_on(self, now: f64) -> bool {
-        // The row may be gone by then.
-        let Some(Some(glide)) = self.glide.try_get_value() else {
+    /// Returns whether the pointer is still in motion.
+    fn advance(self, now: f64) -> bool {
+        // The row may have been disposed by then.
+        let Some(Some(interpolation)) = self.interpolation.try_get_value() else {
             return false;
         };
-        let _ = self.behind.try_set(glide.behind(now));
-        !glide.is_over(now)
+        let _ = self.behind.try_set(interpolation.behind(now));
+        !interpolation.is_over(now)
     }
 
     fn hide(self) {
-        self.glide.set_value(None);
+        self.interpolation.set_value(None);
         self.behind.set((0.0, 0.0));
         self.peer.update(|peer| (peer.x, peer.y) = (None, None));
     }
 
-    fn fresh(self, now: f64) {
-        self.heard_at.set_value(now);
+    fn mark_fresh(self, now: f64) {
+        self.updated_at.set_value(now);
         if self.stale.get_untracked() {
             self.stale.set(false);
         }
     }
 
     fn expire(self, now: f64) {
-        let heard_at = self.heard_at.try_get_value().unwrap_or(now);
-        if heard_at == 0.0 {
-            self.heard_at.set_value(now);
-        } else if now - heard_at > STALE_MS && self.stale.try_get_untracked() == Some(false) {
+        let updated_at = self.updated_at.try_get_value().unwrap_or(now);
+        if updated_at == 0.0 {
+            self.updated_at.set_value(now);
+        } else if now - updated_at > STALE_MS && self.stale.try_get_untracked() == Some(false) {
             self.stale.set(true);
         }
     }

@@ -1,4 +1,4 @@
-//! Who is here: everybody once, however many windows they have, whatever client they use.
+//! The list of people on the board: each user once, no matter how many windows they have open or which client they use.
 
 use std::collections::HashSet;
 
@@ -8,16 +8,16 @@ use super::{editor::Editor, peers::Peers};
 use crate::session::{User, page::view::Avatar};
 use realtime::client::text_content;
 
-/// Somebody, as the page shows them.
+/// A user or client, as the page shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Person {
-    /// The user's id, or for a client that has none its own.
+    /// The user's id; for a client without one, a key made of its client id.
     key: String,
     name: String,
     color: String,
 }
 
-/// Everybody else, in the order of coming: whoever has a window of ours, then clients that only edit the text.
+/// All others in the order in which they joined: first those with a page of ours, then clients that only edit the text.
 pub fn others(peers: Peers, editor: Editor, visitor: RwSignal<Option<User>>) -> Memo<Vec<Person>> {
     Memo::new(move |_| {
         let me = visitor.with(|user| user.as_ref().map(|user| user.id.to_string()));
@@ -61,7 +61,8 @@ pub fn People(others: Memo<Vec<Person>>, visitor: RwSignal<Option<User>>) -> imp
     }
 }
 
-/// A colour with an initial. The initial is drawn by the style sheet: it is no part of the name that is read out.
+/// A colour with an initial. The style sheet draws the initial, so that screen readers do not read it as part of the
+/// name.
 #[component]
 fn Face(name: String, color: String) -> impl IntoView {
     let initial = name

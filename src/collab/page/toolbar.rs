@@ -1,4 +1,4 @@
-//! Above the document: undo, redo, what is saved, how long it is, and the link to share.
+//! The toolbar above the document: undo, redo, the saving state, the length, and the link to share.
 
 use std::time::Duration;
 
@@ -8,9 +8,9 @@ use super::sync::Mark;
 use super::{browser::copy, editor::Editor};
 use realtime::client::live_text;
 
-/// How long the button says that it copied.
-const SAID_FOR: Duration = Duration::from_secs(2);
-/// What is announced. Saving and saved are not: they change with every key.
+/// How long the button confirms that the link was copied.
+const CONFIRM_FOR: Duration = Duration::from_secs(2);
+/// The states that are announced. Saving and saved are not, because they change with every key.
 const OFFLINE: &str = "Offline. What you write is kept in this tab.";
 const READ_ONLY: &str = "This document is read-only here.";
 const ALL_SAVED: &str = "Back online. All is saved.";
@@ -43,12 +43,12 @@ pub fn Toolbar(editor: Editor, document: String, readonly: bool) -> impl IntoVie
         1 => "1 word".to_owned(),
         words => format!("{words} words"),
     };
-    let none = |can: RwSignal<bool>| move || !can.get();
+    let disabled_unless = |can: RwSignal<bool>| move || !can.get();
     view! {
         <div class="toolbar" role="group" aria-label="Document">
             {(!readonly).then(|| view! {
-                <button type="button" class="small" disabled=none(editor.can_undo) on:click=move |_| editor.undo() aria-keyshortcuts="Control+Z Meta+Z" data-test="undo">"Undo"</button>
-                <button type="button" class="small" disabled=none(editor.can_redo) on:click=move |_| editor.redo() aria-keyshortcuts="Control+Shift+Z Meta+Shift+Z Control+Y" data-test="redo">"Redo"</button>
+                <button type="button" class="small" disabled=disabled_unless(editor.can_undo) on:click=move |_| editor.undo() aria-keyshortcuts="Control+Z Meta+Z" data-test="undo">"Undo"</button>
+                <button type="button" class="small" disabled=disabled_unless(editor.can_redo) on:click=move |_| editor.redo() aria-keyshortcuts="Control+Shift+Z Meta+Shift+Z Control+Y" data-test="redo">"Redo"</button>
             })}
             <span {..live_text(words)} class="saved" data-test="saved" data-state=state></span>
             <span {..live_text(move || announced.get())} class="visually-hidden" role="status" data-test="saved-announced"></span>
@@ -59,7 +59,7 @@ pub fn Toolbar(editor: Editor, document: String, readonly: bool) -> impl IntoVie
     }
 }
 
-/// Copies the address of the document, or shows it where the browser does not let us.
+/// Copies the address of the document, or displays it if the browser does not allow that.
 #[component]
 fn Share(document: String, readonly: bool) -> impl IntoView {
     let copied = RwSignal::new(false);
@@ -75,12 +75,12 @@ fn Share(document: String, readonly: bool) -> impl IntoView {
                     move || {
                         let _ = copied.try_set(false);
                     },
-                    SAID_FOR,
+                    CONFIRM_FOR,
                 );
             }
         });
     };
-    // Ready to be copied by hand.
+    // Selects the address, so that it can be copied by hand.
     Effect::new(move |_| {
         if let Some(field) = field.get() {
             field.select();

@@ -1,4 +1,4 @@
-//! What the browser tells of the text area goes to [`Typing`], which decides; what follows goes to the socket and the page.
+//! Passes the events of the text area to [`Typing`], which decides, and executes the result on the socket and the page.
 
 use std::time::Duration;
 
@@ -13,14 +13,14 @@ use super::sync::{
     word_count::count_words,
 };
 
-/// In a hidden tab no animation frame comes; its text goes on.
+/// How often a hidden tab updates its text. It gets no animation frames.
 const HIDDEN_FRAME: Duration = Duration::from_millis(200);
 
 impl Editor {
-    /// The person edited the text area.
+    /// The user edited the text area.
     pub fn edited(self) {
         self.on_field(Typing::edited);
-        // What is composed moves the carets behind it.
+        // Composed text moves the carets behind it.
         self.draw_carets_soon();
     }
 
@@ -40,18 +40,18 @@ impl Editor {
         }
     }
 
-    /// The person points at a place in the text area.
+    /// The user points at a position in the text area.
     pub fn pointed(self) {
         self.typing(Typing::pointed);
     }
 
     /// The text area lost the focus.
     pub fn blurred(self) {
-        // Nothing is composed without focus, whether the browser tells of the end or not.
+        // Nothing is composed without focus, even if the browser does not fire `compositionend`.
         if self.is_composing() {
             self.composition_ended();
         }
-        self.tell_state_soon();
+        self.send_state_soon();
     }
 
     pub fn undo(self) {
@@ -67,7 +67,7 @@ impl Editor {
             .unwrap_or_default()
     }
 
-    /// Takes over what the text area holds, half a composition too.
+    /// Adopts the text area's value, including an unfinished composition.
     pub(super) fn take_over(self) {
         self.on_field(Typing::take_over);
     }
@@ -79,35 +79,35 @@ impl Editor {
         let Some((change, caret)) = self.typing(|typing| typing.step(&field, now(), step)) else {
             return;
         };
-        self.follow_change(change);
+        self.execute_change(change);
         if let Some(caret) = caret {
-            // After the call: the focus event puts the caret there.
+            // After the call to `step`, because the focus event sets the caret.
             let _ = field.focus();
             self.carets.reveal(&field, caret);
         }
         self.keep_soon();
     }
 
-    /// Shows what others did with the next frame: a burst of letters is one change.
+    /// Displays received updates with the next animation frame, so that a burst of letters is one change.
     pub(super) fn show_soon(self) {
         if !self.editable.get_untracked() {
-            // The first text: nobody waits a frame for it.
+            // The first text is displayed without waiting for a frame.
             return self.show();
         }
         if document().hidden() {
-            return self.once(self.show_asked, HIDDEN_FRAME, Self::show);
+            return self.once(self.pending_show, HIDDEN_FRAME, Self::show);
         }
-        if self.show_asked.arm() {
+        if self.pending_show.schedule() {
             request_animation_frame(move || {
-                // The page may be gone by then.
-                if self.show_asked.fired() {
+                // The page may have been disposed by then.
+                if self.pending_show.run() {
                     self.show();
                 }
             });
         }
     }
 
-    /// Puts what waits into the text area; the lines that are looked at stay where they are.
+    /// Applies the waiting updates to the text area. The visible lines keep their place.
     fn show(self) {
         if self.is_composing() {
             return;
@@ -129,19 +129,19 @@ impl Editor {
         {
             self.carets.bring_back(&field, place.start, top);
         }
-        self.follow_change(change);
+        self.execute_change(change);
     }
 
-    fn on_field(self, act: fn(&mut Typing, &HtmlTextAreaElement, f64) -> Change) {
+    fn on_field(self, action: fn(&mut Typing, &HtmlTextAreaElement, f64) -> Change) {
         let Some(field) = self.field.try_get_untracked().flatten() else {
             return;
         };
-        if let Some(change) = self.typing(|typing| act(typing, &field, now())) {
-            self.follow_change(change);
+        if let Some(change) = self.typing(|typing| action(typing, &field, now())) {
+            self.execute_change(change);
         }
     }
 
-    fn follow_change(self, change: Change) {
+    fn execute_change(self, change: Change) {
         if let Some(fault) = change.fault {
             leptos::logging::warn!("an update of the shared text cannot be applied: {fault}");
         }
@@ -159,8 +159,8 @@ impl Editor {
             self.words.set(words.unwrap_or_default());
             self.draw_carets_soon();
         }
-        self.tell();
-        // Others are told of a place in the text: what the caret stands beside may be new.
-        self.tell_state_soon();
+        self.update_signals();
+        // Other clients receive a position in the document, and the character next to the caret may be a new one.
+        self.send_state_soon();
     }
 }

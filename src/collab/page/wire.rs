@@ -1,8 +1,8 @@
-//! Binary frames in words, for the inspector.
+//! Describes binary frames in words, for the inspector.
 
 use crate::collab::protocol::{Message, decode, decode_awareness};
 
-/// The messages of a frame, one a line.
+/// The messages of a frame, one per line.
 pub(super) fn describe(frame: &[u8]) -> String {
     let lines = decode(frame).map(|message| match message {
         Ok(message) => in_words(&message),
@@ -45,7 +45,7 @@ mod tests {
     use crate::collab::protocol::{ClientState, encode_awareness};
 
     #[test]
-    fn every_message_of_a_frame_is_said() {
+    fn every_message_of_a_frame_is_described() {
         let frame = [
             Message::SyncStep1(&[0]).encode(),
             Message::Update(&[1, 2, 3]).encode(),
@@ -69,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_is_said_too() {
+    fn an_unreadable_frame_is_described_too() {
         assert!(describe(&[0, 2, 200]).starts_with("not readable: "));
     }
 }

@@ -1,20 +1,20 @@
-//! Another writer of the text, as the page shows them.
+//! Another client of the text, as the page displays it.
 
 use super::sync::awareness::Cursor;
 use crate::session::{NAME_LENGTH, User, valid_name};
 
-/// Somebody else in the text.
+/// Another client of the text.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Writer {
     pub client: u64,
-    /// The user's id, or for a client that has none its own.
+    /// The user's id; for a client without one, a key made of its client id.
     pub key: String,
     pub name: String,
     pub color: String,
     pub cursor: Option<Cursor>,
 }
 
-/// Where somebody else's selection is in the text area.
+/// The place of another client's selection in the text area.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CaretPlace {
     pub client: u64,
@@ -24,14 +24,14 @@ pub struct CaretPlace {
     pub head: u32,
 }
 
-/// A name that came in an awareness state, and may be anything.
+/// Cleans a name from an awareness state, which may hold anything.
 pub fn shown_name(name: Option<&str>) -> String {
     let name = name.map(|name| name.chars().take(NAME_LENGTH).collect::<String>());
     let name = name.as_deref().and_then(valid_name);
     name.unwrap_or("Somebody").to_owned()
 }
 
-/// A colour that came in an awareness state: what is not plainly one is replaced by one of ours.
+/// Checks a colour from an awareness state. Anything but a plain hex colour is replaced by one of ours.
 pub fn shown_color(color: Option<&str>, client: u64) -> String {
     let plain = |color: &&str| {
         let digits = color.strip_prefix('#').unwrap_or_default();
@@ -48,7 +48,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_and_colours_of_foreign_clients_are_looked_at_first() {
+    fn names_and_colours_of_other_clients_are_checked() {
         assert_eq!(shown_name(Some(" Ada ")), "Ada");
         assert_eq!(shown_name(Some(&"x".repeat(900))).len(), 32);
         for name in [None, Some(""), Some("\u{202e}x"), Some("a\nb")] {

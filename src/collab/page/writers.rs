@@ -1,4 +1,4 @@
-//! Who else is in the text and where their carets are; and what they are told of one's own.
+//! The other clients in the text with their carets, and the own state that they receive.
 
 use leptos::prelude::*;
 
@@ -14,13 +14,13 @@ use super::{
 };
 
 impl Editor {
-    /// Draws the others' carets with the next animation frame.
+    /// Draws the other clients' carets with the next animation frame.
     pub fn draw_carets_soon(self) {
         self.carets
             .draw_soon(self.field, move || self.caret_places());
     }
 
-    /// Where the others' carets are in what the text area holds now.
+    /// The positions of the other clients' carets in the current value of the text area.
     pub fn caret_places(self) -> Vec<CaretPlace> {
         let composed = self
             .is_composing()
@@ -28,7 +28,7 @@ impl Editor {
             .flatten();
         let writers = self.writers.try_get_untracked().unwrap_or_default();
         let places = self.with(|client| {
-            // What is composed stands in the text area and not in the document.
+            // Composed text is in the text area, but not in the document.
             let composed = composed.map(|field| (field.value(), field.selection().end));
             let splice = composed
                 .as_ref()
@@ -49,8 +49,8 @@ impl Editor {
         places.unwrap_or_default()
     }
 
-    /// Tells the others who one is and where one's caret is.
-    pub(super) fn tell_state(self) {
+    /// Sends the own user and caret to the other clients.
+    pub(super) fn send_state(self) {
         if self.is_composing() {
             return;
         }
@@ -62,15 +62,15 @@ impl Editor {
             color: Some(user.color),
             id: Some(user.id.to_string()),
         });
-        let told = self.with(|client| {
+        let frame = self.with(|client| {
             let here = field.has_focus() && client.mark() != Mark::Loading;
             let cursor = here.then(|| client.hold(field.selection()).cursor());
             client.set_state(Some(&State { user, cursor }), now())
         });
-        self.send(told.flatten().into_iter().collect());
+        self.send(frame.flatten().into_iter().collect());
     }
 
-    /// Somebody came, went, or moved their caret.
+    /// A client joined, left, or moved its caret.
     pub(super) fn people_changed(self) {
         let writers = self.with(|client| {
             let writer = |(client, state): (u64, &State)| {

@@ -1,9 +1,11 @@
-//! Who is in a document and where their carets are, as their clients say: the awareness of y-protocols, on the server's side.
+//! The clients of a document and their carets, as the clients report them: the server's side of the awareness of
+//! y-protocols.
 //!
-//! The rules for clocks are y-protocols' (`applyAwarenessUpdate` in awareness.js): a higher clock wins, and `null` at the same
-//! clock removes. On top of them each id belongs to a socket, the one that last advanced its clock, and goes when that socket
-//! does. y-websocket sends every state that it hears of back again: such echoes advance nothing, so they take nobody's id, and
-//! what was removed is remembered for a while, so that they do not bring it back.
+//! The rules for clocks are those of y-protocols (`applyAwarenessUpdate` in awareness.js): a higher clock wins, and
+//! `null` at the same clock removes. In addition, each id belongs to the socket that last advanced its clock, and is
+//! removed when that socket closes. y-websocket sends every state that it receives back again. Such an echo advances no
+//! clock, so it does not take over an id. Removed ids are remembered for a while, so that an echo does not bring them
+//! back.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
@@ -14,27 +16,30 @@ use crate::collab::{
     protocol::{ClientState, GONE},
 };
 
-/// Ids that one socket may have: a page has one, a program may speak for a few.
+/// The maximum number of ids for one socket. A page has one; a program may have a few.
 const IDS: usize = 8;
-/// The longest state in bytes.
+/// The maximum length of a state, in bytes.
 const STATE_BYTES: usize = 4 * 1024;
-/// All states of a document together, in bytes: a newcomer gets them in one message, which has to fit into its queue.
+/// The maximum size of all states of a document together, in bytes. A new client gets them in one message, which must
+/// fit into its queue.
 const TOTAL_BYTES: usize = 512 * 1024;
-/// Clocks up to here are taken from a client that is new here. A real one counts moves: this is years of them.
+/// The highest clock that is accepted from a client without a known state. A real client counts its moves, so this is
+/// enough for years.
 const FIRST_CLOCK: u64 = 1 << 32;
-/// So far a socket may move the clock of a client that is not its own: whoever comes back on a new socket has moved meanwhile.
-/// Any jump would let a stranger push somebody's clock to the end of numbers, where their own next word is an error.
+/// How far a socket may advance the clock of an id that belongs to another socket: a client that reconnects on a new
+/// socket has moved in the meantime. Without a bound, a stranger could push another client's clock to the largest
+/// number, and that client's own next state would be an error.
 const FOREIGN_JUMP: u64 = 1 << 20;
-/// Removed ids that are remembered; an echo comes within a round trip.
+/// The number of removed ids that are remembered. An echo arrives within a round trip.
 const REMEMBERED: usize = 256;
 
 /// The awareness of one document.
 #[derive(Debug, Default)]
 pub struct Awareness {
     clients: HashMap<u64, Client>,
-    /// What the states of all clients come to.
+    /// The size of the states of all clients together.
     bytes: usize,
-    /// What was removed lately, oldest first.
+    /// The ids that were removed last, oldest first.
     removed: VecDeque<Removed>,
 }
 
@@ -48,16 +53,16 @@ struct Client {
 struct Removed {
     client: u64,
     clock: u64,
-    /// Sockets with a higher id came later. They were never told of the state: what they send is no echo.
+    /// Sockets with a higher id were opened later. They never received the state, so what they send is not an echo.
     newest_peer: PeerId,
 }
 
-/// Why a state was not taken; those before it were.
+/// Why a state was rejected. The states before it were accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RejectReason {
     #[error("an awareness state has at most {STATE_BYTES} bytes")]
     TooLong,
-    /// Other clients parse it, and trip over what is none.
+    /// Other clients parse it, and invalid JSON would break them.
     #[error("an awareness state is JSON")]
     NotJson,
     #[error("a connection speaks for at most {IDS} clients")]
@@ -67,29 +72,29 @@ pub enum RejectReason {
 }
 
 impl Awareness {
-    /// Takes states from a socket. Returns those that changed anything, for the others, the last of each client;
-    /// `newest_peer` is the highest id that any socket has so far.
-    pub fn take(
+    /// Applies states from a socket. Returns those that changed anything, to be sent to the others: the last one of
+    /// each client. `newest_peer` is the highest id of any socket so far.
+    pub fn apply(
         &mut self,
         from: PeerId,
         newest_peer: PeerId,
         states: Vec<ClientState>,
     ) -> (Vec<ClientState>, Result<(), RejectReason>) {
-        let (mut changed, mut taken) = (BTreeMap::new(), Ok(()));
+        let (mut changed, mut result) = (BTreeMap::new(), Ok(()));
         for state in states {
-            match self.take_one(from, newest_peer, &state) {
+            match self.apply_one(from, newest_peer, &state) {
                 Ok(true) => drop(changed.insert(state.client, state)),
                 Ok(false) => {}
-                Err(unfit) => {
-                    taken = Err(unfit);
+                Err(reason) => {
+                    result = Err(reason);
                     break;
                 }
             }
         }
-        (changed.into_values().collect(), taken)
+        (changed.into_values().collect(), result)
     }
 
-    /// Removes what a socket spoke for. Returns what tells the others so.
+    /// Removes the ids of a socket. Returns the states that announce this to the others.
     pub fn leave(&mut self, peer: PeerId, newest_peer: PeerId) -> Vec<ClientState> {
         let owned = self.clients.iter().filter(|(_, known)| known.owner == peer);
         let mut gone: Vec<u64> = owned.map(|(client, _)| *client).collect();
@@ -99,12 +104,12 @@ impl Awareness {
             .collect()
     }
 
-    /// Everybody.
+    /// The states of all clients.
     pub fn states(&self) -> impl ExactSizeIterator<Item = &ClientState> {
         self.clients.values().map(|known| &known.state)
     }
 
-    fn take_one(
+    fn apply_one(
         &mut self,
         from: PeerId,
         newest_peer: PeerId,
@@ -125,7 +130,7 @@ impl Awareness {
         }
         let advances = clock.is_none_or(|clock| state.clock > clock);
         if state.state == GONE {
-            // At the same clock only who owns the state may take it back.
+            // At the same clock only the owner of the state may remove it.
             let removes = advances || (owner == Some(from) && clock == Some(state.clock));
             if !removes || known.is_none() {
                 return Ok(false);
@@ -160,7 +165,7 @@ impl Awareness {
         Ok(true)
     }
 
-    /// The clock at which a client was removed, if what `from` sends may be an echo of what it was.
+    /// The clock at which a client was removed, if a state from `from` may be an echo of the removed one.
     fn removed_clock(&self, client: u64, from: PeerId) -> Option<u64> {
         let mut latest_first = self.removed.iter().rev();
         let removed = latest_first.find(|removed| removed.client == client)?;
@@ -192,7 +197,7 @@ mod tests {
 
     const ANA: PeerId = 1;
     const BEN: PeerId = 2;
-    /// A socket that came after everything else here.
+    /// A socket that was opened after all others in these tests.
     const LATER: PeerId = 9;
 
     fn state(client: u64, clock: u64, state: &str) -> ClientState {
@@ -203,10 +208,10 @@ mod tests {
         }
     }
 
-    /// What a socket's states changed.
-    fn take(awareness: &mut Awareness, from: PeerId, states: &[ClientState]) -> Vec<ClientState> {
-        let (changed, taken) = awareness.take(from, BEN.max(from), states.to_vec());
-        assert_eq!(taken, Ok(()));
+    /// The states that were changed by a socket's states.
+    fn apply(awareness: &mut Awareness, from: PeerId, states: &[ClientState]) -> Vec<ClientState> {
+        let (changed, result) = awareness.apply(from, BEN.max(from), states.to_vec());
+        assert_eq!(result, Ok(()));
         changed
     }
 
@@ -214,59 +219,59 @@ mod tests {
     fn a_higher_clock_wins_and_null_at_the_same_clock_removes() {
         let mut awareness = Awareness::default();
         let first = [state(7, 3, "{}")];
-        assert_eq!(take(&mut awareness, ANA, &first), first);
-        assert_eq!(take(&mut awareness, ANA, &[state(7, 2, "{\"a\":1}")]), []);
-        assert_eq!(take(&mut awareness, ANA, &[state(7, 3, "{\"a\":1}")]), []);
+        assert_eq!(apply(&mut awareness, ANA, &first), first);
+        assert_eq!(apply(&mut awareness, ANA, &[state(7, 2, "{\"a\":1}")]), []);
+        assert_eq!(apply(&mut awareness, ANA, &[state(7, 3, "{\"a\":1}")]), []);
         let gone = [state(7, 3, GONE)];
-        assert_eq!(take(&mut awareness, ANA, &gone), gone);
+        assert_eq!(apply(&mut awareness, ANA, &gone), gone);
         assert_eq!(awareness.states().len(), 0);
     }
 
     #[test]
-    fn nobody_pushes_the_clock_of_another_to_the_end_of_numbers() {
+    fn a_client_cannot_push_the_clock_of_another_to_the_maximum() {
         let mut awareness = Awareness::default();
         let mine = [state(7, 3, "{}")];
-        take(&mut awareness, ANA, &mine);
+        apply(&mut awareness, ANA, &mine);
         for far in [FOREIGN_JUMP + 4, (1 << 53) - 1] {
-            assert_eq!(take(&mut awareness, BEN, &[state(7, far, "{}")]), []);
-            assert_eq!(take(&mut awareness, BEN, &[state(7, far, GONE)]), []);
+            assert_eq!(apply(&mut awareness, BEN, &[state(7, far, "{}")]), []);
+            assert_eq!(apply(&mut awareness, BEN, &[state(7, far, GONE)]), []);
         }
-        assert_eq!(take(&mut awareness, BEN, &[state(8, 1 << 53, "{}")]), []);
-        // A new socket of the same page has moved on.
+        assert_eq!(apply(&mut awareness, BEN, &[state(8, 1 << 53, "{}")]), []);
+        // A new socket of the same page has advanced the clock.
         let back = [state(7, 40, "{}")];
-        assert_eq!(take(&mut awareness, LATER, &back), back);
+        assert_eq!(apply(&mut awareness, LATER, &back), back);
     }
 
     #[test]
-    fn what_is_no_json_is_refused() {
+    fn invalid_json_is_refused() {
         let mut awareness = Awareness::default();
         for text in ["", "x", "{", "{}{}"] {
-            let (changed, taken) = awareness.take(ANA, ANA, vec![state(7, 1, text)]);
-            assert_eq!((changed, taken), (vec![], Err(RejectReason::NotJson)));
+            let (changed, result) = awareness.apply(ANA, ANA, vec![state(7, 1, text)]);
+            assert_eq!((changed, result), (vec![], Err(RejectReason::NotJson)));
         }
     }
 
     #[test]
-    fn an_echo_takes_no_id_and_brings_nobody_back() {
+    fn an_echo_takes_over_no_id_and_restores_no_removed_one() {
         let mut awareness = Awareness::default();
         let ana = [state(7, 3, "{}")];
-        take(&mut awareness, ANA, &ana);
-        assert_eq!(take(&mut awareness, BEN, &ana), []);
-        assert_eq!(take(&mut awareness, BEN, &[state(7, 3, GONE)]), []);
+        apply(&mut awareness, ANA, &ana);
+        assert_eq!(apply(&mut awareness, BEN, &ana), []);
+        assert_eq!(apply(&mut awareness, BEN, &[state(7, 3, GONE)]), []);
         assert_eq!(awareness.leave(BEN, BEN), []);
         assert_eq!(awareness.leave(ANA, BEN), [state(7, 3, GONE)]);
-        assert_eq!(take(&mut awareness, BEN, &ana), []);
+        assert_eq!(apply(&mut awareness, BEN, &ana), []);
         assert_eq!(awareness.states().len(), 0);
     }
 
     #[test]
-    fn who_comes_back_with_the_same_clock_is_there_at_once() {
+    fn a_client_that_reconnects_with_the_same_clock_is_accepted_at_once() {
         let mut awareness = Awareness::default();
         let ana = [state(7, 3, "{}")];
-        take(&mut awareness, ANA, &ana);
+        apply(&mut awareness, ANA, &ana);
         awareness.leave(ANA, BEN);
-        assert_eq!(take(&mut awareness, LATER, &ana), ana);
-        // The new socket owns it: the old one's end, seen late, takes nothing away.
+        assert_eq!(apply(&mut awareness, LATER, &ana), ana);
+        // The new socket owns the id, so the late close of the old socket does not remove it.
         assert_eq!(awareness.leave(ANA, LATER), []);
         assert_eq!(awareness.leave(LATER, LATER), [state(7, 3, GONE)]);
     }
@@ -274,24 +279,24 @@ mod tests {
     #[test]
     fn a_socket_that_advances_the_clock_owns_the_id() {
         let mut awareness = Awareness::default();
-        take(&mut awareness, ANA, &[state(7, 3, "{}")]);
-        take(&mut awareness, BEN, &[state(7, 4, "{}")]);
+        apply(&mut awareness, ANA, &[state(7, 3, "{}")]);
+        apply(&mut awareness, BEN, &[state(7, 4, "{}")]);
         assert_eq!(awareness.leave(ANA, BEN), []);
         assert_eq!(awareness.leave(BEN, BEN), [state(7, 4, GONE)]);
     }
 
     #[test]
-    fn a_socket_speaks_for_few_clients_in_short_states() {
+    fn a_socket_has_few_ids_and_short_states() {
         let mut awareness = Awareness::default();
         let many: Vec<_> = (0..9).map(|client| state(client, 1, "{}")).collect();
-        let (changed, taken) = awareness.take(ANA, BEN, many);
-        assert_eq!((changed.len(), taken), (8, Err(RejectReason::Ids)));
-        // What it has it may go on changing, and one that goes makes room for another.
-        take(&mut awareness, ANA, &[state(3, 2, "{}"), state(4, 1, GONE)]);
-        take(&mut awareness, ANA, &[state(8, 1, "{}")]);
+        let (changed, result) = awareness.apply(ANA, BEN, many);
+        assert_eq!((changed.len(), result), (8, Err(RejectReason::Ids)));
+        // The socket may still change its own ids, and a removed one makes room for another.
+        apply(&mut awareness, ANA, &[state(3, 2, "{}"), state(4, 1, GONE)]);
+        apply(&mut awareness, ANA, &[state(8, 1, "{}")]);
         let long = state(3, 3, &"x".repeat(STATE_BYTES + 1));
         assert_eq!(
-            awareness.take(ANA, BEN, vec![long]).1,
+            awareness.apply(ANA, BEN, vec![long]).1,
             Err(RejectReason::TooLong)
         );
     }
@@ -302,32 +307,32 @@ mod tests {
         let text = format!("\"{}\"", "x".repeat(STATE_BYTES - 2));
         let most = (TOTAL_BYTES / STATE_BYTES) as u64;
         for client in 0..most {
-            take(&mut awareness, client + 1, &[state(client, 1, &text)]);
+            apply(&mut awareness, client + 1, &[state(client, 1, &text)]);
         }
         let one_more = vec![state(most, 1, "{}")];
-        let refused = awareness.take(most + 1, most + 1, one_more.clone());
+        let refused = awareness.apply(most + 1, most + 1, one_more.clone());
         assert_eq!(refused, (vec![], Err(RejectReason::Crowded)));
-        // A shorter state and one that goes make room.
-        take(&mut awareness, 1, &[state(0, 2, "{}")]);
-        take(&mut awareness, most + 1, &one_more);
+        // A shorter state and a removed one make room.
+        apply(&mut awareness, 1, &[state(0, 2, "{}")]);
+        apply(&mut awareness, most + 1, &one_more);
         awareness.leave(2, most + 1);
-        take(&mut awareness, 3, &[state(2, 2, &text)]);
-        take(&mut awareness, most + 2, &[state(most + 1, 1, &text)]);
+        apply(&mut awareness, 3, &[state(2, 2, &text)]);
+        apply(&mut awareness, most + 2, &[state(most + 1, 1, &text)]);
     }
 
     #[test]
-    fn the_others_are_told_of_a_client_once_however_often_it_changed() {
+    fn only_the_last_state_of_each_client_is_returned() {
         let mut awareness = Awareness::default();
         let steps: Vec<_> = (1..=1_000).map(|clock| state(7, clock, "{}")).collect();
-        assert_eq!(take(&mut awareness, ANA, &steps), [state(7, 1_000, "{}")]);
+        assert_eq!(apply(&mut awareness, ANA, &steps), [state(7, 1_000, "{}")]);
     }
 
     #[test]
-    fn the_memory_of_the_removed_is_bounded() {
+    fn the_list_of_removed_ids_is_bounded() {
         let mut awareness = Awareness::default();
         for client in 0..10 * REMEMBERED as u64 {
-            take(&mut awareness, ANA, &[state(client, 1, "{}")]);
-            take(&mut awareness, ANA, &[state(client, 1, GONE)]);
+            apply(&mut awareness, ANA, &[state(client, 1, "{}")]);
+            apply(&mut awareness, ANA, &[state(client, 1, GONE)]);
         }
         assert_eq!(awareness.removed.len(), REMEMBERED);
     }

@@ -1,8 +1,9 @@
-//! One board: the people on it, the shared text, and the task that writes the text down.
+//! One board: its roster, the shared text, and the task that writes the text to the log.
 //!
-//! An update goes: guarded function, the others' queues, the list of what is unsaved, all under the text's lock, so that the
-//! log has the updates in the order in which everybody was told of them. The writer gathers what is unsaved, appends it, and
-//! only then says so. Whoever asks for what they lack gets what is in memory, saved or not.
+//! An update passes the guarded function, is queued for the other clients and added to the list of unsaved updates, all
+//! under the text's lock. So the log has the updates in the order in which they were sent to everybody. The writer
+//! gathers unsaved updates, appends them to the log, and only then reports them as saved. A client that asks for what
+//! it lacks gets the text in memory, saved or not.
 
 use std::{
     sync::{
@@ -22,49 +23,50 @@ use uuid::Uuid;
 use super::{
     document::{Applied, Document, Refusal},
     offload::INLINE_BYTES,
-    roster::People,
+    roster::Roster,
     store::{Growth, LoadError, Store},
     unsaved::Unsaved,
 };
 use crate::bus::{BusError, SharedBus};
 use crate::collab::message::PeerId;
 
-/// How long the writer gathers: a second is promised, and one event for several keystrokes is worth more than one for each.
+/// How long the writer gathers updates. Saving is promised within a second, and one event for several keystrokes is
+/// cheaper than one for each.
 const GATHER: Duration = Duration::from_millis(50);
-/// Between two tries while the storage is away.
+/// The wait between two attempts while the storage is unavailable.
 const RETRY: Duration = Duration::from_secs(1);
 /// A board.
 pub struct Board {
     store: Store,
-    /// A std mutex: it is held for pushes into queues and never across an await.
-    people: StdMutex<People>,
+    /// A std mutex: it is held while messages are queued and never across an await.
+    roster: StdMutex<Roster>,
     text: Arc<Mutex<Text>>,
-    /// Somebody moved since the last tick.
+    /// A pointer moved or was hidden since the last tick.
     moved: AtomicBool,
-    /// Something is unsaved.
+    /// Notified when there is something unsaved.
     changed: Notify,
-    /// The newest change, and the newest that is on disk.
+    /// The number of the newest change, and of the newest one on disk.
     progress: watch::Sender<(u64, u64)>,
 }
 
 /// The text in memory.
 #[derive(Default)]
 struct Text {
-    /// `None` until it is loaded, and again when an update broke it: then it is loaded anew, and what is unsaved is put on top.
-    /// The broken one is never touched again, for its lock is held for ever.
+    /// `None` until it is loaded, and after an update broke it. It is then loaded from the log, and the unsaved updates
+    /// are applied again. The broken document is never used again, because its lock is never released.
     document: Option<Document>,
     unsaved: Unsaved,
     growth: Growth,
 }
 
-/// Why an update was not taken.
+/// Why an update was refused.
 #[derive(Debug, thiserror::Error)]
 pub enum TakeError {
     #[error(transparent)]
     Refused(#[from] Refusal),
     #[error(transparent)]
     Load(#[from] LoadError),
-    /// The storage is away, or slow. Nothing of the update was kept.
+    /// The storage is unavailable or slow. No part of the update was kept.
     #[error("too much waits for the storage")]
     Behind,
 }
@@ -73,7 +75,7 @@ impl Board {
     pub fn new(bus: SharedBus, name: &str) -> Self {
         Self {
             store: Store::new(bus, name),
-            people: StdMutex::default(),
+            roster: StdMutex::default(),
             text: Arc::default(),
             moved: AtomicBool::new(false),
             changed: Notify::new(),
@@ -81,21 +83,21 @@ impl Board {
         }
     }
 
-    /// The people. A panic while the lock was held leaves at worst a pointer that is told a tick late.
-    pub fn people(&self) -> MutexGuard<'_, People> {
-        self.people.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The roster. After a panic while the lock was held, at worst a pointer is sent one tick late.
+    pub fn roster(&self) -> MutexGuard<'_, Roster> {
+        self.roster.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Somebody moved. Says whether the board is to be ticked for it: once, however many move.
+    /// Marks the board as moved. Returns whether it must be scheduled for the next tick: once, for any number of moves.
     pub fn moved(&self) -> bool {
         !self.moved.swap(true, Ordering::Relaxed)
     }
 
-    /// Tells everybody who moved since the last tick.
+    /// Sends all pointer changes since the last tick.
     pub fn tick(&self) {
-        // Before the lock: a move that comes after this asks for the next tick.
+        // Before the lock, so that a later move schedules the next tick.
         self.moved.store(false, Ordering::Relaxed);
-        self.people().tick();
+        self.roster().tick();
     }
 
     /// Loads the text, if it is not loaded yet.
@@ -103,29 +105,31 @@ impl Board {
         self.loaded().await.map(drop)
     }
 
-    /// The text as it is now.
+    /// The current text.
     pub async fn read(&self) -> Result<String, LoadError> {
         let mut text = self.loaded().await?;
         let bytes = text.document()?.bytes();
         inline_or_blocking(bytes, text, |text| Ok(text.document()?.text())).await
     }
 
-    /// What is in the text, encoded as a state vector.
+    /// The state vector of the text, encoded.
     pub async fn state_vector(&self) -> Result<Vec<u8>, LoadError> {
         Ok(self.loaded().await?.document()?.state_vector())
     }
 
-    /// What a peer lacks that has this state vector.
+    /// What a peer with this state vector lacks.
     pub async fn difference(&self, state_vector: Bytes) -> Result<Vec<u8>, TakeError> {
         let mut text = self.loaded().await?;
         let bytes = text.document()?.bytes();
-        let ask = move |text: &mut Text| text.ask(|document| document.difference(&state_vector));
-        inline_or_blocking(bytes, text, ask).await
+        let encode = move |text: &mut Text| {
+            text.with_document(|document| document.difference(&state_vector))
+        };
+        inline_or_blocking(bytes, text, encode).await
     }
 
-    /// Takes an update of a socket's, tells the others, and sees to it that it is written down. All of that happens once it
-    /// has begun, also when nobody waits for the answer any more.
-    /// `whole`: it is all that the socket has and the document lacks, or lacked a moment ago.
+    /// Applies an update from a socket, sends it to the others, and schedules it to be written. Once begun, all of this
+    /// is completed, even if the caller no longer waits for the result. `whole`: the update holds everything that the
+    /// socket has and the document lacks, or lacked a moment ago.
     pub async fn take(
         self: &Arc<Self>,
         from: PeerId,
@@ -138,25 +142,25 @@ impl Board {
         }
         let (board, bytes) = (self.clone(), text.document()?.work_of(update.len()));
         let take = move |text: &mut Text| {
-            let taken = text.ask(|document| document.take(&update))?;
-            let mut people = board.people();
-            if let Some(change) = &taken.change {
+            let applied = text.with_document(|document| document.take(&update))?;
+            let mut roster = board.roster();
+            if let Some(change) = &applied.change {
                 let change = Bytes::copy_from_slice(change);
-                people.tell_update(&change, from);
-                text.unsaved.push(change, taken.moved.clone());
+                roster.broadcast_update(&change, from);
+                text.unsaved.push(change, applied.moved.clone());
                 board
                     .progress
                     .send_modify(|(newest, _)| *newest = text.unsaved.newest());
             }
-            // Before the writer can have written it: it needs the text's lock.
-            people.took(from, text.unsaved.newest(), whole && !taken.incomplete);
+            // Recorded before the writer can report the change as saved: the writer needs the text's lock for that.
+            roster.accepted(from, text.unsaved.newest(), whole && !applied.incomplete);
             board.changed.notify_one();
-            Ok(taken)
+            Ok(applied)
         };
         inline_or_blocking(bytes, text, take).await
     }
 
-    /// Writes down what changes, for as long as somebody holds the board. Begins with what an earlier run left.
+    /// Writes changes to the log as long as the board is open. Begins with what an earlier run left unsaved.
     pub async fn write(self: Arc<Self>) {
         loop {
             while self.write_some().await {}
@@ -165,21 +169,21 @@ impl Board {
         }
     }
 
-    /// Resolves when everything taken so far is on disk.
+    /// Resolves when all updates accepted so far are on disk.
     pub async fn written(&self) {
         let newest = self.progress.borrow().0;
         let mut progress = self.progress.subscribe();
-        // The sender lives in the board.
+        // The board owns the sender, so it is not closed.
         let _ = progress.wait_for(|(_, saved)| *saved >= newest).await;
     }
 
-    /// Whether everything taken so far is on disk.
+    /// Whether all updates accepted so far are on disk.
     pub fn is_written(&self) -> bool {
         let (newest, saved) = *self.progress.borrow();
         newest == saved
     }
 
-    /// Appends what is unsaved, up to a bound. Says whether there may be more.
+    /// Appends unsaved updates, up to a bound. Returns whether there may be more.
     async fn write_some(&self) -> bool {
         let Some(batch) = self.text.lock().await.unsaved.oldest() else {
             return false;
@@ -202,23 +206,24 @@ impl Board {
         }
         self.progress
             .send_modify(|(_, saved)| *saved = batch.sequence);
-        self.people().saved(batch.sequence, batch.moved);
+        self.roster().saved(batch.sequence, batch.moved);
         let has_room = text.unsaved.is_half_empty();
         drop(text);
         if has_room {
-            self.ask_the_refused().await;
+            self.sync_refused().await;
         }
         self.compact_if_large(head).await;
         true
     }
 
-    /// Asks the Yjs clients whose updates found no room for all that the server lacks. They know of no refusal that passes.
-    async fn ask_the_refused(&self) {
-        if !self.people().has_refused() {
+    /// Sends a sync step 1 to the Yjs clients whose updates were refused for lack of room. Their protocol has no
+    /// temporary refusal.
+    async fn sync_refused(&self) {
+        if !self.roster().has_refused() {
             return;
         }
         if let Ok(state_vector) = self.state_vector().await {
-            self.people().ask_the_refused(&state_vector);
+            self.roster().sync_refused(&state_vector);
         }
     }
 
@@ -231,20 +236,20 @@ impl Board {
             return;
         }
         let snapshot = inline_or_blocking(bytes, text, |text| {
-            // Whatever comes of it, the next try is when the log has grown once more.
+            // Even if this fails, the next attempt is made only after the log has grown again.
             text.growth = Growth::default();
-            text.ask(Document::snapshot)
+            text.with_document(Document::snapshot)
         });
         let compacted = match snapshot.await {
             Ok(snapshot) => self.store.compact(head, snapshot).await,
             Err(error) => Err(BusError::Unavailable(error.to_string())),
         };
         if let Err(error) = compacted {
-            tracing::warn!(%error, "a document's log could not be compacted; it is whole as it is");
+            tracing::warn!(%error, "a document's log could not be compacted; it stays complete");
         }
     }
 
-    /// The text, loaded.
+    /// The text, loaded if necessary.
     async fn loaded(&self) -> Result<OwnedMutexGuard<Text>, LoadError> {
         let mut text = self.text.clone().lock_owned().await;
         if text.document.is_some() {
@@ -252,7 +257,7 @@ impl Board {
         }
         let loaded = self.store.load(text.unsaved.updates()).await?;
         if text.unsaved.newest() == 0 {
-            self.people().loaded(loaded.document.clocks());
+            self.roster().loaded(loaded.document.clocks());
         }
         text.growth = loaded.growth;
         text.document = Some(loaded.document);
@@ -262,26 +267,26 @@ impl Board {
 
 impl Text {
     fn document(&mut self) -> Result<&mut Document, LoadError> {
-        // `Board::loaded` sees to it.
+        // `Board::loaded` ensures that the document is present.
         let missing = || LoadError::Damaged("it is not loaded".into());
         self.document.as_mut().ok_or_else(missing)
     }
 
-    /// Asks the document, and lets go of it when that broke it.
-    fn ask<T>(
+    /// Runs an operation on the document. Drops the document if the operation broke it.
+    fn with_document<T>(
         &mut self,
-        question: impl FnOnce(&mut Document) -> Result<T, Refusal>,
+        operation: impl FnOnce(&mut Document) -> Result<T, Refusal>,
     ) -> Result<T, TakeError> {
-        let answer = question(self.document()?);
+        let answer = operation(self.document()?);
         if matches!(answer, Err(Refusal::Harmful)) {
-            tracing::warn!("an update broke a document, which is made anew from its log");
+            tracing::warn!("an update broke a document; it is loaded again from its log");
             self.document = None;
         }
         Ok(answer?)
     }
 }
 
-/// Does a piece of work under the text's lock: here when it is small, on a thread for such work when it is not.
+/// Runs work under the text's lock: in place if it is small, otherwise on a thread for blocking work.
 async fn inline_or_blocking<T: Send + 'static, E: From<LoadError> + Send + 'static>(
     bytes: usize,
     mut text: OwnedMutexGuard<Text>,
@@ -304,24 +309,24 @@ mod tests {
         bus::embedded::Embedded,
         collab::{
             protocol::{Message, decode},
-            server::test_client::Client,
+            server::test_client::TestClient,
         },
     };
     use realtime::server::queue::OutQueue;
 
     #[tokio::test]
-    async fn a_broken_document_is_made_anew_with_what_is_not_written_yet() {
+    async fn a_broken_document_is_loaded_again_with_the_unsaved_updates() {
         let folder = tempfile::tempdir().unwrap();
         let bus: SharedBus = Arc::new(Embedded::open(folder.path()).unwrap());
         let board = Arc::new(Board::new(bus.clone(), "notes"));
-        let ana = Client::new(1);
+        let ana = TestClient::new(1);
         board
             .take(1, ana.insert(0, "on disk").into(), false)
             .await
             .unwrap();
         while board.write_some().await {}
         assert!(board.is_written());
-        // Nobody writes this down: there is no writer here.
+        // This update stays unsaved, because no writer runs in this test.
         board
             .take(1, ana.insert(7, " and not").into(), false)
             .await
@@ -330,7 +335,7 @@ mod tests {
             .text
             .lock()
             .await
-            .ask(|_| Err::<(), _>(Refusal::Harmful));
+            .with_document(|_| Err::<(), _>(Refusal::Harmful));
         assert!(matches!(broken, Err(TakeError::Refused(Refusal::Harmful))));
         assert_eq!(board.read().await.unwrap(), "on disk and not");
         board
@@ -344,13 +349,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_writer_begins_with_what_an_earlier_one_left() {
+    async fn a_writer_begins_with_what_an_earlier_one_left_unsaved() {
         let folder = tempfile::tempdir().unwrap();
         let bus: SharedBus = Arc::new(Embedded::open(folder.path()).unwrap());
         let board = Arc::new(Board::new(bus, "notes"));
-        let update = Client::new(1).insert(0, "unsaved").into();
+        let update = TestClient::new(1).insert(0, "unsaved").into();
         board.take(1, update, false).await.unwrap();
-        // Heard by a writer that then panicked.
+        // The notification was received by a writer that then panicked.
         board.changed.notified().await;
         let writer = tokio::spawn(board.clone().write());
         let written = tokio::time::timeout(Duration::from_secs(20), board.written()).await;
@@ -359,24 +364,24 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_finds_no_room_is_refused_and_asked_for_once_the_storage_is_back() {
+    async fn an_update_without_room_is_refused_and_requested_once_the_storage_is_back() {
         let folder = tempfile::tempdir().unwrap();
         let bus: SharedBus = Arc::new(Embedded::open(folder.path()).unwrap());
         let board = Arc::new(Board::new(bus.clone(), "notes"));
         let queue = OutQueue::default();
-        board.people().enter_yjs(1, queue.clone());
-        board.people().brief(1);
+        board.roster().join_yjs(1, queue.clone());
+        board.roster().send_initial_state(1);
         queue.take().await;
-        // Nobody writes anything down: there is no writer here.
-        let ana = Client::new(1);
+        // Nothing is written, because no writer runs in this test.
+        let ana = TestClient::new(1);
         let megabyte = "x".repeat(1024 * 1024);
         let mut refused = 0;
         for _ in 0..20 {
-            // The text stays short: what waits is its history.
+            // The text stays short; the unsaved list holds its history.
             let update = ana.insert(0, &megabyte).into();
-            let taken = board.take(1, update, false).await;
-            if matches!(taken, Err(TakeError::Behind)) {
-                board.people().refused(1);
+            let applied = board.take(1, update, false).await;
+            if matches!(applied, Err(TakeError::Behind)) {
+                board.roster().refused(1);
                 refused += 1;
             }
             let update = ana.remove(0, megabyte.len() as u32).into();
@@ -394,13 +399,13 @@ mod tests {
             .sum();
         assert!(waiting <= 16 * 1024 * 1024, "{waiting}");
         let last = ana.insert(0, "all is here");
-        let taken = board.take(1, last.into(), false).await.unwrap();
-        assert!(taken.incomplete, "it builds on what was refused");
+        let applied = board.take(1, last.into(), false).await.unwrap();
+        assert!(applied.incomplete, "it builds on what was refused");
 
-        // The storage is back.
+        // The storage is available again.
         while board.write_some().await {}
-        let asked = queue.take().await.messages;
-        let questions = asked.iter().filter_map(|message| match message {
+        let sent = queue.take().await.messages;
+        let questions = sent.iter().filter_map(|message| match message {
             Frame::Binary(frame) => match decode(frame).next() {
                 Some(Ok(Message::SyncStep1(vector))) => Some(vector.to_vec()),
                 _ => None,

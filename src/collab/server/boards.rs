@@ -1,4 +1,4 @@
-//! All boards that somebody is on, or was until lately.
+//! All open boards: those with connections, and those that had some until recently.
 
 use std::{
     collections::HashMap,
@@ -24,13 +24,13 @@ use crate::collab::message::{FirstBoard, PeerId};
 use crate::{background::Supervisor, bus::SharedBus};
 use realtime::server::{Counted, Drain};
 
-/// Pointers go out at most this often: thirty times a second looks alive, and more costs only.
+/// The shortest time between two pointer messages. Thirty a second look fluid; more only cost more.
 pub const TICK: Duration = Duration::from_millis(33);
-/// How long a board is kept when everybody has gone: a reload, or a lost connection, finds it still there.
+/// How long a board without connections stays open, so that it is still there after a reload or a lost connection.
 const KEPT: Duration = Duration::from_secs(30);
-/// Boards that are open at once: names cost nothing, a board does.
+/// The maximum number of open boards. A name costs nothing, but a board does.
 const MOST_BOARDS: usize = 10_000;
-/// Between two looks for boards that may go.
+/// The time between two searches for boards that can be closed.
 const SWEEP: Duration = Duration::from_secs(5);
 
 /// All boards. Cheap to clone; all clones are one.
@@ -39,26 +39,26 @@ pub struct Collab(Arc<Shared>);
 
 struct Shared {
     bus: SharedBus,
-    /// A std mutex: it is held for look-ups and for pushes into queues, and never across an await.
+    /// A std mutex: it is held for look-ups and while messages are queued, and never across an await.
     boards: Mutex<HashMap<String, Open>>,
-    /// The boards on which somebody moved since the last tick. A std mutex: it is held for a push.
+    /// The boards with pointer changes since the last tick. A std mutex: it is held for a push.
     moved: Mutex<Vec<Arc<Board>>>,
     has_moved: Notify,
     newest_peer: AtomicU64,
     sockets: Arc<AtomicUsize>,
-    harm: Offenders,
+    offenders: Offenders,
     background: Supervisor,
 }
 
 struct Open {
     board: Arc<Board>,
     visits: usize,
-    /// Since when nobody is there.
-    left: Instant,
+    /// When the last visit ended.
+    empty_since: Instant,
     writer: AbortHandle,
 }
 
-/// Somebody's stay on a board, which is kept until it ends and a while longer.
+/// A handle that keeps a board open. The board stays open for a while after the last one is dropped.
 pub struct Visit {
     name: String,
     board: Arc<Board>,
@@ -74,12 +74,12 @@ impl Collab {
             has_moved: Notify::new(),
             newest_peer: AtomicU64::new(0),
             sockets: Arc::default(),
-            harm: Offenders::default(),
+            offenders: Offenders::default(),
             background,
         }))
     }
 
-    /// Tells everybody who moved, at most once a tick, and lets go of boards that nobody is on, until the server leaves.
+    /// Sends pointer changes, at most once a tick, and closes boards without connections, until the server shuts down.
     pub async fn run(self, drain: Drain) {
         let sweeping = async {
             let mut every = interval(SWEEP);
@@ -95,7 +95,7 @@ impl Collab {
         }
     }
 
-    /// Each board ticks in a task of its own: one that is busy holds up no other.
+    /// Each board ticks in a task of its own, so that a busy board does not delay the others.
     async fn tick(&self) {
         let mut ticks = JoinSet::new();
         loop {
@@ -108,14 +108,14 @@ impl Collab {
                 if let Err(error) = ticked
                     && let Ok(panic) = error.try_into_panic()
                 {
-                    // The tick's own panic is this task's: whoever looks after it is told.
+                    // Passes the tick's panic on to this task, so that its supervisor sees it.
                     std::panic::resume_unwind(panic);
                 }
             }
         }
     }
 
-    /// Resolves when everything that was taken is on disk.
+    /// Resolves when all accepted updates are on disk.
     pub async fn save(&self) {
         let boards: Vec<_> = self
             .boards()
@@ -127,21 +127,21 @@ impl Collab {
         }
     }
 
-    /// A board, loaded. Refused when so many others are open that this one cannot be.
+    /// Opens a board and loads it. Refused if too many other boards are open.
     pub async fn visit(&self, name: &str) -> Result<Visit, LoadError> {
         let visit = self.enter(name).ok_or(LoadError::Crowded)?;
         visit.board.load().await?;
         Ok(visit)
     }
 
-    /// A board as its page shows it first. To look at what was never written opens nothing.
+    /// The first state of a board's page. Looking at a document that was never written does not open a board.
     pub async fn first_board(&self, name: &str) -> Result<FirstBoard, LoadError> {
         let is_open = self.boards().contains_key(name);
         if !is_open && Store::new(self.0.bus.clone(), name).is_empty().await? {
             return Ok(FirstBoard::default());
         }
         let visit = self.visit(name).await?;
-        let peers = visit.board.people().peers();
+        let peers = visit.board.roster().peers();
         let text = visit.board.read().await?;
         Ok(FirstBoard { peers, text })
     }
@@ -150,8 +150,8 @@ impl Collab {
         Counted::new(self.0.sockets.clone(), "websocket", "collab")
     }
 
-    pub fn harm(&self) -> Offenders {
-        self.0.harm.clone()
+    pub fn offenders(&self) -> Offenders {
+        self.0.offenders.clone()
     }
 
     fn enter(&self, name: &str) -> Option<Visit> {
@@ -161,7 +161,8 @@ impl Collab {
         }
         let open = boards.entry(name.to_owned()).or_insert_with(|| {
             let board = Arc::new(Board::new(self.0.bus.clone(), name));
-            // A panic leaves no board that is never written: what is unsaved stays in the list, and is written by the next run.
+            // A panic does not leave a board without a writer: the unsaved updates stay in the list, and the next run
+            // writes them.
             let writer = self.0.background.run("board writer", {
                 let board = board.clone();
                 move || board.clone().write()
@@ -170,7 +171,7 @@ impl Collab {
             Open {
                 board,
                 visits: 0,
-                left: Instant::now(),
+                empty_since: Instant::now(),
                 writer,
             }
         });
@@ -182,23 +183,24 @@ impl Collab {
         })
     }
 
-    /// Lets go of boards that nobody was on for a while. What is not written yet keeps its board.
+    /// Closes boards that had no connection for a while. A board with unwritten updates stays open.
     fn sweep(&self) {
         self.boards().retain(|_, open| {
-            let goes = open.visits == 0 && open.left.elapsed() >= KEPT && open.board.is_written();
-            if goes {
+            let closes =
+                open.visits == 0 && open.empty_since.elapsed() >= KEPT && open.board.is_written();
+            if closes {
                 open.writer.abort();
             }
-            !goes
+            !closes
         });
     }
 
-    /// A panic while the lock was held leaves the list whole.
+    /// A panic while the lock is held leaves a complete list.
     fn moved(&self) -> MutexGuard<'_, Vec<Arc<Board>>> {
         self.0.moved.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A panic while the lock was held leaves at worst a board that is never let go.
+    /// After a panic while the lock was held, at worst a board is never closed.
     fn boards(&self) -> MutexGuard<'_, HashMap<String, Open>> {
         self.0.boards.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -214,12 +216,12 @@ impl Visit {
         self.collab.0.newest_peer.fetch_add(1, Ordering::Relaxed) + 1
     }
 
-    /// The highest id of any peer so far.
+    /// The highest peer id so far.
     pub fn newest_peer(&self) -> PeerId {
         self.collab.0.newest_peer.load(Ordering::Relaxed)
     }
 
-    /// Somebody moved: the next tick tells the others.
+    /// Schedules the board's pointer changes for the next tick.
     pub fn moved(&self) {
         if self.board.moved() {
             self.collab.moved().push(self.board.clone());
@@ -232,7 +234,7 @@ impl Drop for Visit {
     fn drop(&mut self) {
         if let Some(open) = self.collab.boards().get_mut(&self.name) {
             open.visits -= 1;
-            open.left = Instant::now();
+            open.empty_since = Instant::now();
         }
     }
 }
@@ -248,7 +250,7 @@ mod tests {
     use realtime::server::queue::OutQueue;
 
     #[tokio::test]
-    async fn names_are_many_and_open_boards_are_not() {
+    async fn the_number_of_open_boards_is_bounded() {
         let folder = tempfile::tempdir().unwrap();
         let collab = Collab::new(
             Arc::new(Embedded::open(folder.path()).unwrap()),
@@ -263,7 +265,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_board_is_kept_while_somebody_is_there_and_a_while_longer() {
+    async fn a_board_stays_open_while_it_is_visited_and_a_while_longer() {
         let folder = tempfile::tempdir().unwrap();
         let collab = Collab::new(
             Arc::new(Embedded::open(folder.path()).unwrap()),
@@ -289,7 +291,7 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-    async fn a_busy_board_holds_up_no_other() {
+    async fn a_busy_board_does_not_delay_the_others() {
         let folder = tempfile::tempdir().unwrap();
         let collab = Collab::new(
             Arc::new(Embedded::open(folder.path()).unwrap()),
@@ -303,41 +305,41 @@ mod tests {
         for visit in &visits {
             let user = User::new(Uuid::new_v4(), "Ana".into());
             let welcome = |_| Frame::Text("welcome".into());
-            visit
-                .board()
-                .people()
-                .enter(1, user, queue.clone(), welcome);
-            assert!(visit.board().people().move_to(1, 0.5, 0.5));
+            visit.board().roster().join(1, user, queue.clone(), welcome);
+            assert!(visit.board().roster().move_to(1, 0.5, 0.5));
             visit.moved();
         }
         queue.take().await;
-        // A thread of its own, as if a message of the busy board's were told to very many.
+        // On a thread of its own, as if a message of the busy board were queued for very many clients.
         let busy = visits[0].board().clone();
         let (held, is_held) = std::sync::mpsc::channel();
         let (let_go, may_go) = std::sync::mpsc::channel::<()>();
         let holder = std::thread::spawn(move || {
-            let people = busy.people();
+            let roster = busy.roster();
             held.send(()).unwrap();
             let _ = may_go.recv();
-            drop(people);
+            drop(roster);
         });
         is_held.recv().unwrap();
         let running = tokio::spawn(collab.clone().run(Drain::default()));
-        let told = timeout(Duration::from_secs(20), queue.take()).await;
-        // In a task: where the boards are locked, its thread waits with it.
+        let delivered = timeout(Duration::from_secs(20), queue.take()).await;
+        // In a task: if the map of boards is locked, only that task's thread waits.
         let third = collab.clone();
         let visiting = tokio::spawn(async move { third.visit("third").await.map(drop) });
         let visited = timeout(Duration::from_secs(20), visiting).await;
         let_go.send(()).unwrap();
         holder.join().unwrap();
         running.abort();
-        let told = told.expect("the other board is ticked").messages;
-        assert!(told[0].to_text().unwrap().contains("moved"), "{told:?}");
+        let delivered = delivered.expect("the other board is ticked").messages;
+        assert!(
+            delivered[0].to_text().unwrap().contains("moved"),
+            "{delivered:?}"
+        );
         assert!(visited.is_ok(), "and a third can be opened");
     }
 
     #[tokio::test]
-    async fn a_board_is_ticked_once_however_often_somebody_moves_and_hides() {
+    async fn a_board_is_scheduled_once_for_any_number_of_moves() {
         let folder = tempfile::tempdir().unwrap();
         let collab = Collab::new(
             Arc::new(Embedded::open(folder.path()).unwrap()),

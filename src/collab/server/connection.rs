@@ -1,5 +1,5 @@
-//! One socket on a board, and what its messages do. It speaks our subprotocol, or it is a Yjs client that sends and gets binary
-//! messages only.
+//! One socket on a board, and the handling of its messages. It uses our subprotocol, or it is a Yjs client that sends
+//! and receives binary messages only.
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -11,7 +11,7 @@ use super::{
     boards::Visit,
     document::Refusal,
     offenders::Offenders,
-    roster::People,
+    roster::Roster,
 };
 use crate::collab::{
     message::{BoardCommand, BoardSocket, Peer, PeerId},
@@ -24,47 +24,48 @@ use realtime::{
     server::{Counted, queue::OutQueue, socket::SocketHandler},
 };
 
-/// What nothing is, as an update: no blocks and nothing deleted.
+/// An empty update: no blocks and no deletions.
 const EMPTY_UPDATE: [u8; 2] = [0, 0];
 
-/// One socket.
+/// The handler of one socket.
 pub struct BoardConnection {
-    pub seat: Seat,
+    pub membership: Membership,
     pub user: User,
     pub address: IpAddr,
     pub queue: OutQueue,
     pub limits: Limits,
-    pub harm: Offenders,
-    /// Speaks our subprotocol.
+    pub offenders: Offenders,
+    /// Whether it uses our subprotocol.
     pub ours: bool,
     pub readonly: bool,
-    /// The newest state vector that waits for an answer. One is enough: what an older one lacks, this one's sender has.
-    pub asked: Option<Bytes>,
-    /// Whether this socket lacks an answer to what it sent too early, and was asked for it.
+    /// The newest state vector that was not answered yet. One is enough: the client has everything that an older one
+    /// lacked.
+    pub unanswered: Option<Bytes>,
+    /// Whether the document lacks updates of this socket, and whether they were requested.
     pub gap: Gap,
     pub counted: Counted,
 }
 
-/// Where a socket's update built on updates that are not here: its sender has them, and gives them when asked with a sync
-/// step 1. One question is open at most. Its answer holds whatever was sent before it, and a question names every client that
-/// ever wrote: one for each of many updates would overrun the queue.
+/// Whether an update from this socket built on updates that the document lacks. The client has them and sends them in
+/// answer to a sync step 1. At most one request is open. Its answer holds everything sent before it. A request names
+/// every client that ever wrote, so one request for each of many updates would overrun the queue.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Gap {
     #[default]
     None,
     Found,
-    Asked,
+    Requested,
 }
 
-/// A place on a board; gone for everybody when it is dropped.
-pub struct Seat {
+/// A member of a board. Removed from the roster when it is dropped.
+pub struct Membership {
     id: PeerId,
     visit: Visit,
 }
 
-impl Seat {
-    /// A place for somebody of ours, whose id and the others go into the `welcome`.
-    pub fn take(
+impl Membership {
+    /// Adds a client of ours. Its id and the other peers go into the `welcome`.
+    pub fn join(
         visit: Visit,
         user: User,
         queue: OutQueue,
@@ -72,14 +73,14 @@ impl Seat {
     ) -> Self {
         let id = visit.next_peer();
         let welcome = |others| welcome(id, others);
-        visit.board().people().enter(id, user, queue, welcome);
+        visit.board().roster().join(id, user, queue, welcome);
         Self { id, visit }
     }
 
-    /// A place for a Yjs client.
-    pub fn take_for_yjs(visit: Visit, queue: OutQueue) -> Self {
+    /// Adds a Yjs client.
+    pub fn join_yjs(visit: Visit, queue: OutQueue) -> Self {
         let id = visit.next_peer();
-        visit.board().people().enter_yjs(id, queue);
+        visit.board().roster().join_yjs(id, queue);
         Self { id, visit }
     }
 
@@ -88,27 +89,29 @@ impl Seat {
     }
 }
 
-impl Drop for Seat {
+impl Drop for Membership {
     fn drop(&mut self) {
         let newest = self.visit.newest_peer();
-        self.board().people().leave(self.id, newest);
+        self.board().roster().leave(self.id, newest);
     }
 }
 
 impl BoardConnection {
-    fn people<R>(&self, act: impl FnOnce(&mut People) -> R) -> R {
-        act(&mut self.seat.board().people())
+    fn roster<R>(&self, action: impl FnOnce(&mut Roster) -> R) -> R {
+        action(&mut self.membership.board().roster())
     }
 
-    /// What every newcomer is sent after its welcome: what the server has, who is there, what is saved.
-    pub async fn greet(&self) -> Result<(), TakeError> {
-        let state_vector = self.seat.board().state_vector().await?;
+    /// Sends the initial state after the `welcome`: the document's state vector, the awareness states, and what is
+    /// saved.
+    pub async fn send_initial_state(&self) -> Result<(), TakeError> {
+        let state_vector = self.membership.board().state_vector().await?;
         if !self.readonly {
-            // It grows with the number of people who ever wrote, and says nothing of how fast this one reads.
+            // Its size grows with the number of clients that ever wrote. It does not mean that this client reads
+            // slowly, so it does not count against the limit.
             self.queue
                 .push_answer(frame(&Message::SyncStep1(&state_vector)));
         }
-        self.people(|people| people.brief(self.seat.id));
+        self.roster(|roster| roster.send_initial_state(self.membership.id));
         Ok(())
     }
 
@@ -119,10 +122,10 @@ impl BoardConnection {
     async fn message(&mut self, frame: &Bytes, message: Message<'_>) -> Result<(), SocketError> {
         match message {
             Message::SyncStep1(state_vector) => {
-                self.asked = Some(frame.slice_ref(state_vector));
+                self.unanswered = Some(frame.slice_ref(state_vector));
                 Ok(())
             }
-            // An answer to a sync step 1 is all that its sender has and the server lacks.
+            // The answer to a sync step 1 is everything that the client has and the server lacks.
             Message::SyncStep2(update) => {
                 self.gap = Gap::None;
                 self.update(frame.slice_ref(update), true).await
@@ -133,24 +136,25 @@ impl BoardConnection {
                     Ok(states) => states,
                     Err(error) => return self.breaks_protocol(&error),
                 };
-                let newest = self.seat.visit.newest_peer();
-                let taken = self.people(|people| people.aware(self.seat.id, newest, states));
-                taken.map_err(|unfit| invalid(format!("Refused: {unfit}.")))
+                let newest = self.membership.visit.newest_peer();
+                let applied = self
+                    .roster(|roster| roster.apply_awareness(self.membership.id, newest, states));
+                applied.map_err(|reason| invalid(format!("Refused: {reason}.")))
             }
             Message::QueryAwareness => {
-                self.people(|people| people.answer_awareness(self.seat.id));
+                self.roster(|roster| roster.send_awareness(self.membership.id));
                 Ok(())
             }
-            // Only a server denies.
+            // Only a server sends denials.
             Message::Denied(_) => Ok(()),
         }
     }
 
     async fn update(&mut self, update: Bytes, whole: bool) -> Result<(), SocketError> {
-        self.people(|people| people.came(self.seat.id));
-        // Everybody answers a sync step 1, also whoever has nothing to say.
+        self.roster(|roster| roster.received(self.membership.id));
+        // Every client answers a sync step 1, even if its answer is empty.
         if update[..] == EMPTY_UPDATE {
-            self.people(|people| people.took(self.seat.id, 0, whole));
+            self.roster(|roster| roster.accepted(self.membership.id, 0, whole));
             return Ok(());
         }
         if self.readonly {
@@ -159,16 +163,21 @@ impl BoardConnection {
                 "This connection only reads: it was opened with readonly=1.",
             ));
         }
-        if self.harm.is_shut_out(self.address) {
+        if self.offenders.is_blocked(self.address) {
             self.queue.close(
                 CloseCode::Policy,
                 "several updates from this address were harmful: nothing is taken from it for a while",
             );
             return Ok(());
         }
-        match self.seat.board().take(self.seat.id, update, whole).await {
-            Ok(taken) => {
-                if taken.incomplete && self.gap == Gap::None {
+        match self
+            .membership
+            .board()
+            .take(self.membership.id, update, whole)
+            .await
+        {
+            Ok(applied) => {
+                if applied.incomplete && self.gap == Gap::None {
                     self.gap = Gap::Found;
                 }
                 Ok(())
@@ -178,18 +187,18 @@ impl BoardConnection {
                 ErrorCode::Unavailable,
                 "Too much waits for the storage. Keep what you have and send it again later.",
             )),
-            // It knows no such error. It is asked for all of it when there is room.
+            // A Yjs client does not know this error. It is asked for everything once there is room.
             Err(TakeError::Behind) => {
-                self.people(|people| people.refused(self.seat.id));
+                self.roster(|roster| roster.refused(self.membership.id));
                 Ok(())
             }
             Err(TakeError::Load(error)) => {
-                tracing::error!(%error, "an update could not be taken");
+                tracing::error!(%error, "an update could not be applied");
                 if self.ours {
                     let message = "The document cannot be had now. Keep what you have and send it again later.";
                     return Err(SocketError::new(ErrorCode::Unavailable, message));
                 }
-                // It comes back with all that it has.
+                // It reconnects and sends everything that it has.
                 self.close_for_now();
                 Ok(())
             }
@@ -201,24 +210,24 @@ impl BoardConnection {
             .close(CloseCode::ServerError, "the document cannot be had now");
     }
 
-    /// Asks for what the socket has and the document lacks.
-    async fn ask(&mut self) {
-        match self.seat.board().state_vector().await {
+    /// Requests what the client has and the document lacks.
+    async fn request_missing(&mut self) {
+        match self.membership.board().state_vector().await {
             Ok(state_vector) => {
-                self.gap = Gap::Asked;
+                self.gap = Gap::Requested;
                 self.queue
                     .push_answer(frame(&Message::SyncStep1(&state_vector)));
             }
             Err(error) => {
-                tracing::error!(%error, "a document cannot be had");
+                tracing::error!(%error, "a document is unavailable");
                 self.close_for_now();
             }
         }
     }
 
-    /// Gives what the peer lacks that has this state vector.
+    /// Sends what a peer with this state vector lacks.
     async fn answer(&self, state_vector: Bytes) {
-        match self.seat.board().difference(state_vector).await {
+        match self.membership.board().difference(state_vector).await {
             Ok(update) => self.queue.push_answer(frame(&Message::SyncStep2(&update))),
             Err(TakeError::Refused(refusal)) => {
                 tracing::debug!(%refusal, "a state vector was refused");
@@ -226,7 +235,7 @@ impl BoardConnection {
                     .close(CloseCode::Policy, "a state vector cannot be read");
             }
             Err(error) => {
-                tracing::error!(%error, "a document cannot be had");
+                tracing::error!(%error, "a document is unavailable");
                 self.close_for_now();
             }
         }
@@ -239,7 +248,7 @@ impl BoardConnection {
             }
             Refusal::Malformed(_) | Refusal::Undecodable | Refusal::Harmful => {
                 if refusal == Refusal::Harmful {
-                    self.harm.done_by(self.address);
+                    self.offenders.record(self.address);
                 }
                 tracing::warn!(%refusal, user = %self.user.id, address = %self.address, "an update was refused");
                 self.queue
@@ -249,7 +258,7 @@ impl BoardConnection {
         }
     }
 
-    /// Says no in the language that the client speaks.
+    /// Refuses with a message of the protocol that the client uses.
     fn deny(&self, error: SocketError) -> Result<(), SocketError> {
         if self.ours {
             return Err(error);
@@ -271,7 +280,7 @@ impl BoardConnection {
 impl SocketHandler for BoardConnection {
     type Contract = BoardSocket;
 
-    /// An update may be applied as often as one likes.
+    /// Applying an update twice is harmless.
     fn is_repeatable(message: &ws::Message) -> bool {
         matches!(message, ws::Message::Binary(frame) if protocol::is_update(frame))
     }
@@ -289,13 +298,13 @@ impl SocketHandler for BoardConnection {
                         "\"x\" and \"y\" are numbers from 0 to 1: parts of the board's width and height.",
                     ));
                 }
-                if self.people(|people| people.move_to(self.seat.id, x, y)) {
-                    self.seat.visit.moved();
+                if self.roster(|roster| roster.move_to(self.membership.id, x, y)) {
+                    self.membership.visit.moved();
                 }
             }
             BoardCommand::Hide => {
-                if self.people(|people| people.hide(self.seat.id)) {
-                    self.seat.visit.moved();
+                if self.roster(|roster| roster.hide(self.membership.id)) {
+                    self.membership.visit.moved();
                 }
             }
         }
@@ -306,12 +315,13 @@ impl SocketHandler for BoardConnection {
         self.limits.message(self.user.id)
     }
 
-    /// Waits where the user sends too many bytes: a refused update would be lost to the document, a late one is not.
+    /// Waits if the user sends too many bytes. Delaying an update is harmless, but a refused one would be missing in
+    /// the document.
     async fn binary(&mut self, frame: Bytes) -> Result<(), SocketError> {
         self.limits.binary(self.user.id, frame.len()).await;
         for (place, message) in protocol::decode(&frame).enumerate() {
             if place > 0 {
-                // Many small ones in a frame are as much work as each in its own.
+                // Many small messages in one frame cost as much work as each in its own frame.
                 self.limits.binary(self.user.id, 0).await;
             }
             match message {
@@ -326,14 +336,14 @@ impl SocketHandler for BoardConnection {
     }
 
     fn has_backlog(&self) -> bool {
-        self.asked.is_some() || self.gap == Gap::Found
+        self.unanswered.is_some() || self.gap == Gap::Found
     }
 
-    /// What the peer lacks may be all of a large document: it is made when there is room for it, not before.
+    /// The answer may be all of a large document. It is encoded only when there is room for it in the queue.
     async fn fill(&mut self) {
         if self.gap == Gap::Found {
-            self.ask().await;
-        } else if let Some(state_vector) = self.asked.take() {
+            self.request_missing().await;
+        } else if let Some(state_vector) = self.unanswered.take() {
             self.answer(state_vector).await;
         }
     }

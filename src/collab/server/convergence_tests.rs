@@ -1,4 +1,4 @@
-//! For tests: whatever happens to messages on the way, everybody ends with the same text.
+//! Tests that all clients end with the same text, whatever happens to messages in transit.
 
 #![allow(
     clippy::unwrap_used,
@@ -8,22 +8,22 @@
 use proptest::prelude::*;
 use yrs::{StateVector, updates::decoder::Decode};
 
-use super::{document::Document, test_client::Client};
+use super::{document::Document, test_client::TestClient};
 
-/// What may happen next. Numbers are taken modulo what there is.
+/// The next step. Numbers are taken modulo what exists.
 #[derive(Clone, Debug)]
 enum Step {
     Insert(usize, usize, String),
     Remove(usize, usize, usize),
-    /// The oldest message on the way to or from a client arrives.
+    /// The oldest message in transit to or from a client arrives.
     Deliver(usize),
     /// It is lost.
     Drop(usize),
-    /// It arrives, and once more later.
+    /// It arrives now, and once more later.
     Double(usize),
-    /// It falls behind the others.
+    /// It moves behind the others.
     Delay(usize),
-    /// The client connects anew: both say what they have and get what they lack.
+    /// The client reconnects: both sides send their state vectors and get what they lack.
     Reconnect(usize),
 }
 
@@ -40,11 +40,11 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// Clients around a server, and what is on the way between them.
+/// Clients around a server, with the messages in transit between them.
 struct World {
     server: Document,
-    clients: Vec<Client>,
-    /// For each client: what is on the way to the server, and back.
+    clients: Vec<TestClient>,
+    /// For each client: the messages in transit to the server, and back.
     up: Vec<Vec<Vec<u8>>>,
     down: Vec<Vec<Vec<u8>>>,
 }
@@ -53,18 +53,18 @@ impl World {
     fn new(clients: usize) -> Self {
         Self {
             server: Document::default(),
-            clients: (1..=clients as u64).map(Client::new).collect(),
+            clients: (1..=clients as u64).map(TestClient::new).collect(),
             up: vec![vec![]; clients],
             down: vec![vec![]; clients],
         }
     }
 
-    fn take(&mut self, step: Step) {
+    fn apply(&mut self, step: Step) {
         let many = self.clients.len();
         match step {
             Step::Insert(who, at, text) => {
                 let who = who % many;
-                // Between two halves of a character nobody can type.
+                // Nobody can type between the two halves of a character.
                 let boundaries = boundaries(&self.clients[who].string());
                 let at = boundaries[at % boundaries.len()];
                 let update = self.clients[who].insert(at, &text);
@@ -81,28 +81,28 @@ impl World {
                     self.up[who].push(update);
                 }
             }
-            Step::Deliver(lane) => {
-                if let Some((who, up, message)) = self.oldest(lane) {
+            Step::Deliver(channel) => {
+                if let Some((who, up, message)) = self.oldest(channel) {
                     self.arrive(who, up, &message);
                 }
             }
-            Step::Drop(lane) => drop(self.oldest(lane)),
-            Step::Double(lane) => {
-                if let Some((who, up, message)) = self.oldest(lane) {
+            Step::Drop(channel) => drop(self.oldest(channel)),
+            Step::Double(channel) => {
+                if let Some((who, up, message)) = self.oldest(channel) {
                     self.arrive(who, up, &message);
-                    self.lane(who, up).push(message);
+                    self.channel(who, up).push(message);
                 }
             }
-            Step::Delay(lane) => {
-                if let Some((who, up, message)) = self.oldest(lane) {
-                    self.lane(who, up).push(message);
+            Step::Delay(channel) => {
+                if let Some((who, up, message)) = self.oldest(channel) {
+                    self.channel(who, up).push(message);
                 }
             }
             Step::Reconnect(who) => self.reconnect(who % many),
         }
     }
 
-    fn lane(&mut self, who: usize, up: bool) -> &mut Vec<Vec<u8>> {
+    fn channel(&mut self, who: usize, up: bool) -> &mut Vec<Vec<u8>> {
         if up {
             &mut self.up[who]
         } else {
@@ -110,11 +110,14 @@ impl World {
         }
     }
 
-    fn oldest(&mut self, lane: usize) -> Option<(usize, bool, Vec<u8>)> {
-        let (who, up) = ((lane / 2) % self.clients.len(), lane.is_multiple_of(2));
-        let lane = self.lane(who, up);
-        (!lane.is_empty())
-            .then(|| lane.remove(0))
+    fn oldest(&mut self, channel: usize) -> Option<(usize, bool, Vec<u8>)> {
+        let (who, up) = (
+            (channel / 2) % self.clients.len(),
+            channel.is_multiple_of(2),
+        );
+        let channel = self.channel(who, up);
+        (!channel.is_empty())
+            .then(|| channel.remove(0))
             .map(|message| (who, up, message))
     }
 
@@ -122,12 +125,12 @@ impl World {
         if !up {
             return self.clients[who].apply(message);
         }
-        let taken = self.server.take(message).unwrap();
-        if let Some(change) = taken.change {
+        let applied = self.server.take(message).unwrap();
+        if let Some(change) = applied.change {
             let others = self.down.iter_mut().enumerate();
             others
                 .filter(|(other, _)| *other != who)
-                .for_each(|(_, lane)| lane.push(change.clone()));
+                .for_each(|(_, channel)| channel.push(change.clone()));
         }
     }
 
@@ -144,7 +147,7 @@ impl World {
     }
 }
 
-/// Where a caret may stand, in UTF-16 units.
+/// The possible caret positions, in UTF-16 units.
 fn boundaries(text: &str) -> Vec<u32> {
     let ends = text.chars().scan(0, |at, character| {
         *at += character.len_utf16() as u32;
@@ -161,8 +164,8 @@ proptest! {
         steps in prop::collection::vec(step(), 1..120),
     ) {
         let mut world = World::new(clients);
-        steps.into_iter().for_each(|step| world.take(step));
-        // At last everybody connects anew; twice, so that the first have what the last brought.
+        steps.into_iter().for_each(|step| world.apply(step));
+        // At the end every client reconnects, twice, so that the first ones also get what the last ones brought.
         (0..2 * clients).for_each(|who| world.reconnect(who % clients));
         let text = world.server.text();
         let clocks = |bytes: &[u8]| StateVector::decode_v1(bytes).unwrap();
@@ -171,8 +174,8 @@ proptest! {
             prop_assert_eq!(client.string(), text.clone());
             prop_assert_eq!(clocks(&client.state_vector()), state_vector.clone());
         }
-        // And so does who reads it from the log's snapshot.
-        let newcomer = Client::new(99);
+        // A client that reads the log's snapshot has the same text.
+        let newcomer = TestClient::new(99);
         newcomer.apply(&world.server.snapshot().unwrap());
         prop_assert_eq!(newcomer.string(), text);
     }

@@ -1,11 +1,11 @@
-//! One shared text. Bytes of others meet yrs only in [`Document::take`], the guarded function.
+//! One shared text. Untrusted bytes reach yrs only in [`Document::take`], the guarded function.
 //!
-//! yrs trusts what it is given. Hostile updates make it panic while a transaction is open, whose destructor commits, panics
-//! again and so ends the process; others are taken and leave a document that cannot be encoded any more. So: the bytes are
-//! read through first (`scan.rs`), the transaction has no destructor, applying and committing are caught one by one, and what
-//! changed is encoded and decoded again before anybody else hears of it. A document that failed is [`Refusal::Harmful`] and of
-//! no more use: its owner makes it anew from the log, which holds only what came out of here. The broken one stays in memory
-//! (the transaction that never ends holds it), which `harm.rs` bounds.
+//! yrs trusts its input. A hostile update can make it panic while a transaction is open. The transaction's destructor
+//! then commits, panics again, and so aborts the process. Other updates are accepted and leave a document that can no
+//! longer be encoded. Therefore the bytes are scanned first (`update_validation.rs`), the transaction's destructor is suppressed,
+//! applying and committing are caught one by one, and the change is encoded and decoded again before it is passed on.
+//! After [`Refusal::Harmful`] the document must not be used again. Its owner loads it from the log, which holds only
+//! verified changes. The broken one is leaked, because its transaction never ends; `offenders.rs` bounds that.
 
 use std::{
     mem::ManuallyDrop,
@@ -19,51 +19,52 @@ use yrs::{
     updates::{decoder::Decode, encoder::Encode},
 };
 
-use super::scan::{NESTED_TYPES, ScanError, Scanned, scan, scan_state_vector};
+use super::update_validation::{NESTED_TYPES, ScanError, Scanned, scan, scan_state_vector};
 use crate::collab::{
     ROOT,
     protocol::{Clocks, encode_state_vector},
 };
 
-/// How large a document may grow, in bytes of the updates that it is made of.
+/// The maximum size of a document, in bytes of its updates.
 pub const DOCUMENT_BYTES: usize = 8 * 1024 * 1024;
 
-/// Clients whose edits one document may hold; each page that writes is one. All of them are in the state vector, which every
-/// newcomer is told, twice: up to 1 MB. What is told of an edit does not depend on them.
+/// The maximum number of clients whose edits one document may hold; each page that writes is one. All of them are in
+/// the state vector, which every new connection is sent twice: up to 1 MB. The size of what is sent for an edit does
+/// not depend on their number.
 pub const CLIENTS: usize = 32 * 1024;
-/// A document that seems full is measured when it took this many bytes since it was measured last, ...
+/// A document that seems full is measured after this many accepted bytes since the last measurement, ...
 const MEASURE_AFTER: usize = 64 * 1024;
-/// ... or when it took anything and so much time has passed: measuring takes as long as encoding all of it.
+/// ... or after any accepted bytes and this time. Measuring costs as much as encoding the whole document.
 const MEASURE_EVERY: Duration = Duration::from_secs(10);
 
 /// A shared text.
 pub struct Document {
     doc: Doc,
-    /// How many clocks of each client it has. The same as yrs's state vector, which is a new map of all clients for every
-    /// question: an edit must not cost more the more clients wrote before.
+    /// The clocks of each client. The same as yrs's state vector, which yrs builds as a new map of all clients on every
+    /// call. The cost of an edit must not grow with the number of clients that wrote before.
     clocks: Clocks,
-    /// When it was last measured because it seemed full.
+    /// When the document was last measured because it seemed full.
     measured: Option<Instant>,
-    /// What was taken since it was measured, in bytes.
+    /// The bytes accepted since the last measurement.
     unmeasured: usize,
-    /// About what the whole would be when encoded: exact after [`Document::snapshot`], an upper bound in between.
+    /// The approximate size of the encoded document: exact after [`Document::snapshot`], otherwise an upper bound.
     bytes: usize,
     nested_types: usize,
 }
 
-/// What an update came to.
+/// The effect of an update.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Applied {
-    /// What it changed, to be stored and told to the others; `None` when all of it was known.
+    /// What the update changed, to be stored and sent to the others; `None` if all of it was known.
     pub change: Option<Vec<u8>>,
-    /// It builds on updates that are not here. That part is not kept: the sender has the rest, and gives all of it when asked
-    /// with a sync step 1.
+    /// The update builds on updates that the document lacks. That part is not kept: the sender has the rest, and sends
+    /// all of it in answer to a sync step 1.
     pub incomplete: bool,
-    /// The clients whose clocks the change moved, each with its new clock. A deletion moves none.
+    /// The clients whose clocks the change moved, with their new clocks. A deletion moves none.
     pub moved: Vec<(u64, u32)>,
 }
 
-/// Why an update is not in the document.
+/// Why an update was refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     #[error("the update cannot be read: {0}")]
@@ -76,7 +77,7 @@ pub enum Refusal {
     Nested,
     #[error("a document holds the edits of at most {CLIENTS} clients; go on in a new one")]
     Clients,
-    /// The document is broken and must be made anew: to touch it once more would wait for ever.
+    /// The document is broken and must be loaded again. Another call would wait for its lock forever.
     #[error("the update would harm the document")]
     Harmful,
 }
@@ -85,12 +86,13 @@ impl Default for Document {
     fn default() -> Self {
         let options = Options {
             offset_kind: OffsetKind::Utf16,
-            // It would remove formats of others that show nothing any more: the server has no edits of its own.
+            // It would remove formats of other clients that no longer have a visible effect. The server makes no edits
+            // of its own.
             cleanup_formatting: false,
             ..Options::default()
         };
         let doc = Doc::with_options(options);
-        // What the root is must be known before the first update names it.
+        // The type of the root must be known before the first update names it.
         doc.get_or_insert_text(ROOT);
         Self {
             doc,
@@ -104,11 +106,11 @@ impl Default for Document {
 }
 
 impl Document {
-    /// Takes an update of anybody's.
+    /// Applies an untrusted update.
     pub fn take(&mut self, update: &[u8]) -> Result<Applied, Refusal> {
         let found = self.scan(update)?;
         let update = found.without_gaps.as_deref().unwrap_or(update);
-        // What only deletes makes room, sooner or later.
+        // A pure deletion makes room, sooner or later.
         if found.inserts && !self.has_room(update.len())? {
             return Err(Refusal::Full);
         }
@@ -118,18 +120,18 @@ impl Document {
         if self.nested_types + found.nested_types > NESTED_TYPES {
             return Err(Refusal::Nested);
         }
-        let mut taken = self.apply(decode(update)?, found.special)?;
-        taken.incomplete |= found.without_gaps.is_some();
-        if let Some(change) = &taken.change {
+        let mut applied = self.apply(decode(update)?, found.special)?;
+        applied.incomplete |= found.without_gaps.is_some();
+        if let Some(change) = &applied.change {
             self.bytes += change.len();
             self.unmeasured += change.len();
             self.nested_types += found.nested_types;
         }
-        Ok(taken)
+        Ok(applied)
     }
 
-    /// Takes back what was stored. It came out of [`Document::take`] once, so that no bound applies, but it is guarded alike:
-    /// a disk is not to be trusted either.
+    /// Applies a stored update. It came out of [`Document::take`] once, so no limits apply. It is guarded all the same,
+    /// because the disk is not trusted either.
     pub fn restore(&mut self, update: &[u8]) -> Result<(), Refusal> {
         let found = self.scan(update)?;
         self.bytes += update.len();
@@ -138,7 +140,8 @@ impl Document {
         self.apply(decode(update)?, found.special).map(drop)
     }
 
-    /// About how many bytes are worked through to take an update of so many: all of the document where it is measured first.
+    /// The approximate number of bytes processed to apply an update of this size: the whole document if it must be
+    /// measured first.
     pub fn work_of(&self, bytes: usize) -> usize {
         if self.is_to_be_measured(bytes) {
             self.bytes
@@ -151,7 +154,7 @@ impl Document {
         scan(update, |client| self.clock(client))
     }
 
-    /// How many clocks of a client it has.
+    /// The number of known clocks of a client.
     fn clock(&self, client: u64) -> u32 {
         self.clocks.get(&client).copied().unwrap_or(0)
     }
@@ -160,8 +163,8 @@ impl Document {
         self.bytes + bytes <= DOCUMENT_BYTES
     }
 
-    /// What was counted is an upper bound, far from the truth where much was deleted. To measure again helps only where
-    /// something was taken since the last time.
+    /// The counted size is an upper bound, and far too high if much was deleted. Measuring again helps only if
+    /// something was accepted since the last time.
     fn is_to_be_measured(&self, bytes: usize) -> bool {
         let lately = |at: Instant| at.elapsed() < MEASURE_EVERY;
         !self.fits(bytes)
@@ -169,7 +172,7 @@ impl Document {
             && (self.unmeasured >= MEASURE_AFTER || !self.measured.is_some_and(lately))
     }
 
-    /// Whether so many bytes fit in.
+    /// Whether this many bytes fit in.
     fn has_room(&mut self, bytes: usize) -> Result<bool, Refusal> {
         if self.is_to_be_measured(bytes) {
             self.measured = Some(Instant::now());
@@ -178,11 +181,11 @@ impl Document {
         Ok(self.fits(bytes))
     }
 
-    /// The one place where an update is applied. `None` from [`caught`] leaves the transaction open for ever, and the
-    /// document with it: there is no safe way to close it. `special`: see [`Scanned::special`].
+    /// The only place where an update is applied. If [`caught`] returns `None`, the transaction stays open forever and
+    /// the document is lost: there is no safe way to close it. `special`: see [`Scanned::special`].
     fn apply(&mut self, update: Update, special: bool) -> Result<Applied, Refusal> {
-        // yrs finds out what a transaction changed by comparing the clocks of all clients. An edit of one client is all new,
-        // so that its own blocks are what changed, and are encoded here before the document takes them.
+        // yrs finds the changes of a transaction by comparing the clocks of all clients. An edit of a single client is
+        // all new, so its own blocks are the change. They are encoded here, before they are moved into the document.
         let blocks = match special {
             true => None,
             false => Some(caught(|| encode_blocks(&update)).ok_or(Refusal::Undecodable)?),
@@ -200,7 +203,7 @@ impl Document {
         let (change, moved) =
             caught(|| changed_by(&transaction, blocks)).ok_or(Refusal::Harmful)?;
         self.clocks.extend(moved.iter().copied());
-        // Committed: its destructor has nothing left to do but to unlock the document.
+        // The transaction is committed, so its destructor only unlocks the document.
         drop(ManuallyDrop::into_inner(transaction));
         if let Some(change) = &change {
             verify(change)?;
@@ -212,7 +215,7 @@ impl Document {
         })
     }
 
-    /// What a peer lacks that has this state vector.
+    /// What a peer with this state vector lacks.
     pub fn difference(&self, state_vector: &[u8]) -> Result<Vec<u8>, Refusal> {
         scan_state_vector(state_vector)?;
         let known = caught(|| StateVector::decode_v1(state_vector))
@@ -221,7 +224,7 @@ impl Document {
         caught(|| self.doc.transact().encode_diff_v1(&known)).ok_or(Refusal::Harmful)
     }
 
-    /// All of it, as one update that has been seen to decode.
+    /// The whole document as one update that was checked to be decodable.
     pub fn snapshot(&mut self) -> Result<Vec<u8>, Refusal> {
         let whole = caught(|| {
             let transaction = self.doc.transact();
@@ -235,17 +238,17 @@ impl Document {
         Ok(whole)
     }
 
-    /// About how large the whole is when encoded.
+    /// The approximate size of the encoded document.
     pub fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// How many clocks of each client it has.
+    /// The known clocks of each client.
     pub fn clocks(&self) -> &Clocks {
         &self.clocks
     }
 
-    /// What is in it, encoded.
+    /// The state vector, encoded.
     pub fn state_vector(&self) -> Vec<u8> {
         encode_state_vector(&self.clocks)
     }
@@ -259,7 +262,7 @@ impl Document {
     }
 }
 
-/// The blocks of an update without its deletions, as an update begins.
+/// The blocks of an update without its deletions: the beginning of an encoded update.
 fn encode_blocks(update: &Update) -> Vec<u8> {
     let mut bytes = update.encode_v1();
     let deletions = update.delete_set().encode_v1();
@@ -267,8 +270,8 @@ fn encode_blocks(update: &Update) -> Vec<u8> {
     bytes
 }
 
-/// What a transaction changed, as an update, and the clocks that it moved. `blocks` are those that were new, where they are
-/// known; else all clients are gone through.
+/// The changes of a transaction as an update, and the clocks that it moved. `blocks` are the new blocks, if they are
+/// known. Otherwise all clients are compared.
 fn changed_by(
     transaction: &TransactionMut,
     blocks: Option<Vec<u8>>,
@@ -291,23 +294,23 @@ fn changed_by(
     (Some(transaction.encode_update_v1()), moved.collect())
 }
 
-/// Nothing is open yet: a panic here harms nothing.
+/// No transaction is open yet, so a panic here does no harm.
 fn decode(update: &[u8]) -> Result<Update, Refusal> {
     caught(|| Update::decode_v1(update))
         .and_then(Result::ok)
         .ok_or(Refusal::Undecodable)
 }
 
-/// What will be stored and sent must be readable again. Says how many nested types are in it.
+/// Checks that an update to be stored and sent can be read again. Returns the number of nested types in it.
 fn verify(update: &[u8]) -> Result<usize, Refusal> {
     let found = scan(update, |_| u32::MAX).map_err(|_| Refusal::Harmful)?;
     decode(update).map_err(|_| Refusal::Harmful)?;
     Ok(found.nested_types)
 }
 
-/// `None` for a panic.
-fn caught<T>(act: impl FnOnce() -> T) -> Option<T> {
-    catch_unwind(AssertUnwindSafe(act)).ok()
+/// Returns `None` if the work panics.
+fn caught<T>(work: impl FnOnce() -> T) -> Option<T> {
+    catch_unwind(AssertUnwindSafe(work)).ok()
 }
 
 #[cfg(test)]

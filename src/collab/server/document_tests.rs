@@ -2,9 +2,9 @@ use proptest::prelude::*;
 use yrs::{Any, Array, Text};
 
 use super::*;
-use crate::collab::{fuzzing, protocol::write_number, server::test_client::Client};
+use crate::collab::{fuzzing, protocol::write_number, server::test_client::TestClient};
 
-/// Makes `apply_update` of yrs 0.28.1 panic, and the transaction's destructor once more, which would end the process.
+/// Makes `apply_update` of yrs 0.28.1 panic, and then the transaction's destructor, which would abort the process.
 const REPRODUCER: &str = "0104fcfeb288b8f2800b00010107636f6e74656e749bffffffff0f84fcfeb288b8f2800b03066f2061626364c4fcfeb288b8f2800b03fcfeb288b8f2800b040a68656c6c6f2061626364c4fcfeb288b8f2800b03fcfeb288b8f2800b0a0a68656c6c6f206162636401fcfeb288b8f2800b010004";
 
 fn bytes(hex: &str) -> Vec<u8> {
@@ -22,15 +22,15 @@ fn of(updates: &[Vec<u8>]) -> Document {
 }
 
 #[test]
-fn an_update_is_taken_once_and_told_on_as_it_was() {
-    let ana = Client::new(1);
+fn an_update_is_applied_once_and_passed_on_unchanged() {
+    let ana = TestClient::new(1);
     let hello = ana.insert(0, "hello");
     let mut document = Document::default();
-    let taken = document.take(&hello).unwrap();
+    let applied = document.take(&hello).unwrap();
     assert_eq!(document.text(), "hello");
-    assert!(!taken.incomplete);
-    let ben = Client::new(2);
-    ben.apply(&taken.change.unwrap());
+    assert!(!applied.incomplete);
+    let ben = TestClient::new(2);
+    ben.apply(&applied.change.unwrap());
     assert_eq!(ben.string(), "hello");
     assert_eq!(document.take(&hello).unwrap(), Applied::default());
     assert_eq!(document.state_vector(), ana.state_vector());
@@ -39,8 +39,8 @@ fn an_update_is_taken_once_and_told_on_as_it_was() {
 }
 
 #[test]
-fn what_builds_on_unknown_updates_is_not_kept_but_asked_for() {
-    let ana = Client::new(1);
+fn an_update_that_builds_on_unknown_ones_is_not_kept_but_requested() {
+    let ana = TestClient::new(1);
     let updates = [
         ana.insert(0, "one "),
         ana.insert(4, "two"),
@@ -54,8 +54,8 @@ fn what_builds_on_unknown_updates_is_not_kept_but_asked_for() {
     let first = document.take(&updates[0]).unwrap();
     assert!(first.change.is_some() && !first.incomplete);
     assert_eq!(document.text(), "one ", "nothing was kept");
-    // Nor what leaves a gap in the clocks, but is tied to nothing that is missing.
-    let ben = Client::new(2);
+    // An update that leaves a gap in the clocks is not kept either, even if it refers to nothing that is missing.
+    let ben = TestClient::new(2);
     let (_lost, other) = (ben.insert(0, "lost"), {
         let mut transaction = ben.doc.transact_mut();
         let list = transaction.get_or_insert_array("list");
@@ -73,10 +73,10 @@ fn what_builds_on_unknown_updates_is_not_kept_but_asked_for() {
 
 #[test]
 fn a_peer_gets_what_it_lacks() {
-    let ana = Client::new(1);
+    let ana = TestClient::new(1);
     let hello = ana.insert(0, "hello");
     let document = of(&[hello.clone(), ana.insert(5, " there")]);
-    let ben = Client::new(2);
+    let ben = TestClient::new(2);
     ben.apply(&hello);
     let difference = document.difference(&ben.state_vector()).unwrap();
     assert!(difference.len() < document.difference(&[0]).unwrap().len());
@@ -89,7 +89,7 @@ fn a_peer_gets_what_it_lacks() {
 
 #[test]
 fn the_known_hostile_update_is_refused_and_nobody_is_harmed() {
-    let ana = Client::new(1);
+    let ana = TestClient::new(1);
     let log = [ana.insert(0, "what was there")];
     let mut document = of(&log);
     let hostile = bytes(REPRODUCER);
@@ -103,23 +103,23 @@ fn the_known_hostile_update_is_refused_and_nobody_is_harmed() {
 
 #[test]
 fn a_panic_inside_yrs_ends_neither_the_process_nor_the_text() {
-    let ana = Client::new(1);
+    let ana = TestClient::new(1);
     let log = [ana.insert(0, "what was there")];
     let mut document = of(&log);
-    // Past the first check, as a hostile update would get that nobody has thought of.
+    // Skips the first check, as an unforeseen hostile update might.
     let hostile = decode(&bytes(REPRODUCER)).and_then(|update| document.apply(update, false));
     assert!(
         matches!(hostile, Err(Refusal::Undecodable | Refusal::Harmful)),
         "{hostile:?}"
     );
-    // As its owner does: a new one is made from the log.
+    // The document's owner does the same: it loads a new one from the log.
     document = of(&log);
     assert_eq!(document.text(), "what was there");
 }
 
 #[test]
 fn a_few_bytes_reserve_no_memory() {
-    // Applied at its word, the first would reserve half a gigabyte.
+    // If its counts were trusted, the first one would reserve half a gigabyte.
     for hostile in [
         &[0xff, 0xff, 0xff, 0x7a, 1, 1, 0, 0][..],
         &[1, 0xff, 0xff, 0xff, 0x7a, 1, 0, 0],
@@ -131,7 +131,7 @@ fn a_few_bytes_reserve_no_memory() {
 
 #[test]
 fn a_full_document_refuses_and_goes_on() {
-    let ana = Client::new(1);
+    let ana = TestClient::new(1);
     let mut document = Document::default();
     let megabyte = "x".repeat(1024 * 1024);
     for _ in 0..7 {
@@ -141,10 +141,11 @@ fn a_full_document_refuses_and_goes_on() {
     let too_much = ana.insert(0, &megabyte);
     assert_eq!(document.take(&too_much), Err(Refusal::Full));
     assert_eq!(document.state_vector(), before);
-    let ben = Client::new(2);
+    let ben = TestClient::new(2);
     ben.apply(&document.snapshot().unwrap());
     document.take(&ben.remove(0, 3 * 1024 * 1024)).unwrap();
-    // What was removed takes no room, as is found when more is wanted: not at once again, that would be work without end.
+    // Removed text takes no room. This is found out when more room is needed, but not again immediately, which would be
+    // unbounded work.
     let more = ben.insert(0, &megabyte);
     assert_eq!(document.take(&more), Err(Refusal::Full));
     document.measured = None;
@@ -154,7 +155,7 @@ fn a_full_document_refuses_and_goes_on() {
 
 #[test]
 fn a_full_document_is_measured_now_and_then_and_not_for_each_refusal() {
-    let ana = Client::new(1);
+    let ana = TestClient::new(1);
     let mut document = Document::default();
     document.take(&ana.insert(0, &"x".repeat(1_000))).unwrap();
     document.snapshot().unwrap();
@@ -179,8 +180,8 @@ fn a_full_document_is_measured_now_and_then_and_not_for_each_refusal() {
 }
 
 #[test]
-fn what_one_client_types_is_told_on_as_yrs_would_tell_it() {
-    let (ana, ben) = (Client::new(1), Client::new(2));
+fn an_edit_of_one_client_is_encoded_as_yrs_would_encode_it() {
+    let (ana, ben) = (TestClient::new(1), TestClient::new(2));
     let before = ana.insert(0, "before");
     ben.apply(&before);
     let typed = ben.insert(3, " 🦀 ");
@@ -198,26 +199,29 @@ fn what_one_client_types_is_told_on_as_yrs_would_tell_it() {
         assert!(!found.special);
         let mut other = of(&[document.snapshot().unwrap()]);
         let general = other.apply(decode(edit).unwrap(), true).unwrap();
-        let taken = document.take(edit).unwrap();
-        assert_eq!(taken, general, "by the blocks it brings and by all clocks");
-        assert_eq!(taken.moved, moved);
+        let applied = document.take(edit).unwrap();
+        assert_eq!(
+            applied, general,
+            "by the blocks it brings and by all clocks"
+        );
+        assert_eq!(applied.moved, moved);
     }
     assert_eq!(document.text(), ben.string());
-    // What is known in part, comes from several or brings a type is left to yrs.
+    // An update that is partly known, comes from several clients or brings a type is left to yrs.
     let whole = ben.whole();
     assert!(document.scan(&whole).unwrap().special);
 }
 
 #[test]
-fn what_is_full_to_the_last_byte_can_be_emptied() {
-    let ana = Client::new(1);
+fn a_completely_full_document_can_be_emptied() {
+    let ana = TestClient::new(1);
     let mut document = Document::default();
     document.take(&ana.insert(0, &"x".repeat(1_000))).unwrap();
     document.bytes = DOCUMENT_BYTES;
     document.measured = Some(Instant::now());
     let one = ana.insert(0, "x");
     assert_eq!(document.take(&one), Err(Refusal::Full));
-    let ben = Client::new(2);
+    let ben = TestClient::new(2);
     ben.apply(&document.snapshot().unwrap());
     document.bytes = DOCUMENT_BYTES;
     document.take(&ben.remove(0, 1_000)).unwrap();
@@ -226,7 +230,7 @@ fn what_is_full_to_the_last_byte_can_be_emptied() {
 
 #[test]
 fn the_clients_of_a_document_are_bounded() {
-    // Blocks of one character each (GC, of length 1), as many clients as asked for, and nothing deleted.
+    // Blocks of one character each (GC, of length 1) from the given clients, without deletions.
     let of_clients = |clients: std::ops::Range<u64>| {
         let mut update = vec![];
         write_number(&mut update, clients.end - clients.start);
@@ -240,11 +244,11 @@ fn the_clients_of_a_document_are_bounded() {
     };
     let mut document = Document::default();
     document.take(&of_clients(0..CLIENTS as u64)).unwrap();
-    // A newcomer is told it as it is and in base64.
+    // A new connection is sent it in binary and in base64.
     assert!(document.state_vector().len() * 7 / 3 < 1024 * 1024);
     let one_more = of_clients(CLIENTS as u64..CLIENTS as u64 + 1);
     assert_eq!(document.take(&one_more), Err(Refusal::Clients));
-    // Whoever is in it goes on.
+    // A client that is already in the document may go on.
     let mut known = of_clients(5..6);
     known[3] = 1;
     assert!(document.take(&known).unwrap().change.is_some());
@@ -261,21 +265,25 @@ fn nesting_is_bounded_and_a_deep_nest_can_be_deleted() {
         inner = inner.insert(&mut transaction, 0, yrs::ArrayPrelim::from([Any::Null]));
         let update = transaction.encode_update_v1();
         drop(transaction);
-        let taken = document.take(&update);
-        assert_eq!(taken.is_ok(), depth < NESTED_TYPES, "at {depth}: {taken:?}");
+        let applied = document.take(&update);
+        assert_eq!(
+            applied.is_ok(),
+            depth < NESTED_TYPES,
+            "at {depth}: {applied:?}"
+        );
     }
     let mut transaction = doc.transact_mut();
     root.remove_range(&mut transaction, 0, 1);
     let update = transaction.encode_update_v1();
     drop(transaction);
-    // It also deletes the one that was refused, which is not here.
+    // It also deletes the refused type, which the document lacks.
     assert!(document.take(&update).unwrap().incomplete);
     assert!(document.snapshot().is_ok());
 }
 
-/// Real updates of two people who type, remove, format and embed, each of them part of the history before it.
+/// Real updates of two clients that type, remove, format and embed. Each is part of the history before it.
 fn history() -> Vec<Vec<u8>> {
-    let (ana, ben) = (Client::new(1 << 31), Client::new(77));
+    let (ana, ben) = (TestClient::new(1 << 31), TestClient::new(77));
     let mut updates = vec![ana.insert(0, "Grüße, 世界 🦀 and more")];
     ben.apply(&updates[0]);
     updates.extend([
@@ -362,9 +370,10 @@ impl Mutation {
     }
 }
 
-/// What the guarded function promises of any bytes: they are refused, or they leave a document that can be written down, read
-/// back, and edited. Read back it holds the same characters, but those of a forger may stand elsewhere: with origins that
-/// contradict each other, the place depends on the order of arrival. The algorithm takes its peers to be honest there.
+/// Checks the promise of the guarded function for any bytes: they are refused, or they leave a document that can be
+/// stored, read back and edited. After reading back it holds the same characters, but those of a forger may be
+/// elsewhere: with contradicting origins, the position depends on the order of arrival. The algorithm assumes honest
+/// peers there.
 fn takes_or_refuses(history: &[Vec<u8>], known: usize, which: usize, mutations: &[Mutation]) {
     let mut hostile = history[which % history.len()].clone();
     mutations
@@ -374,7 +383,7 @@ fn takes_or_refuses(history: &[Vec<u8>], known: usize, which: usize, mutations: 
     let mut document = of(&log);
     let before = document.text();
     match document.take(&hostile) {
-        Ok(taken) => log.extend(taken.change),
+        Ok(applied) => log.extend(applied.change),
         Err(Refusal::Harmful) => {
             document = of(&log);
             assert_eq!(document.text(), before);
@@ -408,14 +417,14 @@ fn takes_or_refuses(history: &[Vec<u8>], known: usize, which: usize, mutations: 
         characters(&document),
         "replayed from the log"
     );
-    let typist = Client::new(5);
-    typist.apply(&snapshot);
+    let client = TestClient::new(5);
+    client.apply(&snapshot);
     document
-        .take(&typist.insert(0, "x"))
+        .take(&client.insert(0, "x"))
         .expect("it can be edited");
 }
 
-/// What yrs says that the document has: its own count, of all clients.
+/// The clocks of the document as yrs counts them, for all clients.
 fn clocks_of_yrs(document: &Document) -> Clocks {
     let known = document.doc.transact().state_vector();
     let known = known.iter().map(|(client, clock)| (client.get(), *clock));
@@ -431,7 +440,7 @@ fn characters(document: &Document) -> Vec<char> {
 #[test]
 fn mutated_updates_harm_nothing() {
     let history = history();
-    // Panics are expected and caught; a hundred thousand reports of them would hide a real one.
+    // Panics are expected and caught. A hundred thousand panic messages would hide a real one.
     let config = ProptestConfig {
         cases: fuzzing::cases(),
         failure_persistence: None,

@@ -1,4 +1,4 @@
-//! The route of the board's socket.
+//! The server half of the board: its state, and the route of its socket.
 
 mod awareness;
 mod board;
@@ -11,11 +11,11 @@ mod offenders;
 mod offload;
 pub mod pointers;
 mod roster;
-pub mod scan;
 mod store;
 #[cfg(test)]
 mod test_client;
 mod unsaved;
+pub mod update_validation;
 
 use axum::{
     Extension, Router,
@@ -31,7 +31,7 @@ use serde::Deserialize;
 
 use self::{
     boards::{Collab, TICK},
-    connection::{BoardConnection, Gap, Seat},
+    connection::{BoardConnection, Gap, Membership},
 };
 use super::{
     DOCUMENT_RULE, FIRST_DOCUMENT, is_document_name,
@@ -60,7 +60,7 @@ use realtime::{
     },
 };
 
-/// The longest binary message in bytes.
+/// The maximum size of a binary message, in bytes.
 const BINARY_BYTES: usize = 4 * 1024 * 1024;
 
 pub fn routes(web: Web, collab: Collab) -> Routes {
@@ -74,7 +74,7 @@ pub fn routes(web: Web, collab: Collab) -> Routes {
         .last_write(async move { saved.save().await })
 }
 
-/// Reads what a board's page shows first. The function puts it into the context.
+/// Reads the first state of a board's page. The returned function puts it into the context.
 async fn first_state(collab: Collab, path: String) -> impl Fn() + Send + Sync + 'static {
     let name = document_of(&path).filter(|name| is_document_name(name));
     let first = match name {
@@ -90,7 +90,7 @@ async fn first_state(collab: Collab, path: String) -> impl Fn() + Send + Sync + 
     }
 }
 
-/// The document that a page's path names: `/collab` is the first one.
+/// The document named by a page's path. `/collab` is the first document.
 fn document_of(path: &str) -> Option<&str> {
     match path.strip_prefix("/collab")? {
         "" | "/" => Some(FIRST_DOCUMENT),
@@ -99,7 +99,7 @@ fn document_of(path: &str) -> Option<&str> {
 }
 
 #[derive(Deserialize)]
-struct Asked {
+struct SocketQuery {
     /// `1` makes the socket read-only.
     #[serde(default)]
     readonly: Option<String>,
@@ -112,7 +112,7 @@ async fn socket(
     SocketSession(session): SocketSession,
     Extension(caller): Extension<Caller>,
     connection: Connection,
-    Query(asked): Query<Asked>,
+    Query(query): Query<SocketQuery>,
     headers: HeaderMap,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, ApiError> {
@@ -131,14 +131,14 @@ async fn socket(
         }
         let session: Session = match session {
             Ok(session) => session,
-            // A Yjs client cannot sign in: it is a guest of its own.
+            // A Yjs client cannot sign in. Each gets a guest session of its own.
             Err(_) if !ours => web.sessions.guest(),
             Err(why) => {
                 socket::refuse(socket, CloseCode::Session, why.close_reason()).await;
                 return;
             }
         };
-        let Ok(_place) = web.limits.permit(caller.address) else {
+        let Ok(_permit) = web.limits.permit(caller.address) else {
             let why = "too many open sockets from this address";
             socket::refuse(socket, CloseCode::RateLimitIgnored, why).await;
             return;
@@ -146,7 +146,7 @@ async fn socket(
         let visit = match collab.visit(&document).await {
             Ok(visit) => visit,
             Err(error) => {
-                tracing::error!(%error, document, "a document cannot be had");
+                tracing::error!(%error, document, "a document is unavailable");
                 let why = "the document cannot be had now";
                 socket::refuse(socket, CloseCode::ServerError, why).await;
                 return;
@@ -159,8 +159,8 @@ async fn socket(
         };
         let user = session.user.clone();
         let counted = collab.count_socket();
-        let seat = if ours {
-            Seat::take(visit, user.clone(), queue.clone(), |you, peers| {
+        let membership = if ours {
+            Membership::join(visit, user.clone(), queue.clone(), |you, peers| {
                 let feature = BoardWelcome {
                     user: user.clone(),
                     you,
@@ -171,34 +171,34 @@ async fn socket(
                 encode(&web.welcome(&connection, count, BINARY_BYTES, feature))
             })
         } else {
-            Seat::take_for_yjs(visit, queue.clone())
+            Membership::join_yjs(visit, queue.clone())
         };
-        let visitor = BoardConnection {
-            seat,
+        let handler = BoardConnection {
+            membership,
             user,
             address: caller.address,
             queue: queue.clone(),
             limits: web.limits.clone(),
-            harm: collab.harm(),
+            offenders: collab.offenders(),
             ours,
-            readonly: asked.readonly.as_deref() == Some("1"),
-            asked: None,
+            readonly: query.readonly.as_deref() == Some("1"),
+            unanswered: None,
             gap: Gap::None,
             counted,
         };
-        if let Err(error) = visitor.greet().await {
-            tracing::error!(%error, document, "a document cannot be had");
+        if let Err(error) = handler.send_initial_state().await {
+            tracing::error!(%error, document, "a document is unavailable");
             queue.close(CloseCode::ServerError, "the document cannot be had now");
         }
         let watch = web.sessions.watch(&session);
         let ended = async move {
-            // A Yjs client shows nobody's name, and would take the close for the end.
+            // A Yjs client shows no user names, and would treat the close as final.
             match ours {
                 true => watch.ended_or_renamed().await,
                 false => watch.ended().await,
             }
         };
-        socket::run(socket, queue, visitor, &web.realtime, &connection, ended).await;
+        socket::run(socket, queue, handler, &web.realtime, &connection, ended).await;
     };
     Ok(upgrade::accept::<BoardSocket, _>(
         upgrade,

@@ -1,5 +1,5 @@
-//! Who sends harmful updates, and how often. A document that was broken is made anew and the broken one is left in memory,
-//! because there is no safe way to free it: whoever could break documents as often as they like could fill the memory.
+//! Counts harmful updates by address. A broken document is loaded again, and the broken one is leaked, because there is
+//! no safe way to free it. Without a bound, an attacker could fill the memory by breaking documents.
 
 use std::{
     collections::HashMap,
@@ -9,7 +9,7 @@ use std::{
 
 use tokio::time::{Duration, Instant};
 
-/// Harmful updates that an address may send within [`WINDOW`]. A mistake in somebody's client is not yet an attack.
+/// The number of harmful updates that an address may send within [`WINDOW`]. A bug in a client is not yet an attack.
 const TOLERATED: usize = 3;
 const WINDOW: Duration = Duration::from_secs(600);
 
@@ -18,15 +18,15 @@ const WINDOW: Duration = Duration::from_secs(600);
 pub struct Offenders(Arc<Mutex<HashMap<IpAddr, Vec<Instant>>>>);
 
 impl Offenders {
-    /// A harmful update came from here.
-    pub fn done_by(&self, address: IpAddr) {
+    /// Records a harmful update from this address.
+    pub fn record(&self, address: IpAddr) {
         let mut known = self.known();
         known.retain(|_, times| times.iter().any(is_recent));
         known.entry(address).or_default().push(Instant::now());
     }
 
-    /// Whether there were too many lately.
-    pub fn is_shut_out(&self, address: IpAddr) -> bool {
+    /// Whether this address sent too many recently.
+    pub fn is_blocked(&self, address: IpAddr) -> bool {
         let recent = |times: &Vec<Instant>| times.iter().filter(|time| is_recent(time)).count();
         self.known().get(&address).map_or(0, recent) > TOLERATED
     }
@@ -47,19 +47,19 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn an_address_that_goes_on_is_shut_out_for_a_while() {
-        let harm = Offenders::default();
+    async fn an_address_that_goes_on_is_blocked_for_a_while() {
+        let offenders = Offenders::default();
         let [one, other] = [1, 2].map(|last| IpAddr::from(Ipv4Addr::new(10, 0, 0, last)));
         for _ in 0..TOLERATED {
-            harm.done_by(one);
+            offenders.record(one);
         }
-        assert!(!harm.is_shut_out(one));
-        harm.done_by(one);
-        assert!(harm.is_shut_out(one));
-        assert!(!harm.is_shut_out(other));
+        assert!(!offenders.is_blocked(one));
+        offenders.record(one);
+        assert!(offenders.is_blocked(one));
+        assert!(!offenders.is_blocked(other));
         tokio::time::advance(WINDOW).await;
-        assert!(!harm.is_shut_out(one));
-        harm.done_by(other);
-        assert_eq!(harm.known().len(), 1, "nobody is remembered for ever");
+        assert!(!offenders.is_blocked(one));
+        offenders.record(other);
+        assert_eq!(offenders.known().len(), 1, "nobody is remembered for ever");
     }
 }

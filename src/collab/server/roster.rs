@@ -1,5 +1,5 @@
-//! Everybody who is connected to one board, and what each is told: pointers, awareness, updates, what is saved. All of it in
-//! memory, behind one lock; what is durable is in `board.rs`.
+//! The roster of a board: its connections, and what each is sent (pointers, awareness, updates, what is saved).
+//! Everything is in memory behind one lock; `board.rs` handles the durable part.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -8,7 +8,7 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 
 use super::{
     awareness::{Awareness, RejectReason},
-    pointers::Cursors,
+    pointers::Pointers,
 };
 use crate::collab::{
     message::{BoardEvent, Peer, PeerId},
@@ -17,28 +17,29 @@ use crate::collab::{
 use crate::session::User;
 use realtime::server::queue::{OutQueue, encode};
 
-/// Those whom a newcomer is told of: more would not fit into its queue, nor be seen on a board.
+/// The maximum number of peers in a `welcome`. More would not fit into the new client's queue, nor be visible on a
+/// board.
 const MOST_PEERS: usize = 2_000;
 
-/// The people of one board.
+/// The connections of one board.
 #[derive(Default)]
-pub struct People {
-    cursors: Cursors,
+pub struct Roster {
+    pointers: Pointers,
     awareness: Awareness,
-    listeners: HashMap<PeerId, Listener>,
-    /// The newest change that is on disk; changes are counted since the board was opened.
+    subscribers: HashMap<PeerId, Subscriber>,
+    /// The number of the newest change on disk. Changes are counted from when the board was opened.
     newest_saved: u64,
-    /// What is on disk: only a newcomer is told all of it.
+    /// The clocks on disk. Only a new connection is sent all of them.
     durable: Clocks,
 }
 
-struct Listener {
+struct Subscriber {
     queue: OutQueue,
-    /// Speaks our subprotocol; the others are Yjs clients and get binary messages only.
+    /// Uses our subprotocol. The others are Yjs clients and are sent binary messages only.
     ours: bool,
-    /// It was told all that is on disk: from then on what was added is enough.
-    briefed: bool,
-    /// An update from here found no room: it is to be asked again for all that it has.
+    /// Everything on disk was sent once. From then on only the changes are sent.
+    initial_state_sent: bool,
+    /// An update from this socket was refused for lack of room. The client must be asked again for everything it has.
     refused: bool,
     saving: Saving,
 }
@@ -46,20 +47,20 @@ struct Listener {
 /// How many of a socket's updates are on disk.
 #[derive(Default)]
 struct Saving {
-    /// Updates that came from here, taken or refused.
-    came: u64,
-    /// What is not on disk yet, oldest first: the change with which it will be, and how many updates that are. Never more
-    /// entries than changes that are not on disk, however often the same is sent.
+    /// The updates received from this socket, accepted or refused.
+    received: u64,
+    /// The updates that are not on disk yet, oldest first: the number of the change that saves them, and how many they
+    /// are. The list never has more entries than there are unsaved changes, however often the same update is sent.
     unsaved: VecDeque<(u64, u64)>,
-    /// How many those are.
+    /// The sum of the counts in `unsaved`.
     waiting: u64,
-    /// How many are on disk.
+    /// How many updates are on disk.
     saved: u64,
 }
 
 impl Saving {
     /// Updates are in the document, and on disk with the change `sequence`.
-    fn took(&mut self, sequence: u64, updates: u64) {
+    fn accepted(&mut self, sequence: u64, updates: u64) {
         self.waiting += updates;
         match self.unsaved.back_mut() {
             Some((newest, many)) if *newest >= sequence => *many += updates,
@@ -67,7 +68,7 @@ impl Saving {
         }
     }
 
-    /// Counts what is on disk with the change `newest`. Says whether that is more than before.
+    /// Counts the updates on disk with the change `newest`. Returns whether there are more than before.
     fn count(&mut self, newest: u64) -> bool {
         let before = self.saved;
         while let Some((sequence, many)) = self.unsaved.front().copied()
@@ -81,92 +82,93 @@ impl Saving {
     }
 }
 
-impl People {
-    /// Everybody with a pointer.
+impl Roster {
+    /// All peers with a pointer.
     pub fn peers(&self) -> Vec<Peer> {
-        // Peer ids begin at 1: nobody is left out.
-        self.cursors.peers(0)
+        // Peer ids begin at 1, so no peer is excluded.
+        self.pointers.peers(0)
     }
 
-    /// Somebody of ours, who is greeted with the others.
-    pub fn enter(
+    /// Adds a client of ours, which is welcomed with the other peers.
+    pub fn join(
         &mut self,
         id: PeerId,
         user: User,
         queue: OutQueue,
         welcome: impl FnOnce(Vec<Peer>) -> Frame,
     ) {
-        let peer = self.cursors.enter(id, user);
-        self.tell(&BoardEvent::Joined { peer });
-        let mut others = self.cursors.peers(id);
+        let peer = self.pointers.join(id, user);
+        self.broadcast(&BoardEvent::Joined { peer });
+        let mut others = self.pointers.peers(id);
         others.truncate(MOST_PEERS);
-        // Before anybody else has the queue: what they tell comes after it, or is in it.
+        // Queued before the roster has the queue, so that every later event comes after the `welcome` or is already in
+        // it.
         queue.push(welcome(others));
-        self.listen(id, queue, true);
+        self.subscribe(id, queue, true);
     }
 
-    /// A Yjs client: no pointer, but perhaps a caret.
-    pub fn enter_yjs(&mut self, id: PeerId, queue: OutQueue) {
-        self.listen(id, queue, false);
+    /// Adds a Yjs client, which has no pointer, but perhaps a caret.
+    pub fn join_yjs(&mut self, id: PeerId, queue: OutQueue) {
+        self.subscribe(id, queue, false);
     }
 
-    /// Tells a newcomer who is here and all that is saved, after its welcome. Both may be long, and say nothing of how fast
-    /// the newcomer reads: they count as answers.
-    pub fn brief(&mut self, id: PeerId) {
-        let Some(listener) = self.listeners.get_mut(&id) else {
+    /// Sends a new client the awareness states and everything that is saved, after its `welcome`. Both may be long,
+    /// which does not mean that the client reads slowly, so they count as answers.
+    pub fn send_initial_state(&mut self, id: PeerId) {
+        let Some(subscriber) = self.subscribers.get_mut(&id) else {
             return;
         };
-        listener
+        subscriber
             .queue
             .push_answer(encode_states(self.awareness.states()));
-        listener.saving.count(self.newest_saved);
-        listener.briefed = true;
-        if listener.ours {
-            let saved = saved_event(&self.durable, listener.saving.saved);
-            listener.queue.push_answer(encode(&saved));
+        subscriber.saving.count(self.newest_saved);
+        subscriber.initial_state_sent = true;
+        if subscriber.ours {
+            let saved = saved_event(&self.durable, subscriber.saving.saved);
+            subscriber.queue.push_answer(encode(&saved));
         }
     }
 
-    /// Gone for everybody.
+    /// Removes a connection and announces that to the others.
     pub fn leave(&mut self, id: PeerId, newest_peer: PeerId) {
-        if let Some(listener) = self.listeners.remove(&id)
-            && listener.ours
+        if let Some(subscriber) = self.subscribers.remove(&id)
+            && subscriber.ours
         {
-            self.cursors.leave(id);
-            self.tell(&BoardEvent::Left { id });
+            self.pointers.leave(id);
+            self.broadcast(&BoardEvent::Left { id });
         }
         let gone = self.awareness.leave(id, newest_peer);
-        self.tell_awareness(&gone, id);
+        self.broadcast_awareness(&gone, id);
     }
 
-    /// Moves a pointer. Says whether it is the first since the last tick.
+    /// Moves a pointer. Returns whether it is the first move since the last tick.
     pub fn move_to(&mut self, id: PeerId, x: f32, y: f32) -> bool {
-        self.cursors.move_to(id, x, y)
+        self.pointers.move_to(id, x, y)
     }
 
-    /// Hides a pointer. Says whether it was shown.
+    /// Hides a pointer. Returns whether it was visible.
     pub fn hide(&mut self, id: PeerId) -> bool {
-        self.cursors.hide(id)
+        self.pointers.hide(id)
     }
 
-    /// Tells everybody who hid since the last tick, and who moved, the latter in one message.
+    /// Sends the pointers that were hidden since the last tick, and those that moved, the latter in one message.
     pub fn tick(&mut self) {
-        for id in self.cursors.take_hidden() {
-            self.tell(&BoardEvent::Hidden { id });
+        for id in self.pointers.take_hidden() {
+            self.broadcast(&BoardEvent::Hidden { id });
         }
-        let moves = self.cursors.take_moves();
+        let moves = self.pointers.take_moves();
         if moves.is_empty() {
             return;
         }
         let change = encode(&BoardEvent::Moved { moves });
-        // Encoded at most once too, and only if somebody is slow.
+        // Encoded at most once too, and only if a reader is slow.
         let mut whole: Option<Frame> = None;
-        for listener in self.ours() {
-            listener.queue.push_volatile(&change, || {
+        for subscriber in self.ours() {
+            subscriber.queue.push_volatile(&change, || {
                 whole
                     .get_or_insert_with(|| {
                         encode(&BoardEvent::Moved {
-                            moves: self.cursors.places(),
+                            moves: self.pointers.positions(),
                         })
                     })
                     .clone()
@@ -174,142 +176,151 @@ impl People {
         }
     }
 
-    /// Takes awareness states from a socket and tells the others.
-    pub fn aware(
+    /// Applies awareness states from a socket and sends the changes to the others.
+    pub fn apply_awareness(
         &mut self,
         from: PeerId,
         newest_peer: PeerId,
         states: Vec<ClientState>,
     ) -> Result<(), RejectReason> {
-        let (changed, taken) = self.awareness.take(from, newest_peer, states);
-        self.tell_awareness(&changed, from);
-        taken
+        let (changed, result) = self.awareness.apply(from, newest_peer, states);
+        self.broadcast_awareness(&changed, from);
+        result
     }
 
-    /// Tells one socket everybody's state.
-    pub fn answer_awareness(&self, id: PeerId) {
-        if let Some(listener) = self.listeners.get(&id) {
-            listener.queue.push(encode_states(self.awareness.states()));
+    /// Sends the states of all clients to one socket.
+    pub fn send_awareness(&self, id: PeerId) {
+        if let Some(subscriber) = self.subscribers.get(&id) {
+            subscriber
+                .queue
+                .push(encode_states(self.awareness.states()));
         }
     }
 
-    /// Tells everybody but its sender of an update.
-    pub fn tell_update(&self, update: &[u8], from: PeerId) {
+    /// Sends an update to everybody except its sender.
+    pub fn broadcast_update(&self, update: &[u8], from: PeerId) {
         let frame = Frame::Binary(Message::Update(update).encode().into());
-        let others = self.listeners.iter().filter(|(id, _)| **id != from);
-        others.for_each(|(_, listener)| listener.queue.push(frame.clone()));
+        let others = self.subscribers.iter().filter(|(id, _)| **id != from);
+        others.for_each(|(_, subscriber)| subscriber.queue.push(frame.clone()));
     }
 
-    /// A socket sent an update.
-    pub fn came(&mut self, from: PeerId) {
-        if let Some(listener) = self.listeners.get_mut(&from) {
-            listener.saving.came += 1;
+    /// Counts an update received from a socket.
+    pub fn received(&mut self, from: PeerId) {
+        if let Some(subscriber) = self.subscribers.get_mut(&from) {
+            subscriber.saving.received += 1;
         }
     }
 
-    /// A Yjs client's update found no room.
+    /// Marks a Yjs client whose update was refused for lack of room.
     pub fn refused(&mut self, from: PeerId) {
-        if let Some(listener) = self.listeners.get_mut(&from) {
-            listener.refused = true;
+        if let Some(subscriber) = self.subscribers.get_mut(&from) {
+            subscriber.refused = true;
         }
     }
 
-    /// Whether an update of somebody who is here found no room.
+    /// Whether an update of a connected client was refused for lack of room.
     pub fn has_refused(&self) -> bool {
-        self.listeners.values().any(|listener| listener.refused)
+        self.subscribers
+            .values()
+            .any(|subscriber| subscriber.refused)
     }
 
-    /// Asks whoever was refused for all that it has and the document, with this state vector, lacks.
-    pub fn ask_the_refused(&mut self, state_vector: &[u8]) {
+    /// Asks the marked clients for everything that they have and the document, with this state vector, lacks.
+    pub fn sync_refused(&mut self, state_vector: &[u8]) {
         let question = Frame::Binary(Message::SyncStep1(state_vector).encode().into());
-        for listener in self.listeners.values_mut() {
-            if std::mem::take(&mut listener.refused) {
-                listener.queue.push(question.clone());
+        for subscriber in self.subscribers.values_mut() {
+            if std::mem::take(&mut subscriber.refused) {
+                subscriber.queue.push(question.clone());
             }
         }
     }
 
-    /// A socket's message is in the document; it is saved with the change `sequence`. `whole`: with everything that the
-    /// socket has, also what was refused or could not be taken before.
-    pub fn took(&mut self, from: PeerId, sequence: u64, whole: bool) {
-        let Some(listener) = self.listeners.get_mut(&from) else {
+    /// A socket's message is in the document; it is saved with the change `sequence`. `whole`: it holds everything that
+    /// the socket has, including updates that were refused or could not be applied before.
+    pub fn accepted(&mut self, from: PeerId, sequence: u64, whole: bool) {
+        let Some(subscriber) = self.subscribers.get_mut(&from) else {
             return;
         };
-        let Listener { saving, .. } = &mut *listener;
-        saving.took(sequence, 1);
+        let Subscriber { saving, .. } = &mut *subscriber;
+        saving.accepted(sequence, 1);
         if whole {
-            let refused = saving.came.saturating_sub(saving.saved + saving.waiting);
-            saving.took(sequence, refused);
+            let refused = saving
+                .received
+                .saturating_sub(saving.saved + saving.waiting);
+            saving.accepted(sequence, refused);
         }
-        // Where all of it was known nothing has to be written, so nobody would tell later.
-        if saving.count(self.newest_saved) && listener.is_told_what_is_saved() {
-            let saved = saved_event(&Clocks::new(), listener.saving.saved);
-            listener.queue.push_json(&saved);
+        // If all of it was known, nothing is written, so no later event would report it.
+        if saving.count(self.newest_saved) && subscriber.receives_saved() {
+            let saved = saved_event(&Clocks::new(), subscriber.saving.saved);
+            subscriber.queue.push_json(&saved);
         }
     }
 
-    /// What was on disk when the board was opened, before anybody is told of it.
+    /// Sets what was on disk when the board was opened, before any client is sent it.
     pub fn loaded(&mut self, durable: &Clocks) {
         self.durable.clone_from(durable);
     }
 
-    /// Everything up to the change `newest` is on disk. `moved`: the clocks that were moved by it.
+    /// Everything up to the change `newest` is on disk. `moved`: the clocks that it moved.
     pub fn saved(&mut self, newest: u64, moved: Clocks) {
         self.newest_saved = newest;
-        // Whoever has the same number of updates on disk is told the same: it is encoded once for all of them.
+        // Clients with the same number of saved updates get the same message, which is encoded once for all of them.
         let mut encoded = HashMap::<u64, Frame>::new();
-        for listener in self.listeners.values_mut() {
-            let is_news = listener.saving.count(newest) || !moved.is_empty();
-            if is_news && listener.is_told_what_is_saved() {
-                let updates = listener.saving.saved;
+        for subscriber in self.subscribers.values_mut() {
+            let is_news = subscriber.saving.count(newest) || !moved.is_empty();
+            if is_news && subscriber.receives_saved() {
+                let updates = subscriber.saving.saved;
                 let event = || encode(&saved_event(&moved, updates));
                 let frame = encoded.entry(updates).or_insert_with(event);
-                listener.queue.push(frame.clone());
+                subscriber.queue.push(frame.clone());
             }
         }
         self.durable.extend(moved);
     }
 
-    fn listen(&mut self, id: PeerId, queue: OutQueue, ours: bool) {
-        let listener = Listener {
+    fn subscribe(&mut self, id: PeerId, queue: OutQueue, ours: bool) {
+        let subscriber = Subscriber {
             queue,
             ours,
-            briefed: false,
+            initial_state_sent: false,
             refused: false,
             saving: Saving::default(),
         };
-        self.listeners.insert(id, listener);
+        self.subscribers.insert(id, subscriber);
     }
 
-    fn ours(&self) -> impl Iterator<Item = &Listener> {
-        self.listeners.values().filter(|listener| listener.ours)
+    fn ours(&self) -> impl Iterator<Item = &Subscriber> {
+        self.subscribers
+            .values()
+            .filter(|subscriber| subscriber.ours)
     }
 
-    /// Encodes once, queues for all of ours.
-    fn tell(&self, event: &BoardEvent) {
+    /// Encodes an event once and queues it for all clients of ours.
+    fn broadcast(&self, event: &BoardEvent) {
         let message = encode(event);
         self.ours()
-            .for_each(|listener| listener.queue.push(message.clone()));
+            .for_each(|subscriber| subscriber.queue.push(message.clone()));
     }
 
-    /// Tells the others; a Yjs client also of its own. It closes a connection on which it heard nothing for 30 s, and when it
-    /// is alone its own awareness, renewed every 15 s, is all there is to hear (`messageReconnectTimeout` of y-websocket).
-    fn tell_awareness(&self, changed: &[ClientState], from: PeerId) {
+    /// Sends states to the others, and to the sender too if it is a Yjs client. A Yjs client closes a connection on
+    /// which it received nothing for 30 s. If it is alone, its own awareness, renewed every 15 s, is all there is to
+    /// receive (`messageReconnectTimeout` of y-websocket).
+    fn broadcast_awareness(&self, changed: &[ClientState], from: PeerId) {
         if changed.is_empty() {
             return;
         }
         let frame = encode_states(changed.iter());
-        for (id, listener) in &self.listeners {
-            if *id != from || !listener.ours {
-                listener.queue.push(frame.clone());
+        for (id, subscriber) in &self.subscribers {
+            if *id != from || !subscriber.ours {
+                subscriber.queue.push(frame.clone());
             }
         }
     }
 }
 
-impl Listener {
-    fn is_told_what_is_saved(&self) -> bool {
-        self.ours && self.briefed
+impl Subscriber {
+    fn receives_saved(&self) -> bool {
+        self.ours && self.initial_state_sent
     }
 }
 

@@ -1,6 +1,6 @@
-//! A document's log on the bus: verified updates, and now and then a snapshot in the place of the older ones.
+//! A document's log on the bus: verified updates, and from time to time a snapshot that replaces the older ones.
 //!
-//! An event holds what was gathered for one write: updates one after another, each as the y-websocket message `Update`.
+//! An event holds the updates gathered for one write, each as the y-websocket message `Update`.
 
 use std::sync::Arc;
 
@@ -14,11 +14,11 @@ use super::{
 use crate::bus::{BusError, Event, NewEvent, SharedBus};
 use crate::collab::protocol::{self, Message};
 
-/// What the names of all documents' logs begin with.
+/// The prefix of the log names of all documents.
 const PREFIX: &str = "collab/";
-/// What one update may cost in bytes of snapshots.
+/// The bytes of snapshots that one update may cost.
 const SNAPSHOT_SHARE: usize = 1024;
-/// Events read at once.
+/// The number of events read at once.
 const PAGE: usize = 256;
 
 /// A document's log. Cheap to clone.
@@ -28,7 +28,7 @@ pub struct Store {
     log: Arc<str>,
 }
 
-/// Why a document cannot be had.
+/// Why a document is unavailable.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
     #[error(transparent)]
@@ -39,14 +39,14 @@ pub enum LoadError {
     Crowded,
 }
 
-/// A document as it is stored.
+/// A document as it was stored.
 pub struct Loaded {
     pub document: Document,
-    /// What the log grew by since its last snapshot.
+    /// The growth of the log since its last snapshot.
     pub growth: Growth,
 }
 
-/// How much a log has grown since its last snapshot.
+/// The growth of a log since its last snapshot.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Growth {
     pub updates: usize,
@@ -54,7 +54,7 @@ pub struct Growth {
 }
 
 impl Growth {
-    /// Whether a snapshot is worth its while, where it has so many bytes: the larger it is, the more updates share its cost.
+    /// Whether a snapshot of this many bytes is worth writing. The larger it is, the more updates share its cost.
     pub fn is_large(self, snapshot: usize) -> bool {
         self.updates > 500.max(snapshot / SNAPSHOT_SHARE) || self.bytes > 1024 * 1024
     }
@@ -98,12 +98,12 @@ impl Store {
         Self { bus, log }
     }
 
-    /// Whether anything was ever written.
+    /// Whether nothing was ever written.
     pub async fn is_empty(&self) -> Result<bool, BusError> {
         Ok(self.bus.head(&self.log).await?.head == 0)
     }
 
-    /// Makes the document from its snapshot, what came after it, and updates that are not stored yet.
+    /// Builds the document from its snapshot, the events after it, and updates that are not stored yet.
     pub async fn load(&self, unsaved: Vec<Bytes>) -> Result<Loaded, LoadError> {
         let snapshot = self.bus.snapshot(&self.log).await?;
         let mut after = snapshot.as_ref().map_or(0, |snapshot| snapshot.offset);
@@ -128,7 +128,7 @@ impl Store {
         made.unwrap_or_else(|error| Err(LoadError::Damaged(error.to_string())))
     }
 
-    /// Appends updates as one event. The answer means: on disk. With the same id a second try is harmless.
+    /// Appends updates as one event. On success they are on disk. Trying again with the same id is harmless.
     pub async fn append(&self, id: Uuid, updates: &[Bytes]) -> Result<u64, BusError> {
         let messages = updates.iter().map(|update| Message::Update(update));
         let bytes: Vec<u8> = messages.flat_map(|message| message.encode()).collect();
@@ -136,7 +136,7 @@ impl Store {
         Ok(self.bus.append(event).await?.event.offset)
     }
 
-    /// Puts a snapshot in the place of all events up to `head`, if that still is the head.
+    /// Replaces all events up to `head` with a snapshot, if `head` is still the head.
     pub async fn compact(&self, head: u64, snapshot: Vec<u8>) -> Result<(), BusError> {
         self.bus
             .compact(&self.log, head, snapshot.into(), head)

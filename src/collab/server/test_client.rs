@@ -1,4 +1,4 @@
-//! For tests: a Yjs client without a network, which types and tells of it.
+//! A Yjs client without a network, for tests.
 
 #![allow(
     clippy::unwrap_used,
@@ -13,13 +13,13 @@ use yrs::{
 
 use crate::collab::ROOT;
 
-/// A client that types, with what it sends.
-pub struct Client {
+/// A client whose edits are returned as updates.
+pub struct TestClient {
     pub doc: Doc,
     pub text: TextRef,
 }
 
-impl Client {
+impl TestClient {
     pub fn new(id: u64) -> Self {
         let options = Options {
             offset_kind: OffsetKind::Utf16,
@@ -30,7 +30,7 @@ impl Client {
         Self { doc, text }
     }
 
-    /// An edit, as the update that tells of it.
+    /// Inserts a text. Returns the update.
     pub fn insert(&self, at: u32, what: &str) -> Vec<u8> {
         let mut transaction = self.doc.transact_mut();
         self.text.insert(&mut transaction, at, what);
@@ -61,7 +61,7 @@ impl Client {
         self.text.get_string(&self.doc.transact())
     }
 
-    /// What a peer lacks that has this state vector.
+    /// What a peer with this state vector lacks.
     pub fn difference(&self, state_vector: &[u8]) -> Vec<u8> {
         let known = StateVector::decode_v1(state_vector).unwrap();
         self.doc.transact().encode_state_as_update_v1(&known)

@@ -1,7 +1,7 @@
 //! The changes of a document that are not on disk yet. Pure.
 //!
-//! The list is bounded: storage that is away for an hour must not fill the memory. What finds no room is refused, and its
-//! sender keeps it: the sender's document is the list of what the server lacks.
+//! The list is bounded: if the storage is unavailable for an hour, it must not fill the memory. An update that does not
+//! fit is refused, and its sender keeps it: the sender's document holds everything that the server lacks.
 
 use std::collections::VecDeque;
 
@@ -10,19 +10,20 @@ use bytes::Bytes;
 use super::document::DOCUMENT_BYTES;
 use crate::collab::protocol::Clocks;
 
-/// What may wait, in bytes: twice what a document may hold, so that a healthy storage is never behind by it.
+/// The maximum size of all unsaved changes, in bytes: twice the size of a document, so that healthy storage never
+/// reaches it.
 const MOST_BYTES: usize = 2 * DOCUMENT_BYTES;
-/// How many changes may wait; each costs some 200 bytes beside its own.
+/// The maximum number of unsaved changes. Each costs about 200 bytes in addition to its own.
 const MOST_CHANGES: usize = 32 * 1024;
-/// One write takes no more updates than this many bytes, unless a single one is larger.
+/// One write holds at most this many bytes of updates, unless a single one is larger.
 const WRITE_BYTES: usize = 256 * 1024;
 
-/// The list, oldest first.
+/// The unsaved changes, oldest first.
 #[derive(Debug, Default)]
 pub struct Unsaved {
     changes: VecDeque<Change>,
     bytes: usize,
-    /// Changes are counted since the board was opened.
+    /// The number of the newest change, counted from when the board was opened.
     newest: u64,
 }
 
@@ -36,20 +37,20 @@ struct Change {
 #[derive(Debug, PartialEq, Eq)]
 pub struct Batch {
     pub updates: Vec<Bytes>,
-    /// The clients whose clocks they moved.
+    /// The clients whose clocks the changes moved, with their new clocks.
     pub moved: Clocks,
-    /// The number of the last of them.
+    /// The number of the last change.
     pub sequence: u64,
 }
 
 impl Unsaved {
-    /// Whether an update of so many bytes may be taken. The first always may.
+    /// Whether an update of this size may be accepted. The first one always may.
     pub fn has_room(&self, bytes: usize) -> bool {
         self.changes.is_empty()
             || (self.changes.len() < MOST_CHANGES && self.bytes + bytes <= MOST_BYTES)
     }
 
-    /// Whether those who were refused may try again: many of them may.
+    /// Whether refused clients may try again. There may be many of them.
     pub fn is_half_empty(&self) -> bool {
         self.changes.len() <= MOST_CHANGES / 2 && self.bytes <= MOST_BYTES / 2
     }
@@ -66,13 +67,13 @@ impl Unsaved {
         self.newest
     }
 
-    /// All of them.
+    /// All unsaved updates.
     pub fn updates(&self) -> Vec<Bytes> {
         let changes = self.changes.iter();
         changes.map(|change| change.update.clone()).collect()
     }
 
-    /// What the next write takes; `None` where nothing waits.
+    /// The changes for the next write; `None` if there are none.
     pub fn oldest(&self) -> Option<Batch> {
         let written = self.newest - self.changes.len() as u64;
         let mut bytes = 0;
@@ -94,7 +95,7 @@ impl Unsaved {
         })
     }
 
-    /// A batch is on disk.
+    /// Removes a batch that is on disk.
     pub fn written(&mut self, batch: &Batch) {
         let written = self.changes.drain(..batch.updates.len());
         self.bytes -= written.map(|change| change.update.len()).sum::<usize>();
@@ -126,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn what_waits_is_bounded_in_bytes_and_in_number_and_a_write_makes_room() {
+    fn unsaved_changes_are_bounded_in_bytes_and_in_number_and_a_write_makes_room() {
         let mut unsaved = Unsaved::default();
         let quarter = Bytes::from(vec![0; MOST_BYTES / 4]);
         assert!(unsaved.has_room(2 * MOST_BYTES), "the first always may");

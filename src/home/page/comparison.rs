@@ -1,4 +1,4 @@
-//! The two transports, property by property.
+//! The section that compares the two transports, property by property.
 
 use leptos::prelude::*;
 
@@ -126,10 +126,7 @@ pub static ROWS: [Row; 17] = [
         events: "Cookies. EventSource cannot set a header, so programs use a bearer token and strangers a one-time ticket in the address.",
         socket: "Cookies, and no header either. It is exempt from CORS: the server itself must check Origin, or wherever the cookie is sent along (SameSite=None, or a sibling host) another site can open a socket as the visitor.",
         shown_by: &[
-            source(
-                "src/web/server/cookies.rs",
-                "pub fn carries_credentials",
-            ),
+            source("src/web/server/cookies.rs", "pub fn carries_credentials"),
             source("src/guard/origin.rs", "fn is_sensitive"),
         ],
     },

@@ -1,4 +1,4 @@
-//! The comparison's endpoints, as connections that the inspector of any page opens beside the page's own.
+//! Opens connections to the comparison's endpoints, for the inspector of any page beside the page's own connection.
 
 use leptos::prelude::*;
 use realtime::{
@@ -8,7 +8,7 @@ use realtime::{
 
 use crate::home::message::{CompareEvents, CompareSocket};
 
-/// Connects while `wanted`, and takes no event.
+/// Connects while `wanted` is true, and ignores all events.
 pub fn counterpart(transport: Transport, wanted: Signal<bool>) -> Connection {
     match transport {
         Transport::Sse => {

@@ -1,4 +1,4 @@
-//! The live comparison: both transports deliver the same feed to this browser, and what that costs is measured here.
+//! The live comparison: measures how both transports deliver the same feed to this browser.
 
 use gloo_timers::callback::Interval;
 use leptos::{ev, prelude::*};
@@ -27,11 +27,11 @@ use realtime::{
     status::ConnectionStatus,
 };
 
-/// Not a literal in the markup: that would be taken for an attribute.
+/// Not a literal in the markup, because a literal would be parsed as an attribute.
 const WITHOUT_SCRIPTS: &str =
     "<p class=\"notice\">Measuring needs JavaScript; everything else on this page does not.</p>";
-/// Numbers that change faster cannot be read.
-const SHOWN_EVERY_MS: u32 = 200;
+/// The interval at which figures are updated, in milliseconds; numbers that change faster cannot be read.
+const UPDATE_INTERVAL_MS: u32 = 200;
 
 pub static SHOWN_BY: [Source; 4] = [
     source("src/home/server/feed.rs", "fn publish"),
@@ -43,10 +43,10 @@ pub static SHOWN_BY: [Source; 4] = [
     ),
 ];
 
-// Declared by hand: the feature of web-sys would have every crate above it built anew.
+// Declared by hand, because another feature of web-sys would rebuild every crate that depends on it.
 #[wasm_bindgen]
 extern "C" {
-    /// Milliseconds with fractions, of a clock that nobody sets.
+    /// Milliseconds with fractions, of a clock that is never set.
     #[wasm_bindgen(js_namespace = performance, js_name = now)]
     fn monotonic_ms() -> f64;
 }
@@ -58,7 +58,7 @@ pub fn LiveComparison() -> impl IntoView {
     Effect::new(move |_| ready.set(true));
     let running = RwSignal::new(false);
     let raw = RwSignal::new(false);
-    // Each start is a measurement of its own; 0: none yet.
+    // Each start is a new measurement; 0: none yet.
     let starts = RwSignal::new(0_u32);
     let press = move |_| {
         if !running.get_untracked() {
@@ -93,9 +93,9 @@ pub fn LiveComparison() -> impl IntoView {
 fn Measurement(running: RwSignal<bool>) -> impl IntoView {
     let visible = visible();
     let live = move || running.get() && visible.get();
-    let lanes = StoredValue::new(AllSeries::default());
-    let take =
-        move |lane: fn(&mut AllSeries) -> &mut Series, pulse: CompareEvent, framing: usize| {
+    let all = StoredValue::new(AllSeries::default());
+    let add =
+        move |select: fn(&mut AllSeries) -> &mut Series, pulse: CompareEvent, framing: usize| {
             let CompareEvent::Pulse { sequence, sent_us } = pulse;
             let arrival = Arrival {
                 sequence,
@@ -104,7 +104,7 @@ fn Measurement(running: RwSignal<bool>) -> impl IntoView {
                 payload: json_bytes(&pulse),
                 framing,
             };
-            lanes.update_value(|lanes| lane(lanes).take(arrival));
+            all.update_value(|all| select(all).add(arrival));
         };
     let mut epoch = None;
     let events = use_event_source(
@@ -112,7 +112,7 @@ fn Measurement(running: RwSignal<bool>) -> impl IntoView {
         StreamOptions::default(),
         move |event| match event {
             StreamEvent::Hello(hello) => {
-                lanes.update_value(|lanes| lanes.events.greeted(hello.replayed));
+                all.update_value(|all| all.events.greeted(hello.replayed));
                 epoch = Some(hello.epoch);
             }
             StreamEvent::Event(pulse) => {
@@ -121,7 +121,7 @@ fn Measurement(running: RwSignal<bool>) -> impl IntoView {
                     .clone()
                     .map_or(0, |epoch| Position::new(epoch, sequence).to_string().len());
                 let framing = event_overhead(CompareEvents::EVENTS[0], json_bytes(&pulse), id);
-                take(|lanes| &mut lanes.events, pulse, framing);
+                add(|all| &mut all.events, pulse, framing);
             }
             StreamEvent::Heartbeat { .. } | StreamEvent::Undecoded { .. } => {}
         },
@@ -131,14 +131,14 @@ fn Measurement(running: RwSignal<bool>) -> impl IntoView {
         move |event| {
             if let SocketEvent::Event(pulse) = event {
                 let framing = frame_overhead(json_bytes(&pulse), false);
-                take(|lanes| &mut lanes.socket, pulse, framing);
+                add(|all| &mut all.socket, pulse, framing);
             }
         },
     )
     .connection;
-    time_losses(events, lanes, |lanes| &mut lanes.events);
-    time_losses(socket, lanes, |lanes| &mut lanes.socket);
-    let [over_events, over_socket] = figures(running, lanes);
+    time_losses(events, all, |all| &mut all.events);
+    time_losses(socket, all, |all| &mut all.socket);
+    let [over_events, over_socket] = figures(running, all);
     let both_open = move || is_open(events) && is_open(socket);
     let drop_both = move |_| {
         events.cut();
@@ -146,8 +146,8 @@ fn Measurement(running: RwSignal<bool>) -> impl IntoView {
     };
     view! {
         <div class="lanes" data-test="lanes">
-            <LanePanel name="Server-Sent Events" transport="SSE" connection=events figures=over_events/>
-            <LanePanel name="WebSocket" transport="WebSocket" connection=socket figures=over_socket/>
+            <SeriesPanel name="Server-Sent Events" transport="SSE" connection=events figures=over_events/>
+            <SeriesPanel name="WebSocket" transport="WebSocket" connection=socket figures=over_socket/>
         </div>
         <p>
             <button type="button" class="small" disabled=move || !both_open() on:click=drop_both data-test="drop-both">"Drop both"</button>
@@ -163,7 +163,7 @@ fn Measurement(running: RwSignal<bool>) -> impl IntoView {
 }
 
 #[component]
-fn LanePanel(
+fn SeriesPanel(
     name: &'static str,
     transport: &'static str,
     connection: Connection,
@@ -200,7 +200,7 @@ fn LanePanel(
     .into_any()
 }
 
-/// How many messages took how long: each bar is for twice the time of the one before.
+/// The number of messages by their latency. Each bar stands for twice the time of the one before.
 #[component]
 fn Histogram(figures: RwSignal<Figures>) -> impl IntoView {
     let label = move || {
@@ -210,14 +210,14 @@ fn Histogram(figures: RwSignal<Figures>) -> impl IntoView {
             format!("Of the last {all} messages {fast} arrived within 1 ms")
         })
     };
-    let bar = move |place: usize| {
+    let bar = move |index: usize| {
         let share = move || {
             figures.with(|figures| {
                 let most = figures.bars.iter().max().copied().unwrap_or(0).max(1);
-                100.0 * figures.bars[place] as f64 / most as f64
+                100.0 * figures.bars[index] as f64 / most as f64
             })
         };
-        view! { <rect x=place * 10 + 1 width="8" y=move || 100.0 - share() height=share></rect> }
+        view! { <rect x=index * 10 + 1 width="8" y=move || 100.0 - share() height=share></rect> }
     };
     let ends = [BARS_MS[0], BARS_MS[BARS_MS.len() - 1]];
     view! {
@@ -230,11 +230,11 @@ fn Histogram(figures: RwSignal<Figures>) -> impl IntoView {
     }
 }
 
-/// Shows what was measured, now and then.
-fn figures(running: RwSignal<bool>, lanes: StoredValue<AllSeries>) -> [RwSignal<Figures>; 2] {
+/// The measured figures, updated at intervals while the measurement runs.
+fn figures(running: RwSignal<bool>, all: StoredValue<AllSeries>) -> [RwSignal<Figures>; 2] {
     let shown = [(); 2].map(|()| RwSignal::new(Figures::default()));
     let show = move || {
-        let Some(measured) = lanes.try_with_value(AllSeries::figures) else {
+        let Some(measured) = all.try_with_value(AllSeries::figures) else {
             return;
         };
         for (shown, measured) in shown.into_iter().zip(measured) {
@@ -247,18 +247,18 @@ fn figures(running: RwSignal<bool>, lanes: StoredValue<AllSeries>) -> [RwSignal<
         show();
         let ticking = running
             .get()
-            .then(|| SendWrapper::new(Interval::new(SHOWN_EVERY_MS, show)));
-        // Dropped when the effect runs again or the component goes: that stops it.
+            .then(|| SendWrapper::new(Interval::new(UPDATE_INTERVAL_MS, show)));
+        // Dropped when the effect runs again or the component is disposed, which stops the interval.
         on_cleanup(move || drop(ticking));
     });
     shown
 }
 
-/// From a loss to the first message after it, whoever caused it.
+/// Reports each loss of the connection, whatever its cause, so that the time to the next message is measured.
 fn time_losses(
     connection: Connection,
-    lanes: StoredValue<AllSeries>,
-    lane: fn(&mut AllSeries) -> &mut Series,
+    all: StoredValue<AllSeries>,
+    select: fn(&mut AllSeries) -> &mut Series,
 ) {
     Effect::new(move |_| {
         let status = connection.status.get();
@@ -266,12 +266,12 @@ fn time_losses(
             status,
             ConnectionStatus::Waiting { .. } | ConnectionStatus::Offline { .. }
         ) {
-            lanes.update_value(|lanes| lane(lanes).lost(monotonic_ms()));
+            all.update_value(|all| select(all).lost(monotonic_ms()));
         }
     });
 }
 
-/// Whether anybody looks: a hidden page measures its own throttling.
+/// Whether the page is visible. A hidden page would measure its own throttling.
 fn visible() -> RwSignal<bool> {
     let visible = RwSignal::new(true);
     Effect::new(move |_| {
@@ -287,7 +287,7 @@ fn is_open(connection: Connection) -> bool {
     matches!(connection.status.get(), ConnectionStatus::Open)
 }
 
-/// As the server encoded it: with the same code from the same type.
+/// The length of the JSON as the server encoded it: with the same code from the same type.
 fn json_bytes(pulse: &CompareEvent) -> usize {
     serde_json::to_string(pulse).map_or(0, |json| json.len())
 }

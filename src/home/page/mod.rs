@@ -22,7 +22,7 @@ use self::{
 };
 use crate::{ui::about::About, ui::lazy_page::lazy_page};
 
-// Its texts are a third of what every other page would have to load as well.
+// Loaded lazily: its texts are a third of what every other page would otherwise have to load as well.
 lazy_page!(HomePage, guide_page, Home);
 
 #[component]

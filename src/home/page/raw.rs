@@ -1,5 +1,6 @@
-//! What an event stream is on the wire: its first bytes, comment and `retry:` included, read by `fetch`, and what a client
-//! makes of the event among them whose data takes two lines.
+//! Shows the first bytes of an event stream, read by `fetch`, its comment and `retry:` included.
+//!
+//! The data of one of its events takes two lines. The page also shows how a client joins them.
 
 use leptos::{prelude::*, task::spawn_local};
 use send_wrapper::SendWrapper;
@@ -9,11 +10,11 @@ use crate::home::message::{CompareEvents, CompareNote};
 use crate::inspector::page::raw::read_pieces;
 use realtime::event_parser::EventParser;
 
-/// Events that are shown: `hello`, the note, and some pulses.
+/// The number of events that are shown: `hello`, the note, and some pulses.
 const SHOWN_EVENTS: usize = 4;
 const EVENT_END: &[u8] = b"\n\n";
 
-/// The beginning of a stream of its own, asked for when this comes into the page.
+/// The beginning of a stream of its own, which is requested when the component is mounted.
 #[component]
 pub fn FirstBytes() -> impl IntoView {
     let outcome = RwSignal::new(None::<Result<String, String>>);
@@ -24,12 +25,12 @@ pub fn FirstBytes() -> impl IntoView {
         let (signal, end) = (abort.signal(), abort.clone());
         spawn_local(async move {
             let mut read = vec![];
-            let take = |piece: &[u8]| {
+            let collect = |piece: &[u8]| {
                 read.extend_from_slice(piece);
                 first_events(&read, SHOWN_EVENTS).is_none()
             };
-            let why = read_pieces(&CompareEvents::url_with_note(), &signal, take).await;
-            // Enough was read: this ends the stream.
+            let why = read_pieces(&CompareEvents::url_with_note(), &signal, collect).await;
+            // Enough was read: the abort ends the stream.
             end.abort();
             let shown = first_events(&read, SHOWN_EVENTS).map(String::from_utf8_lossy);
             let _ = outcome.try_set(Some(shown.map(Into::into).ok_or(why)));
@@ -50,7 +51,7 @@ pub fn FirstBytes() -> impl IntoView {
     }
 }
 
-/// So many whole events, with what stands before them; `None` while they are not all there.
+/// The first `count` whole events, with everything before them; `None` until all of them are received.
 fn first_events(bytes: &[u8], count: usize) -> Option<&[u8]> {
     let ends = bytes.windows(EVENT_END.len()).enumerate();
     let mut ends = ends.filter(|(_, end)| *end == EVENT_END);
@@ -58,7 +59,7 @@ fn first_events(bytes: &[u8], count: usize) -> Option<&[u8]> {
     Some(&bytes[..last + EVENT_END.len()])
 }
 
-/// What the note among these events says.
+/// The text of the note among these events.
 fn note_in(stream: &str) -> Option<String> {
     let mut parser = EventParser::default();
     parser.feed(stream.as_bytes());

@@ -1,4 +1,5 @@
-//! Seven cases: the transport, why, what a lost message costs, and the page here that shows the pattern.
+//! The section with seven cases: the transport, the reason, the cost of a lost message, and the page that shows the
+//! pattern.
 
 use leptos::prelude::*;
 use leptos_router::components::A;
@@ -10,7 +11,7 @@ pub struct Recommendation {
     transport: &'static str,
     reason: &'static str,
     lost: &'static str,
-    /// Where something of the kind is to be seen.
+    /// The page that shows something of the kind.
     page: &'static str,
     pub shown_by: &'static [Source],
 }

@@ -1,4 +1,4 @@
-//! Eight rules, when to use neither, and why the shared text is a CRDT.
+//! The sections with eight rules, on when to use neither transport, and on why the shared text is a CRDT.
 
 use leptos::prelude::*;
 
@@ -103,7 +103,7 @@ pub static ALTERNATIVES: [Alternative; 4] = [
     },
 ];
 
-/// What the section on the shared text rests on.
+/// The sources of the section on the shared text.
 pub static CRDT: [Source; 4] = [
     source(
         "src/collab/server/convergence_tests.rs",

@@ -1,4 +1,5 @@
-//! Links from a claim to the line of the source that shows it. The server shows its own source (`sources.rs`).
+//! Links from a statement to the line of the source that shows it. The server serves its own source
+//! (`server/sources.rs`).
 
 use leptos::prelude::*;
 
@@ -11,11 +12,11 @@ pub const SOURCE_ROUTE: &str = "/source/{*path}";
 pub struct Source {
     /// From the root of the repository.
     pub path: &'static str,
-    /// What stands there; the browser scrolls to it. Empty: the file as a whole.
+    /// A text in the file, to which the browser scrolls. Empty: the file as a whole.
     pub text: &'static str,
 }
 
-/// A place in the source, where `text` stands.
+/// The place in the source that contains `text`.
 pub const fn source(path: &'static str, text: &'static str) -> Source {
     Source { path, text }
 }
@@ -29,7 +30,7 @@ impl Source {
         }
     }
 
-    /// Folder and file: every folder has a `mod.rs`.
+    /// Folder and file, because every folder has a `mod.rs`.
     fn label(self) -> &'static str {
         match self.path.rmatch_indices('/').nth(1) {
             Some((slash, _)) => &self.path[slash + 1..],
@@ -42,7 +43,7 @@ impl Source {
 #[component]
 pub fn Sources(places: &'static [Source]) -> impl IntoView {
     let link = |place: &'static Source| {
-        // External: these are no pages of the app.
+        // External, because the targets are no pages of the app.
         view! {
             <a class="source" href=place.url() rel="external" title=place.path data-test="source">
                 <code>{place.label()}</code>
@@ -52,7 +53,7 @@ pub fn Sources(places: &'static [Source]) -> impl IntoView {
     places.iter().map(link).collect_view()
 }
 
-/// For a text fragment, in which commas, ampersands and dashes have a meaning.
+/// Encodes a text for a text fragment, in which commas, ampersands and dashes have a meaning.
 fn percent_encoded(text: &str) -> String {
     let mut encoded = String::new();
     for byte in text.bytes() {

@@ -1,4 +1,4 @@
-//! The decision tree: questions down to what is built, and which transport that takes.
+//! The decision tree: questions that lead to a kind of application, and to its transport.
 
 use leptos::prelude::*;
 use leptos_router::components::A;
@@ -7,7 +7,7 @@ use realtime::client::live_text;
 
 /// A question and its answers.
 pub struct Question {
-    /// Names the group of its answers.
+    /// The name of the group of its answers.
     id: &'static str,
     text: &'static str,
     answers: &'static [Answer],
@@ -24,17 +24,17 @@ pub enum Next {
     Take(&'static Outcome),
 }
 
-/// Where the questions end.
+/// The result at the end of the questions.
 pub struct Outcome {
     name: &'static str,
     transport: &'static str,
     reason: &'static str,
-    /// The page here that shows it; none for what is no live connection.
+    /// The page that shows it; `None` if it needs no live connection.
     page: Option<&'static str>,
 }
 
-/// The answers given, from the first question on: the place of each among its question's. Whoever gives one deep in the tree
-/// has given those that lead there.
+/// The given answers, from the first question on: the index of each among the answers of its question. An answer deep
+/// in the tree implies the answers that lead to it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Answers(Vec<usize>);
 
@@ -43,17 +43,17 @@ impl Answers {
         self.0.starts_with(path)
     }
 
-    /// What follows from them; `None` for a path that does not exist.
+    /// The question or result that follows from the answers; `None` for a path that does not exist.
     fn next(&self, root: &'static Question) -> Option<Next> {
-        self.0.iter().try_fold(Next::Ask(root), |next, place| {
+        self.0.iter().try_fold(Next::Ask(root), |next, index| {
             let Next::Ask(question) = next else {
                 return None;
             };
-            question.answers.get(*place).map(|answer| answer.next)
+            question.answers.get(*index).map(|answer| answer.next)
         })
     }
 
-    /// In a sentence, for whoever does not see the picture.
+    /// The state in a sentence, for users who do not see the picture.
     fn words(&self) -> String {
         match self.next(&ROOT) {
             _ if self.0.is_empty() => "Choose an answer; the way to it lights up.".to_owned(),
@@ -206,9 +206,9 @@ pub fn DecisionTree() -> impl IntoView {
 fn ask(question: &'static Question, path: Vec<usize>, answers: RwSignal<Answers>) -> AnyView {
     let text = format!("question-{}", question.id);
     let branches = question.answers.iter().enumerate();
-    let branches = branches.map(|(place, answer)| {
+    let branches = branches.map(|(index, answer)| {
         let mut path = path.clone();
-        path.push(place);
+        path.push(index);
         branch(question, answer, path, answers)
     });
     view! {
@@ -263,8 +263,8 @@ mod tests {
     /// All paths that end in an outcome.
     fn leaves(question: &'static Question, path: &[usize]) -> Vec<(Vec<usize>, &'static Outcome)> {
         let answers = question.answers.iter().enumerate();
-        let below = answers.flat_map(|(place, answer)| {
-            let path = [path, &[place]].concat();
+        let below = answers.flat_map(|(index, answer)| {
+            let path = [path, &[index]].concat();
             match answer.next {
                 Next::Ask(next) => leaves(next, &path),
                 Next::Take(outcome) => vec![(path, outcome)],
@@ -308,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn a_way_that_does_not_exist_leads_nowhere() {
+    fn a_path_that_does_not_exist_leads_nowhere() {
         assert!(Answers(vec![7]).next(&ROOT).is_none());
         assert!(Answers::default().next(&ROOT).is_some());
     }

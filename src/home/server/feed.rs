@@ -1,4 +1,5 @@
-//! The feed of the live comparison: one task, one clock, each pulse encoded once for either transport.
+//! The feed of the live comparison: one task with one clock publishes the pulses, each encoded once for either
+//! transport.
 
 use std::{
     collections::BTreeMap,
@@ -24,23 +25,24 @@ use realtime::server::{
 
 /// Twenty pulses a second: enough for a 99th percentile within seconds, too few to be a load.
 const PERIOD: Duration = Duration::from_millis(50);
-/// The feed goes on for so long after the last listener left: whoever drops both connections shall miss something.
+/// The feed goes on for this long after the last listener disconnected, so that a client that drops both connections
+/// misses something.
 const LINGER: Duration = Duration::from_secs(10);
 
-/// The feed. Cheap to clone; all clones are one.
+/// The feed. Cheap to clone; all clones share one state.
 #[derive(Clone)]
 pub struct Feed(Arc<Pulses>);
 
 struct Pulses {
     topic: Topic<()>,
-    /// A std mutex: it is held for a push a socket and never across an await.
+    /// A std mutex: it is held for one push per socket and never across an await.
     sockets: Mutex<BTreeMap<u64, OutQueue>>,
     socket_count: Arc<AtomicUsize>,
     next_socket: AtomicU64,
     woken: Notify,
 }
 
-/// A socket that is told; not any more when dropped.
+/// A socket that receives the pulses until this is dropped.
 pub struct Listener {
     feed: Feed,
     id: u64,
@@ -64,7 +66,8 @@ impl Feed {
         &self.0.topic
     }
 
-    /// Tells a socket from now on. `greet` gets the count of sockets; what it says is the first that this one hears.
+    /// Sends the pulses to a socket from now on. `greet` gets the number of sockets, and makes the first message for
+    /// this one.
     pub fn listen<W: Serialize>(
         &self,
         queue: OutQueue,
@@ -82,25 +85,25 @@ impl Feed {
         }
     }
 
-    /// Somebody listens, perhaps the first.
+    /// Wakes the feed for a new listener, which may be the first.
     pub fn wake(&self) {
         self.0.woken.notify_one();
     }
 
-    /// Publishes while anybody listens, until the server leaves.
+    /// Publishes while there are listeners, until the server drains.
     pub async fn run(self, drain: Drain) {
         let mut pulse = interval(PERIOD);
-        // What was slept through is not made up for.
+        // Missed ticks are not made up for.
         pulse.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut heard_until = Instant::now();
+        let mut active_until = Instant::now();
         loop {
             if self.listeners() > 0 {
-                heard_until = Instant::now() + LINGER;
+                active_until = Instant::now() + LINGER;
             }
-            let heard = Instant::now() < heard_until;
+            let is_active = Instant::now() < active_until;
             tokio::select! {
-                _ = pulse.tick(), if heard => self.publish(),
-                () = self.0.woken.notified(), if !heard => {}
+                _ = pulse.tick(), if is_active => self.publish(),
+                () = self.0.woken.notified(), if !is_active => {}
                 () = drain.started() => return,
             }
         }
@@ -123,7 +126,7 @@ impl Feed {
         }
     }
 
-    /// A panic while the lock was held leaves the map whole: queues take messages by themselves.
+    /// Ignores poisoning: a panic while the lock was held leaves the map whole, and a queue has a lock of its own.
     fn sockets(&self) -> MutexGuard<'_, BTreeMap<u64, OutQueue>> {
         self.0
             .sockets
@@ -133,7 +136,7 @@ impl Feed {
 }
 
 impl Listener {
-    /// How many sockets listen.
+    /// The number of sockets that listen.
     pub fn count(&self) -> usize {
         self.counted.count()
     }
@@ -147,7 +150,7 @@ impl Drop for Listener {
 
 /// Unix microseconds.
 fn now_us() -> u64 {
-    // A clock before 1970 is a broken machine; zero is as good as any answer then.
+    // A clock before 1970 is broken, and then zero is as good as any answer.
     SystemTime::now()
         .duration_since(SystemTime::UNIX_EPOCH)
         .unwrap_or_default()
@@ -190,7 +193,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_socket_that_left_is_told_nothing_more() {
+    async fn a_socket_that_was_dropped_is_sent_nothing_more() {
         let feed = Feed::default();
         let (one, two) = (OutQueue::default(), OutQueue::default());
         let (first, second) = (listen(&feed, one.clone()), listen(&feed, two.clone()));

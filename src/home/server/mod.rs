@@ -63,30 +63,30 @@ pub fn routes(web: Web, compare: Feed) -> Routes {
 }
 
 #[derive(Deserialize)]
-struct Asked {
-    /// `1` asks for a [`CompareNote`].
+struct EventsQuery {
+    /// `1` requests a [`CompareNote`].
     note: Option<String>,
 }
 
 async fn events(
     State(Feature { web, own: compare }): State<Feature<Feed>>,
     Extension(caller): Extension<Caller>,
-    // Open to all; but whoever has a session may look at their own stream, and break it.
+    // The stream is public. A user with a session may inspect and break their own stream.
     _session: SocketSession,
     connection: Connection,
-    Query(asked): Query<Asked>,
+    Query(query): Query<EventsQuery>,
     ResumeFrom(after): ResumeFrom,
 ) -> Result<Response, ApiError> {
-    let place = web.limits.permit(caller.address)?;
+    let permit = web.limits.permit(caller.address)?;
     let after = after.filter(|_| !connection.has_expired());
     let topic = compare.topic();
     let (reader, recovered, opening) = match topic.resume(after.as_ref(), |()| true) {
         Opening::Recovered { reader, replayed } => (reader, Some(replayed), None),
-        // Each pulse stands for itself: there is no state to begin with.
+        // Each pulse stands for itself, so there is no state to send first.
         Opening::Fresh(filter) => {
             let head = topic.head();
             let reader = topic.read_from(head.offset, filter);
-            let noted = asked.note.as_deref() == Some("1");
+            let noted = query.note.as_deref() == Some("1");
             (reader, None, noted.then(|| note(&head)))
         }
     };
@@ -97,8 +97,8 @@ async fn events(
         session_ended: None,
         connection,
     };
-    let response = stream.respond(topic, &web.realtime, "compare", place);
-    // Only now it counts as a listener.
+    let response = stream.respond(topic, &web.realtime, "compare", permit);
+    // The stream counts as a listener only from here on.
     compare.wake();
     Ok(response)
 }
@@ -106,11 +106,11 @@ async fn events(
 /// An event with two `data` lines.
 fn note(position: &Position) -> Bytes {
     let note = CompareNote::Note {
-        text: "This JSON was sent on two lines, each in a data field of its own. A client joins them with a connection feed: \
+        text: "This JSON was sent on two lines, each in a data field of its own. A client joins them with a line feed: \
                one event, one text (WHATWG HTML, section 9.2.6)."
             .into(),
     };
-    // A type of strings always encodes. White space between two members means nothing to JSON.
+    // A type of strings always encodes. White space between two members has no meaning in JSON.
     let json = serde_json::to_string(&note).unwrap_or_default();
     frame_json(Some(position), &json.replacen(',', ",\n", 1))
 }
@@ -126,7 +126,7 @@ async fn compare_socket(
     let upgrade = upgrade.map_err(no_upgrade)?;
     let drain = web.realtime.drain().clone();
     let serve = async move |socket, _offer| {
-        let Ok(_place) = web.limits.permit(caller.address) else {
+        let Ok(_permit) = web.limits.permit(caller.address) else {
             let reason = "too many open sockets from this address";
             socket::refuse(socket, CloseCode::RateLimitIgnored, reason).await;
             return;
@@ -157,7 +157,7 @@ async fn compare_socket(
 struct Reader {
     listener: Listener,
     limits: Limits,
-    /// Nobody is signed in here: a socket is limited for itself.
+    /// There is no user here, so each socket is limited for itself.
     id: Uuid,
 }
 

@@ -1,8 +1,8 @@
-//! The source that the guide links to, taken into the binary: every file of both halves, and the browser tests.
+//! Serves the source that the guide links to, embedded in the binary: every file of both crates, and the browser tests.
 
 use include_dir::{Dir, include_dir};
 
-/// Folders of the repository whose files are served. A link into any other is a failed test.
+/// Folders of the repository whose files are served. A link into any other folder fails a test.
 static FOLDERS: [(&str, Dir<'static>); 4] = [
     ("src", include_dir!("$CARGO_MANIFEST_DIR/src")),
     (

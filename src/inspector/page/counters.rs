@@ -1,4 +1,4 @@
-//! The sums, and the curve of the round trips.
+//! Shows the counters, and the curve of the round trips.
 
 use leptos::prelude::*;
 
@@ -7,7 +7,7 @@ use crate::ui::numbers::grouped;
 use realtime::client::live_text;
 use realtime::transport::Transport;
 
-/// The curve's own units; the style says how large it is.
+/// The size of the curve in units of its own; the style sheet sets the size on the page.
 const WIDTH: f64 = 120.0;
 const HEIGHT: f64 = 24.0;
 
@@ -17,7 +17,7 @@ pub(super) fn Counters(watched: Watched) -> impl IntoView {
     let row = move |name: &'static str, test: &'static str, value: fn(&log::Counters) -> String| {
         view! { <div><dt>{name}</dt><dd {..live_text(move || counters.with(value))} data-test=test translate="no"></dd></div> }
     };
-    let beats = match watched.transport {
+    let heartbeats = match watched.transport {
         Transport::Sse => "Heartbeats",
         Transport::WebSocket => "Pongs",
     };
@@ -36,8 +36,8 @@ pub(super) fn Counters(watched: Watched) -> impl IntoView {
             {row("Overhead", "count-overhead", |counters| bytes_in_words(counters.overhead_bytes))}
             {row("Reconnects", "count-reconnects", |counters| grouped(counters.reconnects))}
             {row("Recovered", "count-recovered", |counters| grouped(counters.recovered))}
-            {row(beats, "count-heartbeats", |counters| grouped(counters.heartbeats))}
-            // What comes twice over a socket, the page itself drops.
+            {row(heartbeats, "count-heartbeats", |counters| grouped(counters.heartbeats))}
+            // Over a socket the page itself drops duplicates, so there are none to count.
             {(watched.transport == Transport::Sse).then(|| row("Duplicates", "count-duplicates", |counters| grouped(counters.duplicates)))}
             {row("Not understood", "count-undecoded", |counters| grouped(counters.undecoded))}
             {(watched.transport == Transport::WebSocket).then(|| row("Last close", "last-close", |counters| {
@@ -59,7 +59,7 @@ pub(super) fn Counters(watched: Watched) -> impl IntoView {
     .into_any()
 }
 
-/// Bytes as people read them; a KiB is 1,024.
+/// Prints bytes in the unit that fits; a KiB is 1,024 bytes.
 pub(super) fn bytes_in_words(bytes: u64) -> String {
     const KIB: f64 = 1024.0;
     match bytes as f64 {
@@ -69,7 +69,7 @@ pub(super) fn bytes_in_words(bytes: u64) -> String {
     }
 }
 
-/// Values as the points of a line over the whole width, zero at the foot.
+/// Prints values as the points of a line over the whole width, with zero at the foot.
 fn curve(values: Vec<f64>) -> String {
     let highest = values.iter().copied().fold(1.0, f64::max);
     let step = WIDTH / (values.len().max(2) - 1) as f64;
@@ -103,7 +103,7 @@ mod tests {
     fn a_curve_fills_its_box() {
         assert_eq!(curve(vec![0.0, 5.0, 10.0]), "0.0,24.0 60.0,12.0 120.0,0.0");
         assert_eq!(curve(vec![]), "");
-        // A clock that was set back makes no point outside.
+        // A clock that was set back makes no point outside the box.
         assert_eq!(curve(vec![-5.0, 4.0]), "0.0,24.0 120.0,0.0");
     }
 }

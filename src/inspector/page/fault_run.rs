@@ -1,4 +1,4 @@
-//! What a person does to the connection, what should happen then, and whether it did. Pure.
+//! Follows a fault: what the user does to the connection, what should happen then, and whether it has happened. Pure.
 
 use super::log::{Log, Recovery, kind_of, recovery_of};
 use crate::inspector::message::Fault;
@@ -8,39 +8,40 @@ use realtime::{
     status::ConnectionStatus,
 };
 
-/// For how long this page refuses to connect, in milliseconds.
+/// The time for which "Go offline" keeps this page from connecting, in milliseconds.
 pub const OFFLINE_MS: u32 = 10_000;
 
-/// What may be done.
+/// An action that breaks the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum FaultAction {
-    /// Asked of the server.
+    /// Requested from the server.
     Fault(Fault),
-    /// Done on this side.
+    /// Done in the browser.
     GoOffline,
 }
 
-/// One act and what came of it.
+/// One action, and its outcome so far.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FaultRun {
-    pub act: FaultAction,
+    pub action: FaultAction,
     /// Unix milliseconds.
     began: f64,
-    /// The states since then, the one it began in first.
+    /// The connection's states since then, beginning with the first.
     pub states: Vec<&'static str>,
     back_after_ms: Option<f64>,
     recovery: Option<Recovery>,
     repeated: bool,
-    /// The repeated event was not handed on.
+    /// The repeated event was dropped.
     skipped: bool,
-    /// Why it could not be done.
+    /// Why the action was refused.
     pub refusal: Option<String>,
 }
 
 impl FaultAction {
-    /// All that make sense, in the order of the buttons; `history` where a client comes back with a position.
+    /// All actions that make sense, in the order of the buttons. `history` is true where a client resumes from a
+    /// position.
     pub fn all(history: bool) -> Vec<Self> {
-        let acts = [
+        let actions = [
             Self::Fault(Fault::Drop),
             Self::Fault(Fault::Stall),
             Self::GoOffline,
@@ -48,8 +49,8 @@ impl FaultAction {
             Self::Fault(Fault::ExpireHistory),
             Self::Fault(Fault::ServerRestart),
         ];
-        let fits = |act: &Self| history || *act != Self::Fault(Fault::ExpireHistory);
-        acts.into_iter().filter(fits).collect()
+        let fits = |action: &Self| history || *action != Self::Fault(Fault::ExpireHistory);
+        actions.into_iter().filter(fits).collect()
     }
 
     pub fn label(self) -> &'static str {
@@ -63,7 +64,7 @@ impl FaultAction {
         }
     }
 
-    /// In `data-test` attributes.
+    /// The name in `data-test` attributes.
     pub fn name(self) -> &'static str {
         match self {
             Self::Fault(fault) => fault.name(),
@@ -71,7 +72,7 @@ impl FaultAction {
         }
     }
 
-    /// What should happen next, in a line.
+    /// What should happen next, in one line.
     pub fn explanation(self, transport: Transport) -> &'static str {
         match (self, transport) {
             (Self::Fault(Fault::Drop), _) => {
@@ -103,9 +104,9 @@ impl FaultAction {
 }
 
 impl FaultRun {
-    pub fn begin(act: FaultAction, status: &ConnectionStatus, now: f64) -> Self {
+    pub fn begin(action: FaultAction, status: &ConnectionStatus, now: f64) -> Self {
         Self {
-            act,
+            action,
             began: now,
             states: vec![status_name(status)],
             back_after_ms: None,
@@ -116,10 +117,10 @@ impl FaultRun {
         }
     }
 
-    /// Takes what the connection saw; `log` has it already. Says whether that changed anything.
-    pub fn saw(&mut self, sight: &TraceEvent, log: &Log, now: f64) -> bool {
-        match sight {
-            // What becomes of the connection later is another story.
+    /// Applies what the connection saw, which `log` has recorded already. Returns whether it changed anything.
+    pub fn apply(&mut self, trace_event: &TraceEvent, log: &Log, now: f64) -> bool {
+        match trace_event {
+            // Later states of the connection do not belong to this run.
             TraceEvent::Status(_) if self.is_over() => false,
             TraceEvent::Status(status) => {
                 let state = status_name(status);
@@ -131,28 +132,28 @@ impl FaultRun {
                 }
                 true
             }
-            TraceEvent::Frame(_) if self.act == FaultAction::Fault(Fault::DuplicateId) => {
+            TraceEvent::Frame(_) if self.action == FaultAction::Fault(Fault::DuplicateId) => {
                 let before = self.repeated;
                 self.repeated = before || log.repeats();
                 self.repeated != before
             }
-            // The kit says so itself of an event that it did not hand on.
-            TraceEvent::DropReason(DropReason::Duplicate) if self.repeated && !self.skipped => {
+            // The kit reports an event that it dropped.
+            TraceEvent::Dropped(DropReason::Duplicate) if self.repeated && !self.skipped => {
                 self.skipped = true;
                 true
             }
-            // The first after the act: rooms are joined one after the other.
+            // Only the first one after the action counts, because rooms are joined one after the other.
             TraceEvent::Frame(frame) if self.states.len() > 1 && self.recovery.is_none() => {
                 self.recovery = recovery_of(frame, &kind_of(&frame.payload));
                 self.recovery.is_some()
             }
-            TraceEvent::Frame(_) | TraceEvent::DropReason(_) | TraceEvent::Closed { .. } => false,
+            TraceEvent::Frame(_) | TraceEvent::Dropped(_) | TraceEvent::Closed { .. } => false,
         }
     }
 
-    /// What was to happen did.
+    /// Whether the expected has happened.
     pub fn is_done(&self) -> bool {
-        match self.act {
+        match self.action {
             FaultAction::Fault(Fault::DuplicateId) => self.repeated,
             FaultAction::Fault(Fault::ExpireHistory) => {
                 self.recovery.is_some_and(|it| !it.recovered)
@@ -162,19 +163,19 @@ impl FaultRun {
         }
     }
 
-    /// Nothing more is waited for.
+    /// Whether nothing more is expected.
     fn is_over(&self) -> bool {
-        let stands =
-            self.act == FaultAction::Fault(Fault::DuplicateId) || self.back_after_ms.is_some();
-        self.is_done() && stands
+        let is_settled =
+            self.action == FaultAction::Fault(Fault::DuplicateId) || self.back_after_ms.is_some();
+        self.is_done() && is_settled
     }
 
-    /// What happened, in a sentence; empty before it did.
+    /// What happened, in a sentence; empty until the expected has happened.
     pub fn outcome(&self) -> String {
         if !self.is_done() {
             return String::new();
         }
-        if self.act == FaultAction::Fault(Fault::DuplicateId) {
+        if self.action == FaultAction::Fault(Fault::DuplicateId) {
             let outcome = if self.skipped {
                 "It came twice and was taken once."
             } else {
@@ -245,17 +246,17 @@ mod tests {
         })
     }
 
-    fn run(act: FaultAction, sights: Vec<TraceEvent>) -> FaultRun {
-        let (mut trial, mut log) = (
-            FaultRun::begin(act, &ConnectionStatus::Open, 0.0),
+    fn run(action: FaultAction, trace_events: Vec<TraceEvent>) -> FaultRun {
+        let (mut fault_run, mut log) = (
+            FaultRun::begin(action, &ConnectionStatus::Open, 0.0),
             Log::default(),
         );
-        for (number, sight) in sights.into_iter().enumerate() {
+        for (number, trace_event) in trace_events.into_iter().enumerate() {
             let now = (number as f64 + 1.0) * 500.0;
-            log.record(&sight, now);
-            trial.saw(&sight, &log, now);
+            log.record(&trace_event, now);
+            fault_run.apply(&trace_event, &log, now);
         }
-        trial
+        fault_run
     }
 
     fn hello(recovered: bool) -> TraceEvent {
@@ -266,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn a_drop_is_done_when_the_connection_stands_again() {
+    fn a_drop_is_done_when_the_connection_is_open_again() {
         let drop = FaultAction::Fault(Fault::Drop);
         let connecting = || status(ConnectionStatus::Connecting { attempt: 1 });
         let open = || status(ConnectionStatus::Open);
@@ -295,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn a_duplicate_is_done_when_the_same_event_came_again() {
+    fn a_duplicate_is_done_when_the_same_event_is_received_again() {
         let duplicate = FaultAction::Fault(Fault::DuplicateId);
         let price = || event("price", "{}");
         assert!(!run(duplicate, vec![price(), event("heartbeat", "{}")]).is_done());
@@ -305,13 +306,13 @@ mod tests {
         assert!(!handed_on.outcome().contains("taken once"));
         let skipped = run(
             duplicate,
-            [twice, vec![TraceEvent::DropReason(DropReason::Duplicate)]].concat(),
+            [twice, vec![TraceEvent::Dropped(DropReason::Duplicate)]].concat(),
         );
         assert!(skipped.outcome().contains("taken once"));
     }
 
     #[test]
-    fn a_duplicate_of_what_was_cleared_is_one_too() {
+    fn a_duplicate_of_a_cleared_frame_is_recognised() {
         let (price, mut log) = (event("price", "{}"), Log::default());
         log.record(&price, 0.0);
         log.clear();
@@ -320,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn what_becomes_of_the_connection_later_changes_nothing() {
+    fn later_states_of_the_connection_change_nothing() {
         let open = || status(ConnectionStatus::Open);
         let done = run(
             FaultAction::Fault(Fault::Drop),
@@ -330,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_history_offers_none_to_expire() {
+    fn without_a_history_there_is_none_to_expire() {
         let expire = FaultAction::Fault(Fault::ExpireHistory);
         assert!(FaultAction::all(true).contains(&expire));
         assert!(!FaultAction::all(false).contains(&expire));

@@ -1,4 +1,4 @@
-//! The buttons that break the connection, and what came of the last press.
+//! The buttons that break the connection, and the outcome of the last press.
 
 use gloo_net::http::Request;
 use leptos::{ev::MouseEvent, prelude::*, task::spawn_local};
@@ -15,33 +15,33 @@ use realtime::{
 };
 
 #[component]
-pub(super) fn Faults(watched: Watched, acts: Vec<FaultAction>) -> impl IntoView {
-    let buttons = acts.into_iter().map(|act| {
+pub(super) fn Faults(watched: Watched, actions: Vec<FaultAction>) -> impl IntoView {
+    let buttons = actions.into_iter().map(|action| {
         let mut once = one_press(|| false);
         let press = move |event: MouseEvent| {
             once(event.clone());
             if !event.default_prevented() {
-                press(watched, act);
+                press(watched, action);
             }
         };
         view! {
-            <button type="button" class="small" title=act.explanation(watched.transport) on:click=press data-test=format!("fault-{}", act.name())>
-                {act.label()}
+            <button type="button" class="small" title=action.explanation(watched.transport) on:click=press data-test=format!("fault-{}", action.name())>
+                {action.label()}
             </button>
         }
     });
-    let trial = watched.trial;
-    let line = move |trial: FaultRun| {
-        let state = match (&trial.refusal, trial.is_done()) {
+    let fault_run = watched.fault_run;
+    let line = move |fault_run: FaultRun| {
+        let state = match (&fault_run.refusal, fault_run.is_done()) {
             (Some(_), _) => "refused",
             (None, true) => "done",
             (None, false) => "under-way",
         };
-        let steps = trial.states.join(" → ");
-        let words = outcome_in_words(&trial);
+        let steps = fault_run.states.join(" → ");
+        let words = outcome_in_words(&fault_run);
         view! {
-            <div class="trial" data-test="trial" data-act=trial.act.name() data-state=state>
-                <p class="trial-head"><strong {..text_content(trial.act.label())}></strong>" "<span {..text_content(trial.act.explanation(watched.transport))}></span></p>
+            <div class="trial" data-test="trial" data-act=fault_run.action.name() data-state=state>
+                <p class="trial-head"><strong {..text_content(fault_run.action.label())}></strong>" "<span {..text_content(fault_run.action.explanation(watched.transport))}></span></p>
                 <p {..text_content(steps)} class="trial-states" data-test="trial-states"></p>
                 <p {..text_content(words)} class="trial-outcome" data-test="trial-outcome"></p>
             </div>
@@ -51,10 +51,10 @@ pub(super) fn Faults(watched: Watched, acts: Vec<FaultAction>) -> impl IntoView 
         <section class="faults" aria-labelledby="inspector-faults">
             <h2 id="inspector-faults">"Break it"</h2>
             <p class="fault-buttons">{buttons.collect_view()}</p>
-            // Always there: what is put into a live region later is heard.
-            <p {..live_text(move || trial.with(|trial| trial.as_ref().map(outcome_in_words)))} class="visually-hidden" role="status"></p>
-            {move || match trial.get() {
-                Some(trial) => line(trial).into_any(),
+            // Always in the page, so that screen readers announce what is put into the live region later.
+            <p {..live_text(move || fault_run.with(|fault_run| fault_run.as_ref().map(outcome_in_words)))} class="visually-hidden" role="status"></p>
+            {move || match fault_run.get() {
+                Some(fault_run) => line(fault_run).into_any(),
                 None => view! { <p class="quiet">"Only your own connection is broken, and it mends itself. A restart is felt by everybody."</p> }.into_any(),
             }}
         </section>
@@ -62,51 +62,58 @@ pub(super) fn Faults(watched: Watched, acts: Vec<FaultAction>) -> impl IntoView 
     .into_any()
 }
 
-/// What happened, or why it could not be done; empty before.
-fn outcome_in_words(trial: &FaultRun) -> String {
-    match (&trial.refusal, trial.is_done()) {
+/// What happened, or why the action was refused; empty before.
+fn outcome_in_words(fault_run: &FaultRun) -> String {
+    match (&fault_run.refusal, fault_run.is_done()) {
         (Some(refusal), _) => refusal.clone(),
-        (None, true) => format!("✓ {}", trial.outcome()),
+        (None, true) => format!("✓ {}", fault_run.outcome()),
         (None, false) => String::new(),
     }
 }
 
-/// Does it, and follows what comes of it.
-fn press(watched: Watched, act: FaultAction) {
+/// Breaks the connection, and follows what happens.
+fn press(watched: Watched, action: FaultAction) {
     let begun = FaultRun::begin(
-        act,
+        action,
         &watched.connection.status.get_untracked(),
         js_sys::Date::now(),
     );
-    watched.trial.set(Some(begun));
-    match act {
+    watched.fault_run.set(Some(begun));
+    match action {
         FaultAction::GoOffline => watched.connection.go_offline(OFFLINE_MS),
         FaultAction::Fault(fault) => spawn_local(async move {
             let Some(connection) = watched.connection.id.try_get_untracked().flatten() else {
-                return refuse(watched, act, "There is no connection to break yet.".into());
+                return refuse(
+                    watched,
+                    action,
+                    "There is no connection to break yet.".into(),
+                );
             };
-            let mut asked = ask(fault, &connection).await;
-            // A history is looked at when a client comes back; so it has to.
-            if asked.is_ok() && fault == Fault::ExpireHistory {
-                asked = ask(Fault::Drop, &connection).await;
+            let mut outcome = request_fault(fault, &connection).await;
+            // The history is read only when a client resumes, so the connection is dropped as well.
+            if outcome.is_ok() && fault == Fault::ExpireHistory {
+                outcome = request_fault(Fault::Drop, &connection).await;
             }
-            if let Err(refusal) = asked {
-                refuse(watched, act, refusal);
+            if let Err(refusal) = outcome {
+                refuse(watched, action, refusal);
             }
         }),
     }
 }
 
-fn refuse(watched: Watched, act: FaultAction, refusal: String) {
-    let _ = watched.trial.try_update(|trial| {
-        if let Some(trial) = trial.as_mut().filter(|trial| trial.act == act) {
-            trial.refusal = Some(refusal);
+fn refuse(watched: Watched, action: FaultAction, refusal: String) {
+    let _ = watched.fault_run.try_update(|fault_run| {
+        if let Some(fault_run) = fault_run
+            .as_mut()
+            .filter(|fault_run| fault_run.action == action)
+        {
+            fault_run.refusal = Some(refusal);
         }
     });
 }
 
-/// Asks the server for a fault of one of this visitor's connections; the error is a sentence.
-pub async fn ask(fault: Fault, connection: &str) -> Result<(), String> {
+/// Requests a fault of one of the user's own connections from the server. The error is a sentence.
+pub async fn request_fault(fault: Fault, connection: &str) -> Result<(), String> {
     const UNREACHABLE: &str = "The server cannot be reached.";
     let body = format!("connection={}", js_sys::encode_uri_component(connection));
     let request = Request::post(&fill(FAULT_ROUTE, &[fault.name()]))

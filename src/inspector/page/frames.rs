@@ -1,4 +1,4 @@
-//! The list of frames: newest first, filtered, paused, copied; and one of them whole.
+//! The list of frames, newest first, which can be filtered, paused and copied, and the view of one whole frame.
 
 use std::{sync::Arc, time::Duration};
 
@@ -15,20 +15,20 @@ use realtime::client::{
 };
 use realtime::transport::Transport;
 
-// Declared by hand: the feature of web-sys would have every crate above it built anew.
+// Declared by hand, because another feature of web-sys would rebuild every crate that depends on it.
 #[wasm_bindgen]
 extern "C" {
-    /// Fails where the page did not come securely: there is no clipboard then.
+    /// Fails on a page that was not loaded securely, which has no clipboard.
     #[wasm_bindgen(js_namespace = ["navigator", "clipboard"], js_name = writeText, catch)]
     fn write_text(text: &str) -> Result<Promise, JsValue>;
 }
 
-/// Rows of the list while frames come; paused, everything that is kept.
-const MOST_ROWS: usize = 100;
-/// How long it is said that something was copied.
-const SAID_FOR: Duration = Duration::from_secs(3);
-/// Characters of a frame in its row.
-const MOST_CHARACTERS: usize = 160;
+/// The maximum number of rows of the list while frames are received; a paused list shows everything that is kept.
+const MAX_ROWS: usize = 100;
+/// How long the notice of a copy is shown.
+const COPY_NOTICE: Duration = Duration::from_secs(3);
+/// The maximum number of characters of a frame in its row.
+const MAX_CHARACTERS: usize = 160;
 
 #[component]
 pub(super) fn Frames(watched: Watched, describe: Option<fn(&[u8]) -> String>) -> impl IntoView {
@@ -40,7 +40,7 @@ pub(super) fn Frames(watched: Watched, describe: Option<fn(&[u8]) -> String>) ->
         let wanted = |entry: &&Arc<Entry>| kind.as_ref().is_none_or(|kind| entry.kind == *kind);
         match paused.get() {
             Some(kept) => kept.iter().filter(wanted).cloned().collect(),
-            None => watched.read(|log| log.newest(kind.as_deref(), MOST_ROWS)),
+            None => watched.read(|log| log.newest(kind.as_deref(), MAX_ROWS)),
         }
     });
     let toggle = move |_| {
@@ -55,7 +55,7 @@ pub(super) fn Frames(watched: Watched, describe: Option<fn(&[u8]) -> String>) ->
         watched.log.update_value(|log| log.clear());
         paused.update(|paused| *paused = paused.as_ref().map(|_| vec![]));
         chosen.set(None);
-        watched.look_again();
+        watched.refresh();
     };
     let kinds = Memo::new(move |_| watched.read(|log| log.kinds()));
     let copied = RwSignal::new(None::<&'static str>);
@@ -79,7 +79,7 @@ pub(super) fn Frames(watched: Watched, describe: Option<fn(&[u8]) -> String>) ->
                 move || {
                     let _ = copied.try_set(None);
                 },
-                SAID_FOR,
+                COPY_NOTICE,
             );
         });
     };
@@ -136,7 +136,7 @@ fn Row(entry: Arc<Entry>, chosen: RwSignal<Option<Arc<Entry>>>) -> impl IntoView
         DropReason::Duplicate => "duplicate",
         DropReason::Undecoded => "not understood",
     });
-    let preview: String = entry.line().chars().take(MOST_CHARACTERS).collect();
+    let preview: String = entry.line().chars().take(MAX_CHARACTERS).collect();
     let size = format!("{} + {} B", entry.size, entry.overhead);
     let (at, kind) = (clock(entry.at), entry.kind.clone());
     view! {
@@ -201,7 +201,7 @@ fn in_lines(rows: &[Arc<Entry>]) -> String {
     rows.iter().rev().map(line).collect::<Vec<_>>().join("\n")
 }
 
-/// The reader's own time of day; rows exist in the browser only.
+/// The time of day in the user's time zone. Rows exist in the browser only.
 fn clock(at: f64) -> String {
     let date = js_sys::Date::new(&at.into());
     format!(

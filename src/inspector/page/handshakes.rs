@@ -1,4 +1,5 @@
-//! How this page's connection began, as the server received and answered it, beside how one over the other transport does.
+//! Shows the handshake of this page's connection, as the server received and answered it, beside one over the other
+//! transport.
 
 use gloo_net::http::Request;
 use leptos::{prelude::*, task::spawn_local};
@@ -14,7 +15,7 @@ use realtime::{
     transport::Transport,
 };
 
-/// Connects over a transport while the signal says so: a connection whose handshake is compared with this page's. The app
+/// Opens a connection over a transport while the signal is true. Its handshake is compared with this page's. The app
 /// provides it.
 #[derive(Clone, Copy)]
 pub struct Counterpart(pub fn(Transport, Signal<bool>) -> Connection);
@@ -57,7 +58,7 @@ fn Handshake(title: String, known: Known, test: &'static str) -> impl IntoView {
     }
 }
 
-/// Opens a connection over `transport` for as long as it takes to ask how it began.
+/// Opens a connection over `transport` until its handshake is loaded.
 fn for_comparison(transport: Transport, known: Known) {
     let Some(Counterpart(open)) = use_context() else {
         return;
@@ -72,11 +73,11 @@ fn for_comparison(transport: Transport, known: Known) {
 
 fn load(connection: String, known: Known) {
     spawn_local(async move {
-        let _ = known.try_set(Some(ask(&connection).await));
+        let _ = known.try_set(Some(fetch_handshake(&connection).await));
     });
 }
 
-async fn ask(connection: &str) -> Result<HandshakeView, String> {
+async fn fetch_handshake(connection: &str) -> Result<HandshakeView, String> {
     const UNREACHABLE: &str = "The server cannot be reached.";
     let response = Request::get(&fill(HANDSHAKE_ROUTE, &[connection]))
         .send()

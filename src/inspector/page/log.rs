@@ -1,4 +1,4 @@
-//! What a connection saw last, and the sums of all it saw. Pure.
+//! Keeps the last frames of a connection, and counters of all its frames. Pure.
 
 use std::{
     borrow::Cow,
@@ -14,13 +14,13 @@ use realtime::{
     status::ConnectionStatus,
 };
 
-/// Frames that are kept.
-pub const MOST_ENTRIES: usize = 500;
-/// Bytes of frames that are kept; the newest frame is, whatever its size.
-pub const MOST_BYTES: usize = 1024 * 1024;
-/// Round trips that are kept for their curve.
-const MOST_ROUND_TRIPS: usize = 40;
-/// What binary frames are called.
+/// The maximum number of frames that are kept.
+pub const MAX_ENTRIES: usize = 500;
+/// The maximum number of bytes of frames that are kept. The newest frame is kept whatever its size.
+pub const MAX_BYTES: usize = 1024 * 1024;
+/// The maximum number of round trips that are kept for their curve.
+const MAX_ROUND_TRIPS: usize = 40;
+/// The kind of binary frames.
 pub const BINARY: &str = "binary";
 
 /// A frame, and what is known of it.
@@ -41,14 +41,14 @@ pub struct Entry {
     pub skipped: Option<DropReason>,
 }
 
-/// Sums since the page was opened.
+/// Counters since the page was opened.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Counters {
     pub frames_in: u64,
     pub frames_out: u64,
     pub payload_bytes: u64,
     pub overhead_bytes: u64,
-    /// How often the connection stood again after it was lost.
+    /// How often the connection was open again after it was lost.
     pub reconnects: u64,
     /// Missed events that were replayed.
     pub recovered: u64,
@@ -56,39 +56,39 @@ pub struct Counters {
     pub heartbeats: u64,
     pub duplicates: u64,
     pub undecoded: u64,
-    /// How the socket closed last: the code and, where there is one, the reason.
+    /// The last close of the socket: the code and, if there is one, the reason.
     pub last_close: Option<String>,
     /// The newest round trips in milliseconds, oldest first.
     pub round_trips: VecDeque<f64>,
 }
 
-/// How a resume ended: of a stream's `hello`, or a room's `joined`.
+/// The outcome of a resume, from a stream's `hello` or a room's `joined`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 pub struct Recovery {
     pub recovered: bool,
     pub replayed: u64,
 }
 
-/// The last frames of a connection and its sums.
+/// The last frames of a connection, and its counters.
 #[derive(Debug, Default)]
 pub struct Log {
     entries: VecDeque<Arc<Entry>>,
     bytes: usize,
     newest: u64,
     kinds: BTreeMap<String, u64>,
-    /// The newest of each kind that is known by an id or changes a document; clearing leaves it.
+    /// The newest frame of each kind that is known by an id or changes a document. Clearing keeps it.
     identified: BTreeMap<String, Arc<Entry>>,
     repeats: bool,
     pub counters: Counters,
-    has_stood: bool,
+    was_open: bool,
 }
 
 impl Log {
-    /// Takes what the connection saw at the time `at` (Unix milliseconds).
-    pub fn record(&mut self, sight: &TraceEvent, at: f64) {
-        match sight {
+    /// Records what the connection saw at the time `at` (Unix milliseconds).
+    pub fn record(&mut self, trace_event: &TraceEvent, at: f64) {
+        match trace_event {
             TraceEvent::Frame(frame) => self.keep(frame, at),
-            TraceEvent::DropReason(why) => {
+            TraceEvent::Dropped(why) => {
                 match why {
                     DropReason::Duplicate => self.counters.duplicates += 1,
                     DropReason::Undecoded => self.counters.undecoded += 1,
@@ -102,8 +102,8 @@ impl Log {
                 self.counters.last_close = Some(close.trim_end().to_owned());
             }
             TraceEvent::Status(ConnectionStatus::Open) => {
-                self.counters.reconnects += u64::from(self.has_stood);
-                self.has_stood = true;
+                self.counters.reconnects += u64::from(self.was_open);
+                self.was_open = true;
             }
             TraceEvent::Status(_) => {}
         }
@@ -121,19 +121,19 @@ impl Log {
             .collect()
     }
 
-    /// The kinds of frames so far, each with how many there were.
+    /// The kinds of frames so far, each with its count.
     pub fn kinds(&self) -> Vec<(String, u64)> {
         let kinds = self.kinds.iter();
         kinds.map(|(kind, count)| (kind.clone(), *count)).collect()
     }
 
-    /// Whether the newest frame is the one of its kind before it, field by field; only of frames that are known by an id, or
-    /// change a document.
+    /// Whether the newest frame equals the previous one of its kind, field by field. Only for frames that are known by
+    /// an id or change a document.
     pub fn repeats(&self) -> bool {
         self.repeats
     }
 
-    /// Forgets the frames; the sums stay.
+    /// Removes the frames; the counters stay.
     pub fn clear(&mut self) {
         self.entries.clear();
         self.bytes = 0;
@@ -161,8 +161,7 @@ impl Log {
             before.is_some_and(|before| before.payload == entry.payload)
         };
         self.entries.push_back(entry);
-        while self.entries.len() > MOST_ENTRIES
-            || (self.bytes > MOST_BYTES && self.entries.len() > 1)
+        while self.entries.len() > MAX_ENTRIES || (self.bytes > MAX_BYTES && self.entries.len() > 1)
         {
             if let Some(oldest) = self.entries.pop_front() {
                 self.bytes -= oldest.size;
@@ -190,7 +189,7 @@ impl Log {
                 counters.heartbeats += 1;
                 if let Some(sent) = sent_at(&frame.payload) {
                     counters.round_trips.push_back(at - sent);
-                    if counters.round_trips.len() > MOST_ROUND_TRIPS {
+                    if counters.round_trips.len() > MAX_ROUND_TRIPS {
                         counters.round_trips.pop_front();
                     }
                 }
@@ -202,13 +201,13 @@ impl Log {
     fn last_in(&mut self) -> Option<&mut Entry> {
         let mut newest_first = self.entries.iter_mut().rev();
         let last = newest_first.find(|entry| entry.direction == Direction::In)?;
-        // A view may hold it: what it shows stays as it was, the log goes on with its own.
+        // A view may hold the entry. What the view shows stays as it was; the log changes a copy.
         Some(Arc::make_mut(last))
     }
 }
 
 impl Entry {
-    /// Whether a second one like it can only be the same.
+    /// Whether an equal second frame can only be a repetition.
     fn is_identified(&self) -> bool {
         /// The outer type of sync messages in the y-websocket protocol.
         const SYNC: u8 = 0;
@@ -251,11 +250,11 @@ impl Entry {
     }
 }
 
-/// Bytes that are shown in a row, and of a whole frame.
+/// The maximum number of bytes that are shown in a row, and of a whole frame.
 const LINE_BYTES: usize = 24;
 const WHOLE_BYTES: usize = 2048;
 
-/// How a resume ended, where this frame says so.
+/// The outcome of a resume, if this frame carries it.
 pub fn recovery_of(frame: &Frame, kind: &str) -> Option<Recovery> {
     if frame.direction == Direction::Out || !matches!(kind, "hello" | "joined") {
         return None;
@@ -306,7 +305,7 @@ fn text_of(payload: &Payload) -> Option<&str> {
     }
 }
 
-/// Bytes in hexadecimal, 16 a line; says how many are left out beyond `most`.
+/// Prints bytes in hexadecimal, 16 per line, and how many are left out beyond `most`.
 fn hexadecimal(bytes: &[u8], most: usize) -> String {
     let lines = bytes[..bytes.len().min(most)].chunks(16).map(|line| {
         let pairs = line.iter().map(|byte| format!("{byte:02x}"));

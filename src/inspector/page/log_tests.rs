@@ -1,3 +1,5 @@
+//! Tests of the log: bounds, counters, repetitions, and how frames are shown.
+
 use super::*;
 
 fn event(name: &str, data: &str, id: &str) -> TraceEvent {
@@ -18,41 +20,37 @@ fn text(direction: Direction, text: &str) -> TraceEvent {
     })
 }
 
-fn log(sights: impl IntoIterator<Item = TraceEvent>) -> Log {
+fn log(trace_events: impl IntoIterator<Item = TraceEvent>) -> Log {
     let mut log = Log::default();
-    for (number, sight) in sights.into_iter().enumerate() {
-        log.record(&sight, 1_000.0 + number as f64);
+    for (number, trace_event) in trace_events.into_iter().enumerate() {
+        log.record(&trace_event, 1_000.0 + number as f64);
     }
     log
 }
 
 #[test]
 fn frames_are_bounded_in_number_and_all_are_counted() {
-    let log =
-        log((0..MOST_ENTRIES + 20).map(|number| event("price", "{}", &format!("e-{number}"))));
+    let log = log((0..MAX_ENTRIES + 20).map(|number| event("price", "{}", &format!("e-{number}"))));
     let kept = log.newest(None, usize::MAX);
-    assert_eq!(kept.len(), MOST_ENTRIES);
-    assert_eq!(kept[0].number, MOST_ENTRIES as u64 + 20, "the newest first");
-    assert_eq!(log.counters.frames_in, MOST_ENTRIES as u64 + 20);
-    assert_eq!(
-        log.kinds(),
-        [("price".to_owned(), MOST_ENTRIES as u64 + 20)]
-    );
+    assert_eq!(kept.len(), MAX_ENTRIES);
+    assert_eq!(kept[0].number, MAX_ENTRIES as u64 + 20, "the newest first");
+    assert_eq!(log.counters.frames_in, MAX_ENTRIES as u64 + 20);
+    assert_eq!(log.kinds(), [("price".to_owned(), MAX_ENTRIES as u64 + 20)]);
 }
 
 #[test]
 fn frames_are_bounded_in_bytes_but_the_newest_stays() {
-    let large = "x".repeat(MOST_BYTES / 2);
+    let large = "x".repeat(MAX_BYTES / 2);
     let kept = log((0..5).map(|_| text(Direction::In, &large))).newest(None, 10);
     assert_eq!(kept.len(), 2);
-    let huge = "x".repeat(2 * MOST_BYTES);
+    let huge = "x".repeat(2 * MAX_BYTES);
     let log = log([text(Direction::In, "{}"), text(Direction::In, &huge)]);
     assert_eq!(log.newest(None, 10).len(), 1);
     assert_eq!(log.bytes, huge.len());
 }
 
 #[test]
-fn the_sums_tell_payload_overhead_heartbeats_and_round_trips() {
+fn the_counters_hold_payload_overhead_heartbeats_and_round_trips() {
     let ping = r#"{"type":"ping","at":1000}"#;
     let pong = r#"{"type":"pong","at":1000,"server_at":0,"connections":1}"#;
     let log = log([text(Direction::Out, ping), text(Direction::In, pong)]);
@@ -82,11 +80,11 @@ fn reconnects_and_what_they_recovered_are_counted() {
 }
 
 #[test]
-fn a_skipped_frame_says_why_and_a_view_keeps_what_it_shows() {
+fn a_skipped_frame_has_its_reason_and_a_view_keeps_what_it_shows() {
     let mut log = log([event("price", "{}", "e-1")]);
     let shown = log.newest(None, 1);
     log.record(&text(Direction::Out, "{}"), 0.0);
-    log.record(&TraceEvent::DropReason(DropReason::Duplicate), 0.0);
+    log.record(&TraceEvent::Dropped(DropReason::Duplicate), 0.0);
     assert_eq!(
         log.newest(Some("price"), 1)[0].skipped,
         Some(DropReason::Duplicate)
@@ -104,7 +102,7 @@ fn a_repeated_frame_is_recognised() {
 }
 
 #[test]
-fn what_may_well_come_twice_is_no_repetition() {
+fn frames_that_may_well_be_sent_twice_are_no_repetition() {
     let typing = || {
         text(
             Direction::In,

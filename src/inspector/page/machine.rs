@@ -1,4 +1,4 @@
-//! The state machine as a picture: its states, its ways between them, and where it is now.
+//! Draws the state machine: its states, the transitions between them, and the present state.
 
 use leptos::prelude::*;
 
@@ -8,10 +8,10 @@ use realtime::{
     status::ConnectionStatus,
 };
 
-/// A state's box is this large.
+/// The width and height of a state's box.
 const BOX: (u32, u32) = (88, 30);
 
-/// The states and where their boxes begin.
+/// The states, and the top left corners of their boxes.
 const STATES: [(&str, u32, u32); 6] = [
     ("Closed", 4, 10),
     ("Connecting", 116, 10),
@@ -21,8 +21,8 @@ const STATES: [(&str, u32, u32); 6] = [
     ("Offline", 228, 84),
 ];
 
-/// The ways, as SVG paths, each with what leads along it.
-const WAYS: [&str; 12] = [
+/// The transitions as SVG paths, each with its cause.
+const TRANSITIONS: [&str; 12] = [
     // Closed, Connecting, Open: wanted, greeted.
     "M92 25H113",
     "M204 25H225",
@@ -80,7 +80,8 @@ pub(super) fn MachineView(connection: Connection) -> impl IntoView {
             </g>
         }
     });
-    let ways = WAYS.map(|way| view! { <path d=way marker-end="url(#inspector-arrow)"/> });
+    let transitions = TRANSITIONS
+        .map(|transition| view! { <path d=transition marker-end="url(#inspector-arrow)"/> });
     view! {
         <figure class="machine" data-test="machine" data-state=now>
             <svg viewBox="0 -8 320 132" role="img" aria-label=move || format!("State machine: {}", now.get())>
@@ -89,7 +90,7 @@ pub(super) fn MachineView(connection: Connection) -> impl IntoView {
                         <path d="M0 0L8 4L0 8z"/>
                     </marker>
                 </defs>
-                <g class="ways">{ways}</g>
+                <g class="ways">{transitions}</g>
                 {states}
             </svg>
             <figcaption {..live_text(words)} data-test="machine-words"></figcaption>

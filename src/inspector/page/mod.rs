@@ -1,4 +1,4 @@
-//! The panel that shows a connection's frames, its cost and its state machine, and asks for faults.
+//! The panel that shows a connection's frames, its cost and its state machine, and requests faults.
 
 mod counters;
 mod fault_run;

@@ -1,4 +1,4 @@
-//! The panel: a bar at the foot of a live page that unfolds.
+//! The inspector's panel: a bar at the foot of a live page that unfolds.
 
 use std::time::Duration;
 
@@ -24,9 +24,10 @@ use realtime::{
     transport::Transport,
 };
 
-/// What unfolds is shown anew this often, however many frames come; folded, the bar alone is.
-const UNFOLDED_EVERY: Duration = Duration::from_millis(250);
-const FOLDED_EVERY: Duration = Duration::from_secs(1);
+/// The interval at which the unfolded panel is updated, however many frames are received; and that of the bar alone,
+/// when it is folded.
+const UNFOLDED_INTERVAL: Duration = Duration::from_millis(250);
+const FOLDED_INTERVAL: Duration = Duration::from_secs(1);
 
 #[derive(Clone, Copy, PartialEq)]
 enum Tab {
@@ -40,10 +41,10 @@ enum Tab {
 pub fn Inspector(
     connection: Connection,
     transport: Transport,
-    /// Whether a client of this endpoint comes back with a position.
+    /// Whether a client of this endpoint resumes from a position.
     #[prop(default = true)]
     history: bool,
-    /// Says what a binary frame holds.
+    /// Describes a binary frame in words.
     #[prop(optional)]
     describe: Option<fn(&[u8]) -> String>,
 ) -> impl IntoView {
@@ -52,19 +53,19 @@ pub fn Inspector(
     Effect::new(move |_| watched.watch());
     Effect::new(move |_| {
         let every = if unfolded.get() {
-            UNFOLDED_EVERY
+            UNFOLDED_INTERVAL
         } else {
-            FOLDED_EVERY
+            FOLDED_INTERVAL
         };
-        watched.look_again();
-        let look = SendWrapper::new(Interval::new(every.as_millis() as u32, move || {
-            watched.look_again()
+        watched.refresh();
+        let interval = SendWrapper::new(Interval::new(every.as_millis() as u32, move || {
+            watched.refresh()
         }));
-        // Dropped when the effect runs again or the panel goes: that stops it.
-        on_cleanup(move || drop(look));
+        // Dropped when the effect runs again or the panel is disposed, which stops the interval.
+        on_cleanup(move || drop(interval));
     });
     let allowed = use_context::<Allowed>().unwrap_or_default();
-    let acts = allowed.faults.then(|| FaultAction::all(history));
+    let actions = allowed.faults.then(|| FaultAction::all(history));
     let summary = move || {
         watched.read(|log| {
             let counters = &log.counters;
@@ -88,12 +89,12 @@ pub fn Inspector(
             </div>
             <div id="inspector-body">
                 <Show when=move || unfolded.get()>
-                    <Unfolded watched describe acts=acts.clone()/>
+                    <Unfolded watched describe actions=actions.clone()/>
                 </Show>
             </div>
         </section>
     }
-    // Of one plain type: it stands in pages whose types are deep already.
+    // Erased to one plain type, because it is part of pages whose types are deep already.
     .into_any()
 }
 
@@ -101,8 +102,8 @@ pub fn Inspector(
 fn Unfolded(
     watched: Watched,
     describe: Option<fn(&[u8]) -> String>,
-    /// `None`: this server lets nobody break anything.
-    acts: Option<Vec<FaultAction>>,
+    /// `None`: this server does not allow faults.
+    actions: Option<Vec<FaultAction>>,
 ) -> impl IntoView {
     let tab = RwSignal::new(Tab::Frames);
     let shown = move |of: Tab| {
@@ -137,7 +138,7 @@ fn Unfolded(
                     <p class="quiet" data-test="inspector-follows">"This tab has no stream of its own: what is shown, and what the server breaks, is the leading tab's. Only going offline is this tab's own."</p>
                 </Show>
                 <MachineView connection=watched.connection/>
-                {acts.map(|acts| view! { <Faults watched acts/> })}
+                {actions.map(|actions| view! { <Faults watched actions/> })}
                 <Counters watched/>
             </div>
         </div>

@@ -1,4 +1,5 @@
-//! The bytes of the stream as they come, comments and `retry:` too: read by `fetch`, since an `EventSource` tells only fields.
+//! Shows the bytes of a stream, comments and `retry:` included. They are read by `fetch`, since an `EventSource`
+//! reveals only fields.
 
 use std::{
     cell::{Cell, RefCell},
@@ -16,12 +17,12 @@ use web_sys::{AbortController, AbortSignal};
 
 use realtime::client::{Connection, live_text, text_content};
 
-/// Bytes that are kept; older lines go.
-const MOST_BYTES: usize = 32 * 1024;
-/// What is shown is brought up to date this often, in milliseconds.
-const SHOW_EVERY_MS: u32 = 250;
+/// The maximum number of bytes that are kept; older lines are dropped.
+const MAX_BYTES: usize = 32 * 1024;
+/// The interval at which the view is updated, in milliseconds.
+const UPDATE_INTERVAL_MS: u32 = 250;
 
-// Declared by hand: the feature of web-sys would have every crate above it built anew.
+// Declared by hand, because another feature of web-sys would rebuild every crate that depends on it.
 #[wasm_bindgen]
 extern "C" {
     /// A `ReadableStream` (Streams standard, section 4.2).
@@ -34,7 +35,7 @@ extern "C" {
     fn read(this: &Reader) -> Promise;
 }
 
-/// The newest bytes, and whether there are some that were not shown yet.
+/// The newest bytes, and whether some of them are not shown yet.
 #[derive(Default)]
 struct Recent {
     bytes: RefCell<Vec<u8>>,
@@ -46,7 +47,7 @@ pub(super) fn RawBytes(connection: Connection) -> impl IntoView {
     let text = RwSignal::new(String::new());
     let ended = RwSignal::new(None::<String>);
     Effect::new(move |_| {
-        // Not tracked: the position moves with every event, and this stream has its own.
+        // Not tracked, because the position moves with every event, and this stream has a position of its own.
         let Some(url) = untrack(move || connection.address()) else {
             return ended.set(Some("There is no stream yet.".into()));
         };
@@ -65,14 +66,14 @@ pub(super) fn RawBytes(connection: Connection) -> impl IntoView {
             let why = read_pieces(&url, &signal, take).await;
             let _ = ended.try_set(Some(why));
         });
-        let show = Interval::new(SHOW_EVERY_MS, move || {
+        let show = Interval::new(UPDATE_INTERVAL_MS, move || {
             if recent.fresh.take() {
                 let shown = String::from_utf8_lossy(&recent.bytes.borrow()).into_owned();
                 let _ = text.try_set(shown);
             }
         });
         let held = SendWrapper::new((abort, show));
-        // The stream ends with the tab.
+        // The stream ends when the tab of the panel is closed.
         on_cleanup(move || held.0.abort());
     });
     view! {
@@ -82,7 +83,7 @@ pub(super) fn RawBytes(connection: Connection) -> impl IntoView {
     }
 }
 
-/// Reads a stream piece by piece to its end, or until `take` says that it wants no more. Says why it ended.
+/// Reads a stream piece by piece to its end, or until `take` returns false. Returns why it ended, as a sentence.
 pub(crate) async fn read_pieces(
     url: &str,
     signal: &AbortSignal,
@@ -128,13 +129,13 @@ fn meaning(status: u16) -> &'static str {
     }
 }
 
-/// Adds bytes; when there are too many, whole lines go from the front.
+/// Adds bytes. If there are too many, whole lines are removed from the front.
 fn keep(bytes: &mut Vec<u8>, piece: &[u8]) {
     bytes.extend_from_slice(piece);
-    if bytes.len() <= MOST_BYTES {
+    if bytes.len() <= MAX_BYTES {
         return;
     }
-    let cut = bytes.len() - MOST_BYTES;
+    let cut = bytes.len() - MAX_BYTES;
     let line = bytes[cut..].iter().position(|byte| *byte == b'\n');
     bytes.drain(..line.map_or(cut, |line| cut + line + 1));
 }
@@ -147,11 +148,11 @@ mod tests {
     fn the_newest_whole_lines_are_kept() {
         let mut bytes = vec![];
         let line = b"data: 0123456789\n";
-        for _ in 0..2 * MOST_BYTES / line.len() {
+        for _ in 0..2 * MAX_BYTES / line.len() {
             keep(&mut bytes, line);
         }
-        assert!(bytes.len() <= MOST_BYTES);
+        assert!(bytes.len() <= MAX_BYTES);
         assert!(bytes.starts_with(b"data: "), "no line is cut in two");
-        assert!(bytes.len() > MOST_BYTES - 2 * line.len());
+        assert!(bytes.len() > MAX_BYTES - 2 * line.len());
     }
 }

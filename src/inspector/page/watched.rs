@@ -1,4 +1,4 @@
-//! What all parts of a panel share: the connection, the log of what it sees, and the fault that is tried.
+//! The state that all parts of a panel share: the connection, the log of its frames, and the current fault run.
 
 use leptos::prelude::*;
 use realtime::{
@@ -8,15 +8,15 @@ use realtime::{
 
 use super::{fault_run::FaultRun, log::Log};
 
-/// What all parts of a panel share. All copies are one.
+/// The state that all parts of a panel share. All copies share one state.
 #[derive(Clone, Copy)]
 pub(super) struct Watched {
     pub connection: Connection,
     pub transport: Transport,
     pub log: StoredValue<Log>,
-    pub trial: RwSignal<Option<FaultRun>>,
-    /// Counts up whenever what is shown may be out of date.
-    pub looked: RwSignal<u64>,
+    pub fault_run: RwSignal<Option<FaultRun>>,
+    /// Counts up whenever the views may be out of date.
+    pub refreshes: RwSignal<u64>,
 }
 
 impl Watched {
@@ -25,44 +25,49 @@ impl Watched {
             connection,
             transport,
             log: StoredValue::new(Log::default()),
-            trial: RwSignal::new(None),
-            looked: RwSignal::new(0),
+            fault_run: RwSignal::new(None),
+            refreshes: RwSignal::new(0),
         }
     }
 
-    /// From here on the log takes what the connection sees.
+    /// Records in the log what the connection sees from here on.
     pub fn watch(self) {
-        self.connection.watch(move |sight| {
+        self.connection.watch(move |trace_event| {
             let now = js_sys::Date::now();
-            let _ = self.log.try_update_value(|log| log.record(&sight, now));
-            self.try_out(&sight, now);
+            let _ = self
+                .log
+                .try_update_value(|log| log.record(&trace_event, now));
+            self.update_fault_run(&trace_event, now);
         });
     }
 
-    /// Tells the trial, where one is under way. Its views hear only of what changed.
-    fn try_out(self, sight: &TraceEvent, now: f64) {
-        let under_way =
-            |trial: &Option<FaultRun>| trial.as_ref().is_some_and(|trial| trial.refusal.is_none());
-        if self.trial.try_with_untracked(under_way) != Some(true) {
+    /// Passes a trace event to the fault run, if one is under way. Its views are notified only of changes.
+    fn update_fault_run(self, trace_event: &TraceEvent, now: f64) {
+        let under_way = |fault_run: &Option<FaultRun>| {
+            fault_run
+                .as_ref()
+                .is_some_and(|fault_run| fault_run.refusal.is_none())
+        };
+        if self.fault_run.try_with_untracked(under_way) != Some(true) {
             return;
         }
-        self.trial.try_maybe_update(|trial| {
+        self.fault_run.try_maybe_update(|fault_run| {
             let changed = self.log.try_with_value(|log| {
-                trial
+                fault_run
                     .as_mut()
-                    .is_some_and(|trial| trial.saw(sight, log, now))
+                    .is_some_and(|fault_run| fault_run.apply(trace_event, log, now))
             });
             (changed == Some(true), ())
         });
     }
 
-    /// Reads from the log, now and whenever it is looked at again.
+    /// Reads from the log, now and on each refresh.
     pub fn read<T>(self, read: impl FnOnce(&Log) -> T) -> T {
-        self.looked.track();
+        self.refreshes.track();
         self.log.with_value(read)
     }
 
-    pub fn look_again(self) {
-        let _ = self.looked.try_update(|looked| *looked += 1);
+    pub fn refresh(self) {
+        let _ = self.refreshes.try_update(|refreshes| *refreshes += 1);
     }
 }

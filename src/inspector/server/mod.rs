@@ -1,4 +1,4 @@
-//! Names every open stream and socket, remembers how it began, and breaks it when its visitor asks.
+//! Names every open stream and socket, keeps its handshake, and breaks it when its user requests that.
 
 use std::{fmt::Write, future::ready};
 
@@ -25,15 +25,15 @@ use realtime::server::{
     Connection, ConnectionRegistry, listen::ConnectionHandle, registry::Handshake,
 };
 
-/// What stands in the place of a secret.
+/// The text in the place of a secret.
 const BLANKED: &str = "(blanked)";
-/// Query parameters that stand for somebody.
+/// Query parameters that are credentials.
 const SECRET_PARAMETERS: [&str; 1] = ["ticket"];
 
 /// Cancelled to make the server drain and start again.
 pub type Restart = CancellationToken;
 
-/// Reading is for everybody; breaking exists only where it is allowed.
+/// The route for handshakes always exists; the route for faults only exists where faults are allowed.
 pub fn routes(web: Web, restart: Option<Restart>) -> Routes {
     let router = Router::new().route(HANDSHAKE_ROUTE, get(handshake));
     let router = match &restart {
@@ -48,7 +48,7 @@ pub fn routes(web: Web, restart: Option<Restart>) -> Routes {
         .first_state(move |_path| ready(move || FirstState::provide(move |()| allowed)))
 }
 
-/// Gives every stream and socket a [`Connection`], with the request that it began with.
+/// Gives every stream and socket a named [`Connection`], and keeps its request.
 pub async fn name_connections(
     State(connections): State<ConnectionRegistry>,
     mut request: Request,
@@ -56,32 +56,33 @@ pub async fn name_connections(
 ) -> Response {
     let handle = request.extensions().get::<ConnectionHandle>().cloned();
     let connection = connections.open(request.uri().path(), handle);
-    let asked = Asked {
+    let pending = PendingHandshake {
         connection: connection.clone(),
         request: request_text(&request),
         version: request.version(),
     };
     request.extensions_mut().insert(connection);
     let mut response = next.run(request).await;
-    response.extensions_mut().insert(asked);
+    response.extensions_mut().insert(pending);
     response
 }
 
-/// What a response answers; on its way out through the layers.
+/// The request that a response answers. It is an extension of the response on its way through the layers.
 #[derive(Clone)]
-struct Asked {
+struct PendingHandshake {
     connection: Connection,
     request: String,
     version: Version,
 }
 
-/// Remembers how a connection was answered. The outermost layer: what others add is in it.
+/// Records the response of a handshake. This is the outermost layer, so that the response includes what other layers
+/// add.
 pub async fn remember_answers(mut response: Response) -> Response {
-    if let Some(asked) = response.extensions_mut().remove::<Asked>() {
-        let mut text = format!("{:?} {}\n", asked.version, response.status());
+    if let Some(pending) = response.extensions_mut().remove::<PendingHandshake>() {
+        let mut text = format!("{:?} {}\n", pending.version, response.status());
         write_headers(&mut text, response.headers());
-        asked.connection.remember(Handshake {
-            request: asked.request,
+        pending.connection.remember(Handshake {
+            request: pending.request,
             response: text,
         });
     }
@@ -103,7 +104,7 @@ async fn handshake(
 }
 
 #[derive(Deserialize)]
-struct Which {
+struct FaultForm {
     connection: Option<String>,
 }
 
@@ -111,7 +112,7 @@ async fn fault(
     State(Feature { web, own: restart }): State<Feature<Option<Restart>>>,
     session: Session,
     Path(kind): Path<String>,
-    form: Result<Form<Which>, FormRejection>,
+    form: Result<Form<FaultForm>, FormRejection>,
 ) -> Result<Json<Value>, ApiError> {
     let fault = Fault::named(&kind).ok_or_else(|| {
         let known = Fault::ALL.map(Fault::name).join(", ");
@@ -139,7 +140,7 @@ async fn fault(
     tracing::info!(
         conn.id = connection.id(),
         fault = fault.name(),
-        "a fault was asked for"
+        "a fault was requested"
     );
     Ok(Json(json!({})))
 }
@@ -195,7 +196,7 @@ fn write_headers(text: &mut String, headers: &HeaderMap) {
     }
 }
 
-/// Only what is known to be harmless is shown: what a proxy adds for the server may stand for somebody, too.
+/// Shows only headers that are known to be harmless: what a proxy adds for the server may be a credential too.
 fn shown(name: &HeaderName, value: &HeaderValue) -> String {
     const HARMLESS: [&str; 26] = [
         "accept",
@@ -225,7 +226,7 @@ fn shown(name: &HeaderName, value: &HeaderValue) -> String {
         "x-frame-options",
         "referer",
     ];
-    // Handshake of a socket, and what a browser says of the request itself.
+    // `sec-`: the handshake of a socket, and what a browser adds about the request itself.
     let harmless = HARMLESS.contains(&name.as_str()) || name.as_str().starts_with("sec-");
     match harmless {
         true => String::from_utf8_lossy(value.as_bytes()).into_owned(),

@@ -1,4 +1,4 @@
-//! A race as bars, and under them the numbers.
+//! Shows a race as bars, and below them a table with the numbers.
 
 use leptos::prelude::*;
 
@@ -8,7 +8,7 @@ use crate::{
 };
 use realtime::transport::Transport;
 
-/// A figure that is compared: what it is called, how it is read, and how it prints.
+/// A figure that is compared: its name, its unit, and how it is read.
 #[derive(Clone, Copy)]
 struct Figure {
     name: &'static str,
@@ -75,7 +75,7 @@ pub(super) fn RaceChart(race: RaceResult) -> impl IntoView {
         let spreads = TRANSPORTS.map(|transport| race.spread(transport, figure.of));
         view! { <Bars figure spreads/> }
     });
-    // In a paced race both are as fast as they are told.
+    // In a paced race the speed is given, so it is not compared.
     let paced = race.mode == RaceMode::Paced;
     view! {
         <figure class="race" data-test="race" data-complete=race.is_complete().to_string()>
@@ -178,7 +178,7 @@ fn RaceTable(race: RaceResult) -> impl IntoView {
     }
 }
 
-/// Three digits are enough to compare.
+/// Prints a figure with three digits, which are enough to compare.
 fn number(value: f64) -> String {
     match value.abs() {
         size if size >= 100.0 => grouped(value.max(0.0).round() as u64),

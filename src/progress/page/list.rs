@@ -1,4 +1,4 @@
-//! The visitor's jobs, newest first, with what came of them.
+//! The list of the user's jobs, newest first, with their outcomes.
 
 use gloo_net::http::Request;
 use leptos::{prelude::*, task::spawn_local};
@@ -11,12 +11,13 @@ use crate::{
     ui::first_state::first_state,
 };
 
-/// The jobs of this visitor: rendered by the server, then asked for again when one starts or ends.
+/// The jobs of the current user: rendered by the server, then requested again when one starts or ends.
 #[derive(Clone, Copy)]
 pub(super) struct MyJobs {
     jobs: RwSignal<Vec<JobView>>,
-    /// How often the server was asked, and which of the questions was answered last: an answer that is late tells how it was.
-    asked: StoredValue<u64>,
+    /// The number of requests so far, and the newest request that was answered. The answer to an older request is
+    /// outdated and ignored.
+    requested: StoredValue<u64>,
     answered: StoredValue<u64>,
 }
 
@@ -26,7 +27,7 @@ impl MyJobs {
         let known = first.is_some();
         let this = Self {
             jobs: RwSignal::new(first.unwrap_or_default()),
-            asked: StoredValue::new(0),
+            requested: StoredValue::new(0),
             answered: StoredValue::new(0),
         };
         Effect::new(move |_| {
@@ -37,17 +38,17 @@ impl MyJobs {
         this
     }
 
-    /// Asks the server. What is shown stays when it cannot be reached.
+    /// Requests the list. If the server cannot be reached, the shown list stays.
     pub(super) fn refresh(self) {
-        self.asked.update_value(|asked| *asked += 1);
-        let question = self.asked.get_value();
+        self.requested.update_value(|requested| *requested += 1);
+        let request = self.requested.get_value();
         spawn_local(async move {
-            let Some(jobs) = jobs_of_mine().await else {
+            let Some(jobs) = own_jobs().await else {
                 return;
             };
             let is_newest = self.answered.try_update_value(|answered| {
-                let is_newest = question > *answered;
-                *answered = question.max(*answered);
+                let is_newest = request > *answered;
+                *answered = request.max(*answered);
                 is_newest
             });
             if is_newest == Some(true) {
@@ -56,24 +57,24 @@ impl MyJobs {
         });
     }
 
-    /// The stream of a job says how it stands.
+    /// Applies the progress that the stream of a job carries.
     pub(super) fn follow(self, id: Uuid, progress: &Progress) {
         let known = self.jobs.with_untracked(|jobs| {
             let known = jobs.iter().find(|job| job.id.value() == id)?;
             Some(known.progress.clone())
         });
-        let news = known
+        let newer = known
             .filter(|known| known.status != progress.status)
             .and_then(|known| progress.clone().after(Some(&known)));
-        if let Some(news) = news {
+        if let Some(newer) = newer {
             self.jobs.update(|jobs| {
                 let known = jobs.iter_mut().filter(|job| job.id.value() == id);
-                known.for_each(|job| job.progress = news.clone());
+                known.for_each(|job| job.progress = newer.clone());
             });
         }
     }
 
-    /// Asks the server unless this job is in the list.
+    /// Requests the list unless this job is in it.
     pub(super) fn refresh_for(self, id: Uuid) {
         if self
             .jobs
@@ -85,7 +86,7 @@ impl MyJobs {
 }
 
 /// `None` when the server cannot be reached.
-pub(super) async fn jobs_of_mine() -> Option<Vec<JobView>> {
+pub(super) async fn own_jobs() -> Option<Vec<JobView>> {
     let response = Request::get(JOBS_ROUTE).send().await.ok()?;
     response.json().await.ok()
 }
@@ -100,8 +101,9 @@ pub(super) fn JobList(mine: MyJobs) -> impl IntoView {
                 <p class="empty">"None yet. Finished ones are kept for a day."</p>
             </Show>
             <ul class="jobs">
-                // Its status is part of the key: a row is made anew when it changes.
-                <For each=move || jobs.get() key=|job| (job.id.value(), job.progress.status.word().to_owned()) let:job><Row job/></For>
+                // What a row shows is part of its key, so that it is rebuilt when that changes: the stream says that a job is
+                // done before the list brings its result.
+                <For each=move || jobs.get() key=|job| (job.id.value(), job.progress.status.word(), outcome_words(job)) let:job><Row job/></For>
             </ul>
         </section>
     }

@@ -1,4 +1,4 @@
-//! The page: what can be started, the visitor's jobs, and the one that the address names.
+//! The progress page: the forms, the user's jobs, and the job that the address names.
 
 mod chart;
 mod list;
@@ -29,7 +29,7 @@ lazy_page!(ProgressPage, progress_page, ProgressRoute);
 #[component]
 fn ProgressRoute() -> impl IntoView {
     let params = use_params_map();
-    // `None`: no job in the address. `Some(None)`: one that cannot exist.
+    // `None`: no job in the address. `Some(None)`: an id that cannot exist.
     let job = Memo::new(move |_| {
         params.with(|params| params.get_str("job").map(|job| job.parse::<Uuid>().ok()))
     });
@@ -43,7 +43,7 @@ fn ProgressRoute() -> impl IntoView {
                 <StartForms/>
                 <JobList mine/>
             </div>
-            // Anew for another job: its first state, its position and its stream are its own.
+            // Rebuilt for another job: each job has its own first state, position and stream.
             <div>{move || match job.get() {
                 None => view! { <div class="blank"><Icon glyph=Glyph::Progress/><p class="empty">"No job is selected. Start one, or open one from your list."</p></div> }.into_any(),
                 Some(None) => view! { <UnknownJob/> }.into_any(),

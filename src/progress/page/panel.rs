@@ -1,4 +1,4 @@
-//! One job, live.
+//! Shows one job and its live progress.
 
 use gloo_net::http::Request;
 use leptos::{prelude::*, task::spawn_local};
@@ -26,7 +26,7 @@ use realtime::{
     contract::{StreamContract, fill},
 };
 
-/// Asks a job to stop; only its owner may.
+/// Asks a job to stop; only its owner may do so.
 #[server(prefix = "/api", endpoint = "jobs/cancel")]
 pub async fn cancel_job(#[server(default)] id: String) -> Result<(), ApiError> {
     let session = crate::session::server::current()?;
@@ -41,12 +41,12 @@ pub(super) fn UnknownJob() -> impl IntoView {
     view! { <p class="notice" data-test="unknown-job">"There is no job under this address. Finished ones are kept for a day; start another."</p> }
 }
 
-/// What is shown of a job.
+/// The shown state of a job.
 #[derive(Clone, Copy)]
 struct JobState {
     id: Uuid,
     progress: RwSignal<Option<Progress>>,
-    /// Kind and owner; after a visit by the router they come a moment later.
+    /// Kind and owner. After a navigation within the app they are loaded a moment later.
     about: RwSignal<Option<(JobKind, Uuid)>>,
     result: RwSignal<Option<Value>>,
     error: RwSignal<Option<String>>,
@@ -67,8 +67,8 @@ impl JobState {
         }
     }
 
-    /// Asks what the stream does not say.
-    fn ask_about(self) {
+    /// Loads kind and owner, which the stream does not carry.
+    fn load_about(self) {
         spawn_local(async move {
             let route = fill(JOB_ROUTE, &[&self.id.to_string()]);
             let Ok(response) = Request::get(&route).send().await else {
@@ -80,19 +80,19 @@ impl JobState {
         });
     }
 
-    /// What is said of how far it is; nothing when more is known already.
-    fn go_on(self, said: Progress) {
-        let news = self
+    /// Applies a progress, unless a newer one is known already.
+    fn advance(self, received: Progress) {
+        let newer = self
             .progress
-            .with_untracked(|known| said.after(known.as_ref()));
-        if let Some(news) = news {
-            self.progress.set(Some(news));
+            .with_untracked(|known| received.after(known.as_ref()));
+        if let Some(newer) = newer {
+            self.progress.set(Some(newer));
         }
     }
 
-    fn take(self, event: JobEvent) {
+    fn apply(self, event: JobEvent) {
         match event {
-            JobEvent::State(said) | JobEvent::Progress(said) => self.go_on(said),
+            JobEvent::State(progress) | JobEvent::Progress(progress) => self.advance(progress),
             JobEvent::Done { result } => {
                 self.result.set(Some(result));
                 self.end(JobStatus::Done);
@@ -126,9 +126,9 @@ impl JobState {
         self.about.get().map(|(kind, _)| kind)
     }
 
-    /// One sentence, once it has ended.
+    /// One sentence about the end of the job, or about its wait; `None` while it runs.
     fn outcome(self) -> Option<String> {
-        // Nothing is known of it yet.
+        // Nothing is known of the job yet.
         if self.progress.with(Option::is_none) {
             return None;
         }
@@ -159,11 +159,11 @@ pub(super) fn JobPanel(id: Uuid, mine: MyJobs) -> impl IntoView {
     let state = JobState::new(id, first);
     Effect::new(move |_| {
         if !known {
-            state.ask_about();
+            state.load_about();
             mine.refresh_for(id);
         }
     });
-    // A finished job has nothing to stream: the page shows its end already.
+    // A finished job needs no stream: the page shows its end already.
     let contract = move || (!ended).then_some(JobEvents { id });
     let connection = use_event_source(contract, position, move |event| {
         if let StreamEvent::Event(event) = event {
@@ -171,21 +171,21 @@ pub(super) fn JobPanel(id: Uuid, mine: MyJobs) -> impl IntoView {
             if let JobEvent::State(progress) | JobEvent::Progress(progress) = &event {
                 mine.follow(id, progress);
             }
-            state.take(event);
+            state.apply(event);
             if last {
                 mine.refresh();
             }
         }
     });
-    let visitor = expect_context::<CurrentUser>().0;
+    let current_user = expect_context::<CurrentUser>().0;
     let may_cancel = move || {
         let owner = state.about.get().map(|(_, owner)| owner);
-        owner.is_some() && visitor.with(|user| user.as_ref().map(|user| user.id)) == owner
+        owner.is_some() && current_user.with(|user| user.as_ref().map(|user| user.id)) == owner
     };
     let progress = state.progress;
     let running = !ended;
     let name = move || state.kind().map_or("Job", JobKind::word);
-    // A bar without a value moves to and fro: that is right only while it runs.
+    // A bar without a value moves to and fro, which is right only while the job runs.
     let value = move || {
         progress.with(|progress| {
             let progress = progress.as_ref()?;
@@ -212,8 +212,8 @@ pub(super) fn JobPanel(id: Uuid, mine: MyJobs) -> impl IntoView {
     };
     view! {
         <section class="job" data-test="job" data-status=move || state.status().word()>
-            // Without JavaScript the page asks again by itself while the job runs.
-            // As text: a browser with scripts parses what is in `noscript` so, and hydration would stumble over elements.
+            // Without JavaScript the page reloads itself while the job runs. The element is given as text, because a
+            // browser with scripts parses the content of `noscript` as text, and hydration would fail on elements.
             {running.then(|| view! { <noscript inner_html="<meta http-equiv=\"refresh\" content=\"2\">"></noscript> })}
             <h2 {..live_text(name)} id="job-name"></h2>
             {running.then(|| view! { <StatusLine connection transport="SSE" counted="watching"/> })}
@@ -251,10 +251,11 @@ fn CancelForm(id: Uuid) -> impl IntoView {
     }
 }
 
-/// How far, how fast, how long still.
+/// The count, the percentage, the rate and the time left, in words.
 fn numbers_of(progress: &Progress) -> String {
     let percent = progress.percent().map(|percent| format!(", {percent} %"));
-    // The estimate is what is left over the smoothed rate, so the rate is what is left over the estimate.
+    // The estimate is the remaining count divided by the smoothed rate, so the rate is the remaining count divided by
+    // the estimate.
     let left = progress
         .total
         .map(|total| total.saturating_sub(progress.done));

@@ -1,4 +1,4 @@
-//! What came of a job, in words and in full.
+//! The outcome of a job, in words and in full.
 
 use leptos::prelude::*;
 use realtime::transport::Transport;
@@ -14,7 +14,7 @@ use crate::{
     ui::{bidi::isolated, numbers::grouped},
 };
 
-/// One line for a list.
+/// The outcome in one line, for the list.
 pub(super) fn outcome_words(job: &JobView) -> String {
     match job.progress.status {
         JobStatus::Done => job
@@ -27,10 +27,10 @@ pub(super) fn outcome_words(job: &JobView) -> String {
     }
 }
 
-/// One sentence.
+/// The result in one sentence.
 pub(super) fn done_words(kind: JobKind, result: &Value) -> String {
     let words = match kind {
-        JobKind::Countdown => read::<CountdownResult>(result).map(|done| took(done.elapsed_ms)),
+        JobKind::Countdown => read::<CountdownResult>(result).map(|done| done_in(done.elapsed_ms)),
         JobKind::Checksum => read::<ChecksumResult>(result).map(|done| {
             let name = match done.name.as_str() {
                 "" => "The file".into(),
@@ -39,7 +39,7 @@ pub(super) fn done_words(kind: JobKind, result: &Value) -> String {
             format!(
                 "{name}: {} bytes. {}",
                 grouped(done.bytes),
-                took(done.elapsed_ms)
+                done_in(done.elapsed_ms)
             )
         }),
         JobKind::Race => read::<RaceResult>(result).map(|race| race_words(&race)),
@@ -93,7 +93,7 @@ fn race_words(race: &RaceResult) -> String {
     format!("{verdict}. All {each} messages arrived over each, once and in order.")
 }
 
-/// How much of how much.
+/// The count and, if known, the total.
 pub(super) fn counted(progress: &Progress) -> String {
     let total = progress
         .total
@@ -106,11 +106,11 @@ pub(super) fn counted(progress: &Progress) -> String {
     )
 }
 
-fn took(elapsed_ms: u64) -> String {
+fn done_in(elapsed_ms: u64) -> String {
     format!("Done in {:.1} s.", elapsed_ms as f64 / 1_000.0)
 }
 
-/// `None` for the result of another version.
+/// Decodes a result; `None` if another version wrote it.
 fn read<T: DeserializeOwned>(result: &Value) -> Option<T> {
     T::deserialize(result).ok()
 }

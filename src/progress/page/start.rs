@@ -1,6 +1,6 @@
-//! The forms that start a job. They work without JavaScript; with it, the page stays.
+//! The forms that start a job. They work without JavaScript; with it, the page is not left.
 
-// On the module: what `#[server]` makes of a function does not inherit its attributes.
+// On the module, because the code that `#[server]` generates does not inherit the attributes of its function.
 #![allow(clippy::too_many_arguments, reason = "the fields of all start forms")]
 
 use leptos::{
@@ -14,7 +14,7 @@ use super::upload::UploadForm;
 use crate::{progress::message::Started, ui::one_press::one_press, web::error::ApiError};
 use realtime::client::live_text;
 
-/// Starts a job; the fields come as text, so that an error can name its field and range.
+/// Starts a job. The fields are received as text, so that an error can name its field and range.
 #[server(prefix = "/api", endpoint = "jobs/start")]
 pub async fn start_job(
     #[server(default)] kind: String,
@@ -43,7 +43,7 @@ pub async fn start_job(
     Ok(Started { id: id.into() })
 }
 
-/// A number as text; a field that is not there at all is `NUMBER`, one that is empty is empty.
+/// A number as text. A missing field is `NUMBER`; an empty field is empty.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct FieldOr<const NUMBER: u64>(pub String);
@@ -54,14 +54,14 @@ impl<const NUMBER: u64> Default for FieldOr<NUMBER> {
     }
 }
 
-/// The three kinds; one of them is unfolded at a time.
+/// The forms of the three kinds of job; one of them is unfolded at a time.
 #[component]
 pub(super) fn StartForms() -> impl IntoView {
     let fields = &["kind", "steps", "step_ms"];
     let countdown = Refusals::new("countdown-refusal", fields, true);
     let fields = &["messages", "size", "rounds", "mode", "rate"];
     let race = Refusals::new("race-refusal", fields, false);
-    // Without JavaScript the page comes back with the form unfolded in which something is to be mended.
+    // Without JavaScript the page is rendered again, with the refused form unfolded.
     let race_first = race.before().is_some();
     view! {
         <div class="kinds">
@@ -119,7 +119,7 @@ fn RaceForm(refusals: Refusals) -> impl IntoView {
     }
 }
 
-/// A field for a whole number. The server alone checks it, and says what is wrong.
+/// A field for a whole number. Only the server checks it, and reports what is wrong.
 #[component]
 fn Number(
     refusals: Refusals,
@@ -140,14 +140,15 @@ fn Number(
 #[derive(Clone, Copy)]
 struct Refusals {
     action: ServerAction<StartJob>,
-    /// Of the element with the words, for the fields that they are about.
+    /// The id of the element with the refusal, to which the fields refer.
     id: &'static str,
     refusal: Memo<Option<ApiError>>,
     before: Memo<Option<ApiError>>,
 }
 
 impl Refusals {
-    /// Of the form with these fields; `others` takes what is about no field, where the forms cannot be told apart.
+    /// The refusals of the form with these fields. With `others` they include errors that name no field, which cannot
+    /// be assigned to a form.
     fn new(id: &'static str, fields: &'static [&'static str], others: bool) -> Self {
         let action = ServerAction::<StartJob>::new();
         let query = use_query_map();
@@ -165,7 +166,7 @@ impl Refusals {
             ours.then_some(error)
         });
         let refusal = Memo::new(move |_| match action.version().get() {
-            // Until it is used, an action holds whatever error the address names, of the other form too.
+            // Until it is used, an action holds any error in the address, also that of the other form.
             0 => before.get(),
             _ => action.value().get().and_then(Result::err),
         });

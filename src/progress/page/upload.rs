@@ -1,4 +1,5 @@
-//! Sends a file, by choice or by drop, and shows how much of it has left. Without JavaScript the browser sends it itself.
+//! Uploads a file that the user chose or dropped, and shows how much of it is sent. Without JavaScript the browser
+//! submits the form itself.
 
 use std::rc::Rc;
 
@@ -18,7 +19,7 @@ use uuid::Uuid;
 use wasm_bindgen::{JsCast, JsValue, closure::Closure};
 use web_sys::{File, FormData, ProgressEvent, XmlHttpRequest};
 
-use super::list::jobs_of_mine;
+use super::list::own_jobs;
 use crate::{
     progress::message::UPLOAD_ROUTE,
     ui::{bidi::isolated, one_press::one_press},
@@ -26,15 +27,15 @@ use crate::{
 };
 use realtime::client::{live_text, text_content};
 
-/// Between two looks whether the job is there yet, in milliseconds.
-const LOOK_EVERY_MS: u32 = 100;
+/// The interval of the checks whether the job exists yet, in milliseconds.
+const CHECK_INTERVAL_MS: u32 = 100;
 
-/// Where an upload is.
+/// The state of an upload.
 #[derive(Clone, Debug, Default, PartialEq)]
 enum Upload {
     #[default]
     None,
-    /// Bytes that left, of how many.
+    /// `sent` of `total` bytes are sent.
     Sending {
         name: String,
         sent: f64,
@@ -49,7 +50,7 @@ pub(super) fn UploadForm() -> impl IntoView {
     let dragged = RwSignal::new(false);
     let chosen = NodeRef::<html::Input>::new();
     let query = use_query_map();
-    // What the server put into the address when it refused a form that was posted without JavaScript.
+    // The error that the server put into the address when it refused a form that was posted without JavaScript.
     let refused_before = move || {
         let query = query.get();
         let here = query.get_str("__path") == Some(UPLOAD_ROUTE);
@@ -116,8 +117,8 @@ pub(super) fn UploadForm() -> impl IntoView {
     }
 }
 
-/// Sends a file under an id of our own, and opens its job as soon as the server has it. One at a time: dropped meanwhile,
-/// another would take the state of the first.
+/// Uploads a file under an id that the client chooses, and opens its job as soon as the server has it. Only one upload
+/// runs at a time: a second file, dropped meanwhile, would overwrite the state of the first.
 fn send(file: &File, upload: RwSignal<Upload>, open: Rc<dyn Fn(Uuid)>) {
     if is_sending(upload) {
         return;
@@ -134,7 +135,7 @@ fn send(file: &File, upload: RwSignal<Upload>, open: Rc<dyn Fn(Uuid)>) {
     let on_progress = Closure::<dyn FnMut(ProgressEvent)>::new(move |event: ProgressEvent| {
         let _ = upload.try_update(|upload| {
             if let Upload::Sending { sent, total, .. } = upload {
-                // What is counted holds the form's own bytes too.
+                // The count includes the form's own bytes.
                 *sent = event.loaded().min(*total);
             }
         });
@@ -149,15 +150,15 @@ fn send(file: &File, upload: RwSignal<Upload>, open: Rc<dyn Fn(Uuid)>) {
     });
     request.set_onloadend(Some(on_end.unchecked_ref()));
     spawn_local(async move {
-        // The answer to an upload comes when all of it has arrived; its job is there much sooner.
+        // An upload is answered when all of it has arrived; its job exists much sooner.
         while is_sending(upload) {
-            // Whoever left the page meanwhile is not taken back.
+            // A user who has left the page meanwhile is not taken back to it.
             if exists(id).await && upload.try_get_untracked().is_some() {
                 return open(id);
             }
-            TimeoutFuture::new(LOOK_EVERY_MS).await;
+            TimeoutFuture::new(CHECK_INTERVAL_MS).await;
         }
-        // A small file may be through before the first look.
+        // A small file may be uploaded before the first check.
         if upload.try_get_untracked() == Some(Upload::None) {
             open(id);
         }
@@ -190,9 +191,10 @@ fn is_sending(upload: RwSignal<Upload>) -> bool {
     matches!(upload.try_get_untracked(), Some(Upload::Sending { .. }))
 }
 
-/// Looks into the list: asking for a job that is not there yet would be an error, and browsers report those.
+/// Whether the job is in the list. A request for a job that does not exist yet would be an error, and browsers report
+/// errors.
 async fn exists(id: Uuid) -> bool {
-    jobs_of_mine()
+    own_jobs()
         .await
         .is_some_and(|jobs| jobs.iter().any(|job| job.id.value() == id))
 }

@@ -1,4 +1,5 @@
-//! Reads the fields of the start forms. They come as text: only here can an error name its field and range.
+//! Validates the fields of the start forms. They are received as text, because only here can an error name its field
+//! and range.
 
 use std::{ops::RangeInclusive, time::Duration};
 
@@ -6,12 +7,12 @@ use super::tasks::{Countdown, race::RaceSpec};
 use crate::progress::result::RaceMode;
 use crate::web::error::ApiError;
 
-/// What the payloads of a race may come to, in bytes: more would only keep the machine busy.
+/// The maximum number of bytes of all payloads of a race; more would only keep the machine busy.
 const RACE_BYTES: u64 = 512 * 1024 * 1024;
-/// What a paced race may take, in seconds.
+/// The longest time of a paced race, in seconds.
 const RACE_SECONDS: u64 = 600;
 
-/// The fields of all start forms, as they came.
+/// The fields of all start forms, as received.
 #[derive(Clone, Debug, Default)]
 pub struct StartForm {
     pub kind: String,
@@ -24,7 +25,7 @@ pub struct StartForm {
     pub rate: String,
 }
 
-/// What a start form asks for.
+/// The job that a start form requests.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Start {
     Countdown(Countdown),
@@ -32,7 +33,7 @@ pub enum Start {
 }
 
 impl StartForm {
-    /// Reads the fields of the kind; 422 names the first that is out of its range.
+    /// Reads the fields of the kind. The error (422) names the first field that is out of its range.
     pub fn parse(&self) -> Result<Start, ApiError> {
         match self.kind.as_str() {
             "countdown" => self.countdown().map(Start::Countdown),
@@ -212,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_in_range_is_taken() {
+    fn fields_in_their_range_are_accepted() {
         let parsed = countdown(" 10 ", "1000").parse().unwrap();
         let expected = Countdown {
             steps: 10,

@@ -21,12 +21,13 @@ use realtime::{
     },
 };
 
-/// Why a job that was running has failed after a restart.
+/// The error of a job that a restart interrupted.
 const INTERRUPTED: &str = "The server restarted while this job ran. Start it again.";
-/// At most 20 progress events a second: more is only noise to a person. The last one is never lost.
+/// The minimum time between two progress events: at most 20 a second, because more is only noise to a person. The last
+/// one is never lost.
 const EVENT_GAP: Duration = Duration::from_millis(50);
 
-/// A job. Cheap to clone; all clones are one.
+/// A job. Cheap to clone; all clones share one state.
 #[derive(Clone)]
 pub struct Job(Arc<JobState>);
 
@@ -37,35 +38,37 @@ struct JobState {
     started_at: u64,
     topic: Topic<()>,
     cancel: CancellationToken,
-    /// A std mutex: it is held to change the state and publish the change, so that state and position belong together.
+    /// A std mutex: it is held while the state changes and the change is published, so that state and position belong
+    /// together.
     state: Mutex<State>,
 }
 
 struct State {
     progress: Progress,
-    /// When it ended (Unix milliseconds), and how.
+    /// When the job ended (Unix milliseconds), and how.
     ended: Option<(u64, Outcome)>,
-    /// The position before the terminal event: whoever comes to a finished job gets the state there, then its end.
+    /// The offset before the terminal event. A client that connects to a finished job gets the state at this offset,
+    /// then the end.
     before_end: u64,
     rate: Rate,
     published: Option<Instant>,
-    /// The newest progress is not published yet; a timer will.
+    /// The newest progress is not published yet; a timer will publish it.
     dirty: bool,
 }
 
-/// What a new job is.
+/// The properties of a new job.
 #[derive(Clone, Debug)]
 pub struct NewJob {
     pub id: SpelledId,
     pub kind: JobKind,
     pub owner: Uuid,
-    /// `None` when it is not known.
+    /// `None` if it is not known.
     pub total: Option<u64>,
     /// What is counted, in the plural.
     pub unit: &'static str,
 }
 
-/// A job as it is kept: written when it starts and when it ends, read when the server starts.
+/// A job as it is stored: written when it starts and when it ends, read when the server starts.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct JobRecord {
     pub id: SpelledId,
@@ -74,7 +77,7 @@ pub struct JobRecord {
     /// Unix milliseconds.
     pub started_at: u64,
     pub progress: Progress,
-    /// `None` while it runs.
+    /// `None` while the job runs.
     pub end: Option<End>,
 }
 
@@ -118,8 +121,9 @@ impl Job {
         Self::with(record, Topic::new(Delivery::EveryEvent, history))
     }
 
-    /// A job of an earlier process, with its end; for one that was interrupted, see [`JobRecord::end_or_interrupted`]. Whoever saw
-    /// the end then is still at the end; anybody else gets the state and the end again.
+    /// Restores a job of an earlier process, with its end. For a job that was interrupted, see
+    /// [`JobRecord::end_or_interrupted`]. A client that received the end then is still at the end; any other client
+    /// gets the state and the end again.
     pub fn restored(record: JobRecord, end: End) -> Self {
         let before_end = Position::new(end.position.epoch, end.position.offset.saturating_sub(1));
         let job = Self::with(record, Topic::after(Delivery::EveryEvent, 1, before_end));
@@ -163,7 +167,7 @@ impl Job {
         &self.0.topic
     }
 
-    /// Resolves when somebody asked to cancel.
+    /// Resolves when cancellation was requested.
     pub async fn cancelled(&self) {
         self.0.cancel.cancelled().await;
     }
@@ -172,12 +176,12 @@ impl Job {
         self.0.cancel.is_cancelled()
     }
 
-    /// Asks the job to stop; it ends as cancelled unless it ended before.
+    /// Asks the job to stop. It ends as cancelled unless it has ended before.
     pub fn cancel(&self) {
         self.0.cancel.cancel();
     }
 
-    /// From queued to running.
+    /// Changes the status from queued to running.
     pub fn start(&self) {
         let mut state = self.state();
         if state.progress.status == JobStatus::Queued {
@@ -186,10 +190,11 @@ impl Job {
         }
     }
 
-    /// Counts up to `done`. Published at once, or, soon after the last time, a little later together with what follows.
+    /// Sets the count to `done`. The progress is published at once or, within `EVENT_GAP` of the last event, at the
+    /// end of that time, merged with what follows.
     pub fn progress(&self, done: u64, note: &str) {
         let mut state = self.state();
-        // A task that blocks may go on for a moment after it was cancelled.
+        // A task that blocks may continue for a moment after it was cancelled.
         if state.progress.status != JobStatus::Running || self.is_cancelled() {
             return;
         }
@@ -217,7 +222,8 @@ impl Job {
         }
     }
 
-    /// The job as it is kept once it has ended with `outcome`. Nothing but [`Job::end`] may follow: its position is the next.
+    /// The job as it is stored: as it is now or, with an `outcome`, as it is once it has ended. After the latter only
+    /// [`Job::end`] may follow, because the record holds the next position as that of the end.
     pub fn record(&self, outcome: Option<Outcome>) -> JobRecord {
         let mut state = self.state();
         self.publish_pending(&mut state);
@@ -252,12 +258,12 @@ impl Job {
         }
     }
 
-    /// When it ended (Unix milliseconds).
+    /// When the job ended (Unix milliseconds).
     pub fn ended_at(&self) -> Option<u64> {
         self.state().ended.as_ref().map(|(at, _)| *at)
     }
 
-    /// The state and the position it belongs to: everything after that position is still to come.
+    /// The state and the position that it belongs to. Everything after that position is still to be sent.
     pub fn state_at(&self) -> (Progress, Position) {
         let state = self.state();
         let mut position = self.0.topic.head();
@@ -318,15 +324,15 @@ impl Job {
             .publish((), &JobEvent::Progress(state.progress.clone()));
     }
 
-    /// A panic while the lock was held leaves a state that was true a moment before.
+    /// Ignores poisoning: a panic while the lock was held leaves a state that was valid a moment before.
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl JobRecord {
-    /// The end of this job, or, when it was running as the server stopped, that it failed. The position of such an end is in
-    /// an epoch of its own, since the steps before it are lost.
+    /// The end of this job. A job that was running when the server stopped has failed. The position of such an end has
+    /// a new epoch, because the steps before it are lost.
     pub fn end_or_interrupted(&self) -> End {
         self.end.clone().unwrap_or_else(|| End {
             at: now_ms(),

@@ -1,3 +1,5 @@
+//! Tests of the life of a job: its progress, its one end, and its restoration after a restart.
+
 use super::*;
 use realtime::server::topic::{Opening, Pending};
 
@@ -12,8 +14,8 @@ fn job() -> Job {
     Job::new(new, 100)
 }
 
-/// A record as it comes back from where it was kept.
-fn kept(record: &JobRecord) -> JobRecord {
+/// A record as it is read back from the store.
+fn stored(record: &JobRecord) -> JobRecord {
     serde_json::from_str(&serde_json::to_string(record).unwrap()).unwrap()
 }
 
@@ -36,7 +38,7 @@ async fn fast_progress_is_conflated_but_the_last_is_published() {
         job.progress(done, "");
     }
     job.end(Outcome::Done(Value::Null));
-    // running, the first step or none (it came within the gap), the last step, done
+    // running, the first step or none (it fell within the gap), the last step, done
     let head = job.topic().head().offset;
     assert!((3..=4).contains(&head), "{head} events");
     assert_eq!(job.state_at().0.done, 10);
@@ -75,7 +77,7 @@ async fn a_finished_job_that_is_restored_ends_where_it_ended() {
     job.start();
     job.progress(10, "");
     let outcome = Outcome::Done(serde_json::json!({ "steps": 10 }));
-    let record = kept(&job.record(Some(outcome.clone())));
+    let record = stored(&job.record(Some(outcome.clone())));
     job.end(outcome);
     let end = record.end.clone().unwrap();
     assert_eq!(Some(end.position.clone()), job.topic().end_position());
@@ -88,7 +90,8 @@ async fn a_finished_job_that_is_restored_ends_where_it_ended() {
     (before.started_at, after.started_at) = (0, 0);
     assert_eq!(before, after);
     assert_eq!(restored.state_at(), job.state_at());
-    // Who saw all but the end gets just that; who saw less, or nothing, begins with the state.
+    // A client that missed only the end gets just the end. A client that received less, or nothing, begins with the
+    // state.
     let resumed = |offset| {
         let after = Position::new(end.position.epoch.clone(), offset);
         match restored.topic().resume(Some(&after), |()| true) {
@@ -105,7 +108,7 @@ async fn a_job_that_a_restart_interrupted_has_failed() {
     let job = job();
     job.start();
     job.progress(3, "");
-    let record = kept(&job.record(None));
+    let record = stored(&job.record(None));
     let restored = Job::restored(record.clone(), record.end_or_interrupted());
     let view = restored.view();
     assert_eq!(

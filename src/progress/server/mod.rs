@@ -1,4 +1,4 @@
-//! Serves jobs: starting them, their state, their events.
+//! The server half of jobs: routes that start them, cancel them, and serve their state and events.
 
 pub mod form;
 pub mod job;
@@ -61,7 +61,7 @@ pub fn routes(web: Web, progress: Progress) -> Routes {
     let plain = Router::new()
         .route(JOBS_ROUTE, get(jobs))
         .route(JOB_ROUTE, get(job));
-    // A file may take long, and be long: its own limit is a setting, and holds while the body is read.
+    // A file may be long and take long. Its own limit is a setting, which is checked while the body is read.
     let upload = post(upload).layer(DefaultBodyLimit::disable());
     let slow = Router::new().route(UPLOAD_ROUTE, upload);
     Routes::default()
@@ -77,7 +77,7 @@ pub fn routes(web: Web, progress: Progress) -> Routes {
         .background("jobs", move || jobs_run.clone().run())
 }
 
-/// Starts what a form asks for.
+/// Starts the job that a form requests.
 pub fn start(progress: &Progress, session: &Session, form: &StartForm) -> Result<Job, ApiError> {
     let new = |kind, total, unit| NewJob {
         id: Uuid::new_v4().into(),
@@ -94,7 +94,7 @@ pub fn start(progress: &Progress, session: &Session, form: &StartForm) -> Result
         Start::Race(spec) => {
             let race = Race {
                 spec,
-                lanes: progress.lanes.clone(),
+                channels: progress.channels.clone(),
                 server: progress.server.reachable()?,
             };
             progress
@@ -104,7 +104,7 @@ pub fn start(progress: &Progress, session: &Session, form: &StartForm) -> Result
     }
 }
 
-/// Finds a job that its owner wants to change.
+/// Finds a job for a change, which only its owner may make.
 pub fn own_job(progress: &Progress, session: &Session, id: &str) -> Result<Job, ApiError> {
     let id = id
         .trim()
@@ -118,7 +118,7 @@ pub fn own_job(progress: &Progress, session: &Session, id: &str) -> Result<Job, 
     }
 }
 
-/// What the progress pages are rendered from: one job, and the visitor's own.
+/// Provides the first states of the progress pages: one job, and the user's own jobs.
 fn provide_first_state(all: &Jobs) {
     let jobs = all.clone();
     FirstState::provide(move |id: Uuid| jobs.get(id).map(|job| job.view()));
@@ -167,11 +167,11 @@ async fn events(
     {
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
-    let place = web.limits.permit(caller.address)?;
+    let permit = web.limits.permit(caller.address)?;
     let after = after.filter(|_| !connection.has_expired());
     let session_ended = web.sessions.watch(&session).ended();
     let (reader, recovered, opening) = match job.topic().resume(after.as_ref(), |()| true) {
-        // No state: it would be newer than the steps that follow, and the bar would go back with them.
+        // No state is sent: it would be newer than the steps that follow, and the bar would go back with them.
         Opening::Recovered { reader, replayed } => (reader, Some(replayed), vec![]),
         Opening::Fresh(filter) => {
             let (progress, position) = job.state_at();
@@ -187,7 +187,7 @@ async fn events(
         session_ended: Some(session_ended.map(drop).boxed()),
         connection,
     };
-    Ok(stream.respond(job.topic(), &web.realtime, "job", place))
+    Ok(stream.respond(job.topic(), &web.realtime, "job", permit))
 }
 
 fn unknown_job() -> ApiError {

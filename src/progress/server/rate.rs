@@ -1,8 +1,8 @@
-//! How fast a job is, and how long it will take. Pure: it is told what time it is.
+//! Estimates the rate of a job and the time left. Pure: the caller passes the time.
 
 use std::time::Instant;
 
-/// How much the newest stretch counts.
+/// The weight of the newest interval.
 const WEIGHT: f64 = 0.2;
 
 /// An exponentially smoothed rate.
@@ -19,7 +19,7 @@ impl Rate {
             return;
         };
         let elapsed = (now - since).as_secs_f64() * 1_000.0;
-        // Below a millisecond the clock says more about itself than about the job.
+        // Below a millisecond, the interval shows the resolution of the clock rather than the rate of the job.
         if elapsed < 1.0 {
             return;
         }

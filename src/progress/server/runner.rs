@@ -1,4 +1,4 @@
-//! Runs jobs: a few at a time, a bounded number in line, and whatever happens each one ends.
+//! Runs jobs: a few at a time, with a bounded number in the queue. Each job ends, whatever happens.
 
 use std::{
     cmp::Reverse,
@@ -22,17 +22,17 @@ use crate::progress::message::JobView;
 use crate::{background::Supervisor, web::error::ApiError};
 use realtime::server::{Drain, now_ms, topic::REPLAY_CAP};
 
-/// Jobs that may wait for their turn.
-const WAITING: usize = 64;
-/// Finished jobs that are remembered; beyond it the oldest are forgotten.
-const REMEMBERED: usize = 1_000;
+/// The maximum number of jobs that may wait for their turn.
+const MAX_WAITING: usize = 64;
+/// The maximum number of jobs that are kept. Beyond that, a new job evicts the oldest finished one.
+const MAX_KEPT: usize = 1_000;
 /// Finished jobs are kept for a day.
 const KEPT: Duration = Duration::from_secs(24 * 60 * 60);
-const FORGET_EVERY: Duration = Duration::from_secs(10 * 60);
-/// When a refused start may be tried again, in seconds.
+const EVICT_INTERVAL: Duration = Duration::from_secs(10 * 60);
+/// The seconds after which a refused start may be tried again.
 const RETRY_SECONDS: u64 = 5;
 
-/// All jobs of this node. Cheap to clone; all clones are one.
+/// All jobs of this node. Cheap to clone; all clones share one state.
 #[derive(Clone)]
 pub struct Jobs(Arc<Runner>);
 
@@ -41,7 +41,8 @@ struct Runner {
     jobs: Mutex<HashMap<Uuid, Job>>,
     running: Arc<Semaphore>,
     waiting: AtomicUsize,
-    /// Events that a job holds; of more than can be replayed, a thousand finished jobs would hold gigabytes for nothing.
+    /// The maximum number of events that a job keeps. With more than can be replayed, a thousand finished jobs would
+    /// hold gigabytes for nothing.
     history: usize,
     store: JobStore,
     drain: Drain,
@@ -67,11 +68,11 @@ impl Jobs {
         }))
     }
 
-    /// Brings back the jobs of an earlier process; those that it left running have failed. Before anybody is served, or a
-    /// page would be told that its job is unknown, and stop asking.
+    /// Restores the jobs of an earlier process. Jobs that were still running have failed. Runs before any request is
+    /// served; otherwise a page would learn that its job is unknown, and stop asking.
     pub async fn restore(&self) {
         let records = self.0.store.all().await.unwrap_or_else(|error| {
-            tracing::error!(%error, "the jobs of before cannot be read");
+            tracing::error!(%error, "the stored jobs cannot be read");
             vec![]
         });
         for mut record in records {
@@ -83,15 +84,15 @@ impl Jobs {
             self.jobs()
                 .insert(record.id.value(), Job::restored(record, end));
         }
-        self.forget_the_old().await;
+        self.evict_expired().await;
     }
 
-    /// Forgets finished jobs after a day, until the server leaves.
+    /// Evicts finished jobs after a day, until the server drains.
     pub async fn run(self) {
-        let mut every = tokio::time::interval(FORGET_EVERY);
+        let mut every = tokio::time::interval(EVICT_INTERVAL);
         loop {
             tokio::select! {
-                _ = every.tick() => self.forget_the_old().await,
+                _ = every.tick() => self.evict_expired().await,
                 () = self.0.drain.started() => return,
             }
         }
@@ -110,18 +111,18 @@ impl Jobs {
         mine
     }
 
-    /// Puts a job in line. Refused when the line is full (429) or the id is in use (409).
+    /// Starts a job, or queues it. Refused when the queue is full (429) or the id is in use (409).
     pub fn start(&self, new: NewJob, task: impl Task) -> Result<Job, ApiError> {
         let permit = self.0.running.clone().try_acquire_owned().ok();
-        let place = match permit {
-            Some(permit) => Place::Running(permit),
-            None => Place::Waiting(InLine::enter(&self.0)?),
+        let turn = match permit {
+            Some(permit) => Turn::Running(permit),
+            None => Turn::Waiting(QueuePermit::acquire(&self.0)?),
         };
-        let job = self.remember(Job::new(new, self.0.history))?;
+        let job = self.insert(Job::new(new, self.0.history))?;
         let (this, started) = (self.clone(), job.clone());
         tokio::spawn(async move {
-            let life = this.carry_out(&started, place, task);
-            // The task's own panics end the job within. Whatever else breaks, no job runs for ever.
+            let life = this.execute(&started, turn, task);
+            // A panic of the task itself ends the job within. Whatever else breaks, no job runs for ever.
             if this.0.background.guard("job", life).await.is_none() {
                 started.end(Outcome::Failed(JobError::DEFECT.into()));
             }
@@ -129,12 +130,12 @@ impl Jobs {
         Ok(job)
     }
 
-    /// Waits for the job's turn, runs it, keeps its end, and tells it.
-    async fn carry_out(&self, job: &Job, place: Place, task: impl Task) {
+    /// Waits for the job's turn, runs it, stores its end, and publishes the end.
+    async fn execute(&self, job: &Job, turn: Turn, task: impl Task) {
         self.0.store.keep(job.record(None)).await;
-        let permit = match place {
-            Place::Running(permit) => Some(permit),
-            Place::Waiting(_in_line) => tokio::select! {
+        let permit = match turn {
+            Turn::Running(permit) => Some(permit),
+            Turn::Waiting(_queue_permit) => tokio::select! {
                 permit = self.0.running.clone().acquire_owned() => permit.ok(),
                 () = job.cancelled() => None,
             },
@@ -143,35 +144,36 @@ impl Jobs {
             Some(_permit) => run_to_end(job, task).await,
             None => Outcome::Cancelled,
         };
-        // Kept before it is told: an end that somebody saw is the end after a restart too.
+        // Stored before it is published: an end that a client received is the end after a restart too.
         let record = job.record(Some(outcome.clone()));
         self.0.store.keep(record).await;
         job.end(outcome);
     }
 
-    fn remember(&self, job: Job) -> Result<Job, ApiError> {
+    fn insert(&self, job: Job) -> Result<Job, ApiError> {
         let mut jobs = self.jobs();
         if jobs.contains_key(&job.id()) {
             let error = "This id is in use. Every job has an id of its own.";
             return Err(ApiError::new(409, error));
         }
-        if jobs.len() >= REMEMBERED {
+        if jobs.len() >= MAX_KEPT {
             let finished = jobs.values().filter(|job| job.ended_at().is_some());
-            // One's own first: who starts many pays for them, and others keep theirs.
+            // The user's own jobs are evicted first, so that a user who starts many jobs does not evict those of
+            // others.
             let oldest =
                 finished.min_by_key(|known| (known.owner() != job.owner(), known.ended_at()));
             if let Some(oldest) = oldest.map(Job::id) {
                 jobs.remove(&oldest);
                 let store = self.0.store.clone();
-                let forget = async move { store.forget(oldest).await };
-                self.0.background.once("jobs", forget);
+                let evict = async move { store.forget(oldest).await };
+                self.0.background.once("jobs", evict);
             }
         }
         jobs.insert(job.id(), job.clone());
         Ok(job)
     }
 
-    async fn forget_the_old(&self) {
+    async fn evict_expired(&self) {
         let oldest = now_ms().saturating_sub(KEPT.as_millis() as u64);
         let is_old = |job: &Job| job.ended_at().is_some_and(|ended_at| ended_at < oldest);
         let old: Vec<Uuid> = self
@@ -184,33 +186,34 @@ impl Jobs {
         }
     }
 
-    /// A panic while the lock was held leaves the map whole.
+    /// Ignores poisoning: a panic while the lock was held leaves the map whole.
     fn jobs(&self) -> MutexGuard<'_, HashMap<Uuid, Job>> {
         self.0.jobs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-enum Place {
+enum Turn {
     Running(tokio::sync::OwnedSemaphorePermit),
-    Waiting(InLine),
+    Waiting(QueuePermit),
 }
 
-/// A place in the line; given back when dropped.
-struct InLine(Arc<Runner>);
+/// A permit for the queue; returned when dropped.
+struct QueuePermit(Arc<Runner>);
 
-impl InLine {
-    fn enter(inner: &Arc<Runner>) -> Result<Self, ApiError> {
-        let place = Self(inner.clone());
-        if inner.waiting.fetch_add(1, Ordering::Relaxed) < WAITING {
-            return Ok(place);
+impl QueuePermit {
+    fn acquire(inner: &Arc<Runner>) -> Result<Self, ApiError> {
+        let permit = Self(inner.clone());
+        if inner.waiting.fetch_add(1, Ordering::Relaxed) < MAX_WAITING {
+            return Ok(permit);
         }
-        let error =
-            format!("{WAITING} jobs wait for their turn already. Try again when some have ended.");
+        let error = format!(
+            "{MAX_WAITING} jobs wait for their turn already. Try again when some have ended."
+        );
         Err(ApiError::too_many(error, RETRY_SECONDS))
     }
 }
 
-impl Drop for InLine {
+impl Drop for QueuePermit {
     fn drop(&mut self) {
         self.0.waiting.fetch_sub(1, Ordering::Relaxed);
     }
@@ -218,7 +221,7 @@ impl Drop for InLine {
 
 async fn run_to_end<T: Task>(job: &Job, task: T) -> Outcome {
     job.start();
-    // A task of its own, so that a panic ends the job and not the bar.
+    // A tokio task of its own, so that a panic fails the job and the job still gets its end.
     let mut running = tokio::spawn(task.run(job.clone()));
     let ended = tokio::select! {
         ended = &mut running => ended,
@@ -272,7 +275,7 @@ mod tests {
         (JobStore::new(Arc::new(bus)), folder)
     }
 
-    /// Jobs over a store, as a server that starts has them.
+    /// The jobs of a server that starts with this store.
     async fn jobs(store: &JobStore) -> Jobs {
         let jobs = Jobs::new(
             1,
@@ -295,21 +298,21 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_starts_very_many_jobs_pushes_out_their_own() {
+    async fn a_user_who_starts_very_many_jobs_evicts_their_own() {
         let (store, _folder) = store();
         let jobs = jobs(&store).await;
-        let remember = |owner| {
-            let job = jobs.remember(Job::new(new(owner), 10)).unwrap();
+        let insert = |owner| {
+            let job = jobs.insert(Job::new(new(owner), 10)).unwrap();
             job.end(Outcome::Cancelled);
             job.id()
         };
         let (ada, ben) = (Uuid::new_v4(), Uuid::new_v4());
-        let of_ada = remember(ada);
-        for _ in 0..REMEMBERED {
-            remember(ben);
+        let of_ada = insert(ada);
+        for _ in 0..MAX_KEPT {
+            insert(ben);
         }
         assert!(jobs.get(of_ada).is_some());
-        assert_eq!(jobs.of(ben).len(), REMEMBERED - 1);
+        assert_eq!(jobs.of(ben).len(), MAX_KEPT - 1);
     }
 
     #[tokio::test]
@@ -323,7 +326,7 @@ mod tests {
         assert!(job.view().error.unwrap().contains("defect"));
     }
 
-    /// Panics once it has ended, outside the task's own run.
+    /// Its result panics when it is encoded, outside the task's own run.
     struct Unprintable;
 
     impl serde::Serialize for Unprintable {
@@ -341,7 +344,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_job_ends_whatever_breaks_around_it_and_gives_its_place_back() {
+    async fn a_job_ends_whatever_breaks_around_it_and_returns_its_permit() {
         let (store, _folder) = store();
         let jobs = jobs(&store).await;
         for _ in 0..2 {
@@ -352,7 +355,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn jobs_wait_for_their_turn_and_a_full_line_is_refused() {
+    async fn jobs_wait_for_their_turn_and_a_full_queue_is_refused() {
         let (store, _folder) = store();
         let jobs = jobs(&store).await;
         let countdown = Countdown {
@@ -365,7 +368,7 @@ mod tests {
         };
         let owner = Uuid::new_v4();
         let first = jobs.start(new(owner), forever).unwrap();
-        let waiting: Vec<Job> = (0..WAITING)
+        let waiting: Vec<Job> = (0..MAX_WAITING)
             .map(|_| jobs.start(new(owner), countdown).unwrap())
             .collect();
         let refusal = jobs.start(new(owner), countdown).err().unwrap();
@@ -383,7 +386,7 @@ mod tests {
         for job in &waiting[1..] {
             assert_eq!(ended(job).await, JobStatus::Done);
         }
-        assert_eq!(jobs.of(owner).len(), WAITING + 1);
+        assert_eq!(jobs.of(owner).len(), MAX_WAITING + 1);
         assert_eq!(jobs.0.waiting.load(Ordering::Relaxed), 0);
     }
 
@@ -422,7 +425,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_ended_is_there_after_a_restart_and_what_ran_has_failed() {
+    async fn a_finished_job_is_restored_after_a_restart_and_a_running_one_has_failed() {
         let (store, _folder) = store();
         let before = jobs(&store).await;
         let owner = Uuid::new_v4();
@@ -441,7 +444,7 @@ mod tests {
             tokio::task::yield_now().await;
         }
         let queued = before.start(new(owner), slow).unwrap();
-        // Its start is kept before it runs; the one in line may not be yet.
+        // The start of a job is stored before it runs; that of the queued one may not be stored yet.
         store.keep(queued.record(None)).await;
 
         let after = jobs(&store).await;
@@ -452,8 +455,11 @@ mod tests {
             assert_eq!(interrupted.progress.status, JobStatus::Failed);
             assert!(interrupted.error.unwrap().contains("server restarted"));
         }
-        // And stays so: the end that was told once is kept.
-        let told = of(&ran);
-        assert_eq!(jobs(&store).await.get(ran.id()).unwrap().view(), told);
+        // The end stays the same after another restart, because it is stored.
+        let interrupted = of(&ran);
+        assert_eq!(
+            jobs(&store).await.get(ran.id()).unwrap().view(),
+            interrupted
+        );
     }
 }

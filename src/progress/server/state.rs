@@ -1,4 +1,4 @@
-//! The state of the feature: its jobs, and what they need.
+//! The state of the progress feature: its jobs, and what they need.
 
 use leptos::prelude::use_context;
 use realtime::server::Drain;
@@ -8,19 +8,19 @@ use super::{
 };
 use crate::{background::Supervisor, bus::SharedBus, routes::OwnAddress, web::error::ApiError};
 
-/// The jobs of a server, and what they need. Cheap to clone; all clones are one.
+/// The jobs of a server, and what they need. Cheap to clone; all clones share one state.
 #[derive(Clone)]
 pub struct Progress {
     pub jobs: Jobs,
-    pub lanes: RaceChannels,
+    pub channels: RaceChannels,
     /// The longest file that may be uploaded, in bytes.
     pub max_upload: u64,
-    /// Where a race reaches this very server.
+    /// The address at which a race connects to this server.
     pub server: OwnAddress,
 }
 
 impl Progress {
-    /// `history`: events that a job's topic holds for clients that come back.
+    /// `history`: the events that a job's topic holds for clients that resume.
     pub fn new(
         settings: &ProgressSettings,
         history: usize,
@@ -38,14 +38,14 @@ impl Progress {
                 drain,
                 background,
             ),
-            lanes: RaceChannels::default(),
+            channels: RaceChannels::default(),
             max_upload: settings.max_upload,
             server,
         }
     }
 }
 
-/// The jobs behind a server function.
+/// The state, for a server function.
 pub fn current() -> Result<Progress, ApiError> {
     let outside = || ApiError::new(500, "This server function was called outside a request.");
     use_context().ok_or_else(outside)

@@ -1,4 +1,5 @@
-//! Where jobs survive a restart: one latest value a job on the bus, written when it starts and when it ends.
+//! Stores jobs, so that they survive a restart: one latest value on the bus for each job, written when it starts and
+//! when it ends.
 
 use bytes::Bytes;
 use uuid::Uuid;
@@ -17,22 +18,22 @@ impl JobStore {
         Self(bus)
     }
 
-    /// All that is kept. A record that this version cannot read is left where it is.
+    /// All stored records. A record that this version cannot read is skipped and stays stored.
     pub async fn all(&self) -> Result<Vec<JobRecord>, BusError> {
-        let kept = self.0.latest(PREFIX).await?;
+        let stored = self.0.latest(PREFIX).await?;
         let read = |(key, bytes): (String, Bytes)| match serde_json::from_slice(&bytes) {
             Ok(record) => Some(record),
             Err(error) => {
-                tracing::warn!(key, %error, "a kept job cannot be read");
+                tracing::warn!(key, %error, "a stored job cannot be read");
                 None
             }
         };
-        Ok(kept.into_iter().filter_map(read).collect())
+        Ok(stored.into_iter().filter_map(read).collect())
     }
 
-    /// Keeps a record. A store that is away keeps no job from running: the loss is logged.
+    /// Stores a record. An unavailable store does not keep a job from running: the loss is logged.
     pub async fn keep(&self, record: JobRecord) {
-        // A record is strings and numbers, so that it always encodes.
+        // A record consists of strings and numbers, so it always encodes.
         let json = serde_json::to_vec(&record).unwrap_or_default();
         self.put(record.id.value(), json.into()).await;
     }
@@ -43,7 +44,7 @@ impl JobStore {
 
     async fn put(&self, id: Uuid, value: Bytes) {
         if let Err(error) = self.0.put_latest(&format!("{PREFIX}{id}"), value).await {
-            tracing::warn!(job.id = %id, %error, "a job's state could not be kept");
+            tracing::warn!(job.id = %id, %error, "a job's state could not be stored");
         }
     }
 }

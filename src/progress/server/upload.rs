@@ -1,4 +1,5 @@
-//! Takes a file for a checksum: the job reads it while it arrives, and waits in line with the connection held back.
+//! Receives a file for a checksum. The job reads the file while it arrives; while the job is queued, the connection is
+//! held back.
 
 use std::{future::Future, time::Duration};
 
@@ -37,17 +38,17 @@ use crate::{
 };
 use realtime::id::SpelledId;
 
-/// What a multipart body holds beside its file: boundaries, heads, a few small fields.
+/// The maximum number of bytes of a multipart body beside its file: boundaries, heads, a few small fields.
 const ENVELOPE_BYTES: u64 = 64 * 1024;
-/// Bytes a second that must arrive on average while the server waits for them: less, and a trickle would hold one of the few
-/// places for as long as it likes.
-const SLOWEST: u64 = 1_024;
-/// Longest name that is shown, in characters.
+/// The bytes a second that must arrive on average while the server waits for them. A slower upload would hold one of
+/// the few permits for as long as it likes.
+const MIN_BYTES_PER_SECOND: u64 = 1_024;
+/// The longest name that is shown, in characters.
 const NAME_LENGTH: usize = 255;
 
 #[derive(Debug, Deserialize)]
 pub struct UploadQuery {
-    /// The client's id for the job, so that it can watch it while the upload runs.
+    /// The client's id for the job, so that the client can watch the job while the upload runs.
     id: Option<String>,
     /// The file's length in bytes, for the bar.
     size: Option<String>,
@@ -61,8 +62,8 @@ pub async fn upload(
     Query(query): Query<UploadQuery>,
     multipart: Result<Multipart, MultipartRejection>,
 ) -> Response {
-    let taken = take(&progress, &session, &headers, &query, multipart).await;
-    match (taken, wants_page(&headers)) {
+    let received = receive(&progress, &session, &headers, &query, multipart).await;
+    match (received, wants_page(&headers)) {
         (Ok(id), false) => Json(Started { id }).into_response(),
         (Ok(id), true) => Redirect::to(&format!("/progress/{}", id.value())).into_response(),
         (Err(error), false) => error.into_response(),
@@ -70,7 +71,7 @@ pub async fn upload(
     }
 }
 
-async fn take(
+async fn receive(
     progress: &Progress,
     session: &Session,
     headers: &HeaderMap,
@@ -78,21 +79,21 @@ async fn take(
     multipart: Result<Multipart, MultipartRejection>,
 ) -> Result<SpelledId, ApiError> {
     let (id, total) = query.read()?;
-    let most = progress.max_upload;
+    let max_bytes = progress.max_upload;
     let length = headers.get(header::CONTENT_LENGTH);
     let length = length.and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
-    // At once, rather than after a gigabyte.
-    if total.is_some_and(|total| total > most)
-        || length.is_some_and(|length| length > most.saturating_add(ENVELOPE_BYTES))
+    // Refused at once, rather than after a gigabyte.
+    if total.is_some_and(|total| total > max_bytes)
+        || length.is_some_and(|length| length > max_bytes.saturating_add(ENVELOPE_BYTES))
     {
-        return Err(too_large(most));
+        return Err(too_large(max_bytes));
     }
     let mut multipart =
         multipart.map_err(|rejection| ApiError::new(400, format!("{}.", rejection.body_text())))?;
-    // All fields before the file come within the time that one has: each on its own could go on for ever.
+    // All fields before the file share one deadline: with a deadline for each, they could go on for ever.
     let deadline = Instant::now() + STALLED_AFTER;
     let field = loop {
-        let field = in_time(deadline, multipart.next_field()).await?;
+        let field = by_deadline(deadline, multipart.next_field()).await?;
         match field.map_err(|error| ApiError::new(400, format!("{}.", error.body_text())))? {
             Some(field) if field.name() == Some("file") => break field,
             Some(_) => {}
@@ -113,55 +114,57 @@ async fn take(
         unit: "bytes",
     };
     let job = progress.jobs.start(new, task)?;
-    // Dropped with this future when the client goes away: the job then sees an end without the end.
-    hand_over(field, &pieces, &job, most).await?;
+    // `pieces` is dropped with this future when the client disconnects. The job then sees the pieces end without
+    // [`Piece::End`].
+    forward(field, &pieces, &job, max_bytes).await?;
     Ok(id)
 }
 
-/// Hands the file to its job, piece by piece, no faster than the job takes them.
-async fn hand_over(
+/// Forwards the file to its job, piece by piece, no faster than the job reads it.
+async fn forward(
     mut field: Field<'_>,
     pieces: &mpsc::Sender<Piece>,
     job: &Job,
-    most: u64,
+    max_bytes: u64,
 ) -> Result<(), ApiError> {
     let (mut bytes, mut waited) = (0, Duration::ZERO);
     loop {
-        // First the room, then the read: while the job waits in line, the connection does too.
-        let Ok(room) = pieces.reserve().await else {
+        // Reserves capacity before it reads, so that the connection waits while the job is queued.
+        let Ok(permit) = pieces.reserve().await else {
             return Err(ended(job));
         };
-        let asked = Instant::now();
+        let waiting_since = Instant::now();
         let chunk = tokio::select! {
-            chunk = in_time(asked + STALLED_AFTER, field.chunk()) => chunk,
+            chunk = by_deadline(waiting_since + STALLED_AFTER, field.chunk()) => chunk,
             () = job.cancelled() => return Err(ended(job)),
         };
-        waited += asked.elapsed();
+        waited += waiting_since.elapsed();
         let refusal = match chunk.map(|chunk| chunk.map_err(|error| broken(&error.body_text()))) {
             Ok(Ok(Some(chunk))) => {
                 bytes += chunk.len() as u64;
-                if bytes > most {
-                    too_large(most)
-                } else if waited > STALLED_AFTER && bytes < waited.as_secs() * SLOWEST {
+                if bytes > max_bytes {
+                    too_large(max_bytes)
+                } else if waited > STALLED_AFTER && bytes < waited.as_secs() * MIN_BYTES_PER_SECOND
+                {
                     too_slow()
                 } else {
-                    room.send(Piece::Bytes(chunk));
+                    permit.send(Piece::Bytes(chunk));
                     continue;
                 }
             }
             Ok(Ok(None)) => {
-                room.send(Piece::End);
+                permit.send(Piece::End);
                 return Ok(());
             }
             Ok(Err(refusal)) | Err(refusal) => refusal,
         };
-        room.send(Piece::Broken(refusal.error.clone()));
+        permit.send(Piece::Broken(refusal.error.clone()));
         return Err(refusal);
     }
 }
 
-/// Waits for the client no longer than it may be silent.
-async fn in_time<T>(deadline: Instant, what: impl Future<Output = T>) -> Result<T, ApiError> {
+/// Waits for the client until the deadline; after that the error is a 408.
+async fn by_deadline<T>(deadline: Instant, what: impl Future<Output = T>) -> Result<T, ApiError> {
     let silent = |_| {
         let error = format!(
             "Nothing of the file arrived for {} s, so the upload counts as broken off. Send the file again.",
@@ -195,8 +198,8 @@ fn base_name(name: &str) -> String {
     printable.take(NAME_LENGTH).collect()
 }
 
-fn too_large(most: u64) -> ApiError {
-    let error = format!("A file may have up to {} here.", in_binary_units(most));
+fn too_large(max_bytes: u64) -> ApiError {
+    let error = format!("A file may have up to {} here.", in_binary_units(max_bytes));
     ApiError {
         field: Some("file".into()),
         ..ApiError::new(413, error)
@@ -205,7 +208,7 @@ fn too_large(most: u64) -> ApiError {
 
 fn too_slow() -> ApiError {
     let error = format!(
-        "Less than {SLOWEST} bytes a second arrived, so the upload counts as broken off. Send the file again."
+        "Less than {MIN_BYTES_PER_SECOND} bytes a second arrived, so the upload counts as broken off. Send the file again."
     );
     ApiError::new(408, error)
 }
@@ -248,7 +251,7 @@ mod tests {
 
     const BOUNDARY: &str = "boundary";
 
-    /// A body of these pieces, one in each interval.
+    /// A body that sends these pieces, one in each interval.
     async fn trickle(
         every: Duration,
         pieces: impl Stream<Item = String> + Send + 'static,
@@ -267,8 +270,8 @@ mod tests {
         format!("--{BOUNDARY}\r\ncontent-disposition: form-data; name=\"{name}\"\r\n\r\n")
     }
 
-    /// What becomes of a file that comes in such pieces, and when.
-    async fn handed_over(
+    /// Forwards a file that arrives in such pieces. Returns the outcome, and the time that it took.
+    async fn forwarded(
         every: Duration,
         piece: usize,
         pieces: usize,
@@ -289,26 +292,26 @@ mod tests {
             1,
         );
         let (sender, mut receiver) = mpsc::channel(1);
-        let taking = tokio::spawn(async move { while receiver.recv().await.is_some() {} });
+        let reading = tokio::spawn(async move { while receiver.recv().await.is_some() {} });
         let started = Instant::now();
-        let outcome = hand_over(file, &sender, &job, u64::MAX).await;
-        taking.abort();
+        let outcome = forward(file, &sender, &job, u64::MAX).await;
+        reading.abort();
         let outcome = outcome.map_err(|error| error.status.unwrap());
         (outcome, started.elapsed())
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_trickle_counts_as_broken_off_and_a_slow_line_does_not() {
+    async fn a_trickle_counts_as_broken_off_and_a_slow_connection_does_not() {
         let second = Duration::from_secs(1);
-        let (outcome, after) = handed_over(29 * second, 1, 1_000).await;
+        let (outcome, after) = forwarded(29 * second, 1, 1_000).await;
         assert_eq!(outcome, Err(408));
         assert!(after < 3 * STALLED_AFTER, "{after:?}");
-        assert_eq!(handed_over(second, 2_048, 600).await.0, Ok(()));
-        assert_eq!(handed_over(31 * second, 1_000_000, 2).await.0, Err(408));
+        assert_eq!(forwarded(second, 2_048, 600).await.0, Ok(()));
+        assert_eq!(forwarded(31 * second, 1_000_000, 2).await.0, Err(408));
     }
 
     #[tokio::test]
-    async fn fields_before_the_file_have_the_time_of_one() {
+    async fn fields_before_the_file_share_one_deadline() {
         let folder = tempfile::tempdir().unwrap();
         let bus: SharedBus = Arc::new(Embedded::open(folder.path()).unwrap());
         let lifetime = Duration::from_secs(3_600);
@@ -335,9 +338,9 @@ mod tests {
             },
         );
         let started = Instant::now();
-        let taken = take(&progress, &session, &headers, &query, Ok(multipart)).await;
-        assert_eq!(taken.err().unwrap().status, Some(408));
-        // A timer's grain is a millisecond.
+        let received = receive(&progress, &session, &headers, &query, Ok(multipart)).await;
+        assert_eq!(received.err().unwrap().status, Some(408));
+        // The resolution of a timer is a millisecond.
         assert_eq!(started.elapsed().as_secs(), STALLED_AFTER.as_secs());
     }
 

@@ -1,5 +1,6 @@
-//! The person in the header: the name form, and the way to sign out. They are plain forms, so they work without JavaScript;
-//! with it, the page stays.
+//! The session in the header: the form for the name and the form for signing out.
+//!
+//! They are plain forms, so they work without JavaScript; with it, the page is not loaded again.
 
 use gloo_net::http::{Request, Response};
 use leptos::{ev::SubmitEvent, prelude::*, server_fn::error::ServerFnUrlError, task::spawn_local};
@@ -18,26 +19,29 @@ use crate::{
 };
 use realtime::client::live_text;
 
-/// Who one is, how to be called something else, and how to sign out; once that is done, how to go on.
+/// The user's name, the forms for renaming and signing out, and after signing out the button to continue.
 #[component]
 pub fn Person() -> impl IntoView {
-    let visitor = expect_context::<CurrentUser>().0;
-    tabs::listen(visitor);
+    let current_user = expect_context::<CurrentUser>().0;
+    tabs::listen(current_user);
     let refusal = RwSignal::new(None::<String>);
-    let is_there = Memo::new(move |_| visitor.with(Option::is_some));
+    let is_there = Memo::new(move |_| current_user.with(Option::is_some));
     view! {
         <Show when=move || is_there.get() fallback=SignedOut>
-            <NameForm visitor refusal/>
-            <SignOut visitor refusal/>
+            <NameForm current_user refusal/>
+            <SignOut current_user refusal/>
         </Show>
     }
     .into_any()
 }
 
 #[component]
-fn NameForm(visitor: RwSignal<Option<User>>, refusal: RwSignal<Option<String>>) -> impl IntoView {
+fn NameForm(
+    current_user: RwSignal<Option<User>>,
+    refusal: RwSignal<Option<String>>,
+) -> impl IntoView {
     let query = use_query_map();
-    // What the server put into the address when it refused a form that was posted without JavaScript.
+    // The error that the server put into the address when it refused a form that was posted without JavaScript.
     let refused_before = move || {
         let query = query.get();
         let path = query.get_str("__path");
@@ -46,7 +50,7 @@ fn NameForm(visitor: RwSignal<Option<User>>, refusal: RwSignal<Option<String>>) 
         Some(ServerFnUrlError::<ApiError>::decode_err(error).error)
     };
     let shown = Memo::new(move |_| refusal.get().or_else(refused_before));
-    let name = move || visitor.get().map(|user| user.name).unwrap_or_default();
+    let name = move || current_user.get().map(|user| user.name).unwrap_or_default();
     let submit = move |event: SubmitEvent| {
         event.prevent_default();
         let form = event
@@ -66,8 +70,8 @@ fn NameForm(visitor: RwSignal<Option<User>>, refusal: RwSignal<Option<String>>) 
                     match sign_in(&name).await {
                         Ok(user) => {
                             refusal.set(None);
-                            tabs::tell_name(&user);
-                            visitor.set(Some(user));
+                            tabs::broadcast_name(&user);
+                            current_user.set(Some(user));
                             let _ = input.blur();
                         }
                         Err(error) => refusal.set(Some(error)),
@@ -79,10 +83,10 @@ fn NameForm(visitor: RwSignal<Option<User>>, refusal: RwSignal<Option<String>>) 
     view! {
         <form class="name" method="post" action=SIGN_IN_ROUTE on:submit=submit data-test="name-form">
             <svg class="avatar" viewBox="0 0 16 16" aria-hidden="true">
-                <circle cx="8" cy="8" r="8" fill=move || visitor.get().map(|user| user.color).unwrap_or_default()></circle>
+                <circle cx="8" cy="8" r="8" fill=move || current_user.get().map(|user| user.color).unwrap_or_default()></circle>
             </svg>
             <label class="visually-hidden" for="name">"Your name"</label>
-            // The server checks its length too; no `maxlength`, so that a long name is refused in words.
+            // No `maxlength`, so that a long name is refused with a sentence. The server checks the length too.
             <input id="name" name="name" dir="auto" autocomplete="nickname" required=true value=name prop:value=name
                 aria-describedby="name-refusal" aria-invalid=move || shown.get().is_some().to_string() data-test="name"/>
             <button type="submit" class="bare" title="Rename" on:click=one_press(|| false)><Icon glyph=Glyph::Rename/><span class="visually-hidden">"Rename"</span></button>
@@ -93,17 +97,20 @@ fn NameForm(visitor: RwSignal<Option<User>>, refusal: RwSignal<Option<String>>) 
 }
 
 #[component]
-fn SignOut(visitor: RwSignal<Option<User>>, refusal: RwSignal<Option<String>>) -> impl IntoView {
+fn SignOut(
+    current_user: RwSignal<Option<User>>,
+    refusal: RwSignal<Option<String>>,
+) -> impl IntoView {
     let submit = move |event: SubmitEvent| {
         event.prevent_default();
-        let Some(id) = visitor.with_untracked(|user| user.as_ref().map(|user| user.id)) else {
+        let Some(id) = current_user.with_untracked(|user| user.as_ref().map(|user| user.id)) else {
             return;
         };
         spawn_local(async move {
             match sign_out().await {
                 Ok(()) => {
-                    tabs::tell_signed_out(id);
-                    visitor.set(None);
+                    tabs::broadcast_sign_out(id);
+                    current_user.set(None);
                 }
                 Err(error) => refusal.set(Some(error)),
             }
@@ -117,10 +124,10 @@ fn SignOut(visitor: RwSignal<Option<User>>, refusal: RwSignal<Option<String>>) -
     .into_any()
 }
 
-/// A page whose person is gone asks for no new one by itself: the next may be somebody else.
+/// A page whose user has signed out requests no new session by itself: the next visitor may be another person.
 #[component]
 fn SignedOut() -> impl IntoView {
-    // A page that is opened anew makes a guest.
+    // Loading the page again creates a guest.
     let go_on = move |_| drop(window().location().reload());
     view! {
         <p class="signed-out" role="status" data-test="signed-out">
@@ -145,7 +152,7 @@ async fn sign_in(name: &str) -> Result<User, String> {
 
 async fn sign_out() -> Result<(), String> {
     let response = post(SIGN_OUT_ROUTE, String::new(), "You are still signed in.").await?;
-    // 401: there is no session to end, in another tab it was ended before.
+    // 401: there is no session to end; it was ended before, in another tab.
     match response.ok() || response.status() == 401 {
         true => Ok(()),
         false => Err(crate::web::error::refusal(response).await),

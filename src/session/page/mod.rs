@@ -1,4 +1,4 @@
-//! The person in the browser: the forms of the header, and what a page does when its person changes.
+//! The session in the browser: the forms of the header, and what a page does when its user changes.
 
 pub mod form;
 pub mod tabs;

@@ -1,8 +1,8 @@
-//! What the tabs of one browser tell each other about their person: a new name, a sign-out.
+//! Keeps the user the same in all tabs of a browser: passes on a new name and a sign-out.
 //!
-//! A tab with a socket is told by the server, which closes it; the others by the `storage` event, which every browser has
-//! and which reaches all tabs but the one that wrote. Where the browser forbids local storage, they learn it when they ask
-//! the server for anything.
+//! A tab with a socket is informed by the server, which closes the socket. The others are informed by the `storage`
+//! event, which every browser has and which reaches all tabs but the one that wrote. If the browser forbids local
+//! storage, they learn it with their next request to the server.
 
 use js_sys::Reflect;
 use leptos::prelude::*;
@@ -11,67 +11,67 @@ use uuid::Uuid;
 
 use crate::session::User;
 
-/// Under this name stands what was told last.
-const TOLD: &str = "wirewise.person";
+/// Storage key of the latest change.
+const STORAGE_KEY: &str = "wirewise.person";
 
 #[derive(Serialize, Deserialize)]
-struct Told {
-    /// Whom it is about: a tab of anybody else does not heed it.
+struct Change {
+    /// The user whom it concerns; a tab with another user ignores it.
     id: Uuid,
     /// `None`: signed out.
     name: Option<String>,
 }
 
-/// Tells the other tabs that this person is called something else now.
-pub fn tell_name(user: &User) {
-    tell(&Told {
+/// Sends the user's new name to the other tabs.
+pub fn broadcast_name(user: &User) {
+    broadcast(&Change {
         id: user.id,
         name: Some(user.name.clone()),
     });
 }
 
-/// Tells the other tabs that this person signed out.
-pub fn tell_signed_out(id: Uuid) {
-    tell(&Told { id, name: None });
+/// Informs the other tabs that this user signed out.
+pub fn broadcast_sign_out(id: Uuid) {
+    broadcast(&Change { id, name: None });
 }
 
-/// Does what the other tabs tell.
-pub fn listen(visitor: RwSignal<Option<User>>) {
+/// Applies the changes that other tabs send.
+pub fn listen(current_user: RwSignal<Option<User>>) {
     Effect::new(move |_| {
-        let heard = window_event_listener_untyped("storage", move |event| {
+        let listener = window_event_listener_untyped("storage", move |event| {
             let text = |field: &str| Reflect::get(&event, &field.into()).ok()?.as_string();
-            let told = text("newValue").filter(|_| text("key").as_deref() == Some(TOLD));
-            let told = told.and_then(|told| serde_json::from_str::<Told>(&told).ok());
-            if let Some(told) = told {
-                visitor.maybe_update(|visitor| heed(visitor, told));
+            let change = text("newValue").filter(|_| text("key").as_deref() == Some(STORAGE_KEY));
+            let change = change.and_then(|change| serde_json::from_str::<Change>(&change).ok());
+            if let Some(change) = change {
+                current_user.maybe_update(|current_user| apply(current_user, change));
             }
         });
-        on_cleanup(move || heard.remove());
+        on_cleanup(move || listener.remove());
     });
 }
 
-/// Says whether it changed anything.
-fn heed(visitor: &mut Option<User>, told: Told) -> bool {
-    let Some(user) = visitor.as_mut().filter(|user| user.id == told.id) else {
+/// Returns whether it changed anything.
+fn apply(current_user: &mut Option<User>, change: Change) -> bool {
+    let Some(user) = current_user.as_mut().filter(|user| user.id == change.id) else {
         return false;
     };
-    match told.name {
+    match change.name {
         Some(name) if user.name == name => return false,
         Some(name) => user.name = name,
-        None => *visitor = None,
+        None => *current_user = None,
     }
     true
 }
 
-fn tell(told: &Told) {
-    let (Ok(Some(storage)), Ok(told)) = (window().local_storage(), serde_json::to_string(told))
+fn broadcast(change: &Change) {
+    let (Ok(Some(storage)), Ok(change)) = (window().local_storage(), serde_json::to_string(change))
     else {
         return;
     };
-    // What stood there before may be the very same: only a change is told.
-    let _ = storage.remove_item(TOLD);
-    // Where there is no room the other tabs learn it from the server.
-    let _ = storage.set_item(TOLD, &told);
+    // The stored value may be the same as before, and only a change causes an event.
+    let _ = storage.remove_item(STORAGE_KEY);
+    // If the storage is full, the other tabs learn it from the server.
+    let _ = storage.set_item(STORAGE_KEY, &change);
 }
 
 #[cfg(test)]
@@ -79,21 +79,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_tab_heeds_what_is_told_of_its_own_person_only() {
+    fn a_tab_applies_the_changes_of_its_own_user_only() {
         let ada = User::new(Uuid::new_v4(), "Ada".into());
-        let told = |id, name: Option<&str>| Told {
+        let change = |id, name: Option<&str>| Change {
             id,
             name: name.map(str::to_owned),
         };
-        let mut visitor = Some(ada.clone());
-        assert!(!heed(&mut visitor, told(Uuid::new_v4(), None)));
-        assert!(!heed(&mut visitor, told(ada.id, Some("Ada"))));
-        assert_eq!(visitor, Some(ada.clone()));
-        assert!(heed(&mut visitor, told(ada.id, Some("Countess"))));
-        assert_eq!(visitor.as_ref().unwrap().name, "Countess");
-        assert!(heed(&mut visitor, told(ada.id, None)));
-        assert_eq!(visitor, None);
-        // Who signed out stays so: another name is no way back.
-        assert!(!heed(&mut visitor, told(ada.id, Some("Ada"))));
+        let mut current_user = Some(ada.clone());
+        assert!(!apply(&mut current_user, change(Uuid::new_v4(), None)));
+        assert!(!apply(&mut current_user, change(ada.id, Some("Ada"))));
+        assert_eq!(current_user, Some(ada.clone()));
+        assert!(apply(&mut current_user, change(ada.id, Some("Countess"))));
+        assert_eq!(current_user.as_ref().unwrap().name, "Countess");
+        assert!(apply(&mut current_user, change(ada.id, None)));
+        assert_eq!(current_user, None);
+        // A user who signed out stays signed out: a new name does not change that.
+        assert!(!apply(&mut current_user, change(ada.id, Some("Ada"))));
     }
 }

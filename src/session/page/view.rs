@@ -1,4 +1,4 @@
-//! How people look, and what a page does when its person has a new name, is somebody else, or is gone.
+//! The avatar of a user, and what a page does when its user is renamed, is another one, or has signed out.
 
 use leptos::prelude::*;
 use serde::Deserialize;
@@ -10,18 +10,18 @@ use realtime::{
     status::ConnectionStatus,
 };
 
-/// A person's colour.
+/// A dot in the user's colour.
 #[component]
 pub fn Avatar(color: String) -> impl IntoView {
     view! { <svg class="avatar" viewBox="0 0 16 16" aria-hidden="true"><circle cx="8" cy="8" r="8" fill=color></circle></svg> }
 }
 
-/// Keeps the person of a page and of its socket the same: the server learns a new name with a new connection, and says with
-/// a close code that the person signed out.
-pub fn follow_person(visitor: RwSignal<Option<User>>, connection: Connection) {
+/// Keeps the user of a page and of its socket the same. A new connection gives the server the new name; the server
+/// reports a sign-out with a close code.
+pub fn follow_person(current_user: RwSignal<Option<User>>, connection: Connection) {
     Effect::new(move |before: Option<Option<String>>| {
-        let name = visitor.with(|user| user.as_ref().map(|user| user.name.clone()));
-        // Who signed out gets no new connection: that is the server's word.
+        let name = current_user.with(|user| user.as_ref().map(|user| user.name.clone()));
+        // After a sign-out there is no new connection: the server ends the present one.
         if let (Some(before), Some(name)) = (before.flatten(), &name)
             && before != *name
         {
@@ -37,31 +37,33 @@ pub fn follow_person(visitor: RwSignal<Option<User>>, connection: Connection) {
             *cause == StopCause::SignedOut
         });
         if signed_out {
-            visitor.set(None);
+            current_user.set(None);
         }
     });
 }
 
-/// Takes the user of a `welcome`. Says whether the page goes on. It does not where the server sees another person than the
-/// one who opened the page (who signed out, or whose session could not be renewed): what waits here is not that person's to
-/// send. The page is loaded anew for the other one; it says so where that was just done.
-pub fn welcomed(visitor: RwSignal<Option<User>>, user: User) -> bool {
-    let same = visitor.with_untracked(|known| known.as_ref().is_some_and(|it| it.id == user.id));
+/// Applies the user of a `welcome`. Returns whether the page goes on. It does not if the server sees another user than
+/// the one who opened the page (who signed out, or whose session could not be renewed): that user must not send what is
+/// waiting here. The page is then loaded again for the other user; if that was just done, it shows that instead.
+pub fn welcomed(current_user: RwSignal<Option<User>>, user: User) -> bool {
+    let same =
+        current_user.with_untracked(|known| known.as_ref().is_some_and(|it| it.id == user.id));
     if !same {
-        visitor.set(None);
+        current_user.set(None);
         reload_once();
         return false;
     }
-    // Only a change is one: the name may be under somebody's fingers.
-    if visitor.with_untracked(|known| known.as_ref() != Some(&user)) {
-        visitor.set(Some(user));
+    // Set only if it differs: the visitor may be editing the name.
+    if current_user.with_untracked(|known| known.as_ref() != Some(&user)) {
+        current_user.set(Some(user));
     }
     true
 }
 
-/// Takes the user of every session that a connection of this page renewed. Where the old session could not be renewed, the
-/// browser has a guest's now: a page without a socket, which gets no `welcome`, would go on under the former person's name.
-pub fn follow_renewals(visitor: RwSignal<Option<User>>) {
+/// Applies the user of every session that a connection of this page renewed. If the old session could not be renewed,
+/// the browser has a guest's now: without this, a page without a socket, which gets no `welcome`, would go on under the
+/// former user's name.
+pub fn follow_renewals(current_user: RwSignal<Option<User>>) {
     let renewals = Renewals::default();
     provide_context(renewals);
     Effect::new(move |_| {
@@ -70,15 +72,15 @@ pub fn follow_renewals(visitor: RwSignal<Option<User>>) {
             User::deserialize(user).ok()
         });
         if let Some(user) = user {
-            welcomed(visitor, user);
+            welcomed(current_user, user);
         }
     });
 }
 
-/// The name under which the tab keeps something that a person wrote: it is not for the next one who signs in at this tab.
-/// `None` where nobody is there to keep it for.
-pub fn kept_name(visitor: RwSignal<Option<User>>, what: &str) -> Option<String> {
-    visitor.with_untracked(|user| {
+/// The storage name of something that the user wrote in this tab. It contains the user's id, so that the next user who
+/// signs in at this tab does not get it. `None` if there is no user.
+pub fn kept_name(current_user: RwSignal<Option<User>>, what: &str) -> Option<String> {
+    current_user.with_untracked(|user| {
         let id = user.as_ref()?.id;
         Some(format!("wirewise.{what}.{id}"))
     })

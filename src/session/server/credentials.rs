@@ -1,4 +1,4 @@
-//! Which session a request belongs to, by its cookies, `Authorization: Bearer` tokens and `?ticket=`s.
+//! Finds the session of a request by its cookies, `Authorization: Bearer` tokens and `?ticket=`s.
 
 use axum::http::{HeaderMap, HeaderValue, Uri};
 
@@ -6,8 +6,8 @@ use super::token::{NoSession, Session, Sessions};
 use crate::web::server::cookies::{SESSION_COOKIE, bearers, cookies, set_cookie, tickets};
 
 impl Sessions {
-    /// Finds the session of a request: of its cookies, `Authorization: Bearer` tokens and `?ticket=`s, in this order, the
-    /// first that is valid.
+    /// Finds the session of a request: the first valid one of its cookies, `Authorization: Bearer` tokens and
+    /// `?ticket=`s, in this order.
     pub fn authenticate(&self, headers: &HeaderMap, uri: &Uri) -> Result<Session, NoSession> {
         let session = self.renewable(headers, uri)?;
         session
@@ -16,7 +16,7 @@ impl Sessions {
             .ok_or(NoSession::Expired)
     }
 
-    /// As [`Sessions::authenticate`]; where no session is valid, the first that has expired and can be renewed.
+    /// As [`Sessions::authenticate`]; if no session is valid, the first that has expired and can be renewed.
     pub fn renewable(&self, headers: &HeaderMap, uri: &Uri) -> Result<Session, NoSession> {
         let tokens = cookies(headers, SESSION_COOKIE).chain(bearers(headers));
         let tokens = tokens.map(|token| self.read(&token));
@@ -25,8 +25,8 @@ impl Sessions {
         best(tokens.chain(tickets))
     }
 
-    /// As [`Sessions::renewable`], by cookies alone. A page does not take a ticket: a link with somebody else's would make
-    /// its reader that person.
+    /// As [`Sessions::renewable`], by cookies alone. A page does not accept a ticket: a link with another user's ticket
+    /// would sign in its reader as that user.
     pub fn of_cookies(&self, headers: &HeaderMap) -> Result<Session, NoSession> {
         best(cookies(headers, SESSION_COOKIE).map(|token| self.read(&token)))
     }
@@ -37,7 +37,7 @@ impl Sessions {
     }
 }
 
-/// The first that is valid, else the first that can be renewed, else the most telling reason.
+/// The first that is valid, else the first that can be renewed, else the greatest [`NoSession`] reason.
 fn best(found: impl Iterator<Item = Result<Session, NoSession>>) -> Result<Session, NoSession> {
     let mut best = Err(NoSession::None);
     for session in found {

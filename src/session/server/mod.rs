@@ -1,4 +1,4 @@
-//! The routes of the session, and how handlers learn who asks: cookie, `Bearer`, ticket, none.
+//! The routes of the session, and the extractors that authenticate a request by cookie, `Bearer` token or ticket.
 
 pub mod credentials;
 pub mod token;
@@ -49,7 +49,7 @@ fn no_session(why: NoSession) -> ApiError {
     ApiError::unauthorized(why.close_reason())
 }
 
-/// Who asks. On a connection with a name, it is theirs from here on.
+/// Authenticates a request. A connection with a name belongs to the user from here on.
 fn authenticate(parts: &Parts, sessions: &Sessions) -> Result<Session, NoSession> {
     let session = sessions.authenticate(&parts.headers, &parts.uri);
     if let (Ok(session), Some(connection)) = (&session, parts.extensions.get::<Connection>()) {
@@ -86,8 +86,8 @@ where
     }
 }
 
-/// Gives every visitor of a page a session: the one that the cookie holds, renewed in the second half of its lifetime and
-/// as long as it can be after its expiry, else a guest's. It is in the request's extensions.
+/// Gives every visitor of a page a session: the one in the cookie, renewed in the second half of its lifetime and for
+/// as long as it can be after its expiry, else a new guest's. It is put into the request's extensions.
 pub async fn for_pages(
     State(sessions): State<Sessions>,
     mut request: Request,
@@ -124,7 +124,7 @@ pub fn routes(sessions: Sessions) -> Router {
         .with_state(sessions)
 }
 
-/// A caller who has a session, or can renew one, stays the same user.
+/// Gives a session. A caller that has one, or can renew one, stays the same user; any other becomes a guest.
 async fn guest(
     State(sessions): State<Sessions>,
     caller: axum::Extension<Caller>,
@@ -178,7 +178,7 @@ async fn sign_in(
     }
 }
 
-/// The session that `sign_in` gives: the caller's own under another name, or a new one.
+/// The session that `sign_in` returns: the caller's own under another name, or a new one.
 async fn named(
     sessions: &Sessions,
     headers: &HeaderMap,
@@ -221,7 +221,7 @@ async fn sign_out(
             let error = "Signing out could not be recorded. You are still signed in; try again.";
             ApiError::new(503, error)
         }),
-        // In another tab it was done before: the person who asks for it here sees what they wanted.
+        // It was ended before, in another tab. The form asked for just that, so it is answered as a success.
         Err(_) if wants_page(&headers) => Ok(()),
         Err(why) => Err(no_session(why)),
     };

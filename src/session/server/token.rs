@@ -1,4 +1,4 @@
-//! Sessions: signed tokens, one-use tickets, the sessions that signed out, and the names that were chosen.
+//! The store of sessions: signed tokens, one-use tickets, the sessions that signed out, and the names that were chosen.
 
 use std::{
     collections::HashMap,
@@ -27,18 +27,18 @@ use crate::{
 };
 use realtime::{close::reason, server::now_ms};
 
-/// After its expiry a session can be renewed for this long: a person who comes back late stays the same user.
+/// After its expiry a session can be renewed for this long: a person who returns late stays the same user.
 pub const RENEWABLE_FOR: Duration = Duration::from_secs(30 * 24 * 60 * 60);
-/// A ticket travels in an address, and addresses end up in logs: it is short-lived and works once.
+/// A ticket is sent in an address, and addresses end up in logs: it is short-lived and works once.
 pub const TICKET_LIFETIME: Duration = Duration::from_secs(30);
-/// Unused tickets at a time; more than honest clients ever hold within 30 s.
+/// Most unused tickets at a time; more than honest clients ever hold within 30 s.
 const TICKETS: usize = 10_000;
-/// What the keys of all who signed out begin with.
+/// Prefix of the keys of all sessions that signed out.
 const SIGNED_OUT: &str = "session/signed_out/";
-/// What the keys of all chosen names begin with.
+/// Prefix of the keys of all chosen names.
 const NAMED: &str = "session/named/";
 
-/// A session, as its token says.
+/// A session, as its token contains it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Session {
     #[serde(rename = "s")]
@@ -50,17 +50,17 @@ pub struct Session {
     pub expires: u64,
 }
 
-/// Why there is no session. Of several reasons the greatest is told.
+/// Why there is no session. Of several reasons the greatest is reported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum NoSession {
-    /// The request carried nothing.
+    /// The request carried no credentials.
     None,
-    /// What it carried is not valid (any more): tampered with, too old, signed with another secret.
+    /// The credentials are not valid (any more): tampered with, too old, signed with another secret.
     Expired,
     SignedOut,
 }
 
-/// All that the server knows of sessions. Cheap to clone; all clones are one.
+/// The store of sessions. Cheap to clone; all clones share their state.
 #[derive(Clone)]
 pub struct Sessions(Arc<SessionStore>);
 
@@ -85,8 +85,8 @@ pub enum OpenError {
 struct Known {
     /// Sessions that signed out, and until when a token of theirs could be renewed (Unix milliseconds).
     signed_out: HashMap<Uuid, u64>,
-    /// Names that were chosen, and until when a token could ask for them (Unix milliseconds). A token that was made before
-    /// has an older name, and may be renewed after the renaming: a second tab does just that.
+    /// Names that were chosen, and until when a token can refer to them (Unix milliseconds). A token that was issued
+    /// before the renaming contains the older name and may be renewed after it: a second tab does just that.
     names: HashMap<Uuid, (String, u64)>,
     tickets: HashMap<String, (Session, u64)>,
     /// Sessions with open connections.
@@ -94,8 +94,9 @@ struct Known {
 }
 
 impl Sessions {
-    /// Reads who signed out and who is called what. `secret` signs the tokens; without it one is made once and kept in the
-    /// data folder, which the bus holds for this process alone. Sessions made from now on live for `lifetime`.
+    /// Reads which sessions signed out and which names were chosen. `secret` signs the tokens; without it one is made
+    /// once and kept in the data folder, which the bus holds for this process alone. Sessions made from now on live for
+    /// `lifetime`.
     pub async fn open(
         bus: SharedBus,
         data_dir: &Path,
@@ -122,7 +123,7 @@ impl Sessions {
         })))
     }
 
-    /// A new guest with a name of their own.
+    /// A session of a new guest with a random name.
     pub fn guest(&self) -> Session {
         let user = User::new(Uuid::new_v4(), guest_name());
         Session {
@@ -145,7 +146,7 @@ impl Sessions {
             .unwrap_or_default()
     }
 
-    /// Reads a token back, or says why it counts for nothing. The session may have expired, as long as it can be renewed.
+    /// Reads a token back, or returns why it is refused. The session may have expired, as long as it can be renewed.
     pub fn read(&self, token: &str) -> Result<Session, NoSession> {
         let jar = CookieJar::new();
         let signed = jar
@@ -156,7 +157,7 @@ impl Sessions {
         self.known().admit(session.ok_or(NoSession::Expired)?)
     }
 
-    /// When a session that is used now expires, in Unix milliseconds.
+    /// When a session that is created or renewed now expires, in Unix milliseconds.
     pub fn expiry(&self) -> u64 {
         now_ms() + self.0.lifetime.as_millis() as u64
     }
@@ -172,7 +173,7 @@ impl Sessions {
         session.expires > now_ms() + self.0.lifetime.as_millis() as u64 / 2
     }
 
-    /// How long a browser keeps a token: until it cannot even be renewed.
+    /// How long a browser keeps a token: until it can no longer be renewed.
     pub fn cookie_age(&self) -> Duration {
         self.0.lifetime + RENEWABLE_FOR
     }
@@ -210,7 +211,7 @@ impl Sessions {
 
     /// Ends a session: once this is on disk, all of its tokens are refused, its sockets and private streams end.
     pub async fn sign_out(&self, session: &Session) -> Result<(), BusError> {
-        let (id, until) = (session.id, self.forgotten_at(session));
+        let (id, until) = (session.id, self.needed_until(session));
         let value = until.to_string();
         self.record(format!("{SIGNED_OUT}{id}"), value, move |known| {
             known.sign_out(id, until);
@@ -218,10 +219,10 @@ impl Sessions {
         .await
     }
 
-    /// Calls the person of a session something else. Once this is on disk, all tokens of the session stand for the new
-    /// name, and its sockets are closed, so that they come back under it.
+    /// Renames the user of a session. Once this is on disk, all tokens of the session stand for the new name, and its
+    /// sockets are closed, so that they reconnect under it.
     pub async fn rename(&self, session: Session, name: &str) -> Result<Session, BusError> {
-        let (id, until) = (session.id, self.forgotten_at(&session));
+        let (id, until) = (session.id, self.needed_until(&session));
         let name = name.to_owned();
         let renamed = Session {
             user: User {
@@ -238,13 +239,13 @@ impl Sessions {
         Ok(renamed)
     }
 
-    /// Until when what is known of a session matters. Not when this token can no longer be renewed: a younger one of the
-    /// same session may live longer.
-    fn forgotten_at(&self, session: &Session) -> u64 {
+    /// Until when the entries of a session are needed, in Unix milliseconds. That is not when this token can no longer
+    /// be renewed: a younger token of the same session may live longer.
+    fn needed_until(&self, session: &Session) -> u64 {
         session.expires.max(self.expiry()) + RENEWABLE_FOR.as_millis() as u64
     }
 
-    /// Writes an entry, then lets all see it.
+    /// Writes an entry to the bus, then applies it in memory with `then`.
     async fn record(
         &self,
         key: String,
@@ -252,7 +253,7 @@ impl Sessions {
         then: impl FnOnce(&mut Known) + Send + 'static,
     ) -> Result<(), BusError> {
         let this = self.clone();
-        // A task of its own: it is completed even where the client that asked for it does not wait.
+        // A task of its own: it is completed even if the client does not wait for the answer.
         let recorded = tokio::spawn(async move {
             this.0.bus.put_latest(&key, value.into()).await?;
             then(&mut this.known());
@@ -261,7 +262,7 @@ impl Sessions {
         recorded.await.unwrap_or(Err(BusError::Closed))
     }
 
-    /// What a connection of a session watches.
+    /// The watch for a connection of a session.
     pub fn watch(&self, session: &Session) -> SessionWatch {
         let mut known = self.known();
         if known.watched.len() == known.watched.capacity() {
@@ -282,14 +283,15 @@ impl Sessions {
         )
     }
 
-    /// A panic while the lock was held leaves every map whole.
+    /// A panic while the lock was held leaves every map intact.
     fn known(&self) -> MutexGuard<'_, Known> {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Known {
-    /// A session whose token is authentic, under its present name; unless it signed out, or is too old even to be renewed.
+    /// Accepts a session whose token is authentic, under its present name; unless it signed out, or is too old even to
+    /// be renewed.
     fn admit(&self, session: Session) -> Result<Session, NoSession> {
         if self.signed_out.contains_key(&session.id) {
             return Err(NoSession::SignedOut);
@@ -335,7 +337,7 @@ impl Known {
 }
 
 impl NoSession {
-    /// The reason that goes with close code 4001.
+    /// The reason that is sent with close code 4001.
     pub fn close_reason(self) -> &'static str {
         match self {
             Self::None => reason::NONE,
@@ -346,13 +348,13 @@ impl NoSession {
 }
 
 impl Session {
-    /// Whether it has not expired.
+    /// Whether the session has not expired.
     pub fn is_valid(&self) -> bool {
         self.expires > now_ms()
     }
 }
 
-/// 64 random bytes, made once; readable by the owner alone.
+/// Reads the secret of 64 random bytes, or makes it once; the file is readable by its owner alone.
 fn kept_secret(path: &Path) -> io::Result<Vec<u8>> {
     match std::fs::read(path) {
         Ok(secret) if secret.len() >= 64 => return Ok(secret),
@@ -373,22 +375,22 @@ fn kept_secret(path: &Path) -> io::Result<Vec<u8>> {
     Ok(secret)
 }
 
-/// What was recorded of sessions under `prefix`: the session, until when it matters, and the rest of the value. Entries
-/// that matter no more, because no token of their session can be used, are removed.
+/// The entries of sessions under `prefix`: the session, until when the entry is needed (Unix milliseconds), and the
+/// rest of the value. Entries that are no longer needed, because no token of their session can be used, are removed.
 async fn read_entries(
     bus: &SharedBus,
     prefix: &str,
 ) -> Result<impl Iterator<Item = (Uuid, u64, String)> + use<>, BusError> {
     let now = now_ms();
-    let (mut entries, mut over) = (vec![], vec![]);
+    let (mut entries, mut unneeded) = (vec![], vec![]);
     for (key, value) in bus.latest(prefix).await? {
         let entry = parse_entry(key.strip_prefix(prefix).unwrap_or_default(), &value);
         match entry.filter(|(_, until, _)| *until > now) {
             Some(entry) => entries.push(entry),
-            None => over.push(bus.put_latest(&key, Bytes::new())),
+            None => unneeded.push(bus.put_latest(&key, Bytes::new())),
         }
     }
-    try_join_all(over).await?;
+    try_join_all(unneeded).await?;
     Ok(entries.into_iter())
 }
 

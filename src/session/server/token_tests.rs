@@ -1,3 +1,5 @@
+//! Tests of tokens, tickets, renaming and signing out.
+
 use futures::FutureExt;
 use tempfile::TempDir;
 
@@ -6,7 +8,7 @@ use crate::bus::embedded::Embedded;
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// What a token counts for where an expired one counts for nothing.
+/// Reads a token where an expired session is refused.
 fn verify(sessions: &Sessions, token: &str) -> Result<Session, NoSession> {
     let session = sessions.read(token)?;
     session
@@ -21,7 +23,7 @@ async fn sessions(folder: &TempDir) -> Sessions {
     Sessions::open(bus, folder.path(), None, DAY).await.unwrap()
 }
 
-/// Those of the next one, when the first has left.
+/// The sessions of the next server on the folder, when the first has shut down.
 async fn restarted(sessions: &Sessions, folder: &TempDir) -> Sessions {
     sessions.0.bus.close().await;
     self::sessions(folder).await
@@ -84,7 +86,7 @@ async fn an_expired_session_can_be_renewed_for_thirty_days() {
 async fn a_sign_out_outlasts_every_renewal() {
     let folder = tempfile::tempdir().unwrap();
     let first = sessions(&folder).await;
-    // Made when sessions lived longer than they do now.
+    // Issued when sessions lived longer than they do now.
     let session = Session {
         expires: now_ms() + (DAY * 90).as_millis() as u64,
         ..first.guest()
@@ -115,10 +117,15 @@ async fn every_token_of_a_session_stands_for_the_new_name_also_after_a_restart()
     );
     for sessions in [&first, &restarted(&first, &folder).await] {
         assert_eq!(verify(sessions, &old_token).unwrap().user.name, "Ada 🦀");
-        let came_late = sessions.watch(&session);
-        assert_eq!(came_late.ended_or_renamed().await, "expired");
-        let came_back = sessions.watch(&renamed);
-        assert!(came_back.ended_or_renamed().now_or_never().is_none());
+        let under_the_old_name = sessions.watch(&session);
+        assert_eq!(under_the_old_name.ended_or_renamed().await, "expired");
+        let under_the_new_name = sessions.watch(&renamed);
+        assert!(
+            under_the_new_name
+                .ended_or_renamed()
+                .now_or_never()
+                .is_none()
+        );
     }
 }
 
@@ -156,7 +163,7 @@ async fn signing_out_with_an_old_token_ends_the_renewed_one_too() {
     let folder = tempfile::tempdir().unwrap();
     let first = sessions(&folder).await;
     let renewed = first.guest();
-    // Over by the time of the restart.
+    // Expired by the time of the restart.
     let old = Session {
         expires: now_ms(),
         ..renewed.clone()
@@ -170,7 +177,7 @@ async fn signing_out_with_an_old_token_ends_the_renewed_one_too() {
 }
 
 #[tokio::test]
-async fn sign_outs_are_forgotten_once_no_token_can_be_valid() {
+async fn sign_outs_are_dropped_once_no_token_can_be_valid() {
     let folder = tempfile::tempdir().unwrap();
     let first = sessions(&folder).await;
     let (over, lasts) = (first.guest().id, first.guest());
@@ -185,7 +192,7 @@ async fn sign_outs_are_forgotten_once_no_token_can_be_valid() {
 }
 
 #[tokio::test]
-async fn a_sign_out_that_cannot_be_recorded_is_none() {
+async fn a_sign_out_that_cannot_be_recorded_has_no_effect() {
     let folder = tempfile::tempdir().unwrap();
     let sessions = sessions(&folder).await;
     let session = sessions.guest();

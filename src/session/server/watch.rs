@@ -1,4 +1,4 @@
-//! How a connection learns that its session has ended, or is called something else now.
+//! Informs a connection that its session has ended or was renamed.
 
 use std::time::Duration;
 
@@ -6,14 +6,14 @@ use tokio::sync::watch;
 
 use realtime::{close::reason, server::now_ms};
 
-/// What all open connections of a session share.
+/// The state that all open connections of a session share.
 #[derive(Clone, Debug)]
 pub struct SessionStatus {
     pub name: String,
     pub signed_out: bool,
 }
 
-/// What one connection watches.
+/// The watch of one connection on its session.
 pub struct SessionWatch {
     /// Unix milliseconds.
     expires: u64,
@@ -34,27 +34,27 @@ impl SessionWatch {
 
     /// Resolves with the reason when the session signs out or expires.
     pub async fn ended(self) -> &'static str {
-        self.over(false).await
+        self.wait(false).await
     }
 
-    /// As [`SessionWatch::ended`], and with [`reason::EXPIRED`] when the person chose another name: the client renews its
-    /// session and comes back under that name.
+    /// As [`SessionWatch::ended`], and with [`reason::EXPIRED`] when the user chose another name: the client renews its
+    /// session and reconnects under that name.
     pub async fn ended_or_renamed(self) -> &'static str {
-        self.over(true).await
+        self.wait(true).await
     }
 
-    async fn over(mut self, by_renaming: bool) -> &'static str {
-        let left = Duration::from_millis(self.expires.saturating_sub(now_ms()));
-        let over =
+    async fn wait(mut self, by_renaming: bool) -> &'static str {
+        let remaining = Duration::from_millis(self.expires.saturating_sub(now_ms()));
+        let is_over =
             |status: &SessionStatus| status.signed_out || by_renaming && status.name != self.name;
         let changed = async {
-            let status = self.status.wait_for(over).await;
+            let status = self.status.wait_for(is_over).await;
             status.map(|status| status.signed_out)
         };
         tokio::select! {
-            // Fails only where the server is gone, and the connection with it.
+            // Fails only if the server is gone, and the connection with it.
             Ok(signed_out) = changed => if signed_out { reason::SIGNED_OUT } else { reason::EXPIRED },
-            () = tokio::time::sleep(left) => reason::EXPIRED,
+            () = tokio::time::sleep(remaining) => reason::EXPIRED,
         }
     }
 }

@@ -10,7 +10,7 @@ use crate::ticker::{message::Listing, trail::Trail};
 use crate::ui::icons::{Glyph, Icon};
 use realtime::client::{live_text, text_content};
 
-/// The last minutes of a row. Decoration for the eye: its numbers stand beside it.
+/// The sparkline of a row. It is hidden from screen readers, because its numbers are in the row.
 #[component]
 pub fn Sparkline(trail: RwSignal<Trail>) -> impl IntoView {
     view! {
@@ -20,7 +20,7 @@ pub fn Sparkline(trail: RwSignal<Trail>) -> impl IntoView {
     }
 }
 
-/// The chart of one symbol; where there is none to show, its place is kept.
+/// The chart of one symbol. Without a symbol, a placeholder keeps its space.
 #[component]
 pub fn Chart(#[prop(into)] listing: Signal<Option<Listing>>, prices: Prices) -> impl IntoView {
     move || {

@@ -1,26 +1,26 @@
-//! What the page shows, as it stands in its address: a link opens the same view. Pure.
+//! The user's choice of what the page shows, read from and written to the page's address. Pure.
 
 use std::collections::BTreeSet;
 
 use leptos_router::params::ParamsMap;
 
 use crate::ticker::{
-    MOST_SYMBOLS,
+    MAX_SYMBOLS,
     message::{Listing, TickerEvents},
 };
 use crate::web::parameters::{Spelling, spelling};
 
-/// The choice.
+/// What the page shows. It is kept in the address, so that a link opens the same view.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Choice {
     /// Rows of the table; `None`: all.
     pub symbols: Option<BTreeSet<String>>,
-    /// Whose chart is shown; `None`: that of the first row.
+    /// The symbol whose chart is shown; `None`: that of the first row.
     pub chart: Option<String>,
     pub sort: Sort,
-    /// Only rows whose symbol or name has this in it.
+    /// Only rows whose symbol or name contains this text are shown.
     pub filter: String,
-    /// This tab does not share its stream with the others.
+    /// This tab does not share its stream with other tabs.
     pub own_stream: bool,
 }
 
@@ -34,7 +34,7 @@ pub struct Sort {
 /// The columns that a table can be sorted by.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Column {
-    /// As the server lists them: by sector.
+    /// The order in which the server lists them: by sector.
     #[default]
     Listed,
     Symbol,
@@ -60,16 +60,16 @@ impl Column {
         named.map(|(_, name)| name)
     }
 
-    /// Whether its values change while one looks.
+    /// Whether the values of the column change with the prices.
     pub fn moves(self) -> bool {
         !matches!(self, Self::Listed | Self::Symbol | Self::Name)
     }
 }
 
 impl Sort {
-    /// What pressing a column's head leads to: its natural order, then the other, then none.
+    /// The order after a press on a column's head: first its natural order, then the reverse, then none.
     pub fn pressed(self, column: Column) -> Self {
-        // Numbers are looked at from the top.
+        // The natural order of numbers is descending.
         let first = Self {
             by: column,
             descending: column.moves(),
@@ -96,9 +96,9 @@ impl Sort {
 }
 
 impl Choice {
-    /// Reads the query of an address. What it does not know is as if it were not there.
+    /// Reads the query of an address. Unknown parameters and values are ignored.
     pub fn from_query(query: &ParamsMap) -> Self {
-        // However it is spelt and however often it comes: a page cannot refuse an address that somebody typed.
+        // Every spelling and every repetition counts: a page cannot refuse an address that a user typed.
         let meant = |name: &str| spelling(name, "symbols") != Spelling::Other;
         let lists = query.into_iter().filter(|(name, _)| meant(name));
         let names = lists.flat_map(|(_, list)| list.split(','));
@@ -115,7 +115,7 @@ impl Choice {
         }
     }
 
-    /// The query of an address, with its question mark; empty when everything is as by default.
+    /// The query of an address, with its question mark; empty for the default choice.
     pub fn to_query(&self) -> String {
         let mut query = ParamsMap::new();
         if let Some(symbols) = &self.symbols {
@@ -135,7 +135,7 @@ impl Choice {
         if self.own_stream {
             query.insert("stream", "own".to_owned());
         }
-        // Comma and hyphen need not be escaped in a query, and a person may read it.
+        // Comma and hyphen need not be escaped in a query, and are easier to read as they are.
         let query = query
             .to_query_string()
             .replace("%2C", ",")
@@ -143,7 +143,7 @@ impl Choice {
         if query == "?" { String::new() } else { query }
     }
 
-    /// The chosen symbols that are listed; `None`: all. When none of them is, that is all, too.
+    /// The chosen symbols that are listed; `None`: all, also if none of the chosen symbols is listed.
     pub fn listed(&self, listings: &[Listing]) -> Option<BTreeSet<String>> {
         let chosen = self.symbols.as_ref()?;
         let listed = listings
@@ -153,14 +153,14 @@ impl Choice {
         (!listed.is_empty() && listed.len() < listings.len()).then_some(listed)
     }
 
-    /// The chosen symbols that nobody lists.
+    /// The chosen symbols that are not listed.
     pub fn unknown(&self, listings: &[Listing]) -> Vec<String> {
         let known = |symbol: &&String| listings.iter().any(|listing| &listing.symbol == *symbol);
         let chosen = self.symbols.iter().flatten();
         chosen.filter(|symbol| !known(symbol)).cloned().collect()
     }
 
-    /// Chooses a symbol or lets it go. The last one stays: a stream of nothing is none.
+    /// Selects or deselects a symbol. The last one stays selected, because a stream needs at least one symbol.
     pub fn toggle(&mut self, symbol: &str, listings: &[Listing]) {
         let all = || {
             listings
@@ -169,30 +169,32 @@ impl Choice {
                 .collect()
         };
         let mut symbols = self.listed(listings).unwrap_or_else(all);
-        let let_go = symbols.len() > 1 && symbols.remove(symbol);
-        if !let_go {
+        let removed = symbols.len() > 1 && symbols.remove(symbol);
+        if !removed {
             symbols.insert(symbol.to_owned());
         }
         self.symbols = (symbols.len() < listings.len()).then_some(symbols);
     }
 }
 
-/// Of which symbols the page has a price that is good at its position.
+/// Tracks for which symbols the page holds a price that is valid at its position in the stream.
 #[derive(Clone, Debug, Default)]
 pub struct Subscription {
     wanted: Option<BTreeSet<String>>,
-    /// `None`: all, as the server renders them.
+    /// Symbols with a valid price. `None`: all, as the server renders them.
     held: Option<BTreeSet<String>>,
-    /// Missed prices that follow still. A snapshot on a resume is newer than the position until they are all there and
-    /// another price came; `None` where the position is the snapshot's.
+    /// The number of replayed prices still to come after a resume; `None` if the position is that of the snapshot. A
+    /// snapshot that is sent on a resume is newer than the position until all replayed prices and one more have been
+    /// received.
     replays: Option<usize>,
 }
 
 impl Subscription {
-    /// The stream for these symbols. Those of which no price is held are named, so that they come at once.
+    /// The stream for these symbols. Symbols without a valid price are listed as added, so that the server sends them
+    /// at once.
     pub fn want(&mut self, wanted: Option<BTreeSet<String>>, listings: &[Listing]) -> TickerEvents {
-        // More than one request may name: all of them come, and the table shows the chosen ones.
-        let wanted = wanted.filter(|wanted| wanted.len() <= MOST_SYMBOLS);
+        // More symbols than a request may name: the stream carries all, and the table shows the chosen ones.
+        let wanted = wanted.filter(|wanted| wanted.len() <= MAX_SYMBOLS);
         let added = match &self.held {
             None => vec![],
             Some(held) => {
@@ -206,7 +208,7 @@ impl Subscription {
                 wanted.difference(held).cloned().collect()
             }
         };
-        // What is not wanted now falls behind: it counts as new when it is wanted again.
+        // A symbol that is not wanted now falls behind, so it counts as added when it is wanted again.
         if let Some(wanted) = &wanted {
             self.held = Some(match self.held.take() {
                 Some(held) => held.intersection(wanted).cloned().collect(),
@@ -220,20 +222,21 @@ impl Subscription {
         }
     }
 
-    /// The wanted stream stands; so many missed prices follow, or a snapshot where it could not be resumed.
+    /// Handles the `hello` of the wanted stream. `replayed` missed prices follow, or a snapshot if it could not be
+    /// resumed.
     pub fn greeted(&mut self, recovered: bool, replayed: usize) {
         self.replays = recovered.then_some(replayed);
     }
 
-    /// A snapshot came on the wanted stream.
-    pub fn state_came(&mut self) {
+    /// Handles a snapshot on the wanted stream.
+    pub fn state_received(&mut self) {
         if self.replays.is_none() {
             self.held = self.wanted.clone();
         }
     }
 
-    /// A price came on the wanted stream.
-    pub fn price_came(&mut self) {
+    /// Handles a price on the wanted stream.
+    pub fn price_received(&mut self) {
         match self.replays.map(|left| left.checked_sub(1)) {
             Some(Some(left)) => self.replays = Some(left),
             Some(None) => {
@@ -335,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn a_head_pressed_again_turns_the_order_around_and_then_back() {
+    fn a_head_pressed_again_reverses_the_order_and_then_resets_it() {
         let sort = Sort::default().pressed(Column::Price);
         assert_eq!((sort.by, sort.descending), (Column::Price, true));
         assert!(!sort.pressed(Column::Price).descending);
@@ -348,7 +351,7 @@ mod tests {
 
     #[test]
     fn more_symbols_than_a_request_may_name_are_asked_for_as_all() {
-        let listings: Vec<Listing> = (0..=2 * MOST_SYMBOLS)
+        let listings: Vec<Listing> = (0..=2 * MAX_SYMBOLS)
             .map(|number| Listing {
                 symbol: format!("S{number:03}"),
                 name: String::new(),
@@ -360,45 +363,42 @@ mod tests {
             Some(names.map(|listing| listing.symbol.clone()).collect())
         };
         let mut subscription = Subscription::default();
-        let most = subscription.want(first(MOST_SYMBOLS), &listings);
-        assert_eq!(
-            most.symbols.map(|symbols| symbols.len()),
-            Some(MOST_SYMBOLS)
-        );
-        let more = subscription.want(first(MOST_SYMBOLS + 1), &listings);
+        let most = subscription.want(first(MAX_SYMBOLS), &listings);
+        assert_eq!(most.symbols.map(|symbols| symbols.len()), Some(MAX_SYMBOLS));
+        let more = subscription.want(first(MAX_SYMBOLS + 1), &listings);
         assert_eq!(more.symbols, None);
-        // So many new ones cannot be named either: the stream begins anew, with a state of all.
-        assert!(more.added.len() > MOST_SYMBOLS);
+        // So many added symbols cannot be named either: the stream starts anew, with a snapshot of all.
+        assert!(more.added.len() > MAX_SYMBOLS);
         assert!(!more.continues(&TickerEvents::default()));
         assert_eq!(more.url(), TickerEvents::ROUTE);
     }
 
     #[test]
-    fn an_added_symbol_stays_added_until_its_price_came() {
+    fn an_added_symbol_stays_added_until_its_price_is_received() {
         let mut subscription = Subscription::default();
         let listings = listings();
         assert_eq!(subscription.want(None, &listings).added, [""; 0]);
         assert_eq!(subscription.want(set(&["A"]), &listings).added, [""; 0]);
         assert_eq!(subscription.want(set(&["A", "B"]), &listings).added, ["B"]);
-        // Changed again before the snapshot of B came: B is missing still.
+        // Changed again before the snapshot of B was received: B is still missing.
         assert_eq!(
             subscription.want(set(&["A", "B", "C"]), &listings).added,
             ["B", "C"]
         );
-        // Nor is it held at the position while missed prices, older than the snapshot, are on their way.
+        // B is not valid at the position either while replayed prices, older than the snapshot, are still to come.
         subscription.greeted(true, 1);
-        subscription.state_came();
-        subscription.price_came();
+        subscription.state_received();
+        subscription.price_received();
         assert_eq!(
             subscription.want(set(&["A", "B", "C"]), &listings).added,
             ["B", "C"]
         );
-        subscription.price_came();
+        subscription.price_received();
         assert_eq!(
             subscription.want(set(&["A", "C"]), &listings).added,
             [""; 0]
         );
-        // B fell behind meanwhile.
+        // B fell behind in the meantime.
         assert_eq!(subscription.want(None, &listings).added, ["B"]);
     }
 }

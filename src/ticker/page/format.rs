@@ -1,10 +1,10 @@
-//! Prices and changes as the page writes them.
+//! Formats prices and changes for the page.
 
 use std::cmp::Ordering;
 
 use crate::ui::numbers::grouped;
 
-/// A class for the sign of a change.
+/// The CSS class for the sign of a change.
 pub fn direction(change: f64) -> &'static str {
     match change.total_cmp(&0.0) {
         Ordering::Greater => "up",
@@ -13,7 +13,8 @@ pub fn direction(change: f64) -> &'static str {
     }
 }
 
-/// A number with thousands apart, as in `+1,234.50`; a true minus, which is as wide as the plus.
+/// Formats a number with separated thousands, as in `+1,234.50`. The minus is a true minus, which is as wide as the
+/// plus.
 pub fn print(value: f64, decimals: usize, signed: bool) -> String {
     let digits = format!("{:.decimals$}", value.abs());
     let (whole, fraction) = digits.split_at(digits.find('.').unwrap_or(digits.len()));

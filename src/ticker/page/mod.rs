@@ -1,4 +1,4 @@
-//! The page: its stream, and what it shows of it.
+//! The ticker page: opens the stream and shows its prices.
 
 pub mod chart;
 pub mod choice;
@@ -45,18 +45,18 @@ use realtime::{
     status::ConnectionStatus,
 };
 
-/// A screen reader hears the selected price this often at most (milliseconds).
-const SPOKEN_EVERY_MS: f64 = 20_000.0;
+/// The selected price is announced to screen readers at most this often (milliseconds).
+const ANNOUNCE_INTERVAL_MS: f64 = 20_000.0;
 
 lazy_page!(TickerPage, ticker_page, Ticker);
 
-/// What the stream says beside prices.
+/// The state of the stream beside its prices.
 #[derive(Clone, Copy)]
-struct News {
-    /// Missed events that came after a break.
+struct StreamState {
+    /// The number of missed events that were replayed after a reconnect.
     recovered: RwSignal<Option<usize>>,
     stale_since: RwSignal<Option<u64>>,
-    /// Where this tab began to count its events.
+    /// The offset from which this tab counts its events.
     counted_from: RwSignal<Option<u64>>,
 }
 
@@ -69,16 +69,16 @@ fn Ticker() -> impl IntoView {
             .map_or(vec![], |first| first.listings.clone()),
     );
     let prices = Prices::new(first.as_ref());
-    let news = News {
+    let stream_state = StreamState {
         recovered: RwSignal::new(None),
         stale_since: RwSignal::new(first.as_ref().and_then(|first| first.stale_since)),
         counted_from: RwSignal::new(None),
     };
     let choice = choice_in_address();
-    let connection = stream(first, listings, choice, prices, news);
+    let connection = stream(first, listings, choice, prices, stream_state);
     load_listings(listings);
     let rows = rows(listings, choice, prices);
-    // A memo, so that the chart is built anew only for another symbol.
+    // A memo, so that the chart is rebuilt only for another symbol.
     let shown = Memo::new(move |_| {
         let wanted = choice.with(|choice| choice.chart.clone());
         let find = |listings: &Vec<Listing>| {
@@ -96,7 +96,7 @@ fn Ticker() -> impl IntoView {
     });
     let unknown = move || {
         let unknown = choice.with(|choice| listings.with(|listings| choice.unknown(listings)));
-        // Before the names are there, all are unknown.
+        // Before the listings are loaded, all symbols are unknown.
         let named = !unknown.is_empty() && !listings.with(Vec::is_empty);
         named.then(|| format!("Not listed here, and left out: {}.", unknown.join(", ")))
     };
@@ -111,8 +111,8 @@ fn Ticker() -> impl IntoView {
         <div class="page-head">
             <h1>"Ticker"</h1>
             <StatusLine connection transport="SSE" counted="watching">
-                {move || news.recovered.get().map(|count| view! { <span {..text_content(format!("recovered {count} events"))} data-test="recovered"></span> })}
-                <Stale since=news.stale_since/>
+                {move || stream_state.recovered.get().map(|count| view! { <span {..text_content(format!("recovered {count} events"))} data-test="recovered"></span> })}
+                <Stale since=stream_state.stale_since/>
             </StatusLine>
         </div>
         <p class="lead">"One event stream carries every price. Come back after a break, and what you missed is replayed from the last event you saw."</p>
@@ -125,22 +125,22 @@ fn Ticker() -> impl IntoView {
             {move || unknown().map(|words| view! { <span {..text_content(words)} class="warning" data-test="unknown-symbols"></span> })}
         </div>
         <PriceTable listings rows selected choice prices/>
-        <StreamNote connection choice prices news/>
+        <StreamNote connection choice prices stream_state/>
         <Announcement selected prices/>
         <Inspector connection transport=Transport::Sse/>
     }
     .into_any()
 }
 
-/// The choice, kept in the address: a link opens the same view.
+/// The choice, kept in sync with the address, so that a link opens the same view.
 fn choice_in_address() -> RwSignal<Choice> {
     let query = use_query_map();
     let choice = RwSignal::new(query.with_untracked(Choice::from_query));
     let navigate = use_navigate();
-    // What was written to the address and has not arrived there yet. It comes later, and must not undo what was chosen
-    // meanwhile.
+    // Choices that were written to the address and are not in it yet. They arrive later, and must not undo a newer
+    // choice.
     let written = StoredValue::new(VecDeque::<Choice>::new());
-    // A link, or the way back: the address leads.
+    // After a link or the browser's back button, the address decides.
     Effect::new(move |_| {
         let there = query.with(Choice::from_query);
         let ours = written.try_update_value(|written| {
@@ -169,7 +169,7 @@ fn choice_in_address() -> RwSignal<Choice> {
     choice
 }
 
-/// After a visit by the router there are no names yet.
+/// Loads the listings, which are missing after a navigation within the app.
 fn load_listings(listings: RwSignal<Vec<Listing>>) {
     Effect::new(move |_| {
         if listings.with_untracked(Vec::is_empty) {
@@ -185,16 +185,16 @@ fn load_listings(listings: RwSignal<Vec<Listing>>) {
     });
 }
 
-/// Opens the stream: one for all tabs with all symbols, or this tab's own with the chosen ones.
+/// Opens the stream: one shared by all tabs with all symbols, or this tab's own with the chosen ones.
 fn stream(
     first: Option<FirstPrices>,
     listings: RwSignal<Vec<Listing>>,
     choice: RwSignal<Choice>,
     prices: Prices,
-    news: News,
+    stream_state: StreamState,
 ) -> Connection {
-    let visitor = expect_context::<CurrentUser>();
-    let user = visitor
+    let current_user = expect_context::<CurrentUser>();
+    let user = current_user
         .0
         .with_untracked(|user| user.as_ref().map(|user| user.id.to_string()));
     let shared = user
@@ -207,7 +207,7 @@ fn stream(
     let chosen =
         Memo::new(move |_| choice.with(|choice| listings.with(|listings| choice.listed(listings))));
     let subscription = Rc::new(RefCell::new(Subscription::default()));
-    let came = subscription.clone();
+    let event_subscription = subscription.clone();
     let wanted = move || {
         let wanted = if shares && tabs_can_share() {
             None
@@ -226,40 +226,44 @@ fn stream(
     use_event_source(wanted, options, move |event| match event {
         StreamEvent::Hello(hello) => {
             let again = greeted.replace(true);
-            came.borrow_mut().greeted(hello.recovered, hello.replayed);
+            event_subscription
+                .borrow_mut()
+                .greeted(hello.recovered, hello.replayed);
             let missed = hello.recovered.then_some(hello.replayed);
-            // Between the render of the page and its first connection nothing was broken.
-            news.recovered
+            // Events between the render and the first connection are no recovery: no connection was lost.
+            stream_state
+                .recovered
                 .set(missed.filter(|missed| again && *missed > 0));
             if !hello.recovered {
                 prices.restart_count();
-                news.stale_since.set(None);
+                stream_state.stale_since.set(None);
             }
             if !hello.recovered || !again {
-                news.counted_from.set(Some(hello.offset));
+                stream_state.counted_from.set(Some(hello.offset));
             }
         }
         StreamEvent::Heartbeat { .. } | StreamEvent::Undecoded { .. } => {}
         StreamEvent::Event(TickerEvent::Snapshot { quotes }) => {
-            came.borrow_mut().state_came();
-            quotes.into_iter().for_each(|quote| prices.take(quote));
+            event_subscription.borrow_mut().state_received();
+            quotes.into_iter().for_each(|quote| prices.apply(quote));
         }
         StreamEvent::Event(TickerEvent::Price(quote)) => {
-            came.borrow_mut().price_came();
+            event_subscription.borrow_mut().price_received();
             prices.event(quote);
         }
         StreamEvent::Event(TickerEvent::Feed { status, since }) => {
-            news.stale_since
+            stream_state
+                .stale_since
                 .set((status == FeedStatus::Stale).then_some(since));
         }
     })
 }
 
-/// Says since when prices stand still, in the reader's own time.
+/// Shows since when the feed is stale, in the user's time zone.
 #[component]
 fn Stale(since: RwSignal<Option<u64>>) -> impl IntoView {
     let minutes_to_utc = RwSignal::new(None::<f64>);
-    // The server does not know the reader's clock; what it renders is UTC and says so.
+    // The server does not know the user's time zone, so it renders UTC and says so.
     Effect::new(move |_| minutes_to_utc.set(Some(js_sys::Date::new_0().get_timezone_offset())));
     let clock = move |since: u64| match minutes_to_utc.get() {
         Some(minutes) => clock(since as i64 - (minutes * 60_000.0) as i64),
@@ -283,13 +287,13 @@ fn clock(milliseconds: i64) -> String {
     )
 }
 
-/// Which tab holds the stream, what came over it, and the way to a stream of one's own.
+/// Shows which tab holds the stream and how many events were received, and links to a stream of the tab's own.
 #[component]
 fn StreamNote(
     connection: Connection,
     choice: RwSignal<Choice>,
     prices: Prices,
-    news: News,
+    stream_state: StreamState,
 ) -> impl IntoView {
     let open = move || connection.status.get() == ConnectionStatus::Open;
     let role = move || match connection.role.get() {
@@ -322,14 +326,15 @@ fn StreamNote(
             <Show when=open>
                 <span {..live_text(words)} data-test="role" data-role=role></span>
             </Show>
-            <span {..live_text(move || format!("{} events received.", print(prices.count.get() as f64, 0, false)))} data-test="received" data-count=move || prices.count.get() data-from=move || news.counted_from.get() data-at=at></span>
-            // A stream is shared or not from its beginning, so the page is loaded anew.
+            <span {..live_text(move || format!("{} events received.", print(prices.count.get() as f64, 0, false)))} data-test="received" data-count=move || prices.count.get() data-from=move || stream_state.counted_from.get() data-at=at></span>
+            // Whether a stream is shared is decided when it is opened, so the link loads the page anew.
             <a {..live_text(move || if own() { "Share one stream with the other tabs" } else { "Use a stream of its own" })} href=other rel="external" data-test="stream-mode"></a>
         </p>
     }
 }
 
-/// Tells a screen reader the selected price: when another symbol is selected, and now and then when it changed.
+/// Announces the selected price to screen readers: when another symbol is selected, and from time to time as it
+/// changes.
 #[component]
 fn Announcement(selected: Signal<Option<String>>, prices: Prices) -> impl IntoView {
     let spoken = RwSignal::new(String::new());
@@ -341,7 +346,7 @@ fn Announcement(selected: Signal<Option<String>>, prices: Prices) -> impl IntoVi
         let (before, at) = last.get_value();
         let first = before.is_none();
         let another = before.as_ref() != Some(&symbol);
-        if !another && now - at < SPOKEN_EVERY_MS {
+        if !another && now - at < ANNOUNCE_INTERVAL_MS {
             return;
         }
         last.set_value((Some(symbol.clone()), now));
@@ -349,7 +354,7 @@ fn Announcement(selected: Signal<Option<String>>, prices: Prices) -> impl IntoVi
             .of(&symbol)
             .row
             .with_untracked(|row| row.quote.clone());
-        // Not on arrival: the page itself is being read then.
+        // Not at first: the screen reader is reading the page itself then.
         if let Some(quote) = quote.filter(|_| !first) {
             let percent = print(quote.change_percent, 2, true);
             spoken.set(format!("{symbol} {}, {percent} percent", quote.price));

@@ -1,4 +1,4 @@
-//! Chooses the symbols: searchable, by mouse and keyboard.
+//! The picker, in which a user searches and selects symbols, by mouse or keyboard.
 
 use leptos::prelude::*;
 use web_sys::Event;
@@ -61,7 +61,7 @@ pub fn Picker(listings: RwSignal<Vec<Listing>>, choice: RwSignal<Choice>) -> imp
     }
 }
 
-/// Whether a search finds a symbol, by its name or itself.
+/// Whether a symbol or its name contains the search text.
 pub fn matches(listing: &Listing, search: &str) -> bool {
     let search = search.trim().to_lowercase();
     listing.symbol.to_lowercase().contains(&search) || listing.name.to_lowercase().contains(&search)
@@ -80,7 +80,7 @@ fn PickerOption(
             chosen.with(|chosen| chosen.as_ref().is_none_or(|chosen| chosen.contains(symbol)))
         })
     };
-    // A stream of nothing is none: the last one stays.
+    // The last one stays selected, because a stream needs at least one symbol.
     let last = move || {
         checked() && chosen.with(|chosen| chosen.as_ref().is_some_and(|chosen| chosen.len() == 1))
     };

@@ -1,4 +1,4 @@
-//! The prices of the page: a signal a symbol, written at most once an animation frame, however many events come.
+//! Holds the page's prices: one signal per symbol, written at most once per animation frame.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -13,45 +13,46 @@ use crate::ticker::{
 };
 use realtime::client::Coalesce;
 
-/// Charts are drawn, and rows are put in order, this often at most (milliseconds): nobody reads faster.
-const DRAWN_EVERY_MS: f64 = 1_000.0;
+/// Charts are drawn and rows are sorted at most this often (milliseconds); nobody reads faster.
+const DRAW_INTERVAL_MS: f64 = 1_000.0;
 
-/// A row: its price, and how the last change looks.
+/// The state of a row: its price, and the look of the last change.
 #[derive(Clone, Default, PartialEq)]
 pub struct Row {
     pub quote: Option<Quote>,
-    /// Digits after the point that its prices had so far, at most.
+    /// The maximum number of digits after the point that its prices have had so far.
     decimals: u8,
-    /// A class that restarts its animation: two names for each direction, taken in turn.
+    /// A CSS class that restarts its animation: two names for each direction, which alternate.
     pub flash: &'static str,
 }
 
-/// What a symbol shows. Counted references: whoever asks first may be gone first, as a chart that shows another symbol.
+/// The signals of a symbol. They are reference-counted, because the component that requests them first may be disposed
+/// first, as a chart that shows another symbol.
 #[derive(Clone, Default)]
 pub struct Shown {
     pub row: ArcRwSignal<Row>,
     pub trail: ArcRwSignal<Trail>,
 }
 
-/// All prices. Copied into components.
+/// All prices. A handle that is copied into components.
 #[derive(Clone, Copy)]
 pub struct Prices {
     shown: StoredValue<HashMap<String, Shown>>,
-    news: StoredValue<News>,
-    /// The next frame writes what came.
+    pending: StoredValue<Pending>,
+    /// The animation frame that writes the pending changes.
     frame: Coalesce,
-    /// A frame is asked for when the next drawing is due.
+    /// The timer that requests a frame when the next drawing is due.
     drawing: Coalesce,
-    /// Counts the drawings: what depends on all prices follows it.
+    /// Counts the drawings. Views that depend on all prices track it.
     pub round: RwSignal<u32>,
-    /// Events so far.
+    /// The number of events so far.
     pub count: RwSignal<u64>,
 }
 
-/// What came since the last frame: the newest price of each symbol, so that a hidden tab, which has no frames, gathers no
-/// more than that.
+/// The changes since the last frame. Only the newest price of each symbol is kept, so that a hidden tab, which gets no
+/// frames, does not gather more than that.
 #[derive(Default)]
-struct News {
+struct Pending {
     quotes: HashMap<String, Quote>,
     trails: HashMap<String, Trail>,
     /// Symbols whose trail changed since it was drawn.
@@ -64,7 +65,7 @@ impl Prices {
     pub fn new(first: Option<&FirstPrices>) -> Self {
         let this = Self {
             shown: StoredValue::new(HashMap::new()),
-            news: StoredValue::new(News::default()),
+            pending: StoredValue::new(Pending::default()),
             frame: Coalesce::new(),
             drawing: Coalesce::new(),
             round: RwSignal::new(0),
@@ -74,8 +75,8 @@ impl Prices {
         for (listing, trail) in first.listings.iter().zip(&first.trails) {
             let shown = this.of(&listing.symbol);
             shown.trail.set(trail.clone());
-            this.news.update_value(|news| {
-                news.trails.insert(listing.symbol.clone(), trail.clone());
+            this.pending.update_value(|pending| {
+                pending.trails.insert(listing.symbol.clone(), trail.clone());
             });
         }
         for quote in &first.quotes {
@@ -87,7 +88,7 @@ impl Prices {
         this
     }
 
-    /// What a symbol shows, made when it is first asked for.
+    /// The signals of a symbol, created on first use.
     pub fn of(self, symbol: &str) -> Shown {
         if let Some(shown) = self.shown.with_value(|shown| shown.get(symbol).cloned()) {
             return shown;
@@ -99,63 +100,64 @@ impl Prices {
         made
     }
 
-    /// Begins to count anew: what follows is another history.
+    /// Restarts the count, because the following events belong to another history.
     pub fn restart_count(self) {
-        self.news.update_value(|news| news.count = 0);
+        self.pending.update_value(|pending| pending.count = 0);
     }
 
-    /// A price changed.
+    /// Counts and applies a price event.
     pub fn event(self, quote: Quote) {
-        self.news.update_value(|news| news.count += 1);
-        self.take(quote);
+        self.pending.update_value(|pending| pending.count += 1);
+        self.apply(quote);
     }
 
-    /// A price, by an event or with a snapshot.
-    pub fn take(self, quote: Quote) {
-        self.news.try_update_value(|news| {
-            let trail = news.trails.entry(quote.symbol.clone()).or_default();
+    /// Applies a price of an event or of a snapshot.
+    pub fn apply(self, quote: Quote) {
+        self.pending.try_update_value(|pending| {
+            let trail = pending.trails.entry(quote.symbol.clone()).or_default();
             if trail.push(quote.at, quote.price) {
-                news.moved.insert(quote.symbol.clone());
+                pending.moved.insert(quote.symbol.clone());
             }
-            news.quotes.insert(quote.symbol.clone(), quote);
+            pending.quotes.insert(quote.symbol.clone(), quote);
         });
         self.write_soon();
     }
 
     fn write_soon(self) {
-        if self.frame.arm() {
+        if self.frame.schedule() {
             request_animation_frame(move || self.write());
         }
     }
 
-    /// Writes what came since the last frame.
+    /// Writes the changes since the last frame.
     fn write(self) {
-        if !self.frame.fired() {
+        if !self.frame.run() {
             // The page is gone.
             return;
         }
         let now = js_sys::Date::now();
-        let taken = self.news.try_update_value(|news| {
-            let draw = now - news.drawn_at >= DRAWN_EVERY_MS;
+        let changes = self.pending.try_update_value(|pending| {
+            let draw = now - pending.drawn_at >= DRAW_INTERVAL_MS;
             let mut trails = vec![];
             if draw {
-                news.drawn_at = now;
-                for symbol in news.moved.drain() {
+                pending.drawn_at = now;
+                for symbol in pending.moved.drain() {
                     trails.extend(
-                        news.trails
+                        pending
+                            .trails
                             .get(&symbol)
                             .cloned()
                             .map(|trail| (symbol, trail)),
                     );
                 }
             }
-            // Should nothing come any more, what is not drawn yet still is.
-            let wait = DRAWN_EVERY_MS - (now - news.drawn_at);
-            let wait = (!news.moved.is_empty()).then_some(wait);
-            let quotes = std::mem::take(&mut news.quotes);
-            (quotes, trails, draw, wait, news.count)
+            // If no more events are received, the rest is still drawn, after this wait.
+            let wait = DRAW_INTERVAL_MS - (now - pending.drawn_at);
+            let wait = (!pending.moved.is_empty()).then_some(wait);
+            let quotes = std::mem::take(&mut pending.quotes);
+            (quotes, trails, draw, wait, pending.count)
         });
-        let Some((quotes, trails, draw, wait, count)) = taken else {
+        let Some((quotes, trails, draw, wait, count)) = changes else {
             return;
         };
         for quote in quotes.into_values() {
@@ -176,9 +178,9 @@ impl Prices {
     }
 
     fn draw_in(self, wait_ms: f64) {
-        if self.drawing.arm() {
+        if self.drawing.schedule() {
             let draw = move || {
-                if self.drawing.fired() {
+                if self.drawing.run() {
                     self.write_soon();
                 }
             };
@@ -188,7 +190,7 @@ impl Prices {
 }
 
 impl Row {
-    /// Digits after the point to print its prices with: those that were `listed`, unless one had more since.
+    /// Digits after the point with which its prices are printed: as `listed`, unless a price has had more since.
     pub fn decimals(&self, listed: u8) -> usize {
         self.decimals.max(listed).into()
     }
@@ -232,14 +234,14 @@ mod tests {
     }
 
     #[test]
-    fn a_symbol_outlives_whoever_asked_for_it_first() {
+    fn the_signals_of_a_symbol_outlive_the_component_that_requested_them() {
         let page = Owner::new();
         let prices = page.with(|| Prices::new(None));
         let chart = page.with(Owner::new);
         let first = chart.with(|| prices.of("ACME"));
         first.row.update(|row| row.flash = "up");
         chart.cleanup();
-        // The chart is gone, with all that it owned.
+        // The chart is disposed with everything that it owned.
         assert_eq!(prices.of("ACME").row.get_untracked().flash, "up");
     }
 }

@@ -1,4 +1,4 @@
-//! The table of prices.
+//! The table of prices, with the rows and the order of the user's choice.
 
 use std::cmp::Ordering;
 
@@ -14,7 +14,7 @@ use super::{
 use crate::ticker::message::{Listing, Quote};
 use realtime::client::live_text;
 
-/// The rows that the choice leaves, in its order.
+/// The rows that match the choice, in its order.
 pub fn rows(
     listings: RwSignal<Vec<Listing>>,
     choice: RwSignal<Choice>,
@@ -33,7 +33,7 @@ pub fn rows(
             listings.iter().filter(wanted).cloned().collect::<Vec<_>>()
         });
         if choice.sort.by.moves() {
-            // Not with every price: rows that jump cannot be read.
+            // Sorted with each drawing, not with every price: rows that jump cannot be read.
             prices.round.track();
         }
         sort(&mut rows, choice.sort, |listing| {

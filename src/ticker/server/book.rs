@@ -1,4 +1,4 @@
-//! The newest price of every symbol, whatever feed it comes from. Pure.
+//! Keeps the newest price and the trail of every symbol, for any feed. Pure.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -7,50 +7,50 @@ use crate::ticker::{
     trail::Trail,
 };
 
-/// What the book keeps; the place of a symbol in `listings` names it everywhere on the server.
+/// The book. Everywhere on the server, a symbol is identified by its index in `listings`.
 #[derive(Debug)]
 pub struct Book {
     listings: Vec<Listing>,
-    places: HashMap<String, usize>,
-    pages: Vec<Page>,
+    indices: HashMap<String, usize>,
+    entries: Vec<Entry>,
     stale_since: Option<u64>,
 }
 
 #[derive(Debug, Default)]
-struct Page {
+struct Entry {
     quote: Option<Quote>,
     trail: Trail,
 }
 
 impl Book {
     pub fn new(listings: Vec<Listing>) -> Self {
-        let places = listings.iter().enumerate();
+        let indices = listings.iter().enumerate();
         Self {
-            places: places
-                .map(|(place, listing)| (listing.symbol.clone(), place))
+            indices: indices
+                .map(|(index, listing)| (listing.symbol.clone(), index))
                 .collect(),
-            pages: listings.iter().map(|_| Page::default()).collect(),
+            entries: listings.iter().map(|_| Entry::default()).collect(),
             stale_since: None,
             listings,
         }
     }
 
-    /// Writes a price down. Says where, or `None` for a symbol that is not listed.
+    /// Stores a price. Returns the index of its symbol, or `None` for a symbol that is not listed.
     pub fn write(&mut self, quote: Quote) -> Option<usize> {
-        let place = *self.places.get(&quote.symbol)?;
-        let listing = &mut self.listings[place];
+        let index = *self.indices.get(&quote.symbol)?;
+        let listing = &mut self.listings[index];
         listing.decimals = listing.decimals.max(decimals(quote.price));
-        let page = &mut self.pages[place];
-        page.trail.push(quote.at, quote.price);
-        page.quote = Some(quote);
-        Some(place)
+        let entry = &mut self.entries[index];
+        entry.trail.push(quote.at, quote.price);
+        entry.quote = Some(quote);
+        Some(index)
     }
 
     pub fn set_status(&mut self, status: FeedStatus, since: u64) {
         self.stale_since = (status == FeedStatus::Stale).then_some(since);
     }
 
-    /// Since when the source is gone; `None` while it is there.
+    /// Since when the source is lost (Unix milliseconds); `None` while it is live.
     pub fn stale_since(&self) -> Option<u64> {
         self.stale_since
     }
@@ -61,22 +61,27 @@ impl Book {
 
     /// The newest price of each wanted symbol that has one, in the order of the listings.
     pub fn quotes(&self, wanted: impl Fn(usize) -> bool) -> Vec<Quote> {
-        let pages = self.pages.iter().enumerate();
-        let wanted = pages.filter(|(place, _)| wanted(*place));
-        wanted.filter_map(|(_, page)| page.quote.clone()).collect()
+        let entries = self.entries.iter().enumerate();
+        let wanted = entries.filter(|(index, _)| wanted(*index));
+        wanted
+            .filter_map(|(_, entry)| entry.quote.clone())
+            .collect()
     }
 
     /// The last minutes of every symbol, in the order of the listings.
     pub fn trails(&self) -> Vec<Trail> {
-        self.pages.iter().map(|page| page.trail.clone()).collect()
+        self.entries
+            .iter()
+            .map(|entry| entry.trail.clone())
+            .collect()
     }
 
-    /// The places of symbols; else the names that are not listed.
-    pub fn places(&self, symbols: &BTreeSet<String>) -> Result<BTreeSet<usize>, Vec<String>> {
+    /// The indices of symbols. The error holds the names that are not listed.
+    pub fn indices(&self, symbols: &BTreeSet<String>) -> Result<BTreeSet<usize>, Vec<String>> {
         let (known, unknown): (Vec<_>, Vec<_>) = symbols
             .iter()
             .map(|symbol| {
-                self.places
+                self.indices
                     .get(symbol)
                     .copied()
                     .ok_or_else(|| symbol.clone())
@@ -113,7 +118,7 @@ mod tests {
             .map(|quote| quote.price)
             .collect();
         assert_eq!(prices, [0.000_25]);
-        assert_eq!(book.quotes(|place| place == 0), []);
+        assert_eq!(book.quotes(|index| index == 0), []);
         let decimals: Vec<u8> = book
             .listings()
             .iter()
@@ -126,8 +131,8 @@ mod tests {
     fn unknown_symbols_are_named() {
         let book = Book::new(crate::ticker::server::feeds::market::Market::listings());
         let symbols = |list: &[&str]| list.iter().map(|name| name.to_string()).collect();
-        assert_eq!(book.places(&symbols(&["INIT", "ACME"])), Ok([0, 4].into()));
-        let unknown = book.places(&symbols(&["ACME", "WHAT", "NOPE"]));
+        assert_eq!(book.indices(&symbols(&["INIT", "ACME"])), Ok([0, 4].into()));
+        let unknown = book.indices(&symbols(&["ACME", "WHAT", "NOPE"]));
         assert_eq!(unknown, Err(vec!["NOPE".into(), "WHAT".into()]));
     }
 }

@@ -1,4 +1,4 @@
-//! Publishes prices and serves their stream.
+//! The server half of the ticker: publishes prices and serves their stream.
 
 pub mod book;
 pub mod feeds;
@@ -18,7 +18,7 @@ use self::{
     feeds::{Feed, News},
 };
 use super::{
-    MOST_SYMBOLS, SYMBOLS_ROUTE,
+    MAX_SYMBOLS, SYMBOLS_ROUTE,
     message::{FeedStatus, FirstPrices, Listing, TickerEvent, TickerEvents},
 };
 use crate::{
@@ -41,30 +41,31 @@ use realtime::{
     },
 };
 
-/// What an event is about.
+/// What an event is about. A topic keeps the newest event of each key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Key {
-    /// The source itself: everybody wants to know.
+    /// The status of the source, which every subscriber gets.
     Feed,
-    /// A symbol, by its place in the book.
+    /// A symbol, by its index in the book.
     Symbol(usize),
 }
 
-/// The prices of all symbols and their stream. Cheap to clone; all clones are one.
+/// The prices of all symbols and their stream. Cheap to clone; all clones share one state.
 #[derive(Clone)]
 pub struct Ticker {
     topic: Topic<Key>,
-    /// A std mutex: it is held for a few copies. Published under it, so that a snapshot and its position belong together.
+    /// A std mutex: it is held for a few copies. Events are published while it is held, so that a snapshot and its
+    /// position belong together.
     book: Arc<Mutex<Book>>,
-    /// Held by [`Ticker::run`], and free again should that panic.
+    /// Held by [`Ticker::run`], and released if that panics.
     feed: Arc<tokio::sync::Mutex<Box<dyn Feed>>>,
 }
 
-/// What a client asks for, checked.
+/// The validated request of a client.
 struct Wanted {
-    /// Places in the book; `None`: all.
+    /// Indices in the book; `None`: all.
     symbols: Option<BTreeSet<usize>>,
-    /// Those of which it has no price yet.
+    /// Symbols for which the client has no price yet.
     added: BTreeSet<usize>,
 }
 
@@ -81,7 +82,7 @@ impl Ticker {
         }
     }
 
-    /// Publishes what the feed says until the server leaves. One call at a time runs, others return.
+    /// Publishes the news of the feed until the server drains. Only one call runs at a time; others return.
     pub async fn run(self, drain: Drain) {
         let Ok(mut feed) = self.feed.try_lock() else {
             return;
@@ -94,14 +95,14 @@ impl Ticker {
         }
     }
 
-    /// Writes news into the book and tells everybody. Prices of symbols that are not listed are left out.
+    /// Writes news into the book and publishes it. Prices of symbols that are not listed are left out.
     pub fn publish(&self, news: News) {
         let mut book = self.book();
         match news {
             News::Prices(quotes) => {
                 let written = quotes.into_iter().filter_map(|quote| {
-                    let place = book.write(quote.clone())?;
-                    Some((Key::Symbol(place), TickerEvent::Price(quote)))
+                    let index = book.write(quote.clone())?;
+                    Some((Key::Symbol(index), TickerEvent::Price(quote)))
                 });
                 self.topic.publish_all(written);
             }
@@ -113,7 +114,7 @@ impl Ticker {
         }
     }
 
-    /// Since when the source is silent, in Unix milliseconds.
+    /// Since when the source is lost, in Unix milliseconds; `None` while it is live.
     pub fn stale_since(&self) -> Option<u64> {
         self.book().stale_since()
     }
@@ -130,7 +131,7 @@ impl Ticker {
         }
     }
 
-    /// Begins a client's stream, at `after` where that is possible.
+    /// Opens a client's stream, resumed from `after` if possible.
     fn open(
         &self,
         after: Option<&Position>,
@@ -139,18 +140,18 @@ impl Ticker {
     ) -> EventStream<Key> {
         let Wanted { symbols, added } = wanted;
         let filter = move |key: &Key| match (key, &symbols) {
-            (Key::Symbol(place), Some(symbols)) => symbols.contains(place),
+            (Key::Symbol(index), Some(symbols)) => symbols.contains(index),
             _ => true,
         };
         let stated = added.clone();
-        let stated = move |key: &Key| matches!(key, Key::Symbol(place) if stated.contains(place));
-        // Held until the state is taken: nothing is published between it and the beginning of the reader.
+        let stated = move |key: &Key| matches!(key, Key::Symbol(index) if stated.contains(index));
+        // Held until the state is read, so that nothing is published between the state and the start of the reader.
         let book = self.book();
         match self.topic.resume_beside_state(after, filter, stated) {
             Opening::Recovered { reader, replayed } => {
-                // At the client's own position: it must not skip what is replayed.
+                // Sent at the client's own position, so that the client does not skip the replayed events.
                 let snapshot = TickerEvent::Snapshot {
-                    quotes: book.quotes(|place| added.contains(&place)),
+                    quotes: book.quotes(|index| added.contains(&index)),
                 };
                 let state = (!added.is_empty()).then(|| frame(Some(&reader.written()), &snapshot));
                 EventStream {
@@ -163,7 +164,7 @@ impl Ticker {
             }
             Opening::Fresh(filter) => {
                 let position = self.topic.head();
-                let quotes = book.quotes(|place| filter(&Key::Symbol(place)));
+                let quotes = book.quotes(|index| filter(&Key::Symbol(index)));
                 let snapshot = TickerEvent::Snapshot { quotes };
                 let stale = book.stale_since().map(|since| TickerEvent::Feed {
                     status: FeedStatus::Stale,
@@ -181,7 +182,7 @@ impl Ticker {
         }
     }
 
-    /// Checks a list of symbols as it stands in the query `field`; the error names those that are unknown.
+    /// Parses the list of symbols in the query parameter `field`. The error names the unknown symbols.
     fn parse_symbols(&self, field: &str, list: &str) -> Result<BTreeSet<usize>, ApiError> {
         let refused = |error: String| ApiError {
             field: Some(field.into()),
@@ -194,13 +195,13 @@ impl Ticker {
                 "{field}= names none. Leave it out for all symbols, or name some, as in {field}=ACME,INIT."
             )));
         }
-        if symbols.len() > MOST_SYMBOLS {
+        if symbols.len() > MAX_SYMBOLS {
             let count = symbols.len();
             return Err(refused(format!(
-                "At most {MOST_SYMBOLS} symbols, not {count}."
+                "At most {MAX_SYMBOLS} symbols, not {count}."
             )));
         }
-        self.book().places(&symbols).map_err(|unknown| {
+        self.book().indices(&symbols).map_err(|unknown| {
             let unknown = unknown.join(", ");
             refused(format!(
                 "Unknown symbols: {unknown}. {SYMBOLS_ROUTE} lists those there are."
@@ -208,7 +209,7 @@ impl Ticker {
         })
     }
 
-    /// A panic while the lock was held can only have been within one write: every other price stands.
+    /// Ignores poisoning: a panic can only have interrupted one write, and every other price is intact.
     fn book(&self) -> MutexGuard<'_, Book> {
         self.book.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -241,7 +242,7 @@ pub fn routes(web: Web, ticker: Ticker) -> Routes {
 }
 
 #[derive(Deserialize)]
-struct Asked {
+struct EventsQuery {
     symbols: Option<String>,
     added: Option<String>,
 }
@@ -250,26 +251,26 @@ async fn events(
     State(Feature { web, own: ticker }): State<Feature<Ticker>>,
     Extension(caller): Extension<Caller>,
     connection: Connection,
-    // Open to all; but whoever has a session may look at their own stream, and break it.
+    // The stream is public. A user with a session may inspect and break their own stream.
     _session: SocketSession,
-    Query(asked): Query<Asked>,
+    Query(query): Query<EventsQuery>,
     ResumeFrom(after): ResumeFrom,
 ) -> Result<Response, ApiError> {
     let parse = |field, list: String| ticker.parse_symbols(field, &list);
-    let symbols = asked
+    let symbols = query
         .symbols
         .map(|list| parse("symbols", list))
         .transpose()?;
-    // None added is what most clients mean that send an empty list.
-    let added = asked.added.filter(|list| !list.is_empty());
+    // Most clients that send an empty list mean that nothing was added.
+    let added = query.added.filter(|list| !list.is_empty());
     let mut added = added.map_or(Ok(BTreeSet::new()), |list| parse("added", list))?;
     if let Some(symbols) = &symbols {
-        added.retain(|place| symbols.contains(place));
+        added.retain(|index| symbols.contains(index));
     }
-    let place = web.limits.permit(caller.address)?;
+    let permit = web.limits.permit(caller.address)?;
     let after = after.filter(|_| !connection.has_expired());
     let stream = ticker.open(after.as_ref(), Wanted { symbols, added }, connection);
-    Ok(stream.respond(&ticker.topic, &web.realtime, "ticker", place))
+    Ok(stream.respond(&ticker.topic, &web.realtime, "ticker", permit))
 }
 
 async fn symbols(State(state): State<Feature<Ticker>>) -> Json<Vec<Listing>> {
@@ -285,7 +286,7 @@ mod tests {
     use super::*;
     use crate::background::Supervisor;
 
-    /// Panics at its first news, then has one price, then waits.
+    /// Panics on the first call, returns one price on the second, then waits.
     struct Fragile(u32);
 
     impl Feed for Fragile {

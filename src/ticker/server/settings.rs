@@ -7,7 +7,7 @@ use clap::Args;
 use super::feeds::{
     Feed, FeedSetting, coinbase::Coinbase, replay::Replay, simulated::Simulated, symbol,
 };
-use crate::{ticker::MOST_SYMBOLS, web::server::units::milliseconds};
+use crate::{ticker::MAX_SYMBOLS, web::server::units::milliseconds};
 
 #[derive(Args, Clone, Debug)]
 pub struct TickerSettings {
@@ -35,7 +35,7 @@ pub struct TickerSettings {
 }
 
 impl TickerSettings {
-    /// Makes the source of prices. An error is a sentence.
+    /// Opens the source of prices. The error is a sentence.
     pub fn open_feed(&self) -> Result<Box<dyn Feed>, String> {
         match &self.feed {
             FeedSetting::Simulated { seed } => {
@@ -56,7 +56,7 @@ fn speed(text: &str) -> Result<f64, String> {
         .ok_or_else(|| "a speed is a number from 0.001 to 1000000, as in 60".into())
 }
 
-/// The products of an exchange, each once, in the order they were given.
+/// The products of an exchange, without duplicates, in the order given.
 pub type Products = std::sync::Arc<[String]>;
 
 fn products(text: &str) -> Result<Products, String> {
@@ -71,7 +71,7 @@ fn products(text: &str) -> Result<Products, String> {
         }
     }
     match products.len() {
-        1..=MOST_SYMBOLS => Ok(products.into()),
-        count => Err(format!("at most {MOST_SYMBOLS} products, not {count}")),
+        1..=MAX_SYMBOLS => Ok(products.into()),
+        count => Err(format!("at most {MAX_SYMBOLS} products, not {count}")),
     }
 }

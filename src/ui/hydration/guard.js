@@ -37,7 +37,7 @@
       again.type = 'button';
       again.textContent = 'Load it again';
       again.addEventListener('click', function () {
-        // Not even mounting worked: the next load begins as the first one did.
+        // Mounting failed too: the next load begins as the first one did.
         if (!alive && broken) storage(function (tab) { tab.removeItem(MOUNT); });
         location.reload();
       });
@@ -59,7 +59,7 @@
   function missing() {
     if (!alive && !broken && !notice) say('missing');
   }
-  // A trap is no panic's only where the stack or the memory ran out.
+  // A trap without a panic occurs only if the stack or the memory ran out.
   function failed(error) {
     var trap = typeof WebAssembly === 'object' && error instanceof WebAssembly.RuntimeError;
     var foreign = error && /-extension:\/\//.test(error.stack);
@@ -82,7 +82,7 @@
 
   window.addEventListener('unhandledrejection', function (event) { failed(event.reason); });
   window.addEventListener('error', function (event) { if (event.error) failed(event.error); });
-  // As without scripts: a dead handler must not keep a link or a form from its work.
+  // Links and forms work as without scripts: a dead handler must not block them.
   ['click', 'submit'].forEach(function (name) {
     window.addEventListener(name, function (event) {
       if (broken && !(notice && notice.contains(event.target))) event.stopImmediatePropagation();

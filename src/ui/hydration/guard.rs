@@ -1,4 +1,4 @@
-//! The script that watches the app, and what the app tells it.
+//! The script that watches the app, and the app's calls into it.
 
 use leptos::{nonce::use_nonce, prelude::*};
 use wasm_bindgen::prelude::wasm_bindgen;
@@ -6,7 +6,7 @@ use wasm_bindgen::prelude::wasm_bindgen;
 /// The id of the element that the app lives in.
 pub const APP_ID: &str = "app";
 
-/// The script, for the head of the document: before anything that can fail.
+/// The script, for the head of the document, before anything that can fail.
 #[component]
 pub fn Guard() -> impl IntoView {
     view! { <script nonce=use_nonce()>{include_str!("guard.js")}</script> }

@@ -11,10 +11,10 @@ use web_sys::HtmlElement;
 
 use super::guard::{self, APP_ID};
 
-/// Between two looks whether a mounted page is there, in milliseconds: about a frame.
+/// Interval of checking whether a mounted page exists, in milliseconds: about a frame.
 const LOOK_EVERY_MS: u32 = 16;
 
-/// Takes over the document. A panic, now or later, is written to the console and told to the guard.
+/// Takes over the document. A panic, now or later, is written to the console and reported to the guard.
 pub fn start<V: IntoView + 'static>(app: fn() -> V) {
     std::panic::set_hook(Box::new(|panic| {
         leptos::logging::error!("{panic}");
@@ -40,12 +40,12 @@ fn hydrate<V: IntoView + 'static>(element: HtmlElement, app: fn() -> V) {
 
 /// Replaces what the server rendered. The first states are read from the document as while hydrating: in the same order.
 fn mount<V: IntoView + 'static>(element: HtmlElement, app: fn() -> V) {
-    // A root owner that reads them. It is meant for islands, and hydrates nothing itself.
+    // Creates a root owner that reads the first states. It is meant for islands, and hydrates nothing itself.
     hydrate_islands();
     element.set_text_content(None);
     mount_to(element.clone(), app).forget();
     spawn_local(async move {
-        // The code of the page comes by a task of the router's.
+        // The code of the page is loaded by a task of the router.
         while !matches!(element.query_selector("main > *"), Ok(Some(_))) {
             TimeoutFuture::new(LOOK_EVERY_MS).await;
         }

@@ -1,5 +1,6 @@
-//! Light, dark, or as the system has it. The choice is a cookie, so that the server renders the right one: nothing flashes,
-//! and it needs no script.
+//! The theme: light, dark, or the system's.
+//!
+//! The choice is a cookie, so that the server renders the right theme: nothing flashes, and no script is needed.
 
 #[cfg(feature = "ssr")]
 pub mod server;
@@ -16,11 +17,11 @@ use super::{
 
 pub const THEME_ROUTE: &str = "/api/theme";
 pub const COOKIE: &str = "wirewise_theme";
-/// The sentence for a theme that there is not.
+/// The sentence for an unknown theme.
 pub const THEME_RULE: &str = "A theme is \"system\", \"light\" or \"dark\".";
 
 const A_YEAR_IN_SECONDS: u32 = 365 * 24 * 60 * 60;
-/// What a system may prefer.
+/// The themes that a system may prefer.
 const PREFERENCES: [Theme; 2] = [Theme::Light, Theme::Dark];
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,14 +47,14 @@ impl Theme {
         }
     }
 
-    /// What `Set-Cookie` says, and a script that writes a cookie: which is why it is not `HttpOnly`.
+    /// The cookie, for `Set-Cookie` and for a script that writes it; because of the script it is not `HttpOnly`.
     pub fn cookie(self, secure: bool) -> String {
         let secure = if secure { "; Secure" } else { "" };
         let word = self.word();
         format!("{COOKIE}={word}; Path=/; Max-Age={A_YEAR_IN_SECONDS}; SameSite=Lax{secure}")
     }
 
-    /// The attribute of `<html>`; without it the style sheet asks the system.
+    /// The attribute of `<html>`; without it the style sheet follows the system.
     fn attribute(self) -> Option<&'static str> {
         (self != Self::System).then(|| self.word())
     }
@@ -72,8 +73,9 @@ impl Theme {
     }
 }
 
-/// What colours the browser's own bars, for the document's head. Plain elements: [`leptos_meta::Meta`] has no `media`, and
-/// what is spread onto it is lost in builds that erase the types of components, as `cargo leptos watch` makes them.
+/// The elements of the document's head that colour the browser's own bars. Plain elements: [`leptos_meta::Meta`] has no
+/// `media`, and attributes spread onto it are lost in builds that erase the types of components, as `cargo leptos
+/// watch` makes them.
 pub fn bars() -> impl IntoView {
     let theme = FirstState::<(), Theme>::find(()).unwrap_or_default();
     PREFERENCES.map(|preferred| {
@@ -84,7 +86,7 @@ pub fn bars() -> impl IntoView {
     })
 }
 
-/// Colours them after the theme of now.
+/// Colours the bars after the current theme.
 fn colour_bars(theme: Theme) {
     for preferred in PREFERENCES {
         let bar = format!(
@@ -97,7 +99,7 @@ fn colour_bars(theme: Theme) {
     }
 }
 
-/// Chooses the theme, and applies it. Without JavaScript its buttons post the form.
+/// The buttons that choose and apply the theme. Without JavaScript they post the form.
 #[component]
 pub fn ThemeSwitch() -> impl IntoView {
     let theme = RwSignal::new(first_state::<(), Theme>(()).unwrap_or_default());
@@ -129,7 +131,7 @@ pub fn ThemeSwitch() -> impl IntoView {
     .into_any()
 }
 
-/// Writes the cookie. Where that is not possible the choice lasts as long as the page.
+/// Writes the cookie. If that is not possible, the choice lasts as long as the page.
 fn keep(theme: Theme) {
     let secure = window().location().protocol().as_deref() == Ok("https:");
     if let Some(document) = document().dyn_ref::<web_sys::HtmlDocument>() {

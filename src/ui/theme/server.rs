@@ -1,4 +1,4 @@
-//! The theme of a request, and the route that the switch posts to where no script runs.
+//! The theme of a request, and the route that the switch posts to if no script runs.
 
 use axum::{
     Extension, Form, Router,
@@ -19,7 +19,7 @@ use crate::web::{
     },
 };
 
-/// What the cookie says; what it cannot say, the system does.
+/// The theme in the cookie; without a valid one, the system's.
 pub fn theme_of(headers: &HeaderMap) -> Theme {
     cookies(headers, COOKIE)
         .find_map(|word| Theme::from_word(&word))

@@ -1,4 +1,4 @@
-//! One mapping of refusals to HTTP, for axum handlers and server functions alike.
+//! Maps errors to HTTP answers, for axum handlers and server functions alike.
 
 use axum::{
     Json,
@@ -14,7 +14,7 @@ use serde_json::json;
 
 use crate::web::error::ApiError;
 
-/// A server function's error is a sentence; more than this is none.
+/// Longest body of a server function's error, in bytes: an error is a sentence.
 const ERROR_BYTES: usize = 64 * 1024;
 
 impl IntoResponse for ApiError {
@@ -43,7 +43,7 @@ impl IntoResponse for ApiError {
     }
 }
 
-/// A plain request to a socket's route.
+/// The error of a plain request to a socket's route.
 pub fn no_upgrade(rejection: WebSocketUpgradeRejection) -> ApiError {
     let error = format!(
         "This route speaks WebSocket (RFC 6455): {}.",
@@ -52,7 +52,8 @@ pub fn no_upgrade(rejection: WebSocketUpgradeRejection) -> ApiError {
     ApiError::new(rejection.status().as_u16(), error)
 }
 
-/// Gives server functions' errors the status they name; browsers' form posts keep their redirect.
+/// Gives server functions' errors the status that they name. The redirects of forms that browsers post are kept, and
+/// reduced to paths of this server.
 pub async fn map_server_function_errors(request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     let target = response.headers().get(header::LOCATION);
@@ -73,7 +74,7 @@ pub async fn map_server_function_errors(request: Request, next: Next) -> Respons
     }
 }
 
-/// Whether a form was posted by a browser without JavaScript, which shows a page next, not JSON.
+/// Whether a form was posted by a browser without JavaScript, which needs a page as its answer, not JSON.
 pub fn wants_page(headers: &HeaderMap) -> bool {
     let accept = headers
         .get(header::ACCEPT)
@@ -81,7 +82,8 @@ pub fn wants_page(headers: &HeaderMap) -> bool {
     accept.is_some_and(|accept| accept.contains("text/html"))
 }
 
-/// Back to the form, with the error in the address as leptos puts it there (`__path`, `__err`), or without one.
+/// Redirects back to the form, with the error in the address as leptos puts it there (`__path`, `__err`), or without
+/// one.
 pub fn back_to_form(headers: &HeaderMap, action: &str, error: Option<ApiError>) -> Response {
     let referer = headers
         .get(header::REFERER)
@@ -104,8 +106,8 @@ pub fn back_to_form(headers: &HeaderMap, action: &str, error: Option<ApiError>) 
     Redirect::to(&target).into_response()
 }
 
-/// The path and the query of an address: a referer, and what leptos makes of one, names another site as easily as ours.
-/// Without an empty query, which is left over from an error that was removed.
+/// The path and the query of an address, without its site: a referer, and what leptos makes of one, may name another
+/// site. An empty query, which is left over from an error that was removed, is dropped.
 fn local_path(address: &str) -> Option<String> {
     let uri: Uri = address.parse().ok()?;
     let path = uri.path();
@@ -167,7 +169,7 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Path<T>
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
         let path = axum::extract::Path::from_request_parts(parts, state).await;
-        // A parameter that does not parse names nothing that could exist.
+        // A parameter that does not parse names nothing that could exist: hence 404.
         path.map(|path| Self(path.0))
             .map_err(|rejection| ApiError::new(404, sentence(&rejection.body_text())))
     }

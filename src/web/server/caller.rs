@@ -1,14 +1,14 @@
-//! Who sent a request: the client's address, scheme and host.
+//! The caller of a request: the client's address, scheme and host.
 //!
-//! Behind a proxy (`--trust-proxy`) the client's address, scheme and host are what the proxy says. Each header may have
-//! several entries, where several proxies stand in a row and each adds its own:
+//! Behind a proxy (`--trust-proxy`) they are read from the proxy's headers. A header may have several entries, because
+//! each proxy in a chain adds its own:
 //!
-//! - `X-Forwarded-For`: the last counts. Our own proxy added it; what stands before, the client may have made up.
-//! - `X-Forwarded-Proto` and `-Host`: the first counts, which is the browser's side of the first proxy. A client that makes
-//!   it up deceives only itself: a page of another site cannot add these headers to a request.
+//! - `X-Forwarded-For`: the last counts. Our own proxy added it; the client may have made up the entries before it.
+//! - `X-Forwarded-Proto` and `-Host`: the first counts, which describes the browser's side of the first proxy. A client
+//!   that makes it up deceives only itself: a page of another site cannot add these headers to a request.
 //!
-//! `Forwarded` (RFC 7239) is not read: a proxy that sets the headers above passes a client's own `Forwarded` on untouched,
-//! so that reading both would believe anybody.
+//! `Forwarded` (RFC 7239) is not read: a proxy that sets the headers above passes a client's own `Forwarded` on
+//! unchanged, so that reading both would trust any client.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -22,18 +22,18 @@ const FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 
-/// Where a request came from, with a trusted proxy's word taken into account.
+/// Where a request came from, as a trusted proxy reports it, if there is one.
 #[derive(Clone, Debug)]
 pub struct Caller {
     pub address: IpAddr,
-    /// The browser sees https.
+    /// The browser uses https.
     pub secure: bool,
-    /// What the browser calls us, as in `localhost:3000`.
+    /// The host by which the browser addresses this server, as in `localhost:3000`.
     pub host: String,
 }
 
 impl Caller {
-    /// Who sent a request. `trust_proxy`: what the proxy before us says of the client is taken.
+    /// The caller of a request. `trust_proxy`: the headers of the proxy in front of this server are trusted.
     pub fn of(request: &Request, trust_proxy: bool) -> Self {
         let headers = request.headers();
         let forwarded = |name| entries(headers, name).filter(|_| trust_proxy);
@@ -50,7 +50,7 @@ impl Caller {
             address: forwarded(FOR)
                 .last()
                 .and_then(parse_address)
-                .map_or_else(|| limited_as(peer(request)), limited_as),
+                .map_or_else(|| limit_key(peer(request)), limit_key),
             secure: forwarded(PROTO)
                 .next()
                 .is_some_and(|scheme| scheme.eq_ignore_ascii_case("https")),
@@ -68,11 +68,11 @@ impl Caller {
         format!("{scheme}://{}", self.host)
     }
 
-    /// The sockets of this host as sources of a content security policy, each with a space before it; empty where the host is
-    /// none that a policy can name (CSP 3, section 2.3.1: letters, digits, hyphens, points and a port). The host is what a
-    /// client wrote: anything else would be read as more of the policy.
+    /// The sockets of this host as sources of a content security policy, each with a space before it; empty if a policy
+    /// cannot name the host (CSP 3, section 2.3.1: letters, digits, hyphens, points and a port). The host is written by
+    /// the client: anything else in it would be read as more of the policy.
     ///
-    /// Over plain HTTP both schemes: a proxy that ends TLS may say nothing of it.
+    /// Over plain HTTP both schemes: a proxy that ends TLS may not report it.
     pub fn socket_sources(&self) -> String {
         let (name, port) = self.host.split_once(':').unwrap_or((&self.host, "0"));
         let in_name = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.');
@@ -92,7 +92,7 @@ impl Caller {
     }
 }
 
-/// Who is connected: the client, or the last proxy before us.
+/// The address of the connected peer: the client, or the last proxy in front of this server.
 pub fn peer(request: &Request) -> IpAddr {
     let connection = request.extensions().get::<ConnectionHandle>();
     // Requests without a connection exist in tests only.
@@ -101,8 +101,8 @@ pub fn peer(request: &Request) -> IpAddr {
     })
 }
 
-/// What to say about a proxy whose word is not taken, though it seems to be the operator's own: it connects from a loopback
-/// or private address.
+/// The warning about a proxy whose headers are not read, though it seems to be the operator's own: it connects from a
+/// loopback or private address. `None` if there is nothing to warn of.
 pub fn misread_proxy(headers: &HeaderMap, peer: IpAddr, trust_proxy: bool) -> Option<&'static str> {
     let forwards = [FOR, PROTO, HOST]
         .into_iter()
@@ -137,15 +137,16 @@ fn is_private(address: IpAddr) -> bool {
     }
 }
 
-/// The address that limits count: of IPv6 the first 64 bits, for whoever has one address has all of its subnet (RFC 6177).
-fn limited_as(address: IpAddr) -> IpAddr {
+/// The address by which limits are counted: of IPv6 the first 64 bits, since a client with one address has all of its
+/// subnet (RFC 6177).
+fn limit_key(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64)).into(),
         address => address,
     }
 }
 
-/// The entries of a header that is a list, over all its lines.
+/// The entries of a header that is a list, from all its lines.
 fn entries(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &str> {
     let lines = headers.get_all(name).into_iter();
     let lines = lines.filter_map(|line| line.to_str().ok());
@@ -267,7 +268,7 @@ mod tests {
 
     #[test]
     fn limits_count_a_subscriber_not_each_of_their_addresses() {
-        let limited = |address: &str| limited_as(address.parse().unwrap()).to_string();
+        let limited = |address: &str| limit_key(address.parse().unwrap()).to_string();
         assert_eq!(limited("2001:db8:1:2:3:4:5:6"), "2001:db8:1:2::");
         assert_eq!(limited("10.0.0.7"), "10.0.0.7");
         assert_eq!(limited("::ffff:10.0.0.7"), "10.0.0.7");

@@ -1,4 +1,5 @@
-//! What a request carries that stands for a user: the session's cookie, `Authorization: Bearer`, or `?ticket=`.
+//! Reads the credentials of a request (session cookie, `Authorization: Bearer`, `?ticket=`), and writes the session
+//! cookie.
 
 use std::time::Duration;
 
@@ -11,15 +12,15 @@ use cookie::{Cookie, SameSite};
 /// The name of the session's cookie.
 pub const SESSION_COOKIE: &str = "wirewise_session";
 
-/// Whether a request carries anything that could stand for somebody.
+/// Whether a request carries any credentials, valid or not.
 pub fn carries_credentials(headers: &HeaderMap, uri: &Uri) -> bool {
     cookies(headers, SESSION_COOKIE).next().is_some()
         || headers.contains_key(header::AUTHORIZATION)
         || !tickets(uri).is_empty()
 }
 
-/// The values of a request's cookies of this name. There may be several, of other paths and domains, and what their order
-/// means is up to the browser (RFC 6265 section 5.4).
+/// The values of a request's cookies of this name. There may be several, of other paths and domains, and their order is
+/// up to the browser (RFC 6265 section 5.4).
 pub fn cookies<'a>(headers: &'a HeaderMap, name: &'a str) -> impl Iterator<Item = String> + 'a {
     let lines = headers.get_all(header::COOKIE).into_iter();
     let lines = lines.map(|line| String::from_utf8_lossy(line.as_bytes()).into_owned());
@@ -49,7 +50,8 @@ pub fn tickets(uri: &Uri) -> Vec<String> {
     let tickets = pairs.into_iter().filter(|(name, _)| name == "ticket");
     tickets.map(|(_, ticket)| ticket).collect()
 }
-/// The header that keeps a token in a browser for `age`, or removes it.
+
+/// The `Set-Cookie` value that keeps a token in a browser for `age`, or removes it if `age` is zero.
 pub fn set_cookie(value: String, age: Duration, secure: bool) -> HeaderValue {
     let mut cookie = Cookie::new(SESSION_COOKIE, value);
     cookie.set_path("/");
@@ -57,6 +59,6 @@ pub fn set_cookie(value: String, age: Duration, secure: bool) -> HeaderValue {
     cookie.set_same_site(SameSite::Lax);
     cookie.set_secure(secure);
     cookie.set_max_age(cookie::time::Duration::try_from(age).unwrap_or_default());
-    // A signed value is base64 and punctuation that a cookie takes.
+    // A signed value is base64 and punctuation that a cookie may contain.
     HeaderValue::from_str(&cookie.to_string()).unwrap_or_else(|_| HeaderValue::from_static(""))
 }

@@ -1,9 +1,9 @@
-//! Request headers that any code can read as text.
+//! Percent-encodes request headers, so that any code can read them as text.
 //!
 //! A header may hold bytes beyond ASCII (RFC 9110 section 5.5, `obs-text`): a cookie that a script of the page set, the
 //! address of a page in `Referer`, what a client put into `X-Forwarded-For` before the proxy added its entry. The usual
-//! way to read a header, `to_str().ok()`, takes such a value for absent, with everything else that stands in it: the
-//! session's cookie beside a foreign one, the proxy's entry beside a forged one.
+//! way to read a header, `to_str().ok()`, treats such a value as absent, with everything else in it: the session's
+//! cookie beside a foreign one, the proxy's entry beside a forged one.
 
 use axum::{extract::Request, http::HeaderValue};
 

@@ -1,4 +1,4 @@
-//! The server's part: who asks, what stands in a request, and how a refusal is answered.
+//! Plain HTTP on the server: the caller, credentials and query of a request, and the answers to refused requests.
 
 pub mod answer;
 pub mod caller;

@@ -1,5 +1,6 @@
-//! What is answered when a handler panics: a sentence, and the connection lives on. The panic itself is in the log, where
-//! the process's panic hook writes it ([`crate::server::output`]).
+//! Answers a request whose handler panicked: with a sentence, on a connection that stays open.
+//!
+//! The panic itself is in the log, where the process's panic hook writes it ([`crate::server::output`]).
 
 use std::any::Any;
 
@@ -13,21 +14,21 @@ use crate::web::error::ApiError;
 const SENTENCE: &str =
     "Something broke on the server, and the fault is ours. It is in the server's log.";
 
-/// Its few styles stand in the page, and there is nothing else.
-const ITS_POLICY: &str =
+/// The page contains its few styles and loads nothing else.
+const PAGE_POLICY: &str =
     "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; frame-ancestors 'none'";
 
-/// From an API route.
+/// The answer of an API route.
 pub fn in_json(_panic: Box<dyn Any + Send>) -> Response {
     ApiError::new(500, format!("{SENTENCE} Trying again may help.")).into_response()
 }
 
-/// From a page. Not rendered by the app, which may be what broke: it stands by itself, without scripts and files.
+/// The answer of a page. It is not rendered by the app, which may be what broke, and needs no scripts and files.
 pub fn as_page(_panic: Box<dyn Any + Send>) -> Response {
     let page = include_str!("panicked.html").replace("{sentence}", SENTENCE);
     let headers = [
         (header::CACHE_CONTROL, "no-store"),
-        (header::CONTENT_SECURITY_POLICY, ITS_POLICY),
+        (header::CONTENT_SECURITY_POLICY, PAGE_POLICY),
     ];
     (StatusCode::INTERNAL_SERVER_ERROR, headers, Html(page)).into_response()
 }

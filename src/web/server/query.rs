@@ -1,8 +1,8 @@
-//! The query of an API request, before any handler reads it.
+//! Corrects or refuses the query of an API request before any handler reads it.
 //!
-//! The rule: a parameter that is known counts in any spelling ([`Spelling::Same`]); one that is near a known one is refused in
-//! words, since what it was meant to say would be passed over in silence; any other (`_=123`, `utm_source`) is ignored. One
-//! that is known comes once.
+//! The rule: a known parameter counts in any spelling ([`Spelling::Same`]). A name that is near a known one is refused
+//! with a sentence, since it would otherwise be ignored silently. Any other (`_=123`, `utm_source`) is ignored. A known
+//! parameter may be given once.
 
 use axum::{
     extract::Request,
@@ -30,12 +30,14 @@ const KNOWN: [&str; 11] = [
     "size",
     "note",
 ];
-/// A position is never an error, and libraries add theirs to an address that may have one: the last one counts.
+/// May be given more than once: a position is never an error, and libraries add theirs to an address that may have one.
+/// The last one counts.
 const LAST_EVENT_ID: &str = "last_event_id";
-/// Of several tickets the first that is valid counts, as with cookies: one that a library repeats is used up.
+/// May be given more than once: of several tickets the first that is valid counts, as with cookies; one that a library
+/// repeats is used up.
 const TICKET: &str = "ticket";
 
-/// Gives handlers the names as they know them, or refuses what is mistyped or given twice.
+/// Replaces the names by the known ones, or refuses what is mistyped or given twice.
 pub async fn spell(mut request: Request, next: Next) -> Response {
     match spelt(request.uri()) {
         Ok(None) => {}
@@ -45,7 +47,7 @@ pub async fn spell(mut request: Request, next: Next) -> Response {
     next.run(request).await
 }
 
-/// The address with known names; `None` where they are already.
+/// The address with known names; `None` if it has them already.
 fn spelt(uri: &Uri) -> Result<Option<Uri>, ApiError> {
     let Some(query) = uri.query() else {
         return Ok(None);
@@ -74,12 +76,12 @@ fn spelt(uri: &Uri) -> Result<Option<Uri>, ApiError> {
         return Ok(None);
     }
     let mut parts = uri.clone().into_parts();
-    // Pieces of an address that was one; should they be none together, it stays as it was.
+    // The parts are those of a valid address. If they do not make one together, the address stays as it was.
     parts.path_and_query = PathAndQuery::try_from(format!("{}?{spelt}", uri.path())).ok();
     Ok(Uri::from_parts(parts).ok())
 }
 
-/// The known name that is meant; `None` where none is.
+/// The known name that is meant; `None` if none is.
 fn known(name: &str) -> Result<Option<&'static str>, ApiError> {
     let find = |wanted| {
         KNOWN
@@ -116,7 +118,7 @@ fn twice(name: &str) -> ApiError {
     }
 }
 
-/// A name as it was before an address was made of it. Only ASCII is known, so that the rest may stay as it is.
+/// Percent-decodes the ASCII characters of a name. Known names are ASCII, so that the rest may stay encoded.
 fn decoded(name: &str) -> String {
     let mut pieces = name.split('%');
     let mut decoded = pieces.next().unwrap_or_default().to_owned();

@@ -1,4 +1,4 @@
-//! Sizes and times as settings spell them, and sizes as answers do.
+//! Parses sizes and times as settings spell them, and writes sizes for answers.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ const BINARY_UNITS: [(&str, u64); 5] = [
     ("B", 1),
 ];
 
-/// A number of bytes in the largest unit that leaves it whole: `1 GiB`.
+/// Writes a number of bytes in the largest unit that leaves it whole: `1 GiB`.
 pub fn in_binary_units(bytes: u64) -> String {
     let whole = BINARY_UNITS
         .iter()
@@ -20,7 +20,7 @@ pub fn in_binary_units(bytes: u64) -> String {
     format!("{} {unit}", bytes / size)
 }
 
-/// A number of bytes, as in `500MiB`; the error says how one is written.
+/// Parses a number of bytes, as in `500MiB`; the error says how one is written.
 pub fn binary_units(text: &str) -> Result<u64, String> {
     let words = "a size is a whole number of bytes, or of a unit, as in 500MiB or 1GiB";
     let text = text.trim();
@@ -32,7 +32,7 @@ pub fn binary_units(text: &str) -> Result<u64, String> {
     number.checked_mul(size).ok_or_else(|| words.to_owned())
 }
 
-/// A whole number and its unit. At most a thousand years, so that none overflows a clock.
+/// Parses an age: a whole number and its unit. At most a thousand years, so that none overflows a clock.
 pub fn age(text: &str) -> Result<Duration, String> {
     let wrong =
         || "an age is a whole number above zero and one of s, m, h, d, w, as in 30d".to_owned();
@@ -52,7 +52,7 @@ pub fn age(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// No interval is longer than a day, so that none overflows where it is added to a clock.
+/// Parses an interval in milliseconds, from `least` to a day, so that none overflows when it is added to a clock.
 pub fn milliseconds(least: u64) -> clap::builder::RangedU64ValueParser {
     clap::value_parser!(u64).range(least..=86_400_000)
 }

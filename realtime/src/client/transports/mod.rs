@@ -1,4 +1,4 @@
-//! What brings the events of a stream: an `EventSource` of this tab's own, or the one that all tabs share.
+//! The transports of an event stream: an `EventSource` of this tab, or one that all tabs share.
 
 pub mod own;
 pub mod shared;

@@ -1,4 +1,4 @@
-//! The transport of a stream that is this tab's own.
+//! The transport of an event stream that belongs to this tab: an `EventSource` without its own reconnect.
 
 use std::rc::Rc;
 
@@ -15,7 +15,8 @@ use crate::{
     status::Input,
 };
 
-/// Is told of every event after the page has it: its name, data, id, the position before it, and whether it was news.
+/// Called with every event after the page has processed it: its name, data and id, the position before it, and whether it
+/// was new.
 pub type Relay = Rc<dyn Fn(&str, &str, &str, Option<Position>, bool)>;
 
 pub struct EventSourceTransport {
@@ -25,7 +26,7 @@ pub struct EventSourceTransport {
     pub relay: Option<Relay>,
 }
 
-/// An `EventSource` with the closures it calls. One listener serves all names, so the order across names is kept.
+/// An `EventSource` with the closures that it calls. One listener serves all event names, so the order across names is kept.
 struct Open {
     source: EventSource,
     names: Vec<&'static str>,
@@ -53,17 +54,17 @@ impl Transport for EventSourceTransport {
         let Ok(source) = EventSource::new(&self.stream.url()) else {
             return driver.feed(Input::StreamError);
         };
-        let (stream, heard_by, relay) = (self.stream.clone(), driver.clone(), self.relay.clone());
+        let (stream, receiver, relay) = (self.stream.clone(), driver.clone(), self.relay.clone());
         let on_event = Closure::new(move |event: MessageEvent| {
             let (name, data) = (event.type_(), event.data().as_string().unwrap_or_default());
             let (id, before) = (event.last_event_id(), stream.position());
-            let news = stream.deliver(&heard_by, &name, &data, &id);
+            let is_new = stream.deliver(&receiver, &name, &data, &id);
             if let Some(relay) = &relay {
-                relay(&name, &data, &id, before, news);
+                relay(&name, &data, &id, before, is_new);
             }
         });
         for name in &self.names {
-            // Adding a listener fails only for arguments that are not what they are here.
+            // Adding a listener fails only for invalid arguments; these are valid.
             let _ =
                 source.add_event_listener_with_callback(name, on_event.as_ref().unchecked_ref());
         }
@@ -93,7 +94,7 @@ impl Transport for EventSourceTransport {
         open.source.set_onopen(None);
         open.source.set_onerror(None);
         open.source.close();
-        // The closure may be the one that is running: it is freed when the stack is empty.
+        // The closure may be running right now, so it is freed once the stack is empty.
         gloo_timers::callback::Timeout::new(0, move || drop(open)).forget();
     }
 

@@ -1,5 +1,5 @@
-//! One event stream for all tabs: Web Locks say who holds it, a BroadcastChannel carries what it brings. What happens when
-//! is decided in `sharing.rs`; this executes it.
+//! The transport of an event stream that all tabs share: a Web Lock elects the tab that holds it, and a BroadcastChannel
+//! carries its events. `sharing.rs` makes the decisions; this module executes them.
 
 use std::{cell::RefCell, rc::Rc};
 
@@ -18,38 +18,40 @@ use crate::{
     },
     message::StreamControl,
     position::Position,
-    sharing::{Action, Frame, Note, Role, Tab},
+    sharing::{Action, Frame, Role, Tab, TabMessage},
     status::Input,
 };
 
 /// Which tabs share a stream: those with the same route, the same user and the same build.
 #[derive(Clone, Debug)]
 pub struct Sharing {
-    /// What one user may see is not told to another.
+    /// Tabs of different users do not share, because one user's events must not reach another.
     pub user: String,
-    /// Tabs of an older build may not understand what this one tells.
+    /// Tabs of another build may not understand the messages of this one.
     pub build: &'static str,
 }
 
-/// What comes along with a state (the same chunk, but later tasks) has come after this many milliseconds.
-const STATE_IS_TAKEN_MS: u32 = 100;
+/// The events that come along with a state (in the same chunk, but in later tasks) have been processed after this many
+/// milliseconds.
+const STATE_SETTLES_MS: u32 = 100;
 
-/// Whether the tabs of this browser can share a stream: Web Locks exist only where the page came securely (https, localhost).
+/// Whether the tabs of this browser can share a stream. Web Locks exist only in secure contexts (https, localhost).
 pub fn tabs_can_share() -> bool {
     locks().is_some()
 }
 
-/// An event stream that is this tab's only while the tab leads.
+/// A transport that holds a stream of its own only while this tab is the leader, while it loads a state, or while no leader
+/// answers.
 pub struct SharedTransport(Rc<Shared>);
 
 struct Shared {
-    /// Of the lock and of the channel.
+    /// The name of the lock and of the channel.
     name: String,
     stream: Rc<Stream>,
     source: RefCell<EventSourceTransport>,
     tab: RefCell<Tab>,
     driver: RefCell<Option<Driver>>,
-    /// Both are there while the stream is wanted.
+    /// Channel and lock exist while the stream is wanted.
     channel: RefCell<Option<Channel>>,
     lock: RefCell<Option<Lock>>,
 }
@@ -70,10 +72,10 @@ impl SharedTransport {
             channel: RefCell::default(),
             lock: RefCell::default(),
         });
-        let heard_by = Rc::downgrade(&shared);
-        shared.source.borrow_mut().relay = Some(Rc::new(move |name, data, id, before, news| {
-            if let Some(shared) = heard_by.upgrade() {
-                shared.took(name, data, id, before, news);
+        let receiver = Rc::downgrade(&shared);
+        shared.source.borrow_mut().relay = Some(Rc::new(move |name, data, id, before, is_new| {
+            if let Some(shared) = receiver.upgrade() {
+                shared.received(name, data, id, before, is_new);
             }
         }));
         Self(shared)
@@ -88,7 +90,7 @@ impl Transport for SharedTransport {
             driver.set_role(Role::Alone);
             return shared.source.borrow_mut().open(driver);
         }
-        // Whatever goes wrong from here on is a broken connection, not a refused one.
+        // Any failure from here on counts as a broken connection, not as a refused one.
         if shared.tab.borrow().role() != Role::Leader {
             driver.feed(Input::TransportOpen);
         }
@@ -108,9 +110,9 @@ impl Transport for SharedTransport {
     fn resign(&mut self) {
         if self.0.channel.take().is_some() {
             self.0.tab.borrow_mut().resign();
-            // Dropped: that gives it back, or ends the wait for it.
+            // Dropping it releases the lock, or ends the wait for it.
             drop(self.0.lock.take());
-            // The driver holds this transport: each would keep the other for ever.
+            // The driver owns this transport, so keeping the driver would leak both.
             self.0.driver.take();
         }
     }
@@ -123,16 +125,16 @@ impl Transport for SharedTransport {
 }
 
 impl Shared {
-    /// Listens to the other tabs and queues for the lock. `None` where the browser has no such things.
+    /// Opens the channel to the other tabs and requests the lock. `None` if the browser does not support them.
     fn join_the_tabs(self: &Rc<Self>) -> Option<()> {
         if self.channel.borrow().is_some() {
             return Some(());
         }
         let locks = locks()?;
         let this = Rc::downgrade(self);
-        let channel = Channel::open(&self.name, move |note| {
+        let channel = Channel::open(&self.name, move |message| {
             if let Some(this) = this.upgrade() {
-                this.react(|tab, held| tab.hear(note, held));
+                this.react(|tab, held| tab.handle(message, held));
             }
         })?;
         self.channel.replace(Some(channel));
@@ -146,14 +148,14 @@ impl Shared {
         Some(())
     }
 
-    /// This tab's own stream brought an event.
-    fn took(
+    /// This tab's own stream received an event.
+    fn received(
         self: &Rc<Self>,
         name: &str,
         data: &str,
         id: &str,
         before: Option<Position>,
-        news: bool,
+        is_new: bool,
     ) {
         match name {
             "hello" => {
@@ -161,7 +163,7 @@ impl Shared {
                     self.react(|tab, _| tab.greeted(hello));
                 }
             }
-            // For this connection alone; the others learn that it is gone.
+            // It concerns only this connection; the other tabs are notified when the connection is lost.
             "drain" => {}
             _ => {
                 let frame = Frame {
@@ -170,9 +172,9 @@ impl Shared {
                     at: id.parse().ok(),
                     after: before,
                 };
-                match news {
-                    true => self.react(|tab, held| tab.took(frame, held)),
-                    false => self.react(|tab, _| tab.took_again(frame)),
+                match is_new {
+                    true => self.react(|tab, held| tab.received(frame, held)),
+                    false => self.react(|tab, _| tab.received_duplicate(frame)),
                 }
             }
         }
@@ -191,9 +193,9 @@ impl Shared {
         driver.set_role(self.tab.borrow().role());
         for action in actions {
             match action {
-                Action::Tell(note) => {
+                Action::Send(message) => {
                     if let Some(channel) = &*self.channel.borrow() {
-                        channel.post(&note);
+                        channel.post(&message);
                     }
                 }
                 Action::OpenStream => self.source.borrow_mut().open(&driver),
@@ -205,7 +207,7 @@ impl Shared {
                             this.react(Tab::loaded);
                         }
                     };
-                    Timeout::new(STATE_IS_TAKEN_MS, finish).forget();
+                    Timeout::new(STATE_SETTLES_MS, finish).forget();
                 }
                 Action::ForgetPosition => self.stream.set_position(None),
                 Action::Greet(hello) => {
@@ -214,7 +216,7 @@ impl Shared {
                         self.stream.deliver(&driver, "hello", &data, "");
                     }
                 }
-                Action::Take(frame) => {
+                Action::Deliver(frame) => {
                     let id = frame.at.map(|at| at.to_string()).unwrap_or_default();
                     self.stream.deliver(&driver, &frame.name, &frame.data, &id);
                 }
@@ -233,20 +235,20 @@ impl Shared {
     }
 }
 
-/// A channel to the other tabs; closed on drop.
+/// A channel to the other tabs. It is closed on drop.
 struct Channel {
     channel: BroadcastChannel,
     on_message: Option<Closure<dyn FnMut(MessageEvent)>>,
 }
 
 impl Channel {
-    fn open(name: &str, mut heard: impl FnMut(Note) + 'static) -> Option<Self> {
+    fn open(name: &str, mut received: impl FnMut(TabMessage) + 'static) -> Option<Self> {
         let channel = BroadcastChannel::new(name).ok()?;
         let on_message = Closure::<dyn FnMut(MessageEvent)>::new(move |event: MessageEvent| {
-            // The name holds the build, so that what is not understood does not come from a tab of ours.
-            let note = event.data().as_string();
-            if let Some(note) = note.and_then(|note| serde_json::from_str(&note).ok()) {
-                heard(note);
+            // The channel's name contains the build, so a message that does not parse is not from a tab of this app.
+            let text = event.data().as_string();
+            if let Some(message) = text.and_then(|text| serde_json::from_str(&text).ok()) {
+                received(message);
             }
         });
         channel.set_onmessage(Some(on_message.as_ref().unchecked_ref()));
@@ -256,9 +258,9 @@ impl Channel {
         })
     }
 
-    fn post(&self, note: &Note) {
-        if let Ok(note) = serde_json::to_string(note) {
-            let _ = self.channel.post_message(&note.into());
+    fn post(&self, message: &TabMessage) {
+        if let Ok(text) = serde_json::to_string(message) {
+            let _ = self.channel.post_message(&text.into());
         }
     }
 }
@@ -267,13 +269,13 @@ impl Drop for Channel {
     fn drop(&mut self) {
         self.channel.set_onmessage(None);
         self.channel.close();
-        // It may be the one that is running: it is freed when the stack is empty.
+        // The closure may be running right now, so it is freed once the stack is empty.
         let on_message = self.on_message.take();
         Timeout::new(0, move || drop(on_message)).forget();
     }
 }
 
-/// A lock, or the wait for it; dropped, it goes to the next tab.
+/// A lock, or the wait for it. When this is dropped, the lock passes to the next tab.
 struct Lock {
     hold: Rc<RefCell<Hold>>,
     abort: AbortController,
@@ -281,13 +283,13 @@ struct Lock {
 
 enum Hold {
     Waiting,
-    /// Resolves the promise for which the browser keeps the lock.
+    /// The function that resolves the promise; the browser holds the lock until then.
     Held(Function),
     Gone,
 }
 
 impl Lock {
-    /// web-sys knows the lock manager only under an unstable flag, so it is called by name.
+    /// Requests the lock. web-sys offers the lock manager only under an unstable flag, so it is called by name.
     fn request(locks: &JsValue, name: &str, granted: impl FnOnce() + 'static) -> Option<Self> {
         let abort = AbortController::new().ok()?;
         let options = Object::new();
@@ -312,7 +314,7 @@ impl Lock {
             .call3(locks, &name.into(), &options, &callback)
             .ok()?;
         let ended: Promise = ended.dyn_into().ok()?;
-        // An aborted wait rejects: that is what was asked for.
+        // An aborted wait rejects the promise; that is expected.
         spawn_local(async move {
             let _ = JsFuture::from(ended).await;
         });

@@ -1,4 +1,4 @@
-//! What a TCP connection did last: its bytes, its requests, and how long nothing has happened.
+//! Tracks the activity of a TCP connection: its bytes, its running requests, and how long it has been idle.
 
 use std::{
     net::SocketAddr,
@@ -14,24 +14,24 @@ use tokio_util::sync::CancellationToken;
 
 use super::patience::Patience;
 
-/// What an HTTP/2 connection begins with (RFC 9113, section 3.4).
+/// The preface of an HTTP/2 connection (RFC 9113, section 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// A request that goes on, for as long as this lives: its connection is not idle. The body of its answer holds one; an
-/// upgraded socket, which has no body, needs another.
+/// A guard for a running request: while it exists, the connection does not count as idle. The response body holds one;
+/// an upgraded socket has no body and needs another.
 #[derive(Debug)]
 pub struct ActiveRequest(Arc<Activity>);
 
-/// The activity of a connection, shared by its parts.
+/// The activity of a connection, shared by the parts that serve it.
 #[derive(Debug)]
 pub struct Activity {
     pub peer: SocketAddr,
     pub reset: CancellationToken,
     pub read: AtomicU64,
     pub written: AtomicU64,
-    /// Requests that go on.
+    /// Requests that are still running.
     requests: AtomicUsize,
-    /// The peer takes no bytes at the moment.
+    /// The last write was blocked because the peer does not read.
     blocked: AtomicBool,
     /// Wakes the task of the connection when the last request has ended.
     pub quiet: AtomicWaker,
@@ -39,16 +39,16 @@ pub struct Activity {
     idle: Mutex<Idle>,
 }
 
-/// What happens between requests.
+/// The state between requests.
 #[derive(Debug)]
 struct Idle {
-    /// When the connection began, the last request ended, or the last byte of its answer left.
+    /// When the connection began, the last request ended, or the last byte of its response was sent.
     since: Instant,
-    /// When the first byte of the next request's head came.
+    /// When the first byte of the next request's head was received.
     head_since: Option<Instant>,
-    /// No request came yet.
+    /// No request was received yet.
     is_new: bool,
-    /// Bytes of the HTTP/2 preface so far; `None` once a byte differed from it.
+    /// Bytes of the HTTP/2 preface received so far; `None` once a byte differed from the preface.
     preface: Option<usize>,
 }
 
@@ -71,7 +71,7 @@ impl Activity {
         })
     }
 
-    /// A request's head is complete.
+    /// Records that a request's head is complete.
     pub fn begin_request(self: &Arc<Self>) -> ActiveRequest {
         let active = ActiveRequest::new(self);
         let mut idle = self.idle();
@@ -79,7 +79,7 @@ impl Activity {
         active
     }
 
-    /// These bytes came.
+    /// Records received bytes.
     pub fn has_read(&self, bytes: &[u8]) {
         if bytes.is_empty() {
             return;
@@ -92,17 +92,17 @@ impl Activity {
         }
     }
 
-    /// The peer took so many bytes.
+    /// Records how many bytes the transport accepted.
     pub fn has_written(&self, bytes: usize) {
         self.written.fetch_add(bytes as u64, Ordering::Relaxed);
         self.blocked.store(false, Ordering::Relaxed);
         if self.requests.load(Ordering::Relaxed) == 0 {
-            self.idle().still_writes();
+            self.idle().extend_after_write();
         }
     }
 
-    /// The peer took nothing.
-    pub fn is_refused(&self) {
+    /// Records that a write was blocked.
+    pub fn set_blocked(&self) {
         self.blocked.store(true, Ordering::Relaxed);
     }
 
@@ -110,27 +110,27 @@ impl Activity {
         self.blocked.load(Ordering::Relaxed)
     }
 
-    /// Whether the peer speaks HTTP/2.
+    /// Whether the connection uses HTTP/2.
     pub fn is_http_2(&self) -> bool {
         self.idle().is_http_2()
     }
 
-    /// When the peer will have kept the server waiting for too long. `None` while a request goes on.
-    pub fn deadline(&self, patience: &Patience, leaving: bool) -> Option<Instant> {
+    /// When the connection will have been idle for too long. `None` while a request is running.
+    pub fn deadline(&self, patience: &Patience, draining: bool) -> Option<Instant> {
         if self.requests.load(Ordering::Acquire) > 0 {
             return None;
         }
         let idle = self.idle();
         Some(match idle.head_since {
-            _ if leaving => idle.since + patience.leaving,
-            // HTTP/2 has frames between requests: no byte of those says that a head has begun.
+            _ if draining => idle.since + patience.draining,
+            // HTTP/2 sends frames between requests, so a received byte does not mean that a head has begun.
             Some(since) if !idle.is_http_2() => since + patience.head,
             None if idle.is_new => idle.since + patience.head,
             _ => idle.since + patience.idle,
         })
     }
 
-    /// A panic while the lock was held leaves at worst an older time.
+    /// A poisoned lock is used all the same: after a panic the stored time is at worst too old.
     fn idle(&self) -> MutexGuard<'_, Idle> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -148,8 +148,9 @@ impl Idle {
         self.preface == Some(PREFACE.len())
     }
 
-    /// The end of an answer leaves. Over HTTP/2 it may as well be a ping, which says nothing of how long nobody asked.
-    fn still_writes(&mut self) {
+    /// The end of a response was sent, so the idle time starts again. Over HTTP/2 the bytes may be a ping, which must
+    /// not extend the idle time.
+    fn extend_after_write(&mut self) {
         if !self.is_http_2() {
             self.since = Instant::now();
         }
@@ -167,7 +168,7 @@ impl Idle {
 
 impl Drop for ActiveRequest {
     fn drop(&mut self) {
-        // Before the count falls: the deadline is counted from here.
+        // Set before the count is decremented: the deadline is measured from this time.
         self.0.idle().since = Instant::now();
         if self.0.requests.fetch_sub(1, Ordering::Release) == 1 {
             self.0.quiet.wake();

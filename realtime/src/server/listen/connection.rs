@@ -1,4 +1,4 @@
-//! One connection: HTTP/1.1 or HTTP/2, for as long as its peer is worth waiting for.
+//! Serves one connection over HTTP/1.1 or HTTP/2, and ends it when its peer is idle for too long.
 
 use std::{
     convert::Infallible,
@@ -25,9 +25,9 @@ use super::{
 };
 use crate::server::drain::Drain;
 
-/// hyper's own buffer for each direction; it bounds a request's head too.
+/// hyper's own buffer for each direction, in bytes; it bounds a request's head too.
 const HTTP_BUFFER: usize = 16 * 1024;
-/// HTTP/2 connections are asked this often whether they live, and have this long to answer.
+/// Interval of the pings on an HTTP/2 connection, and how long the peer has to answer one.
 const H2_PING: Duration = Duration::from_secs(20);
 const H2_PONG: Duration = Duration::from_secs(10);
 
@@ -38,12 +38,12 @@ pub(super) async fn connection<T: Transport>(
     patience: Patience,
     drain: Drain,
 ) {
-    let shared = wire.connection().clone();
-    let of_requests = shared.clone();
+    let activity = wire.connection().clone();
+    let for_requests = activity.clone();
     let service = service_fn(move |request: Request<Incoming>| {
-        // Counted here, and not where the future runs: over HTTP/2 that is a task of its own.
-        let (_active, app) = (of_requests.begin_request(), app.clone());
-        let connection = of_requests.clone();
+        // Counted here and not inside the future, which over HTTP/2 runs in a task of its own.
+        let (_active, app) = (for_requests.begin_request(), app.clone());
+        let connection = for_requests.clone();
         async move {
             let stream = Stream::current();
             let mut request = request.map(Body::new);
@@ -59,20 +59,20 @@ pub(super) async fn connection<T: Transport>(
     });
     let builder = builder(patience, drain.clone());
     let mut serving = pin!(builder.serve_connection_with_upgrades(TokioIo::new(wire), service));
-    let mut draining = pin!(drain.started());
-    let (mut leaving, mut timer) = (false, Timer::default());
-    // `None`: the peer kept the server waiting for too long.
+    let mut drain_started = pin!(drain.started());
+    let (mut draining, mut timer) = (false, Timer::default());
+    // `None`: the connection was idle for too long.
     let served = poll_fn(|context| {
-        if !leaving && draining.as_mut().poll(context).is_ready() {
-            leaving = true;
+        if !draining && drain_started.as_mut().poll(context).is_ready() {
+            draining = true;
             serving.as_mut().graceful_shutdown();
         }
         if let Poll::Ready(served) = serving.as_mut().poll(context) {
             return Poll::Ready(Some(served));
         }
-        // Before the look at what goes on: what ends after the look wakes this task.
-        shared.quiet.register(context.waker());
-        match shared.deadline(&patience, leaving) {
+        // Registered before the deadline is read: a request that ends after that wakes this task.
+        activity.quiet.register(context.waker());
+        match activity.deadline(&patience, draining) {
             Some(deadline) => timer.poll_at(deadline, context).map(|()| None),
             None => Poll::Pending,
         }
@@ -81,18 +81,18 @@ pub(super) async fn connection<T: Transport>(
     match served {
         Some(Ok(())) => return,
         Some(Err(error)) => {
-            tracing::debug!(%error, peer = %shared.peer, "a connection ended early");
+            tracing::debug!(%error, peer = %activity.peer, "a connection ended early");
         }
-        // A client of HTTP/2 is told first, so that it sends no request into a connection that closes.
-        None if shared.is_http_2() => {
+        // An HTTP/2 client gets a GOAWAY first, so that it sends no request on a connection that is about to close.
+        None if activity.is_http_2() => {
             serving.as_mut().graceful_shutdown();
-            let _ = timeout(patience.leaving, serving.as_mut()).await;
+            let _ = timeout(patience.draining, serving.as_mut()).await;
         }
         None => {}
     }
-    if shared.is_blocked() {
-        // While the wire is there. Or the kernel keeps what is unsent for many minutes.
-        shared.reset.cancel();
+    if activity.is_blocked() {
+        // Reset while the transport still exists. Otherwise the kernel keeps the unsent bytes for many minutes.
+        activity.reset.cancel();
     }
 }
 
@@ -100,7 +100,7 @@ fn builder(patience: Patience, drain: Drain) -> auto::Builder<Streams> {
     let mut builder = auto::Builder::new(Streams { patience, drain });
     builder
         .http1()
-        // hyper has one timer for an idle connection and for a head that has begun; `Activity::deadline` has two.
+        // hyper has a single timer for an idle connection and for an incomplete head; `Activity::deadline` has two.
         .header_read_timeout(None)
         .max_buf_size(HTTP_BUFFER);
     builder
@@ -108,7 +108,7 @@ fn builder(patience: Patience, drain: Drain) -> auto::Builder<Streams> {
         .timer(TokioTimer::new())
         .keep_alive_interval(H2_PING)
         .keep_alive_timeout(H2_PONG)
-        // hyper's own bound, 400 KiB a stream, would be as much old news for a reader who is slow.
+        // hyper's default of 400 KiB for each stream would give a slow reader that many bytes of outdated events.
         .max_send_buf_size(HTTP_BUFFER)
         .enable_connect_protocol();
     builder

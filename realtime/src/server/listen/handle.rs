@@ -1,4 +1,4 @@
-//! The handle to its connection that every request gets.
+//! Gives each request a handle to the connection on which it was received.
 
 use std::{
     net::SocketAddr,
@@ -10,11 +10,11 @@ use super::{
     stream::Stream,
 };
 
-/// The connection behind a request; in the request's extensions. Cheap to clone.
+/// The connection behind a request, stored in the request's extensions. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct ConnectionHandle {
     connection: Arc<Activity>,
-    /// Over HTTP/2, where other streams share the connection.
+    /// The request's own stream over HTTP/2, where other streams share the connection; `None` over HTTP/1.1.
     stream: Option<Arc<Stream>>,
 }
 
@@ -23,18 +23,18 @@ impl ConnectionHandle {
         Self { connection, stream }
     }
 
-    /// Keeps the connection from counting as idle.
+    /// Keeps the connection from counting as idle until the guard is dropped.
     pub fn hold(&self) -> ActiveRequest {
         ActiveRequest::new(&self.connection)
     }
 
-    /// The other end of the TCP connection; behind a proxy that is the proxy.
+    /// The remote address of the TCP connection; behind a proxy it is the proxy's.
     pub fn peer(&self) -> SocketAddr {
         self.connection.peer
     }
 
-    /// Ends the request, and drops what is unsent; the peer sees an error at once. Over HTTP/2 it resets the request's own
-    /// stream, else the TCP connection.
+    /// Ends the request and drops unsent bytes; the peer sees an error at once. Over HTTP/2 it resets the request's own
+    /// stream, otherwise the TCP connection.
     pub fn reset(&self) {
         match &self.stream {
             Some(stream) => stream.end(),

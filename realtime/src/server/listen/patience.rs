@@ -1,4 +1,4 @@
-//! How long a connection waits, and the timer that it waits with.
+//! The time limits of a connection, and a timer to enforce them.
 
 use std::{
     pin::Pin,
@@ -11,32 +11,32 @@ use tokio::time::{Instant, Sleep, sleep_until};
 /// How long a connection waits for its peer.
 #[derive(Clone, Copy, Debug)]
 pub struct Patience {
-    /// From the first byte of a request's head to its last, and from the beginning of a connection to its first byte: a
-    /// slow-loris gets no longer.
+    /// From the first byte of a request's head to its last, and from the beginning of a connection to its first byte.
+    /// It limits slow-loris attacks.
     pub head: Duration,
-    /// Between two requests. Longer than what proxies keep an idle connection to an upstream (60 to 75 s), so that none
-    /// sends a request into a connection that closes.
+    /// Between two requests. It is longer than the time for which proxies keep an idle connection to an upstream (60 to
+    /// 75 s), so that no proxy sends a request on a connection that is about to close.
     pub idle: Duration,
-    /// While something waits to be sent and the peer takes no byte.
+    /// While bytes are pending and the peer reads none.
     pub stall: Duration,
-    /// In the place of the last two once the server leaves.
-    pub leaving: Duration,
+    /// Replaces the other limits while the server drains.
+    pub draining: Duration,
 }
 
 pub const PATIENCE: Patience = Patience {
     head: Duration::from_secs(10),
     idle: Duration::from_secs(75),
     stall: Duration::from_secs(60),
-    leaving: Duration::from_secs(1),
+    draining: Duration::from_secs(1),
 };
 
 impl Patience {
-    pub fn stall(&self, leaving: bool) -> Duration {
-        if leaving { self.leaving } else { self.stall }
+    pub fn stall(&self, draining: bool) -> Duration {
+        if draining { self.draining } else { self.stall }
     }
 }
 
-/// A timer that is told its time when it is polled, and costs nothing until then.
+/// A timer whose deadline is passed with each poll. It allocates nothing before the first poll.
 #[derive(Default)]
 pub struct Timer(Option<Pin<Box<Sleep>>>);
 

@@ -1,8 +1,8 @@
-//! One stream of an HTTP/2 connection: ended alone when its peer takes nothing of it, or when it is reset.
+//! Resets a single HTTP/2 stream when its peer reads none of it, without ending the connection.
 //!
-//! hyper runs each stream as a task. While the peer leaves its window shut, that task waits inside hyper, and asks neither the
-//! handler nor the body. So the tasks are wrapped where they are spawned. A task that is dropped resets its stream, and
-//! leaves the others alone.
+//! hyper runs each stream as a task. While the peer's flow-control window is closed, that task waits inside hyper and
+//! polls neither the handler nor the body. So the tasks are wrapped where they are spawned. Dropping a task resets its
+//! stream and does not affect the others.
 
 use std::{
     future::{Future, poll_fn},
@@ -26,21 +26,21 @@ use super::{
 use crate::server::drain::Drain;
 
 tokio::task_local! {
-    /// The stream whose task this is.
+    /// The stream of the current task.
     static STREAM: Arc<Stream>;
 }
 
-/// A stream, as its tasks, its body and its handle share it.
+/// The state of a stream, shared by its tasks, its body and its handle.
 #[derive(Debug, Default)]
 pub(super) struct Stream {
     ended: CancellationToken,
-    /// When hyper took a piece of the body and has not asked for the next one since.
+    /// When hyper took a chunk of the body; `None` once it has polled for the next one.
     /// A std mutex: it is held for one assignment.
-    taken: Mutex<Option<Instant>>,
+    chunk_taken_at: Mutex<Option<Instant>>,
 }
 
 impl Stream {
-    /// The stream of the task that runs; none over HTTP/1.1.
+    /// The stream of the current task; `None` over HTTP/1.1.
     pub fn current() -> Option<Arc<Self>> {
         STREAM.try_with(Arc::clone).ok()
     }
@@ -50,16 +50,22 @@ impl Stream {
         self.ended.cancel();
     }
 
-    fn taken(&self) -> Option<Instant> {
-        *self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    fn chunk_taken_at(&self) -> Option<Instant> {
+        *self
+            .chunk_taken_at
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn set_taken(&self, taken: Option<Instant>) {
-        *self.taken.lock().unwrap_or_else(PoisonError::into_inner) = taken;
+    fn set_chunk_taken_at(&self, at: Option<Instant>) {
+        *self
+            .chunk_taken_at
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = at;
     }
 }
 
-/// Runs the tasks of streams.
+/// Spawns the tasks of streams.
 #[derive(Clone)]
 pub(super) struct Streams {
     pub patience: Patience,
@@ -71,38 +77,38 @@ where
     F: Future<Output: Send> + Send + 'static,
 {
     fn execute(&self, task: F) {
-        // What an upgraded socket sends is a task of its own, which the stream's task begins: it belongs to the same stream.
+        // An upgraded socket sends from a task of its own. The stream's task spawns it, so it gets the same stream.
         let stream = Stream::current().unwrap_or_default();
         let watched = watch(task, stream.clone(), self.patience, self.drain.clone());
         tokio::spawn(STREAM.scope(stream, watched));
     }
 }
 
-/// Runs a task until it ends, or its stream shall end; then it is dropped.
+/// Runs a task until it ends, its stream is reset, or the peer has read nothing for too long. Then the task is dropped.
 async fn watch(task: impl Future, stream: Arc<Stream>, patience: Patience, drain: Drain) {
     let mut task = pin!(task);
     let mut ended = pin!(stream.ended.cancelled());
-    let mut draining = pin!(drain.started());
-    let (mut leaving, mut timer) = (false, Timer::default());
+    let mut drain_started = pin!(drain.started());
+    let (mut draining, mut timer) = (false, Timer::default());
     poll_fn(|context| {
         if task.as_mut().poll(context).is_ready() || ended.as_mut().poll(context).is_ready() {
             return Poll::Ready(());
         }
-        leaving = leaving || draining.as_mut().poll(context).is_ready();
-        let Some(taken) = stream.taken() else {
+        draining = draining || drain_started.as_mut().poll(context).is_ready();
+        let Some(taken_at) = stream.chunk_taken_at() else {
             return Poll::Pending;
         };
-        let given_up = timer.poll_at(taken + patience.stall(leaving), context);
+        let given_up = timer.poll_at(taken_at + patience.stall(draining), context);
         if given_up.is_ready() {
             metrics::counter!("wirewise_stalled_readers").increment(1);
-            tracing::debug!("the peer takes nothing of a stream, which is reset");
+            tracing::debug!("the peer reads nothing of a stream; the stream is reset");
         }
         given_up
     })
     .await;
 }
 
-/// The body of an answer. The request goes on until it is dropped.
+/// The body of a response. The request counts as running until the body is dropped.
 pub(super) struct Answer {
     pub body: Body,
     pub stream: Option<Arc<Stream>>,
@@ -121,7 +127,7 @@ impl HttpBody for Answer {
         let frame = Pin::new(&mut this.body).poll_frame(context);
         if let Some(stream) = &this.stream {
             let is_taken = matches!(frame, Poll::Ready(Some(_)));
-            stream.set_taken(is_taken.then(Instant::now));
+            stream.set_chunk_taken_at(is_taken.then(Instant::now));
         }
         frame
     }

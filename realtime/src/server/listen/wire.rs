@@ -1,4 +1,4 @@
-//! The bytes of a connection: counted, broken on a reset, and given up when the peer takes none.
+//! Wraps the transport of a connection: counts its bytes, and resets it when asked to or when the peer reads nothing.
 
 use std::{
     io,
@@ -26,7 +26,7 @@ use crate::server::drain::Drain;
 
 /// What a connection runs over.
 pub(super) trait Transport: AsyncRead + AsyncWrite + Unpin + Send + 'static {
-    /// Makes its end a reset: what is unsent is dropped, and the peer sees an error.
+    /// Turns the coming close into a reset: unsent bytes are dropped, and the peer sees an error.
     fn end_with_reset(&self);
 }
 
@@ -37,24 +37,24 @@ impl Transport for TcpStream {
     }
 }
 
-/// The wrapper. It holds the connection's place under the cap, also as an upgraded socket, long after hyper let go of it.
+/// The wrapper. It holds the connection's permit, also for an upgraded socket, long after hyper has released it.
 pub(super) struct Wire<T: Transport> {
     transport: T,
     connection: Arc<Activity>,
     reset: Pin<Box<WaitForCancellationFutureOwned>>,
-    /// Since when the peer takes nothing of what waits to be sent.
+    /// Since when bytes are pending and the peer reads none.
     blocked: Option<Instant>,
     timer: Timer,
     patience: Patience,
     drain: Drain,
-    _place: OwnedSemaphorePermit,
+    _permit: OwnedSemaphorePermit,
 }
 
 impl<T: Transport> Wire<T> {
     pub fn new(
         transport: T,
         peer: SocketAddr,
-        place: OwnedSemaphorePermit,
+        permit: OwnedSemaphorePermit,
         patience: Patience,
         drain: Drain,
     ) -> Self {
@@ -68,7 +68,7 @@ impl<T: Transport> Wire<T> {
             timer: Timer::default(),
             patience,
             drain,
-            _place: place,
+            _permit: permit,
         }
     }
 
@@ -76,7 +76,8 @@ impl<T: Transport> Wire<T> {
         &self.connection
     }
 
-    /// Also registers for the wake-up, so that a connection that waits for its peer notices.
+    /// Fails once the connection was reset. It also registers the waker, so that a pending read or write notices the
+    /// reset.
     fn check_reset(&mut self, context: &mut Context<'_>) -> io::Result<()> {
         match self.reset.as_mut().poll(context) {
             Poll::Ready(()) => Err(io::ErrorKind::ConnectionReset.into()),
@@ -84,8 +85,9 @@ impl<T: Transport> Wire<T> {
         }
     }
 
-    /// Takes note of what became of a write. Whoever waits for the write is woken when the peer has had time enough.
-    fn note(
+    /// Records the outcome of a write. A blocked write is woken, and fails, when the peer has read nothing for too
+    /// long.
+    fn record_write(
         &mut self,
         written: Poll<io::Result<usize>>,
         context: &mut Context<'_>,
@@ -97,12 +99,12 @@ impl<T: Transport> Wire<T> {
             }
             Poll::Ready(Err(_)) => {}
             Poll::Pending => {
-                self.connection.is_refused();
+                self.connection.set_blocked();
                 let since = *self.blocked.get_or_insert_with(Instant::now);
                 let until = since + self.patience.stall(self.drain.is_draining());
                 if self.timer.poll_at(until, context).is_ready() {
                     metrics::counter!("wirewise_stalled_readers").increment(1);
-                    tracing::debug!(peer = %self.connection.peer, "the peer takes nothing; its connection is reset");
+                    tracing::debug!(peer = %self.connection.peer, "the peer reads nothing; its connection is reset");
                     self.connection.reset.cancel();
                     return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
                 }
@@ -144,7 +146,7 @@ impl<T: Transport> AsyncWrite for Wire<T> {
         let this = self.get_mut();
         this.check_reset(context)?;
         let written = Pin::new(&mut this.transport).poll_write(context, bytes);
-        this.note(written, context)
+        this.record_write(written, context)
     }
 
     fn poll_write_vectored(
@@ -155,7 +157,7 @@ impl<T: Transport> AsyncWrite for Wire<T> {
         let this = self.get_mut();
         this.check_reset(context)?;
         let written = Pin::new(&mut this.transport).poll_write_vectored(context, bytes);
-        this.note(written, context)
+        this.record_write(written, context)
     }
 
     fn is_write_vectored(&self) -> bool {

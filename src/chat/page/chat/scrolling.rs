@@ -1,4 +1,4 @@
-//! Where the reader stands in the log: kept while it changes, moved when they go elsewhere.
+//! The reader's position in the log: kept while the log changes, moved when the reader goes elsewhere.
 
 use leptos::{prelude::*, task::spawn_local};
 
@@ -9,7 +9,7 @@ use crate::chat::page::{
 };
 
 impl Chat {
-    /// Goes to the newest message and stays with it.
+    /// Goes to the newest message and follows new ones.
     pub fn to_latest(self) {
         self.found.set(None);
         self.change_room(RoomState::to_latest);
@@ -34,12 +34,12 @@ impl Chat {
         Ok(())
     }
 
-    /// The log of the present room is on the page.
+    /// The log of the current room is on the page.
     pub fn mounted(self, scroller: Scroller) {
         self.scroller.set_value(Some(scroller));
         self.place.set_value(Place::default());
         scroller.watch_size(move || self.changed());
-        // What came while another room was before the eyes is not announced now.
+        // Messages that arrived while another room was shown are not announced now.
         self.change_room(RoomState::take_news);
         self.to_latest();
     }
@@ -56,24 +56,24 @@ impl Chat {
         self.show_more(scroller);
         let at_end = scroller.is_at_end() && self.shows_the_end();
         let up = self.change_room(|room| room.log.is_scrolled_up()) == Some(true);
-        let leaves = before.is_some_and(|before| before.left_upwards(place));
-        if at_end == up && (at_end || leaves) {
+        let leaves_the_end = before.is_some_and(|before| before.left_upwards(place));
+        if at_end == up && (at_end || leaves_the_end) {
             self.change_room(|room| room.scrolled_up(!at_end));
             self.changed();
         }
     }
 
-    /// Goes on looking for a message, if one is looked for.
-    pub(super) fn seek_on(self) {
+    /// Continues to seek a message, if one is sought.
+    pub(super) fn continue_seek(self) {
         if let Some(offset) = self.change_room(|room| room.sought()).flatten() {
-            // When it is gone, whoever looked for it is at the top of what there is.
+            // If the message is gone, the reader is at the top of the history that exists.
             let _ = self.go_to(offset);
         }
     }
 
-    /// Tells all views, and keeps the reader where they are.
+    /// Notifies all views, and keeps the reader's position.
     pub(super) fn show(self) {
-        if !self.frame.fired() {
+        if !self.frame.run() {
             // The page is gone.
             return;
         }
@@ -83,7 +83,7 @@ impl Chat {
         self.state.notify();
         self.announce_soon();
         let Some(scroller) = scroller else { return };
-        // The views change in tasks that this very notification put into the queue: this one comes after them.
+        // The notification has queued the tasks in which the views change; this task runs after them.
         spawn_local(async move {
             let shown = self.change_room(|room| {
                 room.shown();
@@ -106,10 +106,11 @@ impl Chat {
         });
     }
 
-    /// Shows more where the reader comes near the edge of what is shown, and asks for it where it is not here. A step a frame:
-    /// while one is awaited, what is measured here is not what is known any more, and [`Chat::show`] comes back here.
+    /// Shows more when the reader comes near the edge of the shown part, and requests history that is not held. One
+    /// step a frame: while a frame is pending, the document measured here is older than the state; [`Chat::show`] calls
+    /// this again.
     fn show_more(self, scroller: Scroller) {
-        if self.frame.is_armed() {
+        if self.frame.is_scheduled() {
             return;
         }
         let (up, down) = (scroller.is_near_start(), scroller.is_near_end());

@@ -1,20 +1,20 @@
-//! Finds the addresses in a text, so that a page can make them clickable. Pure; text stays text.
+//! Finds the web addresses in a text, so that a page can make them clickable. Pure; produces text, never HTML.
 
 /// A part of a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Piece<'a> {
     Text(&'a str),
-    /// An address with `http://` or `https://`, as it was typed: what one reads is where one goes.
+    /// An address with `http://` or `https://`, as it was typed: the link leads to the address that is shown.
     Link(&'a str),
 }
 
-/// Splits a text; the pieces together are the text again.
+/// Splits a text into pieces; concatenated, they are the text again.
 pub fn pieces(text: &str) -> Vec<Piece<'_>> {
     let (mut pieces, mut rest_from, mut at) = (vec![], 0, 0);
     while let Some(start) = next_scheme(text, at) {
         let end = start + address_length(&text[start..]);
         if end == start {
-            // A scheme and nothing behind it.
+            // A scheme with no host after it.
             at = start + 1;
             continue;
         }
@@ -30,14 +30,14 @@ pub fn pieces(text: &str) -> Vec<Piece<'_>> {
     pieces
 }
 
-/// Where the next `http://` or `https://` begins that does not stand in the middle of a word.
+/// Where the next `http://` or `https://` begins that is not in the middle of a word.
 fn next_scheme(text: &str, from: usize) -> Option<usize> {
     let bytes = text.as_bytes();
     let begins_word = |start: usize| {
         let before = text[..start].chars().next_back();
         before.is_none_or(|before| !before.is_alphanumeric())
     };
-    // A scheme is ASCII: where one begins is the boundary of a character.
+    // A scheme is ASCII, so it begins at a character boundary.
     (from..bytes.len()).find(|&start| scheme_length(&bytes[start..]) > 0 && begins_word(start))
 }
 
@@ -50,7 +50,7 @@ fn scheme_length(bytes: &[u8]) -> usize {
     scheme.map_or(0, str::len)
 }
 
-/// How long the address at the beginning of a text is; 0 when there is no host.
+/// The length in bytes of the address at the beginning of a text; 0 if there is no host.
 fn address_length(text: &str) -> usize {
     let scheme = scheme_length(text.as_bytes());
     let after = &text[scheme..];
@@ -63,7 +63,7 @@ fn address_length(text: &str) -> usize {
     if has_host { scheme + address.len() } else { 0 }
 }
 
-/// Characters that no address holds. The invisible ones could make it read as another than it is.
+/// Whether a character ends an address. Invisible characters could make an address look like another one.
 fn ends_address(character: char) -> bool {
     let invisible = matches!(character, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}');
     let mark = matches!(
@@ -73,10 +73,12 @@ fn ends_address(character: char) -> bool {
     character.is_whitespace() || character.is_control() || invisible || mark
 }
 
-/// A sentence's own marks do not belong to the address at its end; a closing bracket does when it was opened inside.
+/// Removes the punctuation of the sentence around an address from its end. A closing bracket stays if it was opened
+/// inside.
 fn without_trailing_punctuation(address: &str) -> &str {
     let count = |which: char| address.matches(which).count();
-    // How many more closing brackets than opening ones there are; counted once, since a text may be nothing but brackets.
+    // How many more closing brackets than opening ones there are; counted once, since a text may consist of brackets
+    // only.
     let mut surplus =
         [('(', ')'), ('[', ']')].map(|(open, close)| count(close).saturating_sub(count(open)));
     address.trim_end_matches(|last| {

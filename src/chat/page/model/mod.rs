@@ -1,4 +1,4 @@
-//! What one browser knows of all its rooms. Pure: it is told what came and what time it is, and says what to send.
+//! The browser's state of all its rooms. Pure: events and the time go in, commands come out.
 
 pub mod links;
 mod room;
@@ -17,21 +17,21 @@ use crate::chat::{
 };
 use realtime::message::{ErrorCode, SocketError};
 
-/// A person who types is shown for this long without another word of it, in milliseconds.
+/// A user is shown as typing for this long after each `typing` event, in milliseconds.
 pub const TYPING_MS: f64 = 5_000.0;
-/// Joins under way at once: each may bring fifty messages, and all of them count for the rate.
+/// Most joins under way at once: each may be answered with fifty messages, and all joins count against the rate.
 const JOINS: usize = 8;
 
 /// All rooms of one socket.
 #[derive(Clone, Debug, Default)]
 pub struct ChatState {
-    /// Who the server says this is.
+    /// This user's id, as sent by the server.
     me: Option<Uuid>,
     rooms: Vec<RoomState>,
 }
 
 impl ChatState {
-    /// The rooms that are always there, and the one that is visited, as the server rendered it.
+    /// The permanent rooms, and the visited room as the server rendered it.
     pub fn new(me: Option<Uuid>, visited: &str, first: Option<FirstMessages>) -> Self {
         let mut state = Self { me, rooms: vec![] };
         ROOMS.into_iter().for_each(|room| state.enter(room));
@@ -55,14 +55,14 @@ impl ChatState {
         self.rooms.iter_mut().find(|room| room.name == name)
     }
 
-    /// Adds a room to the list, unless it is there or none can be called that.
+    /// Adds a room to the list, unless it is listed already or the name is invalid.
     pub fn enter(&mut self, name: &str) {
         if is_room_name(name) && self.room(name).is_none() {
             self.rooms.push(RoomState::new(name));
         }
     }
 
-    /// Takes a room off the list; what to tell the server.
+    /// Removes a room from the list; returns the command for the server.
     pub fn leave(&mut self, name: &str) -> ChatCommand {
         self.rooms.retain(|room| room.name != name);
         ChatCommand::Leave {
@@ -70,7 +70,7 @@ impl ChatState {
         }
     }
 
-    /// A connection stands, and the server knows this person as `me`. Nothing has been asked on it yet.
+    /// A connection is open, and its user is `me`. Nothing has been requested on it yet.
     pub fn connected(&mut self, me: Uuid) {
         self.me = Some(me);
         for room in &mut self.rooms {
@@ -79,7 +79,7 @@ impl ChatState {
         }
     }
 
-    /// The rooms to join now, `first` before all others.
+    /// The joins to send now, `first` before all others.
     pub fn joins_due(&mut self, first: &str) -> Vec<ChatCommand> {
         let asked = self
             .rooms
@@ -103,8 +103,8 @@ impl ChatState {
         .collect()
     }
 
-    /// Takes what came, at `now` (Unix milliseconds). What is of a room that was left is ignored.
-    pub fn take(&mut self, event: ChatEvent, now: f64) {
+    /// Applies an event that was received at `now` (Unix milliseconds). Events of a room that was left are ignored.
+    pub fn apply(&mut self, event: ChatEvent, now: f64) {
         let me = self.me;
         let Some(room) = self.room_mut(room_of(&event)) else {
             return;
@@ -129,7 +129,7 @@ impl ChatState {
                 user_id, offset, ..
             } => room.read(user_id, offset, me),
             ChatEvent::History { messages, more, .. } => {
-                // The first message may be another by now: the page would leave a hole before it.
+                // The first message may be a different one by now: the page would leave a gap before it.
                 let fits = room.history_asked.take() == room.log.first_offset();
                 if fits && room.log.prepend(messages, more) {
                     room.log.show_older();
@@ -138,8 +138,8 @@ impl ChatState {
         }
     }
 
-    /// Something was refused that does not wait in the outbox. Says whether it is worth another try after a while; that is
-    /// [`ChatState::go_on`].
+    /// A command that is not kept in the outbox was refused. Returns whether to retry it after a wait, with
+    /// [`ChatState::retry`].
     pub fn refused(&mut self, error: &SocketError) -> bool {
         let Some(room) = error.room.as_deref().and_then(|room| self.room_mut(room)) else {
             return false;
@@ -155,15 +155,16 @@ impl ChatState {
             return true;
         }
         room.history_asked = None;
-        // A message has its own line to say so.
+        // A refused message shows the error in its own row.
         if error.re.is_none() {
             room.refusal = Some(error.message.clone());
         }
         false
     }
 
-    /// The wait after a refusal is over. What it was about is not known, so all of it may be asked for and told again.
-    pub fn go_on(&mut self, name: &str) {
+    /// The wait after a refusal is over. Which command was refused is not known, so join, history and read mark may all
+    /// be sent again.
+    pub fn retry(&mut self, name: &str) {
         let me = self.me;
         let Some(room) = self.room_mut(name) else {
             return;
@@ -177,19 +178,19 @@ impl ChatState {
         }
     }
 
-    /// Ends what expired by `now`.
+    /// Removes the typing users that have expired at `now` (Unix milliseconds).
     pub fn expire(&mut self, now: f64) {
         for room in &mut self.rooms {
             room.typing.retain(|_, until| *until > now);
         }
     }
 
-    /// The unread messages of all rooms.
+    /// The number of unread messages in all rooms.
     pub fn unread(&self) -> usize {
         self.rooms.iter().map(|room| room.unread).sum()
     }
 
-    /// The end of what is shown of a room is before the reader's eyes: what to tell the server, unless it knows.
+    /// The end of the shown part of a room is visible: returns the read mark to send, unless the server has it.
     pub fn read_due(&mut self, name: &str) -> Option<ChatCommand> {
         let me = self.me?;
         let room = self
@@ -206,7 +207,7 @@ impl ChatState {
         })
     }
 
-    /// Which of one's own messages shows how many have read it.
+    /// The receipts of the user's own messages: for each offset that has one, how many others have read the message.
     pub fn receipts(&self, name: &str) -> BTreeMap<u64, usize> {
         let (Some(room), Some(me)) = (self.room(name), self.me) else {
             return BTreeMap::new();
@@ -224,13 +225,14 @@ impl ChatState {
             .collect();
         let readers = |offset: u64| others.iter().filter(|mark| **mark >= offset).count();
         let mut receipts = BTreeMap::new();
-        // The newest always; before it those where somebody stopped reading. Every other one would say what the next says.
-        let mut said = None;
+        // The newest message always has a receipt; earlier ones only where a reader stopped. Any other would repeat the
+        // next one's number.
+        let mut last_count = None;
         for offset in own.rev().map(|message| message.offset) {
             let count = readers(offset);
-            if said != Some(count) {
+            if last_count != Some(count) {
                 receipts.insert(offset, count);
-                said = Some(count);
+                last_count = Some(count);
             }
             if count == others.len() {
                 break;

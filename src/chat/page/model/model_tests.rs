@@ -1,3 +1,5 @@
+//! Tests of the browser's state of all rooms.
+
 use super::{room::PAGE, *};
 use crate::{
     chat::message::{ChatMessage, Joined},
@@ -19,7 +21,7 @@ fn me() -> Uuid {
     Uuid::from_u128(1)
 }
 
-fn said(offset: u64, by: u128) -> ChatMessage {
+fn stored(offset: u64, by: u128) -> ChatMessage {
     ChatMessage {
         offset,
         id: Uuid::from_u128(1_000 + u128::from(offset)).into(),
@@ -32,7 +34,7 @@ fn said(offset: u64, by: u128) -> ChatMessage {
 fn message(offset: u64, by: u128) -> ChatEvent {
     ChatEvent::Message {
         room: LOBBY.into(),
-        message: said(offset, by),
+        message: stored(offset, by),
     }
 }
 
@@ -49,14 +51,14 @@ fn joined(head: u64, recovered: bool, replayed: usize) -> Joined {
     }
 }
 
-/// Connected, and in the lobby with messages of Ada's at `1..=head`, all of them on the page.
+/// Connected, and joined to the lobby with messages of Ada's at `1..=head`, all of them on the page.
 fn in_lobby(head: u64) -> ChatState {
     let mut state = ChatState::new(None, LOBBY, None);
     state.connected(me());
     state.joins_due(LOBBY);
-    state.take(ChatEvent::Joined(joined(head, false, head as usize)), 0.0);
+    state.apply(ChatEvent::Joined(joined(head, false, head as usize)), 0.0);
     for offset in 1..=head {
-        state.take(message(offset, 2), 0.0);
+        state.apply(message(offset, 2), 0.0);
     }
     room(&mut state).shown();
     state
@@ -88,7 +90,7 @@ fn mark(by: u128, offset: u64) -> ChatEvent {
 }
 
 #[test]
-fn the_default_rooms_and_the_visited_one_are_joined_that_one_first() {
+fn the_permanent_rooms_and_the_visited_one_are_joined_the_visited_one_first() {
     let mut state = ChatState::new(None, "den", None);
     state.connected(me());
     let rooms: Vec<_> = state
@@ -108,7 +110,7 @@ fn many_rooms_are_joined_a_few_at_a_time() {
     (0..20).for_each(|number| state.enter(&format!("room-{number}")));
     state.connected(me());
     assert_eq!(state.joins_due(LOBBY).len(), JOINS);
-    state.take(ChatEvent::Joined(joined(0, false, 0)), 0.0);
+    state.apply(ChatEvent::Joined(joined(0, false, 0)), 0.0);
     assert_eq!(state.joins_due(LOBBY).len(), 1);
 }
 
@@ -125,24 +127,24 @@ fn a_room_is_resumed_after_its_last_message() {
             after: Some(after)
         }
     );
-    state.take(ChatEvent::Joined(joined(5, true, 2)), 0.0);
-    state.take(message(4, 2), 0.0);
-    state.take(message(4, 2), 0.0);
-    state.take(message(5, 2), 0.0);
+    state.apply(ChatEvent::Joined(joined(5, true, 2)), 0.0);
+    state.apply(message(4, 2), 0.0);
+    state.apply(message(4, 2), 0.0);
+    state.apply(message(5, 2), 0.0);
     assert_eq!(offsets(&state), [1, 2, 3, 4, 5]);
 }
 
 #[test]
 fn another_epoch_empties_the_room_and_fills_it_again() {
     let mut state = in_lobby(3);
-    state.take(mark(2, 3), 0.0);
+    state.apply(mark(2, 3), 0.0);
     let other = Joined {
         epoch: Epoch::new("b").unwrap(),
         ..joined(1, false, 1)
     };
-    state.take(ChatEvent::Joined(other), 0.0);
+    state.apply(ChatEvent::Joined(other), 0.0);
     assert!(offsets(&state).is_empty());
-    state.take(message(1, 1), 0.0);
+    state.apply(message(1, 1), 0.0);
     assert_eq!(offsets(&state), [1]);
     assert_eq!(
         state.receipts(LOBBY),
@@ -159,22 +161,22 @@ fn a_join_that_was_refused_for_the_rate_is_made_again_after_the_wait() {
     let refusal = |code| SocketError::new(code, "no").in_room("rust");
     assert!(state.refused(&refusal(ErrorCode::RateLimited)));
     assert!(state.joins_due(LOBBY).is_empty(), "not before");
-    state.go_on("rust");
+    state.retry("rust");
     assert_eq!(state.joins_due(LOBBY).len(), 1);
     assert!(!state.refused(&refusal(ErrorCode::TooManyRooms)));
-    state.go_on("rust");
+    state.retry("rust");
     assert!(state.joins_due(LOBBY).is_empty());
     assert_eq!(state.room("rust").unwrap().refusal.as_deref(), Some("no"));
     assert!(
         state.refused(&refusal(ErrorCode::NotJoined)),
         "the server put us out"
     );
-    state.go_on("rust");
+    state.retry("rust");
     assert_eq!(state.joins_due(LOBBY).len(), 1);
 }
 
 #[test]
-fn what_was_refused_for_the_rate_is_asked_for_and_told_again_after_the_wait() {
+fn commands_refused_for_the_rate_are_sent_again_after_the_wait() {
     let mut state = in_lobby(3);
     assert!(state.read_due(LOBBY).is_some());
     assert!(room(&mut state).history_due().is_some());
@@ -182,7 +184,7 @@ fn what_was_refused_for_the_rate_is_asked_for_and_told_again_after_the_wait() {
     assert!(state.refused(&refusal));
     assert_eq!(room(&mut state).history_due(), None);
     assert_eq!(state.read_due(LOBBY), None);
-    state.go_on(LOBBY);
+    state.retry(LOBBY);
     assert!(room(&mut state).history_due().is_some());
     assert!(state.read_due(LOBBY).is_some());
     assert_eq!(lobby(&state).refusal, None, "nothing to tell the person");
@@ -199,18 +201,18 @@ fn a_refused_message_has_its_own_line_and_the_room_says_nothing() {
 }
 
 #[test]
-fn what_comes_of_a_room_that_was_left_is_ignored() {
+fn events_of_a_room_that_was_left_are_ignored() {
     let mut state = in_lobby(1);
     assert_eq!(
         state.leave(LOBBY),
         ChatCommand::Leave { room: LOBBY.into() }
     );
-    state.take(message(2, 2), 0.0);
+    state.apply(message(2, 2), 0.0);
     assert!(state.room(LOBBY).is_none());
 }
 
 #[test]
-fn unread_are_the_messages_of_others_that_came_after_the_servers_count() {
+fn messages_of_others_after_the_servers_count_are_unread() {
     let mut state = ChatState::new(None, LOBBY, None);
     state.connected(me());
     state.joins_due(LOBBY);
@@ -218,7 +220,7 @@ fn unread_are_the_messages_of_others_that_came_after_the_servers_count() {
         user_id: me(),
         offset: 3,
     }];
-    state.take(
+    state.apply(
         ChatEvent::Joined(Joined {
             unread: 2,
             read,
@@ -227,17 +229,17 @@ fn unread_are_the_messages_of_others_that_came_after_the_servers_count() {
         0.0,
     );
     for offset in 1..=5 {
-        state.take(message(offset, 2), 0.0);
+        state.apply(message(offset, 2), 0.0);
     }
     assert_eq!(lobby(&state).unread, 2, "the backlog is counted already");
-    state.take(message(6, 2), 0.0);
-    state.take(message(7, 1), 0.0);
+    state.apply(message(6, 2), 0.0);
+    state.apply(message(7, 1), 0.0);
     assert_eq!(
         (lobby(&state).unread, state.unread()),
         (3, 3),
         "one's own are read"
     );
-    state.take(mark(1, 5), 0.0);
+    state.apply(mark(1, 5), 0.0);
     assert_eq!(lobby(&state).unread, 1, "another tab read on");
     room(&mut state).shown();
     assert_eq!(
@@ -249,14 +251,14 @@ fn unread_are_the_messages_of_others_that_came_after_the_servers_count() {
     );
     assert_eq!(lobby(&state).unread, 0);
     assert_eq!(state.read_due(LOBBY), None, "once is enough");
-    state.take(mark(1, 2), 0.0);
+    state.apply(mark(1, 2), 0.0);
     assert_eq!(state.read_due(LOBBY), None, "a mark never goes back");
 }
 
 #[test]
-fn what_came_but_is_not_on_the_page_yet_is_not_read() {
+fn a_message_that_is_not_on_the_page_yet_is_not_read() {
     let mut state = in_lobby(3);
-    state.take(message(4, 2), 0.0);
+    state.apply(message(4, 2), 0.0);
     let read = |offset| {
         Some(ChatCommand::Read {
             room: LOBBY.into(),
@@ -268,10 +270,10 @@ fn what_came_but_is_not_on_the_page_yet_is_not_read() {
     room(&mut state).shown();
     assert_eq!(state.read_due(LOBBY), read(4));
     assert_eq!(lobby(&state).unread, 0);
-    // In another epoch no offset of this one means anything.
+    // Offsets of one epoch mean nothing in another.
     state.connected(me());
-    state.take(ChatEvent::Joined(joined(9, false, 1)), 0.0);
-    state.take(message(9, 2), 0.0);
+    state.apply(ChatEvent::Joined(joined(9, false, 1)), 0.0);
+    state.apply(message(9, 2), 0.0);
     assert_eq!(state.read_due(LOBBY), None);
 }
 
@@ -282,7 +284,7 @@ fn a_read_mark_that_the_server_missed_is_sent_again() {
     state.connected(me());
     assert_eq!(state.read_due(LOBBY), None, "not before it has joined");
     state.joins_due(LOBBY);
-    state.take(
+    state.apply(
         ChatEvent::Joined(Joined {
             read: vec![crate::chat::message::ReadMark {
                 user_id: me(),
@@ -298,20 +300,20 @@ fn a_read_mark_that_the_server_missed_is_sent_again() {
 }
 
 #[test]
-fn all_read_is_no_unread_even_where_the_messages_are_not_held() {
+fn reading_the_end_leaves_nothing_unread_even_if_messages_are_not_held() {
     let mut state = ChatState::new(None, LOBBY, None);
     state.connected(me());
     state.joins_due(LOBBY);
-    state.take(
+    state.apply(
         ChatEvent::Joined(Joined {
             unread: 700,
             ..joined(900, false, 1)
         }),
         0.0,
     );
-    state.take(message(900, 2), 0.0);
+    state.apply(message(900, 2), 0.0);
     assert_eq!(lobby(&state).unread, 700);
-    state.take(mark(1, 850), 0.0);
+    state.apply(mark(1, 850), 0.0);
     assert_eq!(lobby(&state).unread, 700, "not known here");
     room(&mut state).shown();
     state.read_due(LOBBY);
@@ -319,21 +321,21 @@ fn all_read_is_no_unread_even_where_the_messages_are_not_held() {
 }
 
 #[test]
-fn a_receipt_stands_at_the_newest_and_wherever_somebody_stopped() {
+fn a_receipt_is_shown_at_the_newest_message_and_where_a_reader_stopped() {
     let mut state = in_lobby(0);
-    (1..=4).for_each(|offset| state.take(message(offset, 1), 0.0));
+    (1..=4).for_each(|offset| state.apply(message(offset, 1), 0.0));
     assert_eq!(state.receipts(LOBBY), BTreeMap::from([(4, 0)]));
-    state.take(mark(2, 2), 0.0);
-    state.take(mark(3, 4), 0.0);
-    state.take(mark(1, 4), 0.0);
+    state.apply(mark(2, 2), 0.0);
+    state.apply(mark(3, 4), 0.0);
+    state.apply(mark(1, 4), 0.0);
     assert_eq!(
         state.receipts(LOBBY),
         BTreeMap::from([(2, 2), (4, 1)]),
         "one's own mark does not count"
     );
-    state.take(mark(2, 1), 0.0);
+    state.apply(mark(2, 1), 0.0);
     assert_eq!(state.receipts(LOBBY)[&2], 2, "marks only grow");
-    state.take(mark(2, 4), 0.0);
+    state.apply(mark(2, 4), 0.0);
     assert_eq!(state.receipts(LOBBY), BTreeMap::from([(4, 2)]));
 }
 
@@ -344,7 +346,7 @@ fn typing_is_shown_in_words_and_expires() {
         room: LOBBY.into(),
         user_id: Uuid::from_u128(by),
     };
-    state.take(typing(1), 0.0);
+    state.apply(typing(1), 0.0);
     assert_eq!(
         lobby(&state).typing_sentence(),
         "",
@@ -356,7 +358,7 @@ fn typing_is_shown_in_words_and_expires() {
         (4, "Ada, Grace and Linus are typing"),
         (5, "4 people are typing"),
     ] {
-        state.take(typing(by), by as f64 * 1_000.0);
+        state.apply(typing(by), by as f64 * 1_000.0);
         assert_eq!(lobby(&state).typing_sentence(), sentence);
     }
     state.expire(2_000.0 + TYPING_MS);
@@ -364,13 +366,13 @@ fn typing_is_shown_in_words_and_expires() {
         lobby(&state).typing_sentence(),
         "Grace, Ken and Linus are typing"
     );
-    state.take(message(1, 3), 0.0);
+    state.apply(message(1, 3), 0.0);
     assert_eq!(
         lobby(&state).typing_sentence(),
         "Ken and Linus are typing",
         "the message is what was typed"
     );
-    state.take(
+    state.apply(
         ChatEvent::UserLeft {
             room: LOBBY.into(),
             user_id: Uuid::from_u128(4),
@@ -383,7 +385,7 @@ fn typing_is_shown_in_words_and_expires() {
 }
 
 #[test]
-fn ones_own_typing_is_told_at_most_once_in_three_seconds() {
+fn own_typing_is_sent_at_most_once_in_three_seconds() {
     let mut state = in_lobby(0);
     assert_eq!(
         room(&mut state).typing_due(10_000.0),
@@ -402,8 +404,8 @@ fn ones_own_typing_is_told_at_most_once_in_three_seconds() {
 #[test]
 fn history_is_asked_for_once_at_a_time_and_joins_above() {
     let mut state = in_lobby(0);
-    state.take(ChatEvent::Joined(joined(60, false, 10)), 0.0);
-    (51..=60).for_each(|offset| state.take(message(offset, 2), 0.0));
+    state.apply(ChatEvent::Joined(joined(60, false, 10)), 0.0);
+    (51..=60).for_each(|offset| state.apply(message(offset, 2), 0.0));
     let ask = ChatCommand::History {
         room: LOBBY.into(),
         before: 51,
@@ -411,8 +413,8 @@ fn history_is_asked_for_once_at_a_time_and_joins_above() {
     };
     assert_eq!(room(&mut state).history_due(), Some(ask));
     assert_eq!(room(&mut state).history_due(), None);
-    let messages = (1..=50).rev().map(|offset| said(offset, 2)).collect();
-    state.take(
+    let messages = (1..=50).rev().map(|offset| stored(offset, 2)).collect();
+    state.apply(
         ChatEvent::History {
             room: LOBBY.into(),
             messages,
@@ -427,21 +429,24 @@ fn history_is_asked_for_once_at_a_time_and_joins_above() {
 #[test]
 fn a_page_of_history_that_no_longer_touches_the_first_message_leaves_no_hole() {
     let mut state = in_lobby(0);
-    state.take(ChatEvent::Joined(joined(4_000, false, 1)), 0.0);
-    state.take(message(2_000, 2), 0.0);
+    state.apply(ChatEvent::Joined(joined(4_000, false, 1)), 0.0);
+    state.apply(message(2_000, 2), 0.0);
     assert!(matches!(room(&mut state).seek(1), Sought::Ask(_)));
     room(&mut state).to_latest();
-    // So much comes that the oldest are forgotten, the one before which the page was asked for among them.
-    (2_001..=4_001).for_each(|offset| state.take(message(offset, 2), 0.0));
+    // So many messages arrive that the oldest are dropped, among them the one before which the page was requested.
+    (2_001..=4_001).for_each(|offset| state.apply(message(offset, 2), 0.0));
     let first = lobby(&state).log.first_offset().unwrap();
     assert!(first > 2_000);
-    let messages = (1_800..2_000).rev().map(|offset| said(offset, 2)).collect();
+    let messages = (1_800..2_000)
+        .rev()
+        .map(|offset| stored(offset, 2))
+        .collect();
     let late = ChatEvent::History {
         room: LOBBY.into(),
         messages,
         more: true,
     };
-    state.take(late, 0.0);
+    state.apply(late, 0.0);
     assert_eq!(lobby(&state).log.first_offset(), Some(first));
     assert_eq!(
         lobby(&state).sought(),
@@ -451,9 +456,9 @@ fn a_page_of_history_that_no_longer_touches_the_first_message_leaves_no_hole() {
 }
 
 #[test]
-fn a_room_that_was_announced_and_not_filled_is_asked_for_as_before() {
+fn a_room_whose_backlog_did_not_arrive_is_joined_as_before() {
     let mut state = in_lobby(0);
-    state.take(ChatEvent::Joined(joined(4_000, false, 50)), 0.0);
+    state.apply(ChatEvent::Joined(joined(4_000, false, 50)), 0.0);
     state.connected(me());
     let rejoin = ChatCommand::Join {
         room: LOBBY.into(),
@@ -465,8 +470,8 @@ fn a_room_that_was_announced_and_not_filled_is_asked_for_as_before() {
 #[test]
 fn a_message_further_up_is_looked_for_page_by_page() {
     let mut state = in_lobby(0);
-    state.take(ChatEvent::Joined(joined(1_000, false, 1)), 0.0);
-    state.take(message(1_000, 2), 0.0);
+    state.apply(ChatEvent::Joined(joined(1_000, false, 1)), 0.0);
+    state.apply(message(1_000, 2), 0.0);
     assert_eq!(room(&mut state).seek(1_000), Sought::Shown);
     let mut pages = 0;
     loop {
@@ -476,9 +481,9 @@ fn a_message_further_up_is_looked_for_page_by_page() {
                 assert_eq!(room(&mut state).seek(500), Sought::Coming);
                 let messages = (before - limit as u64..before)
                     .rev()
-                    .map(|offset| said(offset, 2))
+                    .map(|offset| stored(offset, 2))
                     .collect();
-                state.take(
+                state.apply(
                     ChatEvent::History {
                         room: LOBBY.into(),
                         messages,
@@ -504,25 +509,25 @@ fn a_message_further_up_is_looked_for_page_by_page() {
 }
 
 #[test]
-fn what_comes_while_the_reader_is_further_up_is_counted() {
+fn messages_that_arrive_while_the_reader_is_further_up_are_counted() {
     let mut state = in_lobby(10);
     room(&mut state).scrolled_up(true);
-    state.take(message(11, 2), 0.0);
-    state.take(message(12, 1), 0.0);
+    state.apply(message(11, 2), 0.0);
+    state.apply(message(12, 1), 0.0);
     assert_eq!(lobby(&state).new_below(), 2);
     room(&mut state).scrolled_up(false);
     assert_eq!(lobby(&state).new_below(), 0);
 }
 
 #[test]
-fn only_what_comes_live_from_others_is_announced() {
+fn only_live_messages_of_others_are_announced() {
     let mut state = in_lobby(3);
     assert!(
         room(&mut state).take_news().is_empty(),
         "the backlog is old news"
     );
-    state.take(message(4, 2), 0.0);
-    state.take(message(5, 1), 0.0);
+    state.apply(message(4, 2), 0.0);
+    state.apply(message(5, 1), 0.0);
     let news: Vec<_> = room(&mut state)
         .take_news()
         .iter()
@@ -533,27 +538,29 @@ fn only_what_comes_live_from_others_is_announced() {
 }
 
 #[test]
-fn a_message_of_ones_own_is_shown_from_its_acknowledgement_to_its_arrival() {
+fn an_own_message_is_shown_from_its_acknowledgement_to_its_arrival() {
     let mut state = in_lobby(3);
     let own = |offset| Acknowledged {
-        id: said(offset, 1).id.value(),
+        id: stored(offset, 1).id.value(),
         offset,
         text: "mine".into(),
     };
     room(&mut state).acknowledge(own(5));
     assert_eq!(lobby(&state).acknowledged, [own(5)]);
-    state.take(message(4, 2), 0.0);
-    state.take(message(5, 1), 0.0);
+    state.apply(message(4, 2), 0.0);
+    state.apply(message(5, 1), 0.0);
     assert!(lobby(&state).acknowledged.is_empty());
     room(&mut state).acknowledge(own(5));
     assert!(lobby(&state).acknowledged.is_empty(), "it is here already");
 }
 
 #[test]
-fn what_came_before_its_acknowledgement_is_known_to_be_here() {
+fn a_message_that_arrived_before_its_acknowledgement_is_held() {
     let mut state = in_lobby(3);
-    let ids = [said(2, 1), said(4, 1)].map(|said| said.id.value()).into();
-    assert_eq!(lobby(&state).held(&ids), [said(2, 1).id.value()].into());
-    state.take(message(4, 1), 0.0);
+    let ids = [stored(2, 1), stored(4, 1)]
+        .map(|message| message.id.value())
+        .into();
+    assert_eq!(lobby(&state).held(&ids), [stored(2, 1).id.value()].into());
+    state.apply(message(4, 1), 0.0);
     assert_eq!(lobby(&state).held(&ids), ids);
 }

@@ -1,4 +1,4 @@
-//! One room, as one browser knows it.
+//! The browser's state of one room.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -14,46 +14,46 @@ use crate::{
     ui::bidi::isolated,
 };
 
-/// One's own typing is told at most this often, in milliseconds.
+/// The user's own typing is sent at most once in this time, in milliseconds.
 const TYPING_GAP_MS: f64 = 3_000.0;
 /// Messages in a page of history.
 pub(super) const PAGE: usize = 100;
-/// Messages in a page while a message further up is looked for; the most that one request may ask for.
+/// Messages in a page of history while a message further up is sought; the most that one request may ask for.
 const SEEK_PAGE: usize = 200;
-/// Messages kept for an announcement; of a room that nobody looks at, they wait for nothing.
+/// Most messages kept for an announcement: those of a room that is not shown are never announced.
 const MOST_NEWS: usize = 100;
 
-/// One room.
+/// The state of one room.
 #[derive(Clone, Debug, Default)]
 pub struct RoomState {
     pub name: String,
     pub log: Transcript,
     pub members: Vec<User>,
-    /// Messages of others that are not read yet.
+    /// How many messages of other users are not read yet.
     pub unread: usize,
-    /// Why the server does not let one in, or refused something else than a message.
+    /// Why the server refused the join, or another command that is not a message.
     pub refusal: Option<String>,
-    /// What the server has and its `message` has not come yet.
+    /// The user's own messages that are acknowledged and whose `message` event has not arrived yet.
     pub acknowledged: Vec<Acknowledged>,
     pub(super) entry: Entry,
-    /// Messages at or below are in the count that `joined` brought.
+    /// Messages up to this offset are included in the unread count of `joined`.
     counted_upto: u64,
-    /// Messages of the backlog that are still to come: they are old news.
+    /// Messages of the backlog that have not arrived yet; they are not announced.
     backlog: usize,
     pub(super) marks: BTreeMap<Uuid, u64>,
     pub(super) typing: BTreeMap<Uuid, f64>,
-    typed_at: Option<f64>,
-    /// The offset before which a page is under way.
+    typing_sent_at: Option<f64>,
+    /// The offset before which a page of history was requested that has not arrived yet.
     pub(super) history_asked: Option<u64>,
     seeking: Option<u64>,
-    /// The newest message when the reader last stood at the end.
+    /// The offset of the newest message when the reader was last at the end.
     seen_upto: u64,
-    /// The newest message on the page. What came since waits for a frame, and nobody has read it.
+    /// The offset of the newest message on the page. Later ones wait for a frame, and the user cannot have read them.
     pub(super) shown_upto: Option<u64>,
     news: Vec<Arc<ChatMessage>>,
 }
 
-/// A message of one's own between its acknowledgement and its arrival.
+/// One of the user's own messages, between its acknowledgement and its arrival.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Acknowledged {
     pub id: Uuid,
@@ -66,19 +66,19 @@ pub(super) enum Entry {
     #[default]
     Outside,
     Asked,
-    /// Not let in for now.
+    /// The join was refused for now.
     Refused,
     Inside,
 }
 
-/// What is known of a message that is looked for.
+/// The result of seeking a message.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Sought {
     /// It is shown.
     Shown,
-    /// Further up: this brings the next page, and each page comes back here.
+    /// It is further up: this command requests the next page, and after each page the search continues.
     Ask(ChatCommand),
-    /// A page is under way already.
+    /// A page was requested already.
     Coming,
     /// The room's history does not hold it any more.
     Gone,
@@ -109,7 +109,7 @@ impl RoomState {
             self.seeking = None;
             self.shown_upto = None;
         }
-        // One's own is what the server has, if it has one: should it have missed the last, it is told again.
+        // The user's own mark is the server's, if there is one: a mark that the server missed is then sent again.
         if let Some(me) = me {
             self.marks.remove(&me);
         }
@@ -123,7 +123,7 @@ impl RoomState {
     }
 
     pub(super) fn message(&mut self, message: Arc<ChatMessage>, me: Option<Uuid>) {
-        let old_news = self.backlog > 0;
+        let is_backlog = self.backlog > 0;
         self.backlog = self.backlog.saturating_sub(1);
         self.acknowledged.retain(|own| own.id != message.id.value());
         self.typing.remove(&message.from.id);
@@ -137,7 +137,7 @@ impl RoomState {
         if message.offset > self.counted_upto.max(mark) {
             self.unread += 1;
         }
-        if !old_news && self.news.len() < MOST_NEWS {
+        if !is_backlog && self.news.len() < MOST_NEWS {
             self.news.push(message);
         }
     }
@@ -149,7 +149,8 @@ impl RoomState {
             return;
         }
         let mark = *mark;
-        // Only where everything after the mark is held can it be counted here; else the server's count stands.
+        // The unread messages can be counted here only if everything after the mark is held; else the server's count
+        // stays.
         let holds_all_after = self
             .log
             .first_offset()
@@ -169,7 +170,7 @@ impl RoomState {
         held.filter(|id| ids.contains(id)).collect()
     }
 
-    /// The server has a message of one's own.
+    /// The server has acknowledged one of the user's own messages.
     pub fn acknowledge(&mut self, own: Acknowledged) {
         let arrived = self
             .log
@@ -180,7 +181,7 @@ impl RoomState {
         }
     }
 
-    /// The reader left the end of the log, or came back to it.
+    /// The reader left the end of the log, or returned to it.
     pub fn scrolled_up(&mut self, scrolled_up: bool) {
         if scrolled_up && !self.log.is_scrolled_up() {
             self.seen_upto = self.log.last_offset().unwrap_or(0);
@@ -188,19 +189,19 @@ impl RoomState {
         self.log.scrolled_up(scrolled_up);
     }
 
-    /// The reader goes to the end, whatever they were looking for.
+    /// The reader goes to the end; a search for a message is ended.
     pub fn to_latest(&mut self) {
         self.seeking = None;
         self.scrolled_up(false);
         self.log.show_latest();
     }
 
-    /// The page shows what is known now.
+    /// The page shows the present state.
     pub fn shown(&mut self) {
         self.shown_upto = self.log.last_shown();
     }
 
-    /// How many messages came since the reader left the end.
+    /// How many messages arrived since the reader left the end.
     pub fn new_below(&self) -> usize {
         if self.log.is_scrolled_up() {
             self.log.after(self.seen_upto).len()
@@ -209,7 +210,7 @@ impl RoomState {
         }
     }
 
-    /// What came just now from others, for the announcement; each once.
+    /// Takes the new messages of other users, for the announcement; each is returned once.
     pub fn take_news(&mut self) -> Vec<Arc<ChatMessage>> {
         std::mem::take(&mut self.news)
     }
@@ -218,13 +219,13 @@ impl RoomState {
         !self.news.is_empty()
     }
 
-    /// The next page of history, when the reader is where it is missing and none is under way.
+    /// The command for the next page of history, if the reader is where it is missing and none is under way.
     pub fn history_due(&mut self) -> Option<ChatCommand> {
         let before = self.log.history_before()?;
         self.ask_history(before, PAGE)
     }
 
-    /// Looks for a message, page by page.
+    /// Seeks a message, page by page.
     pub fn seek(&mut self, offset: u64) -> Sought {
         self.seeking = None;
         if self.log.show(offset) {
@@ -235,26 +236,26 @@ impl RoomState {
             return Sought::Gone;
         };
         self.seeking = Some(offset);
-        // What is found on the way is not forgotten again for what comes meanwhile.
+        // While the reader is further up, new messages do not displace the pages found on the way.
         self.scrolled_up(true);
         self.ask_history(first, SEEK_PAGE)
             .map_or(Sought::Coming, Sought::Ask)
     }
 
-    /// The message that is being looked for.
+    /// The offset of the message that is sought.
     pub fn sought(&self) -> Option<u64> {
         self.seeking
     }
 
-    /// One's own typing: what to tell the server, when it is time.
+    /// The user is typing at `now` (Unix milliseconds): returns the command for the server, if one is due.
     pub fn typing_due(&mut self, now: f64) -> Option<ChatCommand> {
         let early = self
-            .typed_at
+            .typing_sent_at
             .is_some_and(|before| now - before < TYPING_GAP_MS);
         if early || self.entry != Entry::Inside {
             return None;
         }
-        self.typed_at = Some(now);
+        self.typing_sent_at = Some(now);
         Some(ChatCommand::Typing {
             room: self.name.clone(),
         })
@@ -268,7 +269,7 @@ impl RoomState {
                 .find(|member| member.id == *user)
                 .map(|member| isolated(&member.name))
         };
-        // Whoever is not here any more does not type.
+        // A user who has left the room is not shown as typing.
         let names: BTreeSet<_> = self.typing.keys().filter_map(name).collect();
         match names.into_iter().collect::<Vec<_>>().as_slice() {
             [] => String::new(),

@@ -1,7 +1,8 @@
-//! A room's messages as one browser holds them. Pure.
+//! The messages of one room that the browser holds, and the part of them that it shows. Pure.
 //!
-//! It is an unbroken piece of the room, in the order of offsets. New messages join at its end and move the position; older
-//! ones are put before it, page by page. The page shows a part of it: a long history costs no more to show than a short one.
+//! They are a contiguous part of the room's log, in the order of offsets. New messages are appended and move the
+//! position; older ones are prepended, page by page. The page shows a part of them, so that a long history costs no
+//! more to show than a short one.
 
 use std::{ops::Range, sync::Arc};
 
@@ -11,48 +12,49 @@ use realtime::position::{Epoch, Position};
 
 /// Messages shown at first, and while the reader follows the end.
 const LATEST: usize = 200;
-/// Messages that enter and leave the page together when the reader comes near an edge of the shown part: as many as the
-/// browser has room for in a frame.
+/// Messages that are added to and removed from the page together when the reader comes near an edge of the shown part:
+/// as many as the browser can lay out in a frame.
 const BLOCK: usize = 50;
-/// Messages shown at most: enough for several screens on both sides of the reader.
+/// Most messages shown: enough for several screens on both sides of the reader.
 const MOST_SHOWN: usize = 400;
-/// Messages held at most while the reader follows the end. Whoever scrolls up asks for the older ones again.
+/// Most messages held while the reader follows the end. Older ones are requested again when the reader scrolls up.
 const MOST_HELD: usize = 2_000;
-/// Messages of one author closer together than this stand under one name, in milliseconds.
+/// Messages of one author closer together than this are grouped under one name, in milliseconds.
 const GROUP_MS: u64 = 5 * 60_000;
 
 /// One room's messages.
 #[derive(Clone, Debug, Default)]
 pub struct Transcript {
-    /// The history that the messages are of; `None` before the room was entered.
+    /// The epoch of the messages; `None` before the room was joined.
     epoch: Option<Epoch>,
-    /// Everything up to here is held, or was too long ago. Moves with each message; `None` before the first: what was only
-    /// announced is not held yet.
+    /// Everything up to this offset is held, or too old to be held. Moves with each message; `None` before the first,
+    /// because messages that were only announced are not held yet.
     upto: Option<u64>,
     messages: Vec<Arc<ChatMessage>>,
-    /// The first message's number. What is put before it counts downwards: a message keeps its number, and so its block.
+    /// The number of the first message. Prepended messages count downwards, so that a message keeps its number and its
+    /// block.
     first_number: i64,
-    /// There may be messages before the first.
+    /// Messages before the first may exist.
     older: bool,
     shown: Range<usize>,
-    /// The reader left the end to read: what comes joins below and moves nothing.
+    /// The reader has left the end: new messages are appended and move nothing.
     scrolled_up: bool,
 }
 
-/// A message as it is shown.
+/// A message with what is needed to show it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Row {
     pub message: Arc<ChatMessage>,
     /// The block that it belongs to.
     pub block: i64,
-    /// It begins a group: it carries the author's name and the time.
+    /// It begins a group, and shows the author's name and the time.
     pub leads: bool,
     /// It is the first of this day (days since 1970 in the reader's zone).
     pub day: Option<i64>,
 }
 
 impl Transcript {
-    /// What the server rendered.
+    /// The messages that the server rendered.
     pub fn rendered(first: FirstMessages) -> Self {
         let mut log = Self {
             older: first.position.offset > 0,
@@ -65,12 +67,13 @@ impl Transcript {
         log
     }
 
-    /// Where to resume.
+    /// The position to resume from.
     pub fn position(&self) -> Option<Position> {
         Some(Position::new(self.epoch.clone()?, self.upto?))
     }
 
-    /// Another history, or too long ago to be caught up: everything goes, and the latest messages follow, if there are any.
+    /// The position could not be resumed (another epoch, or too old): everything is dropped, and the latest `follow`
+    /// messages follow.
     pub fn begin_anew(&mut self, epoch: Epoch, head: u64, follow: usize) {
         *self = Self {
             epoch: Some(epoch),
@@ -80,7 +83,7 @@ impl Transcript {
         };
     }
 
-    /// Takes the next message. Says whether it was news: what lies at or before the position is held already.
+    /// Appends the next message. Returns whether it was new: messages up to the position are held already.
     pub fn append(&mut self, message: Arc<ChatMessage>) -> bool {
         if self.epoch.is_none() || self.upto.is_some_and(|upto| message.offset <= upto) {
             return false;
@@ -97,7 +100,7 @@ impl Transcript {
         true
     }
 
-    /// Puts a page of history (newest first) before the first message. Says whether it brought anything.
+    /// Prepends a page of history (newest first). Returns whether any message was new.
     pub fn prepend(&mut self, page: Vec<ChatMessage>, more: bool) -> bool {
         self.older = more;
         let first = self.first_offset().unwrap_or(u64::MAX);
@@ -113,7 +116,7 @@ impl Transcript {
         count > 0
     }
 
-    /// Moves the shown part up to the beginning of the next block. Says whether there was anything to show.
+    /// Moves the shown part up to the beginning of the next block. Returns whether there was anything to show.
     pub fn show_older(&mut self) -> bool {
         let Some(next) = self.shown.start.checked_sub(1) else {
             return false;
@@ -123,7 +126,7 @@ impl Transcript {
         true
     }
 
-    /// Moves the shown part down to the end of the next block. Says whether there was anything to show.
+    /// Moves the shown part down to the end of the next block. Returns whether there was anything to show.
     pub fn show_newer(&mut self) -> bool {
         let next = self.shown.end;
         if next == self.messages.len() {
@@ -134,13 +137,13 @@ impl Transcript {
         true
     }
 
-    /// Shows the end.
+    /// Shows the latest messages.
     pub fn show_latest(&mut self) {
         let end = self.messages.len();
         self.shown = end.saturating_sub(LATEST)..end;
     }
 
-    /// Shows a message and what is around it. Says whether it is held.
+    /// Shows a message and its surroundings. Returns whether it is held.
     pub fn show(&mut self, offset: u64) -> bool {
         let Ok(place) = self
             .messages
@@ -155,7 +158,7 @@ impl Transcript {
         true
     }
 
-    /// The reader left the end, or came back to it.
+    /// The reader left the end, or returned to it.
     pub fn scrolled_up(&mut self, scrolled_up: bool) {
         self.scrolled_up = scrolled_up;
     }
@@ -164,12 +167,13 @@ impl Transcript {
         self.scrolled_up
     }
 
-    /// The shown part ends with the newest message.
+    /// Whether the shown part ends with the newest message.
     pub fn shows_the_end(&self) -> bool {
         self.shown.end == self.messages.len()
     }
 
-    /// The offset before which history is to be asked for; `None` when there is none, or some is held that is not shown yet.
+    /// The offset before which history is to be requested; `None` if there is none, or if some is held that is not
+    /// shown yet.
     pub fn history_before(&self) -> Option<u64> {
         self.first_offset()
             .filter(|_| self.older && self.shown.start == 0)
@@ -188,7 +192,7 @@ impl Transcript {
         self.messages.last().map(|message| message.offset)
     }
 
-    /// The last of those that are shown.
+    /// The offset of the last message that is shown.
     pub fn last_shown(&self) -> Option<u64> {
         let shown = self.messages.get(self.shown.clone())?;
         shown.last().map(|message| message.offset)
@@ -206,7 +210,7 @@ impl Transcript {
         &self.messages[from..]
     }
 
-    /// What is shown; `day_of` knows the reader's zone.
+    /// The rows to show; `day_of` converts Unix milliseconds into days since 1970 in the reader's zone.
     pub fn rows(&self, day_of: impl Fn(u64) -> i64) -> Vec<Row> {
         let before = self
             .shown
@@ -234,14 +238,14 @@ impl Transcript {
         self.first_number + place as i64
     }
 
-    /// How many messages of its block are before it.
+    /// How many messages of its block are before the one at `place`.
     fn place_in_block(&self, place: usize) -> usize {
         self.number(place).rem_euclid(BLOCK as i64) as usize
     }
 
     fn forget_the_oldest(&mut self) {
         if self.messages.len() > MOST_HELD {
-            // Half at once: every time one would be a copy of all for each message.
+            // Half at once: dropping one at a time would copy all of them for each message.
             self.messages.drain(..MOST_HELD / 2);
             self.first_number += MOST_HELD as i64 / 2;
             self.older = true;
@@ -249,7 +253,7 @@ impl Transcript {
     }
 }
 
-/// Whether a message stands under the name of the one before it.
+/// Whether a message is grouped under the name of the one before it.
 fn continues(before: &ChatMessage, message: &ChatMessage) -> bool {
     let same = |one: &User, two: &User| one.id == two.id && one.name == two.name;
     same(&before.from, &message.from) && message.at.saturating_sub(before.at) < GROUP_MS

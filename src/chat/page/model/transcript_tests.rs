@@ -1,3 +1,5 @@
+//! Tests of the transcript of one room.
+
 use uuid::Uuid;
 
 use super::*;
@@ -9,10 +11,10 @@ fn user(number: u128) -> User {
 }
 
 fn message(offset: u64) -> Arc<ChatMessage> {
-    said(offset, 1, offset * 1_000)
+    message_by(offset, 1, offset * 1_000)
 }
 
-fn said(offset: u64, by: u128, at: u64) -> Arc<ChatMessage> {
+fn message_by(offset: u64, by: u128, at: u64) -> Arc<ChatMessage> {
     Arc::new(ChatMessage {
         offset,
         id: Uuid::from_u128(offset.into()).into(),
@@ -37,7 +39,7 @@ fn offsets(log: &Transcript) -> Vec<u64> {
         .collect()
 }
 
-/// A log that holds `offsets` and says that there are older ones.
+/// A transcript that holds `offsets` and has older messages.
 fn log_of(offsets: impl IntoIterator<Item = u64>) -> Transcript {
     let mut log = Transcript::default();
     log.begin_anew(epoch("a"), u64::MAX, usize::MAX);
@@ -100,7 +102,7 @@ fn another_epoch_empties_it_and_fills_it_again() {
 }
 
 #[test]
-fn what_the_server_rendered_is_continued() {
+fn rendered_messages_are_continued() {
     let first = FirstMessages {
         position: Position::new(epoch("a"), 3),
         members: vec![],
@@ -113,10 +115,10 @@ fn what_the_server_rendered_is_continued() {
 }
 
 #[test]
-fn history_goes_before_and_overlaps_nothing() {
+fn history_is_prepended_and_overlaps_nothing() {
     let mut log = log_of(100..=110);
     assert_eq!(log.history_before(), Some(100));
-    // A page that reaches into what is held, as a slow answer can.
+    // A page that overlaps the held messages, as a slow answer can.
     assert!(log.prepend(page(90..105), true));
     assert!(log.show_older());
     assert_eq!(offsets(&log), (90..=110).collect::<Vec<_>>());
@@ -143,7 +145,7 @@ fn while_following_only_the_latest_are_shown_and_the_oldest_are_forgotten() {
 }
 
 #[test]
-fn whoever_scrolled_up_keeps_what_is_in_view() {
+fn a_reader_who_scrolled_up_keeps_what_is_in_view() {
     let mut log = log_of(1..=1_000);
     log.scrolled_up(true);
     let before = offsets(&log);
@@ -261,7 +263,7 @@ fn messages_of_one_author_within_minutes_stand_under_one_name() {
         (6, 1, DAY_MS - minute),
         (7, 1, DAY_MS + minute),
     ] {
-        log.append(said(offset, by, at));
+        log.append(message_by(offset, by, at));
     }
     let rows = log.rows(utc_day);
     let leads: Vec<_> = rows
@@ -281,8 +283,8 @@ fn messages_of_one_author_within_minutes_stand_under_one_name() {
 fn a_day_begins_where_it_does_for_the_reader() {
     let mut log = Transcript::default();
     log.begin_anew(epoch("a"), 9, 9);
-    log.append(said(1, 1, DAY_MS - 1_000));
-    log.append(said(2, 1, DAY_MS + 1_000));
+    log.append(message_by(1, 1, DAY_MS - 1_000));
+    log.append(message_by(2, 1, DAY_MS + 1_000));
     let days = |hours: i64| {
         let rows = log.rows(|at| (at as i64 + hours * 3_600_000).div_euclid(DAY_MS as i64));
         rows.iter().map(|row| row.day).collect::<Vec<_>>()
@@ -307,7 +309,7 @@ fn grouping_does_not_depend_on_what_is_shown() {
 }
 
 #[test]
-fn what_lies_after_an_offset_is_found() {
+fn messages_after_an_offset_are_found() {
     let log = log_of([2, 4, 6]);
     for (offset, count) in [(0, 3), (1, 3), (2, 2), (3, 2), (6, 0), (7, 0)] {
         assert_eq!(log.after(offset).len(), count, "{offset}");

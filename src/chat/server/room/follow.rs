@@ -1,4 +1,4 @@
-//! The task that follows a room's log and tells what it brings to all live members, in the order of the log.
+//! The task that follows a room's log and queues its messages for all live members, in the order of the log.
 
 use std::{
     pin::pin,
@@ -18,41 +18,42 @@ use crate::{
 };
 use realtime::{close::CloseCode, server::queue::encode};
 
-/// Between two tries to read a log that cannot be read.
+/// Pause between two attempts to read a log that cannot be read.
 const READ_AGAIN: Duration = Duration::from_secs(1);
 
-/// Tells a room what its log brings, for as long as there is the room.
-async fn follow(hall: Weak<Room>, mut log: Follower, mut typing: Volatile) {
+/// Delivers the messages of the log and the typing notices to the room, for as long as the room exists.
+async fn follow(room: Weak<Room>, mut log: Follower, mut typing: Volatile) {
     loop {
         let next = {
-            // One read to its end, however many type meanwhile: begun anew for each of them, it might never come to one.
+            // One read is completed, however many users type meanwhile: restarted for each notice, it might never
+            // complete.
             let mut next = pin!(log.next(PAGE));
             loop {
                 tokio::select! {
                     next = &mut next => break next,
                     Some(bytes) = typing.next() => {
-                        let Some(hall) = hall.upgrade() else { return };
-                        hall.tell_typing(&bytes);
+                        let Some(room) = room.upgrade() else { return };
+                        room.broadcast_typing(&bytes);
                     }
                 }
             }
         };
-        let Some(hall) = hall.upgrade() else { return };
-        // Typing first: told after the message that ends it, it would seem to go on.
+        let Some(room) = room.upgrade() else { return };
+        // Typing first: sent after the message that ends it, the typing would seem to go on.
         typing
             .waiting()
             .iter()
-            .for_each(|bytes| hall.tell_typing(bytes));
+            .for_each(|bytes| room.broadcast_typing(bytes));
         match next {
-            Ok(events) => hall.tell_messages(events),
+            Ok(events) => room.broadcast_messages(events),
             Err(BusError::Forgotten { floor }) => {
-                hall.skip_to(floor);
-                log = hall.log.follow(floor);
+                room.skip_to(floor);
+                log = room.log.follow(floor);
             }
             Err(BusError::Closed) => return,
             Err(error) => {
-                tracing::warn!(room = hall.name, %error, "a room's new messages cannot be read; trying again");
-                drop(hall);
+                tracing::warn!(room = room.name, %error, "a room's new messages cannot be read; trying again");
+                drop(room);
                 sleep(READ_AGAIN).await;
             }
         }
@@ -67,8 +68,8 @@ impl Room {
         typing: Volatile,
     ) -> AbortOnDropHandle<()> {
         let this = Arc::downgrade(self);
-        // A panic leaves no dead room: its log is followed anew from what all members were told. Those who were told
-        // more before it are not told again, because each member's place is kept.
+        // A panic does not stop the room: the log is followed again from the offset that was delivered to all members.
+        // Members that got more before the panic do not get it twice, because each member's position is kept.
         let mut first = Some((log, typing));
         let task = self.background.run("room", move || {
             let sources = first.take().or_else(|| Some(this.upgrade()?.sources()));
@@ -82,15 +83,15 @@ impl Room {
         AbortOnDropHandle::new(task)
     }
 
-    /// What the room's task follows: the log from what all live members were told, and who types.
+    /// The sources of the room's task: the log after `delivered_up_to`, and the typing notices.
     fn sources(&self) -> (Follower, Volatile) {
-        let told = *self.told.borrow();
+        let delivered = *self.delivered_up_to.borrow();
         let typing = self.bus.listen(&self.typing_subject());
-        (self.log.follow(told), typing)
+        (self.log.follow(delivered), typing)
     }
 
-    /// Tells new messages to all live members, in the order of the log.
-    fn tell_messages(&self, events: Vec<Event>) {
+    /// Queues new messages for all live members, in the order of the log.
+    fn broadcast_messages(&self, events: Vec<Event>) {
         let Some(last) = events.last().map(|event| event.offset) else {
             return;
         };
@@ -106,28 +107,29 @@ impl Room {
             .collect();
         let mut state = self.state();
         for (offset, from, message) in encoded {
-            state.room.typed(from);
+            state.roster.clear_typing(from);
             for listener in state.listeners.values_mut() {
-                // Whoever read it from the log has it already.
+                // A member that read the message from the log has it already.
                 if listener.live && listener.after < offset {
                     listener.after = offset;
                     listener.queue.push(message.clone());
                 }
             }
         }
-        self.told.send_replace(last);
+        self.delivered_up_to.send_replace(last);
     }
 
-    fn tell_typing(&self, bytes: &[u8]) {
+    fn broadcast_typing(&self, bytes: &[u8]) {
         if let Ok(user_id) = Uuid::from_slice(bytes) {
             let mut state = self.state();
-            state.room.types(user_id, Instant::now());
+            state.roster.set_typing(user_id, Instant::now());
             let room = self.name.clone();
-            state.tell(&ChatEvent::Typing { room, user_id });
+            state.broadcast(&ChatEvent::Typing { room, user_id });
         }
     }
 
-    /// Messages were dropped before they were told. Whoever lacks them comes again and is told so; nobody skips silently.
+    /// Messages were dropped before they were delivered. A member that lacks them is closed; it reconnects and gets
+    /// `recovered: false`. No member skips messages silently.
     fn skip_to(&self, floor: u64) {
         let state = self.state();
         for listener in state.listeners.values() {
@@ -136,7 +138,7 @@ impl Room {
                 listener.queue.close(CloseCode::TooSlow, reason);
             }
         }
-        self.told.send_replace(floor);
+        self.delivered_up_to.send_replace(floor);
     }
 }
 

@@ -1,4 +1,4 @@
-//! A log whose reads take their time, and a room in which somebody types all the while.
+//! Tests of a room's task: slow reads while users type all the time, and a panic.
 
 use std::sync::{
     Arc,
@@ -20,12 +20,12 @@ use crate::{
 };
 use realtime::position::Epoch;
 
-/// Nothing here takes this long; it ends a test that waits in vain.
+/// Ends a test that waits in vain; nothing here takes this long.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// What one read takes.
+/// Duration of one read.
 const READ: Duration = Duration::from_millis(100);
 
-/// A bus whose reads are a test's own. Whatever else is asked, the embedded one answers.
+/// A bus whose reads are given by the test. Everything else is passed to the embedded bus.
 struct Reads<F> {
     bus: Arc<Embedded>,
     read: F,
@@ -105,7 +105,7 @@ impl<F: Fn(&Embedded, u64) -> Answer<Page> + Send + Sync> Bus for Reads<F> {
     }
 }
 
-/// Takes its time; the log holds one event.
+/// A slow read of a log that holds one event.
 fn slowly(_bus: &Embedded, after: u64) -> Answer<Page> {
     let event = Event {
         offset: 1,
@@ -123,10 +123,10 @@ fn slowly(_bus: &Embedded, after: u64) -> Answer<Page> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn messages_are_told_however_many_type() {
+async fn messages_are_delivered_however_many_users_type() {
     let folder = tempfile::tempdir().unwrap();
     let bus = Arc::new(Embedded::open(folder.path()).unwrap());
-    let (hall, slow) = (
+    let (room, slow) = (
         Room::new("lobby", bus.clone(), Supervisor::default()),
         Reads {
             bus: bus.clone(),
@@ -134,25 +134,28 @@ async fn messages_are_told_however_many_type() {
         },
     );
     let (subject, log) = (
-        hall.typing_subject(),
+        room.typing_subject(),
         Follower::new(Arc::new(slow), "log", 0),
     );
-    let following = tokio::spawn(follow(Arc::downgrade(&hall), log, bus.listen(&subject)));
+    let following = tokio::spawn(follow(Arc::downgrade(&room), log, bus.listen(&subject)));
     let crowd = tokio::spawn(async move {
         loop {
             bus.publish(&subject, Bytes::copy_from_slice(Uuid::nil().as_bytes()));
             sleep(READ / 10).await;
         }
     });
-    let mut told = hall.told.subscribe();
-    let told = timeout(100 * READ, told.wait_for(|told| *told == 1)).await;
-    assert!(told.is_ok(), "nothing was told while the others typed");
+    let mut delivered = room.delivered_up_to.subscribe();
+    let delivered = timeout(100 * READ, delivered.wait_for(|delivered| *delivered == 1)).await;
+    assert!(
+        delivered.is_ok(),
+        "nothing was delivered while the others typed"
+    );
     following.abort();
     crowd.abort();
 }
 
 #[tokio::test]
-async fn a_room_whose_task_panics_is_followed_anew_and_tells_what_came_meanwhile() {
+async fn a_room_whose_task_panics_follows_its_log_again_and_misses_no_message() {
     let folder = tempfile::tempdir().unwrap();
     let panics = AtomicBool::new(true);
     let read = move |bus: &Embedded, after| {
@@ -161,19 +164,23 @@ async fn a_room_whose_task_panics_is_followed_anew_and_tells_what_came_meanwhile
     };
     let bus = Arc::new(Embedded::open(folder.path()).unwrap());
     let background = Supervisor::default();
-    let hall = Room::new("lobby", Arc::new(Reads { bus, read }), background.clone());
-    hall.open().await.unwrap();
+    let room = Room::new("lobby", Arc::new(Reads { bus, read }), background.clone());
+    room.open().await.unwrap();
     let user = User {
         id: Uuid::new_v4(),
         name: "Ada".into(),
         color: "#123456".into(),
     };
-    let (offset, _) = hall
+    let (offset, _) = room
         .post(Uuid::new_v4().into(), &user, "hello")
         .await
         .unwrap();
-    let mut told = hall.told.subscribe();
-    let told = timeout(PATIENCE, told.wait_for(|told| *told == offset)).await;
-    assert!(told.is_ok(), "the room is dead");
+    let mut delivered = room.delivered_up_to.subscribe();
+    let delivered = timeout(
+        PATIENCE,
+        delivered.wait_for(|delivered| *delivered == offset),
+    )
+    .await;
+    assert!(delivered.is_ok(), "the room is dead");
     assert_eq!(background.failing()[0].task, "room");
 }

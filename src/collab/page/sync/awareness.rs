@@ -1,8 +1,9 @@
-//! Who is there and where their carets are, as one client knows it: the awareness protocol of
+//! The clients in the text and their carets, from the point of view of one client: the awareness protocol of
 //! [y-protocols](https://github.com/yjs/y-protocols/blob/master/awareness.js).
 //!
-//! Pure. A state of a client counts when its clock is higher than the one known, or is the same and says that the client is
-//! gone. Everybody renews their own every 15 s and forgets whoever was not heard of for 30 s.
+//! Pure. A client's state is accepted if its clock is higher than the known one, or if the clock is equal and the state
+//! says that the client is gone. Each client renews its own state every 15 s and forgets clients that were silent for
+//! 30 s.
 
 use std::collections::BTreeMap;
 
@@ -11,24 +12,25 @@ use serde::{Deserialize, Serialize};
 use super::position::RelativePosition;
 use crate::collab::protocol::{ClientState, GONE, encode_awareness};
 
-/// One's own state is told again after this, in milliseconds.
+/// The own state is sent again after this time, in milliseconds.
 const RENEW_MS: f64 = 15_000.0;
-/// Whoever is silent for so long is gone, in milliseconds.
+/// A client that is silent for this long is considered gone, in milliseconds.
 const FORGET_MS: f64 = 30_000.0;
-/// More clients than this are not remembered: their number is the word of whoever tells it.
+/// The maximum number of clients that are remembered: a peer can claim any number of them.
 const MOST_CLIENTS: usize = 2_048;
 
-/// What our pages tell of themselves, and what is understood of others'. Anything else in a state is left alone.
+/// The state that our pages send, and the part of other clients' states that is understood. Anything else in a state is
+/// ignored.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct State {
     #[serde(default)]
     pub user: Option<StateUser>,
-    /// Where they are in the text; `None` when they are elsewhere.
+    /// The position in the text; `None` if the client is elsewhere.
     #[serde(default)]
     pub cursor: Option<Cursor>,
 }
 
-/// As `awareness.setLocalStateField('user', …)` has it in Yjs's editors.
+/// The `user` field that Yjs's editors set with `awareness.setLocalStateField('user', …)`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StateUser {
     #[serde(default)]
@@ -36,7 +38,7 @@ pub struct StateUser {
     /// `#rrggbb`.
     #[serde(default)]
     pub color: Option<String>,
-    /// The user's id here; Yjs's own editors have none.
+    /// The user's id on this server. Yjs's own editors send none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
 }
@@ -48,20 +50,20 @@ pub struct Cursor {
     pub head: RelativePosition,
 }
 
-/// What follows from what was heard, or from the time that passed.
+/// The effect of received states, or of time that passed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Heard {
-    /// Somebody else came, went or changed.
+pub struct AwarenessChange {
+    /// Another client joined, left or changed.
     pub changed: bool,
-    /// To be sent: an awareness message's inside.
+    /// The body of an awareness message to be sent.
     pub send: Option<Vec<u8>>,
 }
 
 /// The clients of a document.
-pub struct Presence {
+pub struct Awareness {
     me: u64,
     clock: u64,
-    /// `None`: not there.
+    /// `None` if this client is not present.
     state: Option<String>,
     renewed_at: f64,
     others: BTreeMap<u64, Other>,
@@ -69,12 +71,13 @@ pub struct Presence {
 
 struct Other {
     clock: u64,
-    /// `None`: gone. Kept until it would have been forgotten, so that late news of an older clock do not bring them back.
+    /// `None` if the client is gone. Kept until it would have been forgotten, so that a late state with an older clock
+    /// does not bring it back.
     state: Option<State>,
-    heard_at: f64,
+    received_at: f64,
 }
 
-impl Presence {
+impl Awareness {
     pub fn new(me: u64) -> Self {
         Self {
             me,
@@ -85,28 +88,29 @@ impl Presence {
         }
     }
 
-    /// Sets one's own state; `None` leaves. Returns what is to be sent: nothing when it is the same.
+    /// Sets the own state; `None` removes it. Returns the message body to be sent, if the state changed.
     pub fn set(&mut self, state: Option<&State>, now: f64) -> Option<Vec<u8>> {
         let state = state.and_then(|state| serde_json::to_string(state).ok());
         if state == self.state {
             return None;
         }
         self.state = state;
-        Some(self.tell(now))
+        Some(self.encode_next(now))
     }
 
-    /// A connection stands: what is to be sent. With a new clock, since the server may have called us gone meanwhile.
+    /// A connection was opened. Returns the message body to be sent. It has a new clock, because the server may have
+    /// announced this client as gone in the meantime.
     pub fn connected(&mut self, now: f64) -> Option<Vec<u8>> {
-        self.state.is_some().then(|| self.tell(now))
+        self.state.is_some().then(|| self.encode_next(now))
     }
 
-    /// Who the others are is not known any more.
+    /// Forgets the other clients: without a connection their states are unknown.
     pub fn disconnected(&mut self) {
         self.others.clear();
     }
 
-    pub fn hear(&mut self, states: Vec<ClientState>, now: f64) -> Heard {
-        let mut heard = Heard::default();
+    pub fn apply(&mut self, states: Vec<ClientState>, now: f64) -> AwarenessChange {
+        let mut change = AwarenessChange::default();
         for ClientState {
             client,
             clock,
@@ -115,39 +119,40 @@ impl Presence {
         {
             let gone = state == GONE;
             if client == self.me {
-                // Somebody says that we are gone, or has a later word of ours than we: the next is ours again.
-                let outrun = clock > self.clock || (gone && clock == self.clock);
+                // A peer announced this client as gone, or has a later state of it. Sending a state with a higher clock
+                // corrects that.
+                let is_overtaken = clock > self.clock || (gone && clock == self.clock);
                 self.clock = self.clock.max(clock);
-                if outrun && self.state.is_some() {
-                    heard.send = Some(self.tell(now));
+                if is_overtaken && self.state.is_some() {
+                    change.send = Some(self.encode_next(now));
                 }
                 continue;
             }
             let known = self.others.get(&client);
-            let news = match known {
+            let is_newer = match known {
                 Some(known) => {
                     clock > known.clock || (clock == known.clock && gone && known.state.is_some())
                 }
                 None => self.others.len() < MOST_CLIENTS,
             };
-            if !news {
+            if !is_newer {
                 continue;
             }
-            // A state of another shape is somebody of whom nothing is known.
+            // A state of an unknown shape is a client of which nothing is known.
             let state = (!gone).then(|| serde_json::from_str(&state).unwrap_or_default());
-            heard.changed |= known.and_then(|known| known.state.as_ref()) != state.as_ref();
+            change.changed |= known.and_then(|known| known.state.as_ref()) != state.as_ref();
             let other = Other {
                 clock,
                 state,
-                heard_at: now,
+                received_at: now,
             };
             self.others.insert(client, other);
         }
-        heard
+        change
     }
 
-    /// Time passed: to be called every few seconds.
-    pub fn tick(&mut self, now: f64) -> Heard {
+    /// Handles the passing of time. Call it every few seconds.
+    pub fn tick(&mut self, now: f64) -> AwarenessChange {
         let shown = |others: &BTreeMap<u64, Other>| {
             others
                 .values()
@@ -156,21 +161,21 @@ impl Presence {
         };
         let before = shown(&self.others);
         self.others
-            .retain(|_, other| now - other.heard_at < FORGET_MS);
+            .retain(|_, other| now - other.received_at < FORGET_MS);
         let renewal = self.state.is_some() && now - self.renewed_at >= RENEW_MS;
-        Heard {
+        AwarenessChange {
             changed: shown(&self.others) != before,
-            send: renewal.then(|| self.tell(now)),
+            send: renewal.then(|| self.encode_next(now)),
         }
     }
 
-    /// Everybody else who is there.
+    /// The other clients that are present.
     pub fn others(&self) -> impl Iterator<Item = (u64, &State)> {
         let others = self.others.iter();
         others.filter_map(|(client, other)| Some((*client, other.state.as_ref()?)))
     }
 
-    fn tell(&mut self, now: f64) -> Vec<u8> {
+    fn encode_next(&mut self, now: f64) -> Vec<u8> {
         self.clock += 1;
         self.renewed_at = now;
         let state = ClientState {
@@ -197,7 +202,7 @@ mod tests {
         }
     }
 
-    fn said(client: u64, clock: u64, state: &str) -> Vec<ClientState> {
+    fn states(client: u64, clock: u64, state: &str) -> Vec<ClientState> {
         vec![ClientState {
             client,
             clock,
@@ -205,9 +210,9 @@ mod tests {
         }]
     }
 
-    fn names(presence: &Presence) -> Vec<String> {
+    fn names(awareness: &Awareness) -> Vec<String> {
         let name = |(_, state): (u64, &State)| state.user.clone()?.name;
-        presence.others().filter_map(name).collect()
+        awareness.others().filter_map(name).collect()
     }
 
     fn sent(message: Option<Vec<u8>>) -> (u64, String) {
@@ -219,70 +224,79 @@ mod tests {
     const ADA: &str = r##"{"user":{"name":"Ada","color":"#123456"},"more":[1]}"##;
 
     #[test]
-    fn a_higher_clock_wins_and_the_same_only_says_gone() {
-        let mut presence = Presence::new(1);
-        assert!(presence.hear(said(2, 5, ADA), 0.0).changed);
-        assert_eq!(names(&presence), ["Ada"]);
+    fn a_higher_clock_wins_and_an_equal_one_only_removes() {
+        let mut awareness = Awareness::new(1);
+        assert!(awareness.apply(states(2, 5, ADA), 0.0).changed);
+        assert_eq!(names(&awareness), ["Ada"]);
         for (clock, state, changed) in [(4, "null", false), (5, ADA, false), (6, ADA, false)] {
-            assert_eq!(presence.hear(said(2, clock, state), 0.0).changed, changed);
+            assert_eq!(
+                awareness.apply(states(2, clock, state), 0.0).changed,
+                changed
+            );
         }
-        assert!(presence.hear(said(2, 6, GONE), 0.0).changed);
-        assert!(!presence.hear(said(2, 6, ADA), 0.0).changed, "late news");
-        assert_eq!(presence.others().count(), 0);
-        assert!(presence.hear(said(2, 7, ADA), 0.0).changed);
+        assert!(awareness.apply(states(2, 6, GONE), 0.0).changed);
+        assert!(
+            !awareness.apply(states(2, 6, ADA), 0.0).changed,
+            "late news"
+        );
+        assert_eq!(awareness.others().count(), 0);
+        assert!(awareness.apply(states(2, 7, ADA), 0.0).changed);
     }
 
     #[test]
-    fn a_state_of_another_shape_is_somebody() {
-        let mut presence = Presence::new(1);
+    fn a_state_of_another_shape_is_still_a_client() {
+        let mut awareness = Awareness::new(1);
         for (client, state) in [(2, "{}"), (3, "[]"), (4, r#"{"user":7}"#), (5, "no json")] {
-            assert!(presence.hear(said(client, 1, state), 0.0).changed);
+            assert!(awareness.apply(states(client, 1, state), 0.0).changed);
         }
-        assert_eq!(presence.others().count(), 4);
+        assert_eq!(awareness.others().count(), 4);
     }
 
     #[test]
-    fn ones_own_state_is_told_when_it_changes_and_renewed_in_time() {
-        let mut presence = Presence::new(1);
-        assert_eq!(presence.connected(0.0), None);
-        let (clock, state) = sent(presence.set(Some(&named("Me")), 0.0));
+    fn the_own_state_is_sent_when_it_changes_and_renewed_in_time() {
+        let mut awareness = Awareness::new(1);
+        assert_eq!(awareness.connected(0.0), None);
+        let (clock, state) = sent(awareness.set(Some(&named("Me")), 0.0));
         assert_eq!(clock, 1);
         assert_eq!(
             state,
             r#"{"user":{"name":"Me","color":null},"cursor":null}"#
         );
-        assert_eq!(presence.set(Some(&named("Me")), 1.0), None);
-        assert_eq!(presence.tick(14_999.0), Heard::default());
-        assert_eq!(sent(presence.tick(15_000.0).send).0, 2);
-        assert_eq!(presence.tick(16_000.0), Heard::default());
-        assert_eq!(sent(presence.connected(17_000.0)).0, 3);
-        assert_eq!(sent(presence.set(None, 18_000.0)), (4, GONE.to_owned()));
-        assert_eq!(presence.tick(90_000.0), Heard::default());
+        assert_eq!(awareness.set(Some(&named("Me")), 1.0), None);
+        assert_eq!(awareness.tick(14_999.0), AwarenessChange::default());
+        assert_eq!(sent(awareness.tick(15_000.0).send).0, 2);
+        assert_eq!(awareness.tick(16_000.0), AwarenessChange::default());
+        assert_eq!(sent(awareness.connected(17_000.0)).0, 3);
+        assert_eq!(sent(awareness.set(None, 18_000.0)), (4, GONE.to_owned()));
+        assert_eq!(awareness.tick(90_000.0), AwarenessChange::default());
     }
 
     #[test]
-    fn who_is_called_gone_while_there_says_so_again() {
-        let mut presence = Presence::new(1);
-        presence.set(Some(&named("Me")), 0.0);
-        assert_eq!(presence.hear(said(1, 0, GONE), 0.0).send, None);
-        assert_eq!(sent(presence.hear(said(1, 1, GONE), 0.0).send).0, 2);
-        assert_eq!(sent(presence.hear(said(1, 8, GONE), 0.0).send).0, 9);
-        // Our own word that comes back is nothing new.
-        assert_eq!(presence.hear(said(1, 9, "{}"), 0.0), Heard::default());
-        presence.set(None, 0.0);
-        assert_eq!(presence.hear(said(1, 20, GONE), 0.0).send, None);
+    fn a_present_client_that_is_announced_as_gone_sends_its_state_again() {
+        let mut awareness = Awareness::new(1);
+        awareness.set(Some(&named("Me")), 0.0);
+        assert_eq!(awareness.apply(states(1, 0, GONE), 0.0).send, None);
+        assert_eq!(sent(awareness.apply(states(1, 1, GONE), 0.0).send).0, 2);
+        assert_eq!(sent(awareness.apply(states(1, 8, GONE), 0.0).send).0, 9);
+        // An echo of the own state changes nothing.
+        assert_eq!(
+            awareness.apply(states(1, 9, "{}"), 0.0),
+            AwarenessChange::default()
+        );
+        awareness.set(None, 0.0);
+        assert_eq!(awareness.apply(states(1, 20, GONE), 0.0).send, None);
     }
 
     #[test]
-    fn who_is_silent_for_too_long_is_gone_and_nobody_is_there_after_a_cut() {
-        let mut presence = Presence::new(1);
-        presence.hear(said(2, 1, ADA), 0.0);
-        presence.hear(said(3, 1, ADA), 20_000.0);
-        assert!(!presence.tick(29_999.0).changed);
-        assert!(presence.tick(30_000.0).changed);
-        assert_eq!(presence.others().count(), 1);
-        presence.disconnected();
-        assert_eq!(presence.others().count(), 0);
-        assert!(presence.hear(said(2, 1, ADA), 31_000.0).changed);
+    fn silent_clients_are_forgotten_and_all_are_after_a_disconnect() {
+        let mut awareness = Awareness::new(1);
+        awareness.apply(states(2, 1, ADA), 0.0);
+        awareness.apply(states(3, 1, ADA), 20_000.0);
+        assert!(!awareness.tick(29_999.0).changed);
+        assert!(awareness.tick(30_000.0).changed);
+        assert_eq!(awareness.others().count(), 1);
+        awareness.disconnected();
+        assert_eq!(awareness.others().count(), 0);
+        assert!(awareness.apply(states(2, 1, ADA), 31_000.0).changed);
     }
 }

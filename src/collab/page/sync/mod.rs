@@ -1,9 +1,10 @@
-//! One client of a document, between the text area and the socket: what is sent when, what waits, what is saved. Pure: the page
-//! feeds it and executes what it returns.
+//! One client of a document, between the text area and the socket: decides what is sent when, what waits, and what is
+//! saved. Pure: the page passes events in and executes the result.
 //!
-//! Order: the server asks what we have (sync step 1), we answer with what it lacks, and ask the same; only then do edits leave
-//! one by one, so that none overtakes what was written offline before it. After a cut it all begins anew, and nothing is lost:
-//! the document itself is the list of what is unsent.
+//! The order of the exchange: the server asks for the client's state (sync step 1), the client answers with what the
+//! server lacks, and asks the same. Only after that are edits sent one by one, so that no edit overtakes what was
+//! written offline before it. After a disconnect the exchange starts again, and nothing is lost: the document itself
+//! holds everything unsent.
 
 pub mod awareness;
 pub mod position;
@@ -17,7 +18,7 @@ pub mod word_count;
 use base64::{Engine, engine::general_purpose::STANDARD};
 
 use self::{
-    awareness::{Presence, State},
+    awareness::{Awareness, State},
     saving::Saving,
     text::{HeldSelection, STEP_BYTES, Selection, SharedText, TooLong, Undone},
 };
@@ -25,25 +26,26 @@ use crate::collab::protocol::{
     Clocks, Message, decode, decode_awareness, decode_state_vector, encode_state_vector,
 };
 
-/// What may be unsaved at once, in bytes: after a cut it leaves in one message, and the server takes messages of 4 MiB.
+/// The maximum size of all unsaved edits, in bytes. After a disconnect they are sent in one message, and the server
+/// accepts messages of up to 4 MiB.
 pub const UNSAVED_BYTES: usize = 3_500_000;
 
-/// What the page says about the text's safety.
+/// How safe the text is, as the page displays it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mark {
-    /// What the server has was not heard yet.
+    /// The server's state has not been received yet.
     Loading,
     ReadOnly,
     Saving,
-    /// All that is here is on the server's disk.
+    /// Everything in this copy is on the server's disk.
     Saved,
-    /// No connection. So many edits are kept here.
+    /// There is no connection. This many edits are kept in the tab.
     Offline {
         unsent: usize,
     },
 }
 
-/// Why an edit was not taken; nothing was changed then.
+/// Why an edit was refused. The text is unchanged then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     #[error(
@@ -56,16 +58,16 @@ pub enum Refusal {
     TooMuchUnsaved,
 }
 
-/// What follows from what was heard.
+/// The effect of a received frame, or of time that passed.
 #[derive(Debug, Default, PartialEq)]
 pub struct Outcome {
-    /// To be sent, in this order.
+    /// To be sent in this order.
     pub frames: Vec<Vec<u8>>,
-    /// [`Client::take_waiting`] has something to do.
+    /// [`Client::take_waiting`] has updates to apply.
     pub text_waits: bool,
-    /// Somebody came, went, or moved their caret.
+    /// A client joined, left, or moved its caret.
     pub people_changed: bool,
-    /// The server says no, in words.
+    /// The server's reason for a refusal.
     pub denied: Option<String>,
 }
 
@@ -73,42 +75,42 @@ pub struct Outcome {
 #[derive(Debug, PartialEq)]
 pub struct Step {
     pub frames: Vec<Vec<u8>>,
-    /// Where the caret goes, when the text is another now.
+    /// The caret's new position, if the displayed text changed.
     pub caret: Option<u32>,
 }
 
-/// One client.
+/// The client's copy of the document and the state of its exchange with the server.
 pub struct Client {
     text: SharedText,
-    presence: Presence,
+    awareness: Awareness,
     saving: Saving,
-    /// Updates of others, not in the text yet.
+    /// Received updates that are not in the text yet.
     waiting: Vec<Vec<u8>>,
-    /// With what waits the text is as the server's.
+    /// The waiting updates include a sync step 2: once they are applied, the text is the server's.
     sync_waits: bool,
-    /// What a former visit of this tab could not save.
+    /// Edits that an earlier visit of this tab could not save.
     kept: Option<Vec<u8>>,
-    /// Under which ids what is written here stands in the document: one's own, and those of what was kept. All else came from
-    /// the server.
+    /// The client ids of edits that were made in this tab: the own id, and those of the kept edits. All other content
+    /// came from the server.
     own: Vec<u64>,
     readonly: bool,
     connected: bool,
-    /// On this connection the server was told what it lacked: edits may leave one by one.
-    told: bool,
-    /// The server could not take something: it is to be told anew, some time later.
+    /// On this connection the server was sent everything that it lacked, so edits may be sent one by one.
+    step_2_sent: bool,
+    /// The server could not store an update. Everything unsaved must be sent again later.
     refused: bool,
-    /// How often it was told anew since all was saved.
+    /// How often it was sent again since everything was saved.
     resent: u32,
-    /// The text is at least as new as the server's was once.
+    /// The server's text was received at least once.
     synced: bool,
 }
 
 impl Client {
-    /// `id` is random, and new with every visit; `kept` is what [`Client::to_keep`] gave at the end of the last one.
+    /// `id` is random and new for every visit. `kept` is what [`Client::to_keep`] returned at the end of the last one.
     pub fn new(id: u32, readonly: bool, kept: Option<Vec<u8>>) -> Self {
         let text = SharedText::new(id);
         Self {
-            presence: Presence::new(text.client()),
+            awareness: Awareness::new(text.client()),
             own: vec![text.client()],
             text,
             saving: Saving::default(),
@@ -117,48 +119,49 @@ impl Client {
             kept,
             readonly,
             connected: false,
-            told: false,
+            step_2_sent: false,
             refused: false,
             resent: 0,
             synced: false,
         }
     }
 
-    /// What the text area shows.
+    /// The text that the text area displays.
     pub fn shown(&self) -> &str {
         self.text.shown()
     }
 
-    /// Whether one may type: never before the server's text is here, or what is shown would be merged with itself.
+    /// Whether the user may type. Not before the server's text was received, or the rendered text would be merged with
+    /// itself.
     pub fn is_editable(&self) -> bool {
         self.synced && !self.readonly
     }
 
-    /// The connection stands. Returns what is to be sent.
+    /// A connection was opened. Returns the frames to be sent.
     pub fn connected(&mut self, now: f64) -> Vec<Vec<u8>> {
         self.connected = true;
-        (self.told, self.refused) = (false, false);
+        (self.step_2_sent, self.refused) = (false, false);
         self.saving.reconnected();
         let vector = self.text.state_vector();
         let mut frames = vec![Message::SyncStep1(&vector).encode()];
-        frames.extend(self.presence.connected(now).map(awareness));
+        frames.extend(self.awareness.connected(now).map(awareness_frame));
         frames
     }
 
     pub fn disconnected(&mut self) {
         self.connected = false;
-        (self.told, self.refused) = (false, false);
+        (self.step_2_sent, self.refused) = (false, false);
         self.saving.reconnected();
-        self.presence.disconnected();
+        self.awareness.disconnected();
     }
 
-    /// Takes a binary frame; the error says what could not be read, and what came before it counts.
+    /// Handles a binary frame. The error describes the part that could not be read; the messages before it are applied.
     pub fn receive(&mut self, frame: &[u8], now: f64) -> (Outcome, Result<(), String>) {
         let mut outcome = Outcome::default();
         for message in decode(frame) {
             let read = message
                 .map_err(|error| error.to_string())
-                .and_then(|message| self.take(message, now, &mut outcome));
+                .and_then(|message| self.handle(message, now, &mut outcome));
             if let Err(fault) = read {
                 return (outcome, Err(fault));
             }
@@ -166,15 +169,16 @@ impl Client {
         (outcome, Ok(()))
     }
 
-    /// Puts what waits into the text. Not while something is composed: the text area is not to be touched then. Says whether
-    /// the shown text is another now; the frames are to be sent; the error says what could not be applied.
+    /// Applies the waiting updates to the text. Must not be called during a composition, when the text area must not be
+    /// changed. Returns whether the displayed text changed, the frames to be sent, and an error if an update could not
+    /// be applied.
     pub fn take_waiting(&mut self) -> (bool, Vec<Vec<u8>>, Result<(), String>) {
         let waiting = std::mem::take(&mut self.waiting);
         let (mut changed, mut read) = self.text.apply(waiting.iter().map(Vec::as_slice));
         let mut frames = vec![];
         if std::mem::take(&mut self.sync_waits) && !self.synced {
             self.synced = true;
-            // Only now: what was kept builds upon what the server has.
+            // Not earlier, because the kept edits build on the server's text.
             if let Some(kept) = self.kept.take() {
                 let before = self.clocks();
                 let (restored, kept_read) = self.text.apply([kept.as_slice()]);
@@ -189,7 +193,7 @@ impl Client {
         (changed, frames, read)
     }
 
-    /// Takes over what the text area holds, with its caret. Returns what is to be sent.
+    /// Adopts the text area's value, with its caret. Returns the frames to be sent.
     pub fn edit(&mut self, value: &str, caret: u32, now: f64) -> Result<Vec<Vec<u8>>, Refusal> {
         let grows = value.len().saturating_sub(self.shown().len());
         if grows > 0 && self.saving.unsaved_bytes() + grows > UNSAVED_BYTES {
@@ -208,12 +212,12 @@ impl Client {
         self.may_step() && self.text.can_redo()
     }
 
-    /// A step back may bring as much as the largest edit, and is not to be refused either.
+    /// A step may be as large as the largest edit. It must fit, because it must not be refused either.
     fn may_step(&self) -> bool {
         self.is_editable() && self.saving.unsaved_bytes() + STEP_BYTES <= UNSAVED_BYTES
     }
 
-    /// Undoes the last step that was made here; `None` when there is none that changes anything.
+    /// Undoes the last own step; `None` if no step changes anything.
     pub fn undo(&mut self, now: f64) -> Option<Step> {
         self.step(now, SharedText::undo)
     }
@@ -222,7 +226,7 @@ impl Client {
         self.step(now, SharedText::redo)
     }
 
-    /// The server told what is on its disk.
+    /// The server reported what is on its disk.
     pub fn saved(&mut self, state_vector: &str, updates: u64) {
         let vector = STANDARD.decode(state_vector).ok();
         let clocks = vector.and_then(|vector| decode_state_vector(&vector).ok());
@@ -234,26 +238,26 @@ impl Client {
         }
     }
 
-    /// The server could not take an update now, and keeps nothing of it: no edit leaves until all of them do, with
-    /// [`Client::resend`]. Returns how often that was tried since all was saved.
+    /// The server could not store an update now and kept nothing of it. No edit is sent until all of them are, with
+    /// [`Client::resend`]. Returns how often that was tried since everything was saved.
     pub fn refused(&mut self) -> u32 {
-        (self.told, self.refused) = (false, true);
+        (self.step_2_sent, self.refused) = (false, true);
         self.resent
     }
 
-    /// After a refusal, and a while: tells the server what was written here and is not on its disk. `None` where it was told
-    /// meanwhile.
+    /// Some time after a refusal: returns a frame with everything that was written in this tab and is not on the
+    /// server's disk. `None` if the server was sent all of it in the meantime.
     pub fn resend(&mut self) -> Option<Vec<u8>> {
         if !(self.connected && self.refused) {
             return None;
         }
-        // What others wrote the server has, saved or not: with all of it the message might be too long.
+        // The server has the edits of other clients, saved or not. With all of them the message might be too long.
         let mut known = self.clocks();
         let own = self.own.iter();
         known.extend(own.map(|client| (*client, self.saving.clock(*client))));
         let lacks = self.text.difference(&encode_state_vector(&known))?;
         self.resent += 1;
-        Some(self.tell(&lacks))
+        Some(self.step_2_frame(&lacks))
     }
 
     pub fn mark(&self) -> Mark {
@@ -265,12 +269,12 @@ impl Client {
             } => Mark::Offline {
                 unsent: self.saving.unsaved(),
             },
-            _ if self.told && self.saving.is_saved() && self.is_covered() => Mark::Saved,
+            _ if self.step_2_sent && self.saving.is_saved() && self.is_covered() => Mark::Saved,
             _ => Mark::Saving,
         }
     }
 
-    /// What is lost if the tab goes now and the server fails: to be kept in the tab's storage.
+    /// What would be lost if the tab were closed now and the server failed. To be kept in the tab's storage.
     pub fn to_keep(&self) -> Option<Vec<u8>> {
         if !self.synced {
             return self.kept.clone();
@@ -281,30 +285,30 @@ impl Client {
             .flatten()
     }
 
-    /// Sets who one is and where one's caret is; `None` leaves. Returns what is to be sent.
+    /// Sets the own user and caret; `None` removes the state. Returns the frame to be sent.
     pub fn set_state(&mut self, state: Option<&State>, now: f64) -> Option<Vec<u8>> {
-        let told = self.presence.set(state, now);
-        told.filter(|_| self.connected).map(awareness)
+        let body = self.awareness.set(state, now);
+        body.filter(|_| self.connected).map(awareness_frame)
     }
 
-    /// Time passed: to be called every few seconds.
+    /// Handles the passing of time. Call it every few seconds.
     pub fn tick(&mut self, now: f64) -> Outcome {
-        let heard = self.presence.tick(now);
+        let change = self.awareness.tick(now);
         Outcome {
-            people_changed: heard.changed,
-            frames: heard
+            people_changed: change.changed,
+            frames: change
                 .send
                 .filter(|_| self.connected)
-                .map(awareness)
+                .map(awareness_frame)
                 .into_iter()
                 .collect(),
             ..Outcome::default()
         }
     }
 
-    /// Everybody else whose state is known, Yjs's own clients among them.
+    /// All other clients whose state is known, including stock Yjs clients.
     pub fn others(&self) -> impl Iterator<Item = (u64, &State)> {
-        self.presence.others()
+        self.awareness.others()
     }
 
     pub fn text(&self) -> &SharedText {
@@ -319,13 +323,13 @@ impl Client {
         self.text.find(held)
     }
 
-    fn take(&mut self, message: Message, now: f64, outcome: &mut Outcome) -> Result<(), String> {
+    fn handle(&mut self, message: Message, now: f64, outcome: &mut Outcome) -> Result<(), String> {
         match message {
             Message::SyncStep1(vector) => {
                 let lacks = self.text.difference(vector);
                 let lacks = lacks.ok_or("a state vector cannot be read")?;
                 if !self.readonly {
-                    outcome.frames.push(self.tell(&lacks));
+                    outcome.frames.push(self.step_2_frame(&lacks));
                 }
             }
             Message::SyncStep2(update) => {
@@ -335,14 +339,14 @@ impl Client {
             Message::Update(update) => self.waiting.push(update.to_vec()),
             Message::Awareness(states) => {
                 let states = decode_awareness(states).map_err(|error| error.to_string())?;
-                let heard = self.presence.hear(states, now);
-                outcome.people_changed |= heard.changed;
-                outcome.frames.extend(heard.send.map(awareness));
+                let change = self.awareness.apply(states, now);
+                outcome.people_changed |= change.changed;
+                outcome.frames.extend(change.send.map(awareness_frame));
             }
             Message::QueryAwareness => {
                 outcome
                     .frames
-                    .extend(self.presence.connected(now).map(awareness));
+                    .extend(self.awareness.connected(now).map(awareness_frame));
             }
             Message::Denied(why) => outcome.denied = Some(why.to_owned()),
         }
@@ -350,14 +354,14 @@ impl Client {
         Ok(())
     }
 
-    /// The server is told all that it lacks.
-    fn tell(&mut self, lacks: &[u8]) -> Vec<u8> {
+    /// Answers a sync step 1 with everything that the server lacks.
+    fn step_2_frame(&mut self, lacks: &[u8]) -> Vec<u8> {
         self.saving.sent_all();
-        (self.told, self.refused) = (true, false);
+        (self.step_2_sent, self.refused) = (true, false);
         Message::SyncStep2(lacks).encode()
     }
 
-    /// How many clocks of each client are in the text.
+    /// The number of clocks of each client in the text.
     fn clocks(&self) -> Clocks {
         decode_state_vector(&self.text.state_vector()).unwrap_or_default()
     }
@@ -377,20 +381,21 @@ impl Client {
         })
     }
 
-    /// What leaves now; nothing while the server was not told what it lacks: then it is in what it will be told.
+    /// Returns the frames that may be sent now. None until the server was sent what it lacks, which will include these
+    /// updates.
     fn send(&mut self, updates: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
-        let leaves = self.connected && self.told;
+        let may_send = self.connected && self.step_2_sent;
         for update in &updates {
-            self.saving.edited(update.len(), leaves);
+            self.saving.edited(update.len(), may_send);
         }
         let frames = updates
             .iter()
             .map(|update| Message::Update(update).encode());
-        frames.filter(|_| leaves).collect()
+        frames.filter(|_| may_send).collect()
     }
 }
 
-fn awareness(states: Vec<u8>) -> Vec<u8> {
+fn awareness_frame(states: Vec<u8>) -> Vec<u8> {
     Message::Awareness(&states).encode()
 }
 

@@ -1,28 +1,29 @@
-//! A place in the text that moves with it: Yjs's relative position, in the JSON that Yjs's own editors exchange.
+//! A position in the text that moves with it: Yjs's relative position, in the JSON format of Yjs's own editors.
 
 use serde::{Deserialize, Serialize};
 use yrs::{Assoc, ClientID, ID, IndexScope, StickyIndex};
 
 use crate::collab::protocol::MAX_NUMBER;
 
-/// A place beside a character, however the text around it changes.
+/// A position next to a character, which stays valid when the text around it changes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RelativePosition {
-    /// The nested type it is in; never for a text that is a root.
+    /// The nested type that contains it; never set for a root text.
     #[serde(default)]
     r#type: Option<Unit>,
-    /// The root type it is in.
+    /// The root type that contains it.
     #[serde(default)]
     tname: Option<String>,
-    /// The character; without one it is the beginning or the end.
+    /// The character; `None` means the beginning or the end of the text.
     #[serde(default)]
     item: Option<Unit>,
-    /// Below 0: behind the character, so that what is put there comes after it. Else before it.
+    /// Negative: after the character, so that text inserted at the position comes behind it. Otherwise before the
+    /// character.
     #[serde(default)]
     assoc: i32,
 }
 
-/// A unit of the document: whose, and the how many-eth.
+/// A unit of the document: its client and its index among that client's units.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Unit {
     client: u64,
@@ -46,10 +47,10 @@ impl RelativePosition {
         }
     }
 
-    /// `None` where it names nothing that can be.
+    /// `None` if the position cannot exist.
     pub fn to_sticky(&self) -> Option<StickyIndex> {
         let id = |unit: &Unit| {
-            // A larger one would be taken for somebody else's.
+            // A larger id would be mistaken for another client's.
             (unit.client <= MAX_NUMBER).then(|| ID::new(ClientID::new(unit.client), unit.clock))
         };
         let scope = match self {
@@ -83,7 +84,7 @@ mod tests {
         let json = json!({"type": null, "tname": "content", "item": {"client": 7, "clock": 3}, "assoc": -1});
         assert_eq!(serde_json::to_value(&position).unwrap(), json);
         assert_eq!(position.to_sticky(), Some(index));
-        // `Y.relativePositionToJSON` leaves out what is null.
+        // `Y.relativePositionToJSON` omits null fields.
         let short: RelativePosition =
             serde_json::from_value(json!({"tname": "content", "assoc": 0, "new": 1})).unwrap();
         assert_eq!(

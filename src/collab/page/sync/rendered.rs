@@ -1,25 +1,27 @@
-//! The shared text as a text area shows it, and where in one what is of the other.
+//! The shared text as a text area displays it, with the mapping of positions between the two.
 //!
-//! A text area knows one line ending, `\n`, and nothing but characters; a foreign client may have put more into the document.
-//! It stays there as it is, and is shown so: `\r\n` as one line feed, which is deleted as a whole; a lone `\r` as a line
-//! feed; anything that is no text (an image, a nested type) as one U+FFFC. Formats have no length and are not shown.
+//! A text area knows only one line ending, `\n`, and nothing but characters. Other clients may put more into the
+//! document. That content is kept, and displayed as follows: `\r\n` as one line feed, which is deleted as a whole; a
+//! lone `\r` as a line feed; anything that is not text (an image, a nested type) as one U+FFFC. Formats have no length
+//! and are not displayed.
 
 use yrs::{Any, GetString, Out, ReadTxn, Text, TextRef, types::text::YChange};
 
 use super::splice::{byte_at, units};
 
-/// What stands for an object that is no text.
+/// Stands for an object that is not text.
 const OBJECT: char = '\u{fffc}';
 
-/// What is shown.
+/// The displayed text.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Shown {
+pub struct Rendered {
     text: String,
-    /// Where a line feed stands for two units of the document, in units of the shown text, ascending. Mostly empty.
+    /// The positions of line feeds that stand for two units of the document, in units of the displayed text, ascending.
+    /// Mostly empty.
     pairs: Vec<u32>,
 }
 
-impl Shown {
+impl Rendered {
     pub fn of(text: &TextRef, transaction: &impl ReadTxn) -> Self {
         let length = text.len(transaction);
         let plain = text.get_string(transaction);
@@ -33,15 +35,15 @@ impl Shown {
                 _ => all.push(OBJECT),
             }
         }
-        // An object that is itself a string looks like text, and content that belongs into no text is passed over. Their places
-        // are unknown: what follows is off, but nothing is outside the document.
+        // An object that is itself a string looks like text, and content that does not belong into a text is skipped.
+        // Their positions are unknown: positions behind them are wrong, but none is outside the document.
         all.truncate(byte_at(&all, length));
         let missing = length.saturating_sub(units(&all));
         all.extend(std::iter::repeat_n(OBJECT, missing as usize));
         Self::of_units(all)
     }
 
-    /// `units`: a character for every unit of the document.
+    /// `units` has one character for every unit of the document.
     fn of_units(units: String) -> Self {
         if !units.contains('\r') {
             return Self {
@@ -66,13 +68,13 @@ impl Shown {
         &self.text
     }
 
-    /// The place in the document that is shown here.
+    /// The document's position for a displayed one.
     pub fn to_document(&self, index: u32) -> u32 {
         index + self.pairs.partition_point(|pair| *pair < index) as u32
     }
 
-    /// Where a place of the document is shown; one between `\r` and `\n` is before the line feed.
-    pub fn to_shown(&self, index: u32) -> u32 {
+    /// The displayed position for one of the document. A position between `\r` and `\n` is before the line feed.
+    pub fn to_rendered(&self, index: u32) -> u32 {
         let before = std::iter::zip(0.., &self.pairs)
             .take_while(|(earlier, pair)| *pair + earlier < index)
             .count();
@@ -87,14 +89,14 @@ mod tests {
 
     #[test]
     fn two_units_of_a_line_ending_are_one_that_is_shown() {
-        let shown = Shown::of_units("a\r\nb\n\r\n\r😀\r\n".into());
+        let shown = Rendered::of_units("a\r\nb\n\r\n\r😀\r\n".into());
         assert_eq!(shown.text(), "a\nb\n\n\n😀\n");
         let places = (0..=9).map(|index| shown.to_document(index));
         assert_eq!(places.collect::<Vec<_>>(), [0, 1, 3, 4, 5, 7, 8, 9, 10, 12]);
         for index in 0..=9 {
-            assert_eq!(shown.to_shown(shown.to_document(index)), index);
+            assert_eq!(shown.to_rendered(shown.to_document(index)), index);
         }
-        assert_eq!(shown.to_shown(2), 1, "between the two");
+        assert_eq!(shown.to_rendered(2), 1, "between the two");
         assert_eq!(shown.text(), with_line_feeds("a\r\nb\n\r\n\r😀\r\n"));
     }
 }

@@ -1,23 +1,23 @@
-//! Which of one's own edits are durable. Pure; it counts, the page shows.
+//! Tracks which of the own edits are durable. Pure.
 //!
-//! The server tells what it has on disk: a state vector, and how many of this connection's updates. Deletions move no state
-//! vector, so both must cover what is here before anything is called saved. The first state vector of a connection names
-//! every client, each later one only those whose clock moved: they are merged here.
+//! The server reports what it has on disk: a state vector, and how many of this connection's updates. Deletions do not
+//! move a state vector, so the text counts as saved only if both cover it. The first state vector of a connection names
+//! every client. Each later one names only the clients whose clock moved, so they are merged here.
 
 use std::collections::VecDeque;
 
 use crate::collab::protocol::{Clocks, encode_state_vector};
 
-/// Messages of one's own, and what is known of their fate.
+/// The own messages and edits, and which of them are durable.
 #[derive(Debug, Default)]
 pub struct Saving {
-    /// Updates (and sync steps 2) that were sent on this connection.
+    /// The number of updates (and sync steps 2) that were sent on this connection.
     sent: u64,
     /// How many of them are durable.
     durable: u64,
-    /// The clocks of what the server has on disk.
+    /// The clocks that the server has on disk.
     clocks: Clocks,
-    /// The next state vector is the first of its connection.
+    /// The next state vector is the first one of its connection.
     begins: bool,
     /// Edits that are not known to be durable, oldest first.
     edits: VecDeque<Edit>,
@@ -25,20 +25,20 @@ pub struct Saving {
 
 #[derive(Debug)]
 struct Edit {
-    /// In which message of this connection it was sent, from 1 on; `None`: not yet.
+    /// The number of its message on this connection, from 1 on; `None` if it was not sent yet.
     message: Option<u64>,
     bytes: usize,
 }
 
 impl Saving {
-    /// An edit was made. `sent`: it left at once.
+    /// Adds an edit. `sent`: it was sent at once.
     pub fn edited(&mut self, bytes: usize, sent: bool) {
         self.sent += u64::from(sent);
         let message = sent.then_some(self.sent);
         self.edits.push_back(Edit { message, bytes });
     }
 
-    /// A message left that holds everything that was not sent before.
+    /// A message was sent that holds everything unsent.
     pub fn sent_all(&mut self) {
         self.sent += 1;
         for edit in &mut self.edits {
@@ -46,10 +46,10 @@ impl Saving {
         }
     }
 
-    /// The server has so many messages of this connection on disk, and everything up to these clocks.
+    /// The server has this many messages of this connection on disk, and everything up to these clocks.
     pub fn saved(&mut self, clocks: Clocks, messages: u64) {
         if std::mem::take(&mut self.begins) {
-            // What another connection was told may be of another server, or of before a backup was put back.
+            // The clocks of an earlier connection may be of another server, or of a state before a backup was restored.
             self.clocks.clear();
         }
         for (client, clock) in clocks {
@@ -61,7 +61,7 @@ impl Saving {
         self.edits.retain(|edit| !durable(edit));
     }
 
-    /// Another connection, which counts from the beginning. What is not durable yet may never have arrived.
+    /// A new connection counts from zero. Edits that are not durable yet may never have arrived.
     pub fn reconnected(&mut self) {
         (self.sent, self.durable, self.begins) = (0, 0, true);
         self.edits.iter_mut().for_each(|edit| edit.message = None);
@@ -72,22 +72,22 @@ impl Saving {
         self.clocks.get(&client).copied().unwrap_or(0)
     }
 
-    /// What is durable, as a state vector.
+    /// The durable clocks, as a state vector.
     pub fn state_vector(&self) -> Vec<u8> {
         encode_state_vector(&self.clocks)
     }
 
-    /// Edits that are not known to be durable.
+    /// The number of edits that are not known to be durable.
     pub fn unsaved(&self) -> usize {
         self.edits.len()
     }
 
-    /// Their size.
+    /// Their size in bytes.
     pub fn unsaved_bytes(&self) -> usize {
         self.edits.iter().map(|edit| edit.bytes).sum()
     }
 
-    /// All that was sent on this connection is durable, and nothing waits.
+    /// Whether everything sent on this connection is durable and no edit is unsent.
     pub fn is_saved(&self) -> bool {
         self.edits.is_empty() && self.durable >= self.sent
     }
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_cut_off_waits_and_leaves_in_one_message() {
+    fn unsaved_edits_are_sent_in_one_message_after_a_reconnect() {
         let mut saving = Saving::default();
         saving.edited(1, true);
         saving.saved(Clocks::new(), 1);

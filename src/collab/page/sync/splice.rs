@@ -1,6 +1,6 @@
-//! What was edited, found from the text before and after it: a text area tells no more.
+//! Finds an edit by comparing the text before and after it, because a text area does not report the edit itself.
 
-/// One edit: so many units are removed at a place, and a text is put there. In UTF-16 units, as browsers and Yjs count.
+/// One edit: removes units at a position and inserts a text there. In UTF-16 units, as browsers and Yjs count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Splice<'a> {
     pub at: u32,
@@ -9,7 +9,7 @@ pub struct Splice<'a> {
 }
 
 impl Splice<'_> {
-    /// Where a place of the old text is in the new one. What is inserted at a place comes behind it.
+    /// Maps a position in the old text to the new one. A position at the splice stays before the inserted text.
     pub fn carry(&self, index: u32) -> u32 {
         if index <= self.at {
             return index;
@@ -18,10 +18,10 @@ impl Splice<'_> {
     }
 }
 
-/// The smallest splice that makes `new` out of `old`; `None` where there is nothing to do.
+/// The smallest splice that turns `old` into `new`; `None` if they are equal.
 ///
-/// Where several are equally small (one more `a` among many), it is the one that ends at `caret`, the place of the caret in
-/// `new`: there it was typed. A pair of surrogates is never torn.
+/// If several are equally small (one more `a` among many), it is the one that ends at `caret`, the caret's position in
+/// `new`, because it was typed there. A surrogate pair is never split.
 pub fn splice_between<'a>(old: &str, new: &'a str, caret: u32) -> Option<Splice<'a>> {
     if old == new {
         return None;
@@ -30,7 +30,7 @@ pub fn splice_between<'a>(old: &str, new: &'a str, caret: u32) -> Option<Splice<
     let suffix = common_suffix(old, new, behind_caret);
     let shorter = old.len().min(new.len());
     let prefix = common_prefix(old, new, shorter - suffix);
-    // What was changed may lie before the caret as well: then more is the same at the end.
+    // The change may also lie before the caret. Then a longer suffix is equal.
     let suffix = common_suffix(old, new, shorter - prefix);
     Some(Splice {
         at: units(&old[..prefix]),
@@ -39,14 +39,14 @@ pub fn splice_between<'a>(old: &str, new: &'a str, caret: u32) -> Option<Splice<
     })
 }
 
-/// How long a text is in UTF-16 units.
+/// The length of a text in UTF-16 units.
 pub fn units(text: &str) -> u32 {
     text.chars()
         .map(|character| character.len_utf16() as u32)
         .sum()
 }
 
-/// The byte at which the character with this UTF-16 unit begins; the end where there is none.
+/// The byte at which the character with this UTF-16 unit begins; the end of the text if there is none.
 pub fn byte_at(text: &str, unit: u32) -> usize {
     let mut seen = 0;
     for (byte, character) in text.char_indices() {
@@ -58,11 +58,11 @@ pub fn byte_at(text: &str, unit: u32) -> usize {
     text.len()
 }
 
-/// The end of what a person sees as one character, where a place is within it: between the two surrogates of an emoji, before a
-/// combining mark, in a family that is joined of several emoji. Else the place itself.
+/// The end of the user-perceived character that contains this position: between the two surrogates of an emoji, before
+/// a combining mark, or inside an emoji joined of several. Otherwise the position itself.
 ///
-/// By ranges, not by the tables of Unicode, which are larger than this page's other code for texts: what people type with dead
-/// keys and pickers is in them.
+/// It uses ranges instead of the Unicode tables, which are larger than this page's other code for texts. The ranges
+/// cover what people type with dead keys and pickers.
 pub fn character_end(text: &str, unit: u32) -> u32 {
     let mut byte = byte_at(text, unit);
     if units(&text[..byte]) < unit {
@@ -86,14 +86,14 @@ const JOINER: char = '\u{200d}';
 fn continues(character: char) -> bool {
     matches!(character,
         JOINER
-        // Combining marks: Latin, Greek and Cyrillic; Hebrew; Arabic; of symbols, keycaps among them.
+        // Combining marks: Latin, Greek and Cyrillic; Hebrew; Arabic; of symbols, including keycaps.
         | '\u{300}'..='\u{36f}' | '\u{483}'..='\u{489}' | '\u{591}'..='\u{5bd}' | '\u{610}'..='\u{61a}'
         | '\u{64b}'..='\u{65f}' | '\u{670}' | '\u{1ab0}'..='\u{1aff}' | '\u{1dc0}'..='\u{1dff}' | '\u{20d0}'..='\u{20ff}'
-        // Variation selectors, colours of skin, the letters of flags of regions.
+        // Variation selectors, half marks, skin tones, the letters of regional flags.
         | '\u{fe00}'..='\u{fe0f}' | '\u{fe20}'..='\u{fe2f}' | '\u{1f3fb}'..='\u{1f3ff}' | '\u{e0020}'..='\u{e007f}')
 }
 
-/// Cuts a text into pieces of at most so many bytes, between characters.
+/// Splits a text into pieces of at most this many bytes, between characters.
 pub fn pieces(mut text: &str, bytes: usize) -> impl Iterator<Item = &str> {
     std::iter::from_fn(move || {
         let mut cut = text.len().min(bytes.max(4));
@@ -106,8 +106,8 @@ pub fn pieces(mut text: &str, bytes: usize) -> impl Iterator<Item = &str> {
     })
 }
 
-/// Bytes that are the same at the beginning. They are compared as bytes and counted in characters: a character's first byte
-/// says how long it is, so both texts are cut between characters.
+/// The number of equal bytes at the beginning, cut at a character boundary. The first byte of a character says how long
+/// it is, so the cut is a boundary in both texts.
 fn common_prefix(one: &str, two: &str, most: usize) -> usize {
     let same = std::iter::zip(one.bytes(), two.bytes())
         .take(most)

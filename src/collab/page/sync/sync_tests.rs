@@ -1,14 +1,15 @@
-//! Clients and a server as the contract has it: a document, a count of what it has on disk for each, and no network.
+//! Tests clients against a minimal server: a document and a count of durable updates for each connection, without a
+//! network.
 
 use super::awareness::StateUser;
 use super::*;
 
-/// What a server does for one document; on disk is what [`Server::flush`] found.
+/// A server for one document; [`Server::flush`] moves its text to disk.
 struct Server {
     document: SharedText,
     on_disk: Vec<u8>,
-    /// Updates heard on each connection.
-    heard: Vec<u64>,
+    /// The number of updates received on each connection.
+    received: Vec<u64>,
 }
 
 impl Server {
@@ -18,54 +19,54 @@ impl Server {
         Self {
             document,
             on_disk,
-            heard: vec![0; 8],
+            received: vec![0; 8],
         }
     }
 
-    /// A connection begins: step 1, as after `welcome`.
+    /// Opens a connection: sends step 1, as after `welcome`.
     fn greet(&mut self, number: usize, client: &mut Client) {
-        self.heard[number] = 0;
+        self.received[number] = 0;
         let frames = client.connected(0.0);
         let step_1 = Message::SyncStep1(&self.document.state_vector()).encode();
         let answers = receive(client, &step_1);
         for frame in frames.into_iter().chain(answers) {
-            self.hear(number, client, &frame);
+            self.handle(number, client, &frame);
         }
     }
 
-    /// Hears a frame of a client and answers it. Returns the updates for the others.
-    fn hear(&mut self, number: usize, client: &mut Client, frame: &[u8]) -> Vec<Vec<u8>> {
-        let mut told = vec![];
+    /// Handles a frame of a client and answers it. Returns the updates for the other clients.
+    fn handle(&mut self, number: usize, client: &mut Client, frame: &[u8]) -> Vec<Vec<u8>> {
+        let mut updates = vec![];
         for message in decode(frame).map(Result::unwrap) {
             match message {
                 Message::SyncStep1(vector) => {
                     let lacks = self.document.difference(vector).unwrap();
                     let answers = receive(client, &Message::SyncStep2(&lacks).encode());
                     for answer in answers {
-                        self.hear(number, client, &answer);
+                        self.handle(number, client, &answer);
                     }
                 }
                 Message::SyncStep2(update) | Message::Update(update) => {
                     assert_eq!(self.document.apply([update]).1, Ok(()));
-                    self.heard[number] += 1;
-                    told.push(Message::Update(update).encode());
+                    self.received[number] += 1;
+                    updates.push(Message::Update(update).encode());
                 }
                 _ => {}
             }
         }
-        told
+        updates
     }
 
     fn flush(&mut self) {
         self.on_disk = self.document.state_vector();
     }
 
-    fn tell_saved(&self, number: usize, client: &mut Client) {
-        client.saved(&STANDARD.encode(&self.on_disk), self.heard[number]);
+    fn send_saved(&self, number: usize, client: &mut Client) {
+        client.saved(&STANDARD.encode(&self.on_disk), self.received[number]);
     }
 }
 
-/// Takes a frame, and what then waits. Returns what is to be sent.
+/// Receives a frame and applies what then waits. Returns the frames to be sent.
 fn receive(client: &mut Client, frame: &[u8]) -> Vec<Vec<u8>> {
     let (outcome, read) = client.receive(frame, 0.0);
     assert_eq!(read, Ok(()));
@@ -84,7 +85,7 @@ fn append(client: &mut Client, what: &str) -> Vec<Vec<u8>> {
 }
 
 #[test]
-fn nothing_is_typed_before_the_servers_text_is_here() {
+fn nothing_can_be_typed_before_the_servers_text_is_received() {
     let mut server = Server::new();
     server.document.edit("what was there", 0, 0.0).unwrap();
     let mut client = Client::new(1, false, None);
@@ -99,20 +100,20 @@ fn nothing_is_typed_before_the_servers_text_is_here() {
     );
     assert_eq!(client.mark(), Mark::Saving);
     server.flush();
-    server.tell_saved(0, &mut client);
+    server.send_saved(0, &mut client);
     assert_eq!(client.mark(), Mark::Saved);
 }
 
 #[test]
-fn saved_is_said_only_when_the_server_has_it_on_disk_deletions_too() {
+fn saved_is_displayed_only_when_everything_is_on_disk_deletions_too() {
     let mut server = Server::new();
     let mut client = Client::new(1, false, None);
     server.greet(0, &mut client);
-    server.tell_saved(0, &mut client);
+    server.send_saved(0, &mut client);
     assert_eq!(client.mark(), Mark::Saved);
     let frames = append(&mut client, "text");
     assert_eq!(client.mark(), Mark::Saving);
-    server.hear(0, &mut client, &frames[0]);
+    server.handle(0, &mut client, &frames[0]);
     client.saved(&STANDARD.encode(&server.on_disk), 1);
     assert_eq!(
         client.mark(),
@@ -120,26 +121,26 @@ fn saved_is_said_only_when_the_server_has_it_on_disk_deletions_too() {
         "a deletion was: its state vector is old"
     );
     server.flush();
-    server.tell_saved(0, &mut client);
+    server.send_saved(0, &mut client);
     assert_eq!((client.mark(), client.to_keep()), (Mark::Saved, None));
     let frames = client.edit("", 0, 0.0).unwrap();
-    server.tell_saved(0, &mut client);
+    server.send_saved(0, &mut client);
     assert_eq!(
         client.mark(),
         Mark::Saving,
         "the vector covers, the count does not"
     );
     assert!(client.to_keep().is_some());
-    server.hear(0, &mut client, &frames[0]);
-    server.tell_saved(0, &mut client);
+    server.handle(0, &mut client, &frames[0]);
+    server.send_saved(0, &mut client);
     assert_eq!(client.mark(), Mark::Saved);
-    // Nonsense is no news.
+    // An invalid state vector is ignored.
     client.saved("%", 99);
     assert_eq!(client.mark(), Mark::Saved);
 }
 
 #[test]
-fn what_is_written_offline_merges_on_return_and_nothing_overtakes_it() {
+fn offline_edits_merge_after_a_reconnect_and_nothing_overtakes_them() {
     let mut server = Server::new();
     let (mut one, mut two) = (Client::new(1, false, None), Client::new(2, false, None));
     server.greet(0, &mut one);
@@ -151,26 +152,26 @@ fn what_is_written_offline_merges_on_return_and_nothing_overtakes_it() {
     }
     assert_eq!(one.mark(), Mark::Offline { unsent: 2 });
     let frames = append(&mut two, "two ");
-    server.hear(1, &mut two, &frames[0]);
-    // On return an edit comes before the server has asked: it waits for the answer to that.
+    server.handle(1, &mut two, &frames[0]);
+    // After the reconnect an edit is made before the server has asked. It waits until the answer was sent.
     one.connected(0.0);
     assert_eq!(append(&mut one, "c"), Vec::<Vec<u8>>::new());
     server.greet(0, &mut one);
     assert_eq!(one.mark(), Mark::Saving);
     server.flush();
-    server.tell_saved(0, &mut one);
+    server.send_saved(0, &mut one);
     assert_eq!(one.mark(), Mark::Saved);
     assert_eq!(server.document.shown(), one.shown());
     assert!(one.shown().contains("abc") && one.shown().contains("two "));
 }
 
 #[test]
-fn what_was_not_saved_survives_a_reload_and_is_forgotten_when_it_is() {
+fn unsaved_edits_survive_a_reload_and_are_forgotten_once_saved() {
     let mut server = Server::new();
     let mut before = Client::new(1, false, None);
     server.greet(0, &mut before);
     let frames = append(&mut before, "arrived ");
-    server.hear(0, &mut before, &frames[0]);
+    server.handle(0, &mut before, &frames[0]);
     before.disconnected();
     append(&mut before, "never sent");
     before.edit("arrived never SENT", 0, 0.0).unwrap();
@@ -188,42 +189,42 @@ fn what_was_not_saved_survives_a_reload_and_is_forgotten_when_it_is() {
     assert_eq!(server.document.shown(), "arrived never SENT");
     assert!(after.to_keep().is_some(), "it left, and is not on disk");
     server.flush();
-    server.tell_saved(1, &mut after);
+    server.send_saved(1, &mut after);
     assert_eq!((after.mark(), after.to_keep()), (Mark::Saved, None));
 }
 
 #[test]
-fn updates_wait_until_they_are_wanted_and_merge_with_what_was_composed() {
+fn updates_wait_during_a_composition_and_merge_with_it() {
     let mut server = Server::new();
     let (mut one, mut two) = (Client::new(1, false, None), Client::new(2, false, None));
     server.greet(0, &mut one);
     server.greet(1, &mut two);
     let frames = append(&mut two, "before ");
-    let news = server.hear(1, &mut two, &frames[0]);
+    let news = server.handle(1, &mut two, &frames[0]);
     receive(&mut one, &news[0]);
-    // Composing: what comes in waits, what is shown stays.
+    // During a composition received updates wait, and the displayed text stays.
     let frames = two.edit("now before ", 4, 0.0).unwrap();
-    let news = server.hear(1, &mut two, &frames[0]);
+    let news = server.handle(1, &mut two, &frames[0]);
     let (outcome, _) = one.receive(&news[0], 0.0);
     assert!(outcome.text_waits);
     assert_eq!(one.shown(), "before ");
     let frames = one.edit("before 中文", 9, 0.0).unwrap();
     assert!(one.take_waiting().0);
     assert_eq!(one.shown(), "now before 中文");
-    let news = server.hear(0, &mut one, &frames[0]);
+    let news = server.handle(0, &mut one, &frames[0]);
     receive(&mut two, &news[0]);
     assert_eq!(two.shown(), one.shown());
 }
 
 #[test]
-fn a_reader_asks_and_never_tells() {
+fn a_reader_asks_and_never_sends_updates() {
     let mut server = Server::new();
     server.document.edit("read me", 0, 0.0).unwrap();
     let mut reader = Client::new(1, true, None);
     server.greet(0, &mut reader);
     assert_eq!((reader.shown(), reader.mark()), ("read me", Mark::ReadOnly));
     assert!(!reader.is_editable() && !reader.can_undo());
-    assert_eq!(server.heard[0], 0);
+    assert_eq!(server.received[0], 0);
     assert_eq!(reader.to_keep(), None);
 }
 
@@ -237,12 +238,12 @@ fn too_much_at_once_is_refused_and_nothing_is_changed() {
     let more = half.repeat(2);
     assert_eq!(client.edit(&more, 0, 0.0), Err(Refusal::TooMuchUnsaved));
     assert_eq!(client.shown(), half);
-    // Less is always taken.
+    // A shorter text is always accepted.
     assert!(client.edit("x", 0, 0.0).is_ok());
 }
 
 #[test]
-fn people_come_and_go_and_a_denial_is_heard() {
+fn the_own_state_is_sent_while_connected_and_a_denial_is_reported() {
     let mut client = Client::new(1, false, None);
     let state = State {
         user: Some(StateUser::default()),
@@ -264,20 +265,20 @@ fn people_come_and_go_and_a_denial_is_heard() {
 }
 
 #[test]
-fn what_the_server_could_not_store_is_sent_again_without_another_edit() {
+fn a_refused_update_is_sent_again_without_another_edit() {
     let mut server = Server::new();
     let (mut one, mut two) = (Client::new(1, false, None), Client::new(2, false, None));
     server.greet(0, &mut one);
     server.greet(1, &mut two);
-    server.tell_saved(0, &mut one);
-    // Two's text is with the server, and not on its disk; one's is refused.
+    server.send_saved(0, &mut one);
+    // The server has the text of `two`, but not on its disk. The text of `one` is refused.
     let frames = append(&mut two, "two ");
-    let news = server.hear(1, &mut two, &frames[0]);
+    let news = server.handle(1, &mut two, &frames[0]);
     receive(&mut one, &news[0]);
     let frames = append(&mut one, "refused");
     assert_eq!(frames.len(), 1, "and nobody hears it");
     assert_eq!((one.resend(), one.refused()), (None, 0));
-    // What is typed meanwhile waits: it builds on what the server lacks.
+    // Later edits wait, because they build on what the server lacks.
     assert_eq!(append(&mut one, ", and later"), Vec::<Vec<u8>>::new());
     let again = one.resend().unwrap();
     assert_eq!(one.resend(), None, "one message is enough");
@@ -287,17 +288,17 @@ fn what_the_server_could_not_store_is_sent_again_without_another_edit() {
     let only_own = SharedText::new(9).apply([update]).1;
     assert_eq!(only_own, Ok(()));
     assert!(!update.windows(4).any(|four| four == b"two "));
-    // Refused once more, and then taken.
+    // Refused again, then accepted.
     assert_eq!(one.refused(), 1);
     let again = one.resend().unwrap();
-    server.hear(0, &mut one, &again);
+    server.handle(0, &mut one, &again);
     assert_eq!(server.document.shown(), one.shown());
     let frames = append(&mut one, "!");
     assert_eq!(frames.len(), 1, "edits leave one by one again");
-    server.hear(0, &mut one, &frames[0]);
+    server.handle(0, &mut one, &frames[0]);
     assert_eq!(one.mark(), Mark::Saving);
     server.flush();
-    // As the server counts: a sync step 2 makes up for what it refused.
+    // The server counts a sync step 2 for the updates that it refused, too.
     one.saved(&STANDARD.encode(&server.on_disk), 5);
     assert_eq!(one.mark(), Mark::Saved);
     assert_eq!(
@@ -308,7 +309,7 @@ fn what_the_server_could_not_store_is_sent_again_without_another_edit() {
 }
 
 #[test]
-fn what_a_former_visit_kept_is_sent_again_too() {
+fn edits_kept_by_a_former_visit_are_sent_again_too() {
     let mut server = Server::new();
     let mut before = Client::new(1, false, None);
     server.greet(0, &mut before);
@@ -320,6 +321,6 @@ fn what_a_former_visit_kept_is_sent_again_too() {
     receive(&mut after, &step_2);
     after.refused();
     let again = after.resend().unwrap();
-    server.hear(1, &mut after, &again);
+    server.handle(1, &mut after, &again);
     assert_eq!(server.document.shown(), "kept");
 }

@@ -1,7 +1,9 @@
-//! The shared text as one client holds it: a Yjs document with one plain text, its undo, and places that move with it.
+//! One client's copy of the shared text: a Yjs document with one plain text, its undo history, and positions that move
+//! with the text.
 //!
-//! Pure: time and chance are passed in, updates come out as bytes. The document always holds exactly what the text area
-//! shows; updates of others that come while a person is composing wait outside, so that an edit is always of what they saw.
+//! Pure: time and random numbers are passed in, updates are returned as bytes. The document always holds exactly what
+//! the text area displays. Updates that arrive during a composition wait outside, so that an edit always refers to the
+//! text that its user saw.
 
 use std::{
     collections::HashSet,
@@ -23,45 +25,45 @@ use yrs::{
 use super::{
     awareness::Cursor,
     position::RelativePosition,
-    rendered::Shown,
+    rendered::Rendered,
     splice::{pieces, splice_between, units},
 };
 use crate::collab::ROOT;
 use crate::web::text_rules::with_line_feeds;
 
-/// Longer insertions leave in several updates: none holds up what comes after it for long.
+/// Longer insertions are split into several updates, so that none delays the messages behind it for long.
 pub const UPDATE_BYTES: usize = 512 * 1024;
-/// An edit that puts in or takes out more than this, in bytes, cannot be undone: what a step brings back leaves as one message,
-/// and the server takes 4 MiB.
+/// An edit that inserts or removes more bytes than this cannot be undone: an undo step is sent as one message, and the
+/// server accepts 4 MiB.
 pub const STEP_BYTES: usize = 2 * 1024 * 1024;
-/// What a document's text may be long in bytes: the server takes documents of 8 MiB, and a history needs room beside the text.
+/// The maximum length of a document's text, in bytes. The server accepts documents of 8 MiB, and the history needs room
+/// beside the text.
 pub const TEXT_BYTES: usize = 6 * 1024 * 1024;
 
-/// Whose transactions can be undone here. No others: undo is one's own.
+/// The origin of transactions that can be undone here. Only own edits can be undone.
 const LOCAL: &str = "local";
 const REMOTE: &str = "remote";
-/// Edits within this are undone together, in milliseconds; Yjs's own default.
+/// Edits within this time are undone together, in milliseconds. Yjs has the same default.
 const UNDO_TOGETHER_MS: u64 = 500;
 
-/// What others must be told of a step that was undone (or done again), and where the caret goes, when anything is shown
-/// otherwise.
+/// The updates of an undo or redo step, to be sent, and the caret's new position if the displayed text changed.
 pub type Undone = (Vec<Vec<u8>>, Option<u32>);
 
 /// The text would be too long; nothing was changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TooLong;
 
-/// What is selected in the text area, in UTF-16 units of the shown text.
+/// The selection in the text area, in UTF-16 units of the displayed text.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Selection {
     pub start: u32,
     pub end: u32,
-    /// The caret is at its start.
+    /// The caret is at the start.
     pub backward: bool,
 }
 
 impl Selection {
-    /// Nothing is selected, and the caret is here.
+    /// An empty selection with the caret at this position.
     pub fn caret(at: u32) -> Self {
         Self {
             start: at,
@@ -70,14 +72,14 @@ impl Selection {
         }
     }
 
-    /// Where the caret is.
+    /// The caret's position.
     pub fn head(self) -> u32 {
         if self.backward { self.start } else { self.end }
     }
 }
 
-/// A selection that moves with the text. What others put at a caret comes behind it; what they put at the ends of a
-/// selection stays outside.
+/// A selection that moves with the text. Text that others insert at a caret goes behind it. Text that they insert at
+/// the ends of a selection stays outside.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HeldSelection {
     start: RelativePosition,
@@ -86,7 +88,7 @@ pub struct HeldSelection {
 }
 
 impl HeldSelection {
-    /// As others are told of it.
+    /// The form in which other clients receive it.
     pub fn cursor(self) -> Cursor {
         let Self {
             start,
@@ -107,29 +109,30 @@ impl HeldSelection {
     }
 }
 
-/// One client's copy.
+/// One client's copy of the document.
 pub struct SharedText {
     doc: Doc,
     text: TextRef,
     undo: UndoManager,
-    /// What the undo manager takes for the time: the time of the edit that is being made.
+    /// The undo manager's clock: the time of the current edit.
     time: Arc<AtomicU64>,
-    /// What the edit that is being made has to tell others. A std mutex, because yrs wants its observers `Sync`; it is
-    /// held for a push.
+    /// The updates of the current edit, to be sent to others. A std mutex, because yrs requires its observers to be
+    /// `Sync`; it is held for a push only.
     made: Arc<Mutex<Vec<Vec<u8>>>>,
-    shown: Shown,
+    shown: Rendered,
 }
 
 impl SharedText {
-    /// An empty text. `client` is random, 32 bits as in Yjs, and new with every copy: two that share one break the document.
+    /// An empty text. `client` is random, has 32 bits as in Yjs, and is new for every copy: two copies with the same id
+    /// would break the document.
     pub fn new(client: u32) -> Self {
         let mut options = yrs::Options::with_client_id(ClientID::new(client.into()));
         options.offset_kind = OffsetKind::Utf16;
-        // It would delete others' formats in passing, and tell nobody.
+        // It would delete formats of other clients without sending an update.
         options.cleanup_formatting = false;
         let doc = Doc::with_options(options);
         let text = doc.get_or_insert_text(ROOT);
-        // From 1 on: 0 is the undo manager's sign for a new step.
+        // Starts at 1, because the undo manager uses 0 as the mark of a new step.
         let time = Arc::new(AtomicU64::new(1));
         let clock = time.clone();
         let mut undo = UndoManager::with_options(undo::Options {
@@ -142,11 +145,11 @@ impl SharedText {
         });
         undo.expand_scope(&doc, &text);
         let made = Arc::<Mutex<Vec<Vec<u8>>>>::default();
-        let told = made.clone();
+        let sink = made.clone();
         let remote = Origin::from(REMOTE);
         let observed = doc.observe_update_v1(LOCAL, move |transaction, event| {
             if transaction.origin() != Some(&remote) {
-                lock(&told).push(event.update.clone());
+                lock(&sink).push(event.update.clone());
             }
         });
         debug_assert!(observed.is_ok(), "no transaction is open");
@@ -156,7 +159,7 @@ impl SharedText {
             undo,
             time,
             made,
-            shown: Shown::default(),
+            shown: Rendered::default(),
         }
     }
 
@@ -164,12 +167,12 @@ impl SharedText {
         self.doc.client_id().get()
     }
 
-    /// What the text area shows.
+    /// The text that the text area displays.
     pub fn shown(&self) -> &str {
         self.shown.text()
     }
 
-    /// Takes over what the text area holds after an edit, with its caret. Returns what others must be told.
+    /// Adopts the text area's value after an edit, with its caret. Returns the updates to be sent.
     pub fn edit(&mut self, value: &str, caret: u32, now: f64) -> Result<Vec<Vec<u8>>, TooLong> {
         let value = with_line_feeds(value);
         let Some(splice) = splice_between(self.shown.text(), &value, caret) else {
@@ -181,7 +184,7 @@ impl SharedText {
         let taken_out = self.shown.text().len() + splice.inserted.len() - value.len();
         let weight = splice.inserted.len().max(taken_out);
         self.set_time(now);
-        // Never beyond the end: yrs panics there.
+        // Not beyond the end, where yrs panics.
         let length = self.text.len(&self.doc.transact());
         let at = self.shown.to_document(splice.at).min(length);
         let end = self.shown.to_document(splice.at + splice.removed);
@@ -189,7 +192,7 @@ impl SharedText {
         let mut pieces = pieces(splice.inserted, UPDATE_BYTES);
         let mut place = at;
         {
-            // What is typed over a selection is one update.
+            // Typing over a selection is one update.
             let mut transaction = self.doc.transact_mut_with(LOCAL);
             if removed > 0 {
                 self.text.remove_range(&mut transaction, at, removed);
@@ -211,7 +214,8 @@ impl SharedText {
         Ok(self.take_made())
     }
 
-    /// Applies what others did. Says whether the shown text is another now, and whether all could be read.
+    /// Applies updates of other clients. Returns whether the displayed text changed, and an error if an update could
+    /// not be read.
     pub fn apply<'a>(
         &mut self,
         updates: impl IntoIterator<Item = &'a [u8]>,
@@ -242,7 +246,7 @@ impl SharedText {
         self.undo.can_redo()
     }
 
-    /// Undoes one's own last step; `None` when there is none that changes anything.
+    /// Undoes the last own step; `None` if no step changes anything.
     pub fn undo(&mut self, now: f64) -> Option<Undone> {
         self.step(now, UndoManager::undo_blocking)
     }
@@ -251,30 +255,30 @@ impl SharedText {
         self.step(now, UndoManager::redo_blocking)
     }
 
-    /// The next edit is a step of its own.
+    /// Makes the next edit a step of its own.
     pub fn end_step(&mut self) {
         self.undo.reset();
     }
 
-    /// What is known here, encoded (v1).
+    /// The state vector of this copy, encoded (v1).
     pub fn state_vector(&self) -> Vec<u8> {
         self.doc.transact().state_vector().encode_v1()
     }
 
-    /// What whoever has `state_vector` lacks, all deletions included; `None` when that is no state vector.
+    /// What a peer with this state vector lacks, including all deletions; `None` if the state vector is invalid.
     pub fn difference(&self, state_vector: &[u8]) -> Option<Vec<u8>> {
         let known = StateVector::decode_v1(state_vector).ok()?;
         Some(self.doc.transact().encode_diff_v1(&known))
     }
 
-    /// Whether who has so many clocks of each client has every character that is known here.
+    /// Whether a peer with these clocks has every character of this copy.
     pub fn is_covered_by(&self, clock_of: impl Fn(u64) -> u32) -> bool {
         let ours = self.doc.transact().state_vector();
         ours.iter()
             .all(|(client, clock)| *clock <= clock_of(client.get()))
     }
 
-    /// Takes hold of a selection.
+    /// Converts a selection to one that moves with the text.
     pub fn hold(&self, selection: Selection) -> HeldSelection {
         let Selection {
             start,
@@ -293,7 +297,7 @@ impl SharedText {
         }
     }
 
-    /// Where what was held is now.
+    /// The current place of a held selection.
     pub fn find(&self, held: &HeldSelection) -> Option<Selection> {
         let (start, end) = (self.index_of(&held.start)?, self.index_of(&held.end)?);
         Some(Selection {
@@ -303,12 +307,12 @@ impl SharedText {
         })
     }
 
-    /// Where a position is in the shown text; `None` when it is not known here (yet), or is not in this text.
+    /// A position's index in the displayed text; `None` if it is not known here (yet), or is not in this text.
     pub fn index_of(&self, position: &RelativePosition) -> Option<u32> {
         let transaction = self.doc.transact();
         let offset = position.to_sticky()?.get_offset(&transaction)?;
         let here = offset.branch == BranchPtr::from(AsRef::<Branch>::as_ref(&self.text));
-        here.then(|| self.shown.to_shown(offset.index))
+        here.then(|| self.shown.to_rendered(offset.index))
     }
 
     fn position(&self, index: u32, assoc: Assoc) -> RelativePosition {
@@ -320,7 +324,7 @@ impl SharedText {
         };
         let held = [assoc, other].into_iter().find_map(|assoc| {
             let held = self.text.sticky_index(&transaction, index, assoc)?;
-            // Beside what was deleted, and at the end, only one of the two sides may do.
+            // Next to deleted text, and at the end, only one of the two sides may be valid.
             (held.get_offset(&transaction)?.index == index).then_some(held)
         });
         let end = || {
@@ -332,30 +336,32 @@ impl SharedText {
 
     fn step(&mut self, now: f64, step: fn(&mut UndoManager) -> bool) -> Option<Undone> {
         self.set_time(now);
-        // The document knows which of many equal letters was put back or taken away; the texts before and after do not.
+        // Only the document knows which of several equal letters was restored or removed. Comparing the texts before
+        // and after would not show it.
         let end = Arc::<AtomicU32>::default();
-        let told = end.clone();
+        let observed_end = end.clone();
         self.text.observe(LOCAL, move |transaction, event| {
-            told.store(end_of(event.delta(transaction)), Ordering::Relaxed);
+            observed_end.store(end_of(event.delta(transaction)), Ordering::Relaxed);
         });
         step(&mut self.undo);
         self.text.unobserve(LOCAL);
         let changed = self.refresh();
-        // The next edit is not joined with what was undone.
+        // The next edit is not merged with the undone step.
         self.end_step();
         let made = self.take_made();
-        // A letter that is put back where the same one is taken away: nothing is seen of it, and others must know.
-        let caret = changed.then(|| self.shown.to_shown(end.load(Ordering::Relaxed)));
+        // If a letter is restored where an equal one is removed, the displayed text is the same, but others still need
+        // the update.
+        let caret = changed.then(|| self.shown.to_rendered(end.load(Ordering::Relaxed)));
         (!made.is_empty()).then_some((made, caret))
     }
 
-    /// Never back: the undo manager subtracts.
+    /// Never sets the time back, because the undo manager subtracts.
     fn set_time(&self, now: f64) {
         self.time.fetch_max(now.max(1.0) as u64, Ordering::Relaxed);
     }
 
     fn refresh(&mut self) -> bool {
-        let shown = Shown::of(&self.text, &self.doc.transact());
+        let shown = Rendered::of(&self.text, &self.doc.transact());
         let changed = shown.text() != self.shown.text();
         self.shown = shown;
         changed
@@ -366,7 +372,7 @@ impl SharedText {
     }
 }
 
-/// Where the last part of a change ends, in UTF-16 units of the changed text.
+/// Where the last changed part ends, in UTF-16 units of the changed text.
 fn end_of(delta: &[Delta]) -> u32 {
     let (mut at, mut end) = (0, 0);
     for part in delta {
@@ -383,7 +389,7 @@ fn end_of(delta: &[Delta]) -> u32 {
     end
 }
 
-/// A panic while it was held leaves a list of updates, whole.
+/// A panic while the lock is held leaves a complete list of updates.
 fn lock(made: &Mutex<Vec<Vec<u8>>>) -> MutexGuard<'_, Vec<Vec<u8>>> {
     made.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,4 +1,4 @@
-//! Two and more copies of a text, without a network between them.
+//! Tests several copies of a text without a network between them.
 
 use proptest::prelude::*;
 use yrs::types::Attrs;
@@ -10,19 +10,19 @@ fn copies<const N: usize>() -> [SharedText; N] {
     std::array::from_fn(|index| SharedText::new(index as u32 + 1))
 }
 
-/// Whether a state vector has every character of a text; nonsense has none.
+/// Whether a state vector covers every character of a text; an invalid one covers none.
 fn is_covered(text: &SharedText, state_vector: &[u8]) -> bool {
     decode_state_vector(state_vector)
         .is_ok_and(|clocks| text.is_covered_by(|client| clocks.get(&client).copied().unwrap_or(0)))
 }
 
-fn tell(updates: &[Vec<u8>], to: &mut SharedText) -> bool {
+fn deliver(updates: &[Vec<u8>], to: &mut SharedText) -> bool {
     let (changed, read) = to.apply(updates.iter().map(Vec::as_slice));
     assert_eq!(read, Ok(()));
     changed
 }
 
-/// Puts a text at a place, as somebody types it.
+/// Inserts a text at a position, as if it were typed.
 fn type_at(text: &mut SharedText, at: u32, what: &str, now: f64) -> Vec<Vec<u8>> {
     let byte = byte_at(text.shown(), at);
     let mut value = text.shown().to_owned();
@@ -35,8 +35,8 @@ fn sync(one: &mut SharedText, two: &mut SharedText) {
     for _ in 0..2 {
         let to_two = one.difference(&two.state_vector()).unwrap();
         let to_one = two.difference(&one.state_vector()).unwrap();
-        tell(&[to_two], two);
-        tell(&[to_one], one);
+        deliver(&[to_two], two);
+        deliver(&[to_one], one);
     }
 }
 
@@ -51,48 +51,48 @@ fn caret(at: u32) -> Selection {
 #[test]
 fn an_edit_is_one_small_update_that_makes_the_same_text_elsewhere() {
     let [mut one, mut two] = copies();
-    tell(&type_at(&mut one, 0, "Grüße, 世界 😀!", 0.0), &mut two);
+    deliver(&type_at(&mut one, 0, "Grüße, 世界 😀!", 0.0), &mut two);
     let edit = one.edit("Grüße, 世界!", 9, 1.0).unwrap();
     assert_eq!(edit.len(), 1);
     assert!(edit[0].len() < 32);
-    assert!(tell(&edit, &mut two));
+    assert!(deliver(&edit, &mut two));
     assert_eq!(two.shown(), "Grüße, 世界!");
     assert_eq!(one.state_vector(), two.state_vector());
     assert_eq!(one.edit("Grüße, 世界!", 0, 2.0), Ok(vec![]));
     let over = one.edit("Grüße, du!", 9, 3.0).unwrap();
     assert_eq!(over.len(), 1, "typing over a selection is one update");
-    tell(&over, &mut two);
+    deliver(&over, &mut two);
     assert_eq!(two.shown(), "Grüße, du!");
 }
 
 #[test]
-fn what_others_put_before_a_caret_moves_it_and_what_they_put_at_it_does_not() {
+fn text_inserted_before_a_caret_moves_it_and_text_inserted_at_it_does_not() {
     let [mut one, mut two] = copies();
-    tell(&type_at(&mut one, 0, "abc", 0.0), &mut two);
+    deliver(&type_at(&mut one, 0, "abc", 0.0), &mut two);
     let held = one.hold(caret(2));
     let update = type_at(&mut two, 0, "😀", 0.0);
-    tell(&update, &mut one);
+    deliver(&update, &mut one);
     assert_eq!(one.find(&held), Some(caret(4)));
     let held = one.hold(caret(4));
     let update = type_at(&mut two, 4, "XYZ", 0.0);
-    tell(&update, &mut one);
+    deliver(&update, &mut one);
     assert_eq!((one.shown(), one.find(&held)), ("😀abXYZc", Some(caret(4))));
-    // A caret at the very end, and one in an empty text, do not run away either.
+    // A caret at the very end, and one in an empty text, must not move either.
     for at in [0, 8] {
         two.end_step();
         let held = one.hold(caret(at));
         let update = type_at(&mut two, at, "!", 0.0);
-        tell(&update, &mut one);
+        deliver(&update, &mut one);
         assert_eq!(one.find(&held), Some(caret(at)));
         let back = two.undo(0.0).unwrap().0;
-        tell(&back, &mut one);
+        deliver(&back, &mut one);
     }
 }
 
 #[test]
-fn a_selection_takes_in_what_comes_within_and_not_what_comes_at_its_ends() {
+fn a_selection_includes_text_inserted_inside_and_not_at_its_ends() {
     let [mut one, mut two] = copies();
-    tell(&type_at(&mut one, 0, "abcd", 0.0), &mut two);
+    deliver(&type_at(&mut one, 0, "abcd", 0.0), &mut two);
     let selection = Selection {
         start: 1,
         end: 3,
@@ -101,7 +101,7 @@ fn a_selection_takes_in_what_comes_within_and_not_what_comes_at_its_ends() {
     let held = one.hold(selection);
     for (at, what) in [(3, ">"), (2, "-"), (1, "<")] {
         let update = type_at(&mut two, at, what, 0.0);
-        tell(&update, &mut one);
+        deliver(&update, &mut one);
     }
     assert_eq!(one.shown(), "a<b-c>d");
     assert_eq!(
@@ -113,7 +113,7 @@ fn a_selection_takes_in_what_comes_within_and_not_what_comes_at_its_ends() {
         })
     );
     let gone = two.edit("ad", 1, 0.0).unwrap();
-    tell(&gone, &mut one);
+    deliver(&gone, &mut one);
     assert_eq!(
         one.find(&held),
         Some(Selection {
@@ -125,33 +125,33 @@ fn a_selection_takes_in_what_comes_within_and_not_what_comes_at_its_ends() {
 }
 
 #[test]
-fn undo_takes_back_ones_own_and_leaves_what_others_wrote() {
+fn undo_reverts_own_edits_and_keeps_those_of_others() {
     let [mut one, mut two] = copies();
-    tell(&type_at(&mut one, 0, "mine ", 0.0), &mut two);
-    tell(&type_at(&mut two, 5, "theirs ", 100.0), &mut one);
+    deliver(&type_at(&mut one, 0, "mine ", 0.0), &mut two);
+    deliver(&type_at(&mut two, 5, "theirs ", 100.0), &mut one);
     assert!(!two.can_redo() && two.can_undo());
-    // Later: a step of its own.
-    tell(&type_at(&mut one, 12, "mine too", 10_000.0), &mut two);
+    // After a pause, so it is a step of its own.
+    deliver(&type_at(&mut one, 12, "mine too", 10_000.0), &mut two);
     let (update, at) = one.undo(20_000.0).unwrap();
-    tell(&update, &mut two);
+    deliver(&update, &mut two);
     assert_eq!((one.shown(), at), ("mine theirs ", Some(12)));
     let (update, at) = one.undo(20_001.0).unwrap();
-    tell(&update, &mut two);
+    deliver(&update, &mut two);
     assert_eq!((one.shown(), at), ("theirs ", Some(0)));
     assert_eq!(one.undo(20_002.0), None);
     assert!(!one.can_undo() && one.can_redo());
     let (update, at) = one.redo(20_003.0).unwrap();
-    tell(&update, &mut two);
+    deliver(&update, &mut two);
     assert_eq!((two.shown(), at), ("mine theirs ", Some(5)));
-    // An edit of theirs does not end what can be redone; one's own does.
-    tell(&type_at(&mut two, 0, "!", 0.0), &mut one);
+    // An edit of another client does not clear the redo history; an own edit does.
+    deliver(&type_at(&mut two, 0, "!", 0.0), &mut one);
     assert!(one.can_redo());
     type_at(&mut one, 0, "?", 20_004.0);
     assert!(!one.can_redo());
 }
 
 #[test]
-fn what_is_typed_without_a_pause_is_one_step_and_clocks_that_go_back_break_nothing() {
+fn typing_without_a_pause_is_one_step_even_if_the_clock_goes_back() {
     let [mut one] = copies();
     for (index, letter) in ["a", "b", "c"].into_iter().enumerate() {
         type_at(&mut one, index as u32, letter, 1_000.0 - index as f64);
@@ -165,26 +165,26 @@ fn what_is_typed_without_a_pause_is_one_step_and_clocks_that_go_back_break_nothi
 }
 
 #[test]
-fn an_undo_of_which_nothing_is_seen_is_told_all_the_same() {
+fn an_undo_without_a_visible_effect_is_sent_all_the_same() {
     let [mut one, mut two] = copies();
-    tell(&type_at(&mut one, 0, "ab", 0.0), &mut two);
+    deliver(&type_at(&mut one, 0, "ab", 0.0), &mut two);
     one.end_step();
-    tell(&one.edit("a", 1, 1.0).unwrap(), &mut two);
-    tell(&type_at(&mut one, 1, "b", 2.0), &mut two);
+    deliver(&one.edit("a", 1, 1.0).unwrap(), &mut two);
+    deliver(&type_at(&mut one, 1, "b", 2.0), &mut two);
     let (update, caret) = one.undo(3.0).unwrap();
     assert_eq!((one.shown(), caret), ("ab", None));
-    tell(&update, &mut two);
-    // Of one character, not of its likeness, does the next edit speak.
-    tell(&one.edit("a", 1, 9_999.0).unwrap(), &mut two);
+    deliver(&update, &mut two);
+    // The next edit refers to one character, not to an equal one.
+    deliver(&one.edit("a", 1, 9_999.0).unwrap(), &mut two);
     assert_eq!(two.shown(), "a");
 }
 
 #[test]
-fn undo_of_what_others_have_deleted_meanwhile_is_nothing() {
+fn undo_of_text_that_others_deleted_does_nothing() {
     let [mut one, mut two] = copies();
-    tell(&type_at(&mut one, 0, "abc", 0.0), &mut two);
+    deliver(&type_at(&mut one, 0, "abc", 0.0), &mut two);
     let gone = two.edit("", 0, 0.0).unwrap();
-    tell(&gone, &mut one);
+    deliver(&gone, &mut one);
     assert_eq!(one.undo(1.0), None);
     assert_eq!(one.shown(), "");
 }
@@ -200,28 +200,28 @@ fn a_long_paste_leaves_in_pieces_and_is_one_step() {
             .iter()
             .all(|update| update.len() < UPDATE_BYTES + 64)
     );
-    tell(&updates, &mut two);
+    deliver(&updates, &mut two);
     assert_eq!(two.shown(), long);
-    tell(&one.undo(9_999.0).unwrap().0, &mut two);
+    deliver(&one.undo(9_999.0).unwrap().0, &mut two);
     assert_eq!(two.shown(), "");
 }
 
 #[test]
-fn what_is_too_large_for_one_message_cannot_be_undone() {
+fn an_edit_too_large_for_one_message_cannot_be_undone() {
     let [mut one, mut two] = copies();
     let long = "x".repeat(STEP_BYTES + 1);
-    tell(&type_at(&mut one, 0, &long, 0.0), &mut two);
+    deliver(&type_at(&mut one, 0, &long, 0.0), &mut two);
     assert!(!one.can_undo());
     one.end_step();
-    tell(&type_at(&mut one, 0, "typed ", 1.0), &mut two);
-    tell(&one.undo(2.0).unwrap().0, &mut two);
-    tell(&one.edit("", 0, 9_999.0).unwrap(), &mut two);
+    deliver(&type_at(&mut one, 0, "typed ", 1.0), &mut two);
+    deliver(&one.undo(2.0).unwrap().0, &mut two);
+    deliver(&one.edit("", 0, 9_999.0).unwrap(), &mut two);
     assert_eq!((one.can_undo(), one.can_redo()), (false, false));
     assert_eq!(two.shown(), "");
 }
 
 #[test]
-fn what_would_be_too_long_is_refused_and_changes_nothing() {
+fn a_text_that_is_too_long_is_refused_and_changes_nothing() {
     let [mut one] = copies();
     type_at(&mut one, 0, "kept", 0.0);
     let long = "x".repeat(TEXT_BYTES + 1);
@@ -240,14 +240,14 @@ fn a_state_vector_covers_what_it_has_and_the_difference_is_the_rest() {
     assert!(!is_covered(&one, b"\xff\xff"));
     assert_eq!(one.difference(b"\xff"), None);
     let difference = one.difference(&before).unwrap();
-    tell(&[difference], &mut two);
+    deliver(&[difference], &mut two);
     assert_eq!(two.shown(), "abc");
-    // Deletions move no state vector, and are in every difference.
+    // Deletions do not move a state vector, and are in every difference.
     let vector = one.state_vector();
     one.edit("", 0, 0.0).unwrap();
     assert!(is_covered(&one, &vector));
     let difference = one.difference(&vector).unwrap();
-    tell(&[difference], &mut two);
+    deliver(&[difference], &mut two);
     assert_eq!(two.shown(), "");
 }
 
@@ -268,7 +268,7 @@ fn line_endings_of_others_are_kept_and_move_no_index() {
     // A line feed is deleted with its carriage return.
     one.edit("ab\nXc", 1, 0.0).unwrap();
     assert_eq!(whole(&one), "ab\r\nXc");
-    // What is pasted has line feeds, wherever it came from.
+    // Pasted text gets line feeds, whatever line endings it had.
     one.edit("ab\nX1\r\n2\rc", 9, 0.0).unwrap();
     assert_eq!(whole(&one), "ab\r\nX1\n2\nc");
 }
@@ -310,60 +310,60 @@ fn a_position_elsewhere_is_none_here() {
     assert_eq!(one.index_of(&nonsense), None);
 }
 
-/// What one of several people does next.
+/// The next action of one of several clients.
 #[derive(Clone, Debug)]
-enum Act {
+enum Action {
     Type(u32, String),
     Delete(u32, u32),
     Undo,
     Redo,
-    /// Hears everything another one knows.
-    Hear(usize),
+    /// Receives everything that another client has.
+    Receive(usize),
 }
 
-fn act() -> impl Strategy<Value = Act> {
+fn action() -> impl Strategy<Value = Action> {
     prop_oneof![
-        4 => (0u32..40, "[ab中😀\n]{1,6}").prop_map(|(at, what)| Act::Type(at, what)),
-        2 => (0u32..40, 1u32..8).prop_map(|(at, length)| Act::Delete(at, length)),
-        2 => Just(Act::Undo),
-        1 => Just(Act::Redo),
-        3 => (0usize..3).prop_map(Act::Hear),
+        4 => (0u32..40, "[ab中😀\n]{1,6}").prop_map(|(at, what)| Action::Type(at, what)),
+        2 => (0u32..40, 1u32..8).prop_map(|(at, length)| Action::Delete(at, length)),
+        2 => Just(Action::Undo),
+        1 => Just(Action::Redo),
+        3 => (0usize..3).prop_map(Action::Receive),
     ]
 }
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1_000))]
     #[test]
-    fn copies_that_heard_of_each_other_are_equal(acts in prop::collection::vec((0usize..3, act()), 1..40)) {
+    fn copies_that_exchanged_their_updates_are_equal(actions in prop::collection::vec((0usize..3, action()), 1..40)) {
         let mut all = copies::<3>();
-        for (number, (who, act)) in acts.into_iter().enumerate() {
+        for (number, (who, action)) in actions.into_iter().enumerate() {
             let now = number as f64 * 300.0;
-            if let Act::Hear(from) = act {
+            if let Action::Receive(from) = action {
                 let known = all[who].state_vector();
                 let news = all[from].difference(&known).unwrap();
-                tell(&[news], &mut all[who]);
+                deliver(&[news], &mut all[who]);
                 continue;
             }
             let text = &mut all[who];
             let at = |unit: u32, text: &SharedText| byte_at(text.shown(), unit);
-            match act {
-                Act::Type(unit, what) => {
+            match action {
+                Action::Type(unit, what) => {
                     let mut value = text.shown().to_owned();
                     value.insert_str(at(unit, text), &what);
                     text.edit(&value, unit + units(&what), now).unwrap();
                     prop_assert_eq!(text.shown(), value);
                 }
-                Act::Delete(unit, length) => {
+                Action::Delete(unit, length) => {
                     let mut value = text.shown().to_owned();
                     value.replace_range(at(unit, text)..at(unit + length, text), "");
                     text.edit(&value, unit, now).unwrap();
                     prop_assert_eq!(text.shown(), value);
                 }
-                Act::Undo => { text.undo(now); }
-                Act::Redo => { text.redo(now); }
-                Act::Hear(_) => {}
+                Action::Undo => { text.undo(now); }
+                Action::Redo => { text.redo(now); }
+                Action::Receive(_) => {}
             }
-            // Every caret is where it was, as long as nothing happens.
+            // While nothing happens, every held caret stays at its position.
             for (unit, _) in text.shown().encode_utf16().enumerate() {
                 prop_assert_eq!(text.find(&text.hold(caret(unit as u32))), Some(caret(unit as u32)));
             }

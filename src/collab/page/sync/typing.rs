@@ -1,8 +1,8 @@
-//! Between a text area and the client's copy of the document: what a person types goes into the document, what others write
-//! goes into the text area. Pure over [`TextArea`], so that tests can put a simulated text area in its place.
+//! Keeps a text area and the client's copy of the document equal: typed text goes into the document, updates of other
+//! clients go into the text area. Pure over [`TextArea`], so that tests can use a simulated text area.
 //!
-//! Text area and document hold the same text after every call, except while an input method composes: the text area is not
-//! written then, updates of others wait, and both are brought together after the composition has ended.
+//! Text area and document hold the same text after every call, except during a composition of an input method. The text
+//! area is not written then, updates of other clients wait, and both are merged after the composition has ended.
 
 use super::{
     Client, Refusal, Step,
@@ -10,27 +10,27 @@ use super::{
     text::{HeldSelection, Selection},
 };
 
-/// What is used of a browser's text area. Selections are in UTF-16 units of its value.
+/// The used part of a browser's text area. Selections are in UTF-16 units of its value.
 pub trait TextArea {
     fn value(&self) -> String;
-    /// Browsers move the caret to the end when the value is another than before.
+    /// Browsers move the caret to the end if the value changes.
     fn set_value(&self, value: &str);
     fn selection(&self) -> Selection;
-    /// To be called only with focus: without it, some browsers move the focus here and others ignore the call.
+    /// Call it only with focus: without it, some browsers move the focus here and others ignore the call.
     fn select(&self, selection: Selection);
     fn has_focus(&self) -> bool;
 }
 
-/// What follows from an edit, the person's or another's.
+/// The effect of an edit, the user's own or another client's.
 #[derive(Debug, Default, PartialEq)]
 pub struct Change {
-    /// To be sent, in this order.
+    /// To be sent in this order.
     pub frames: Vec<Vec<u8>>,
-    /// The person's edit was taken over, or refused.
+    /// The user's edit was accepted or refused.
     pub typed: Option<Result<(), Refusal>>,
-    /// The text area shows another text than at the last call.
+    /// The text area displays another text than after the last call.
     pub changed: bool,
-    /// What could not be applied.
+    /// Why an update could not be applied.
     pub fault: Option<String>,
 }
 
@@ -38,8 +38,8 @@ pub struct Change {
 pub struct Typing {
     pub client: Client,
     composing: bool,
-    /// The selection of a text area that has no focus, once its value was set: the browser's own moved to the end, and
-    /// may be put back only when the text area gets the focus.
+    /// The selection of a text area without focus, after its value was set. The browser moved its own selection to the
+    /// end, and it may be restored only when the text area gets the focus.
     kept: Option<HeldSelection>,
 }
 
@@ -52,7 +52,7 @@ impl Typing {
         }
     }
 
-    /// Whether an input method composes: what it has put into the text area is not in the document yet.
+    /// Whether an input method composes. Its text is in the text area, but not in the document yet.
     pub fn is_composing(&self) -> bool {
         self.composing
     }
@@ -62,13 +62,14 @@ impl Typing {
         self.kept = None;
     }
 
-    /// The text area may be written from the next task on: some browsers put in the chosen word only after this event.
+    /// The text area may be written from the next task on, because some browsers insert the chosen word only after this
+    /// event.
     pub fn composition_ended(&mut self, area: &impl TextArea, now: f64) -> Change {
         self.composing = false;
         self.take_over(area, now)
     }
 
-    /// The person edited the text area. What is composed is taken over in one piece, when the composition has ended.
+    /// The user edited the text area. Composed text is adopted in one piece after the composition has ended.
     pub fn edited(&mut self, area: &impl TextArea, now: f64) -> Change {
         if self.composing {
             return Change::default();
@@ -76,7 +77,7 @@ impl Typing {
         self.take_over(area, now)
     }
 
-    /// Takes over what the text area holds, half a composition too.
+    /// Adopts the text area's value, including an unfinished composition.
     pub fn take_over(&mut self, area: &impl TextArea, now: f64) -> Change {
         let value = area.value();
         if !self.client.is_editable() || value == self.client.shown() {
@@ -90,7 +91,7 @@ impl Typing {
         let shown = self.client.shown();
         if shown != value {
             let selection = match &edit {
-                // What it would have replaced is selected again.
+                // Selects again what the edit would have replaced.
                 Err(_) => splice_between(shown, &value, selection.end).map(|splice| Selection {
                     start: splice.at,
                     end: splice.at + splice.removed,
@@ -112,15 +113,16 @@ impl Typing {
         }
     }
 
-    /// Puts what waits into the text area. Caret and selection stay where they are in the text, with focus or without.
+    /// Applies the waiting updates to the text area. Caret and selection keep their place in the text, with or without
+    /// focus.
     pub fn show(&mut self, area: &impl TextArea, now: f64) -> Change {
         if self.composing {
             return Change::default();
         }
-        // An edit whose event is still to come would be overwritten.
+        // Otherwise an edit whose event is still pending would be overwritten.
         let mut change = self.take_over(area, now);
         let before = area.value();
-        // A text that the server rendered is in no document yet: nothing in it can be held.
+        // A text that the server rendered is not in a document yet, so no position in it can be held.
         let in_document = before == self.client.shown();
         let held = self
             .kept
@@ -134,7 +136,8 @@ impl Typing {
         let selection = held
             .and_then(|held| self.client.find(&held))
             .unwrap_or_else(|| carried(area.selection(), &before, shown));
-        // Others may have put a mark upon the letter before the caret: the next key must not come between the two.
+        // Another client may have added a combining mark to the letter before the caret. The next key must not come
+        // between the two.
         let selection = Selection {
             start: character_end(shown, selection.start),
             end: character_end(shown, selection.end),
@@ -144,13 +147,13 @@ impl Typing {
             change.changed = true;
             self.put(area, selection);
         } else if selection != area.selection() {
-            // The same letters, and the caret is beside another of them now.
+            // The letters are the same, but the caret is next to another one of them.
             self.select(area, selection);
         }
         change
     }
 
-    /// Undoes or does again. Returns the place of the caret as well, when the text is another now.
+    /// Performs an undo or redo step. Also returns the caret's position, if the text changed.
     pub fn step(
         &mut self,
         area: &impl TextArea,
@@ -180,7 +183,8 @@ impl Typing {
         }
     }
 
-    /// The person points at a place in the text area: the browser puts the caret there, before or after the focus event.
+    /// The user points at a position in the text area. The browser puts the caret there, before or after the focus
+    /// event.
     pub fn pointed(&mut self) {
         self.kept = None;
     }
@@ -200,7 +204,7 @@ impl Typing {
     }
 }
 
-/// Where a selection of one text is in another, by what the two have in common.
+/// Maps a selection from one text to another by their common parts.
 fn carried(selection: Selection, before: &str, after: &str) -> Selection {
     match splice_between(before, after, selection.end) {
         Some(splice) => Selection {

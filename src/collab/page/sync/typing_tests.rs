@@ -1,4 +1,5 @@
-//! Several people type at simulated text areas, in every order of keys, events, updates of others and animation frames.
+//! Tests several users typing at simulated text areas, with keys, events, received updates and animation frames in
+//! every order.
 
 use std::{
     cell::{Cell, RefCell},
@@ -16,7 +17,7 @@ use crate::collab::{
     protocol::Message,
 };
 
-/// A text area as browsers have it.
+/// A text area that behaves as in a browser.
 #[derive(Default)]
 struct Area {
     value: RefCell<String>,
@@ -51,7 +52,7 @@ impl TextArea for Area {
 }
 
 impl Area {
-    /// A key puts a text in place of what is selected. The input event is the caller's.
+    /// A key replaces the selection with a text. The caller fires the input event.
     fn put_in(&self, what: &str) {
         let Selection { start, end, .. } = self.selection();
         let mut value = self.value();
@@ -76,18 +77,18 @@ impl Area {
     }
 }
 
-/// A unit of the document: whose, and the how many-eth.
+/// A unit of the document: its client and its index among that client's units.
 type Unit = (u64, u64);
 
-/// One person at one text area.
+/// One user at one text area.
 struct Writer {
     typing: Typing,
     area: Area,
     inbox: VecDeque<Vec<u8>>,
     input_due: bool,
-    /// What the input method has put in.
+    /// The text that the input method has inserted.
     composed: String,
-    /// What was typed without moving the caret, and this for each place.
+    /// The units that were typed without moving the caret, one list for each caret position.
     runs: Vec<Vec<Unit>>,
     /// The caret is behind the unit that was typed last.
     behind_last: bool,
@@ -111,7 +112,7 @@ impl Writer {
             runs: vec![vec![]],
             behind_last: false,
         };
-        // As the server rendered it.
+        // The value that the server rendered.
         writer.area.set_value(server.shown());
         writer.typing.show(&writer.area, 0.0);
         writer
@@ -128,7 +129,7 @@ impl Writer {
         number("client").zip(number("clock"))
     }
 
-    /// Whose unit is where.
+    /// The unit at each position.
     fn units(&self) -> Vec<Unit> {
         let client = &self.typing.client;
         let ends = client.shown().chars().scan(0, |at, character| {
@@ -154,20 +155,20 @@ struct World {
 }
 
 #[derive(Clone, Debug)]
-enum Act {
-    /// A key, and its input event: at once, as browsers do, or later.
+enum Action {
+    /// A key and its input event: immediately, as in browsers, or later.
     Key(bool),
     Backspace,
     Input,
-    /// The oldest message on the way arrives.
-    Hear,
+    /// The oldest message in transit arrives.
+    Receive,
     Frame,
-    /// `selectionchange` is a task of its own.
+    /// `selectionchange` is fired in a task of its own.
     SelectionChange,
     Blur,
-    /// By key or script; in a window that is not in front the event comes later.
+    /// By key or script. In a window that is not in front, the event comes later.
     Focus(bool),
-    /// Behind a character that was there at first; browsers put the caret there before the focus event or after it.
+    /// Behind a character of the initial text. Browsers put the caret there before or after the focus event.
     Click(usize, bool),
     Compose,
     CompositionEnd,
@@ -175,21 +176,21 @@ enum Act {
     Redo,
 }
 
-fn act() -> impl Strategy<Value = Act> {
+fn action() -> impl Strategy<Value = Action> {
     prop_oneof![
-        8 => (0..4).prop_map(|late| Act::Key(late > 0)),
-        1 => Just(Act::Backspace),
-        1 => Just(Act::Input),
-        6 => Just(Act::Hear),
-        5 => Just(Act::Frame),
-        1 => Just(Act::SelectionChange),
-        1 => Just(Act::Blur),
-        2 => (0..4).prop_map(|late| Act::Focus(late > 0)),
-        1 => (any::<usize>(), any::<bool>()).prop_map(|(at, first)| Act::Click(at, first)),
-        1 => Just(Act::Compose),
-        2 => Just(Act::CompositionEnd),
-        1 => Just(Act::Undo),
-        1 => Just(Act::Redo),
+        8 => (0..4).prop_map(|late| Action::Key(late > 0)),
+        1 => Just(Action::Backspace),
+        1 => Just(Action::Input),
+        6 => Just(Action::Receive),
+        5 => Just(Action::Frame),
+        1 => Just(Action::SelectionChange),
+        1 => Just(Action::Blur),
+        2 => (0..4).prop_map(|late| Action::Focus(late > 0)),
+        1 => (any::<usize>(), any::<bool>()).prop_map(|(at, first)| Action::Click(at, first)),
+        1 => Just(Action::Compose),
+        2 => Just(Action::CompositionEnd),
+        1 => Just(Action::Undo),
+        1 => Just(Action::Redo),
     ]
 }
 
@@ -201,8 +202,8 @@ impl World {
         Self { writers, now: 1.0 }
     }
 
-    /// Everybody else is sent this, in one order.
-    fn tell(&mut self, who: usize, change: Change) {
+    /// Sends a change to all other writers, in one order.
+    fn broadcast(&mut self, who: usize, change: Change) {
         assert_eq!(change.fault, None);
         for frame in change.frames {
             for (other, writer) in self.writers.iter_mut().enumerate() {
@@ -215,10 +216,10 @@ impl World {
 
     fn input(&mut self, who: usize) {
         let change = self.writers[who].fire_input(self.now);
-        self.tell(who, change);
+        self.broadcast(who, change);
     }
 
-    /// What came into the document at the caret is the person's own, and the caret is behind it.
+    /// The units that were inserted at the caret are the writer's own, and the caret is behind them.
     fn typed(&mut self, who: usize, count: u64) {
         let writer = &mut self.writers[who];
         let (client, clock) = writer.unit_before(writer.caret()).unwrap();
@@ -237,7 +238,7 @@ impl World {
         if !writer.area.has_focus() || writer.typing.is_composing() {
             return;
         }
-        // Keys come in their order, and so do their events.
+        // Keys are processed in order, and so are their events.
         if writer.input_due {
             self.late_input(who);
         }
@@ -257,14 +258,14 @@ impl World {
         }
     }
 
-    fn act(&mut self, who: usize, act: Act, letter: &str) {
+    fn perform(&mut self, who: usize, action: Action, letter: &str) {
         let who = who % self.writers.len();
         self.now += 200.0;
         let now = self.now;
         let writer = &mut self.writers[who];
-        match act {
-            Act::Key(at_once) => self.key(who, letter, at_once),
-            Act::Backspace => {
+        match action {
+            Action::Key(at_once) => self.key(who, letter, at_once),
+            Action::Backspace => {
                 let composing = writer.typing.is_composing();
                 if writer.area.has_focus() && writer.behind_last && !writer.input_due && !composing
                 {
@@ -274,26 +275,26 @@ impl World {
                     self.input(who);
                 }
             }
-            Act::Input => self.late_input(who),
-            Act::Hear => {
+            Action::Input => self.late_input(who),
+            Action::Receive => {
                 if let Some(frame) = writer.inbox.pop_front() {
                     assert_eq!(writer.typing.client.receive(&frame, now).1, Ok(()));
                 }
             }
-            Act::Frame => self.frame(who),
-            Act::SelectionChange => drop(writer.typing.client.hold(writer.area.selection())),
-            Act::Blur => {
+            Action::Frame => self.frame(who),
+            Action::SelectionChange => drop(writer.typing.client.hold(writer.area.selection())),
+            Action::Blur => {
                 self.end_composition(who);
                 self.writers[who].area.focus.set(false);
             }
-            Act::Focus(event) => {
+            Action::Focus(event) => {
                 writer.area.focus.set(true);
                 if event {
                     writer.focus_event();
                 }
             }
-            Act::Click(at, caret_first) => self.click(who, at, caret_first),
-            Act::Compose => {
+            Action::Click(at, caret_first) => self.click(who, at, caret_first),
+            Action::Compose => {
                 if writer.area.has_focus() && !writer.input_due {
                     writer.focus_event();
                     if !writer.typing.is_composing() {
@@ -305,19 +306,19 @@ impl World {
                     assert_eq!(change, Change::default());
                 }
             }
-            Act::CompositionEnd => self.end_composition(who),
-            Act::Undo | Act::Redo => {
+            Action::CompositionEnd => self.end_composition(who),
+            Action::Undo | Action::Redo => {
                 if writer.input_due || writer.typing.is_composing() {
                     return;
                 }
-                let step = if matches!(act, Act::Undo) {
+                let step = if matches!(action, Action::Undo) {
                     Client::undo
                 } else {
                     Client::redo
                 };
                 let (change, _) = writer.typing.step(&writer.area, now, step);
                 writer.behind_last = false;
-                self.tell(who, change);
+                self.broadcast(who, change);
             }
         }
         let writer = &self.writers[who];
@@ -335,7 +336,7 @@ impl World {
         let late = writer.input_due;
         let change = writer.typing.show(&writer.area, self.now);
         writer.input_due = false;
-        self.tell(who, change);
+        self.broadcast(who, change);
         if late {
             self.typed(who, 1);
         }
@@ -378,11 +379,11 @@ impl World {
         });
         writer.area.put_in("你好");
         let change = writer.typing.composition_ended(&writer.area, self.now);
-        self.tell(who, change);
+        self.broadcast(who, change);
         self.typed(who, 2);
     }
 
-    /// Everything arrives and is shown.
+    /// Delivers and displays everything.
     fn settle(&mut self) {
         for who in 0..self.writers.len() {
             self.end_composition(who);
@@ -390,13 +391,13 @@ impl World {
         }
         for who in 0..self.writers.len() {
             while !self.writers[who].inbox.is_empty() {
-                self.act(who, Act::Hear, "");
+                self.perform(who, Action::Receive, "");
             }
-            self.act(who, Act::Frame, "");
+            self.perform(who, Action::Frame, "");
         }
     }
 
-    /// What somebody typed without moving the caret is in one piece, in every copy.
+    /// Units that were typed without moving the caret are contiguous in every copy.
     fn check_runs(&self) {
         for copy in &self.writers {
             let units = copy.units();
@@ -405,7 +406,7 @@ impl World {
                 let Some(first) = places.next() else { continue };
                 let last = places.next_back().unwrap_or(first);
                 let mut between = units[first..=last].iter();
-                // A letter that was undone and done again is one's own, and a new one.
+                // A letter that was undone and redone is the writer's own, but a new unit.
                 assert!(
                     between.all(|unit| unit.0 == run[0].0),
                     "torn: {:?}",
@@ -415,7 +416,7 @@ impl World {
         }
     }
 
-    /// Everybody has the same text.
+    /// All copies have the same text.
     fn check_texts(&self) {
         let texts = self
             .writers
@@ -432,7 +433,7 @@ impl Writer {
     }
 }
 
-/// A letter for each of them, or the same for all: then only the caret says where it was typed.
+/// A different letter for each writer, or the same for all. In the second case only the caret tells where it was typed.
 fn letter(who: usize, same: bool) -> &'static str {
     if same {
         "a"
@@ -444,28 +445,28 @@ fn letter(who: usize, same: bool) -> &'static str {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2_000))]
     #[test]
-    fn what_is_typed_in_one_go_stays_in_one_piece(
+    fn text_typed_in_one_go_stays_contiguous(
         text in prop::sample::select(vec!["", "xy", "aaaa", "x😀y\n", "a\r\nb\r"]),
         ids in prop::sample::select(vec![[1, 2, 3], [3, 2, 1], [2, 3, 1]]),
         same in any::<bool>(),
         deletes in any::<bool>(),
-        acts in prop::collection::vec((0usize..3, act()), 1..120),
+        actions in prop::collection::vec((0usize..3, action()), 1..120),
     ) {
         let mut world = World::new(&ids, text);
         for who in 0..3 {
-            world.act(who, Act::Click(0, false), "");
+            world.perform(who, Action::Click(0, false), "");
         }
-        for (who, act) in acts {
-            let act = match act {
-                Act::Backspace | Act::Undo | Act::Redo if !deletes => Act::Key(true),
-                act => act,
+        for (who, action) in actions {
+            let action = match action {
+                Action::Backspace | Action::Undo | Action::Redo if !deletes => Action::Key(true),
+                action => action,
             };
-            world.act(who, act, letter(who, same));
+            world.perform(who, action, letter(who, same));
         }
         world.settle();
         world.check_texts();
-        // Yjs puts a letter behind what was deleted right behind the caret. Where others write there at the same time, the
-        // order of the two is its own choice.
+        // If text right behind the caret was deleted, Yjs inserts a letter behind it. If others write there at the same
+        // time, Yjs chooses the order of the two.
         if !deletes {
             world.check_runs();
         }
@@ -473,19 +474,19 @@ proptest! {
 }
 
 #[test]
-fn a_text_area_without_focus_keeps_its_place_and_tears_nobodys_word() {
+fn a_text_area_without_focus_keeps_its_caret_and_splits_no_word() {
     for ids in [[1, 2], [2, 1]] {
         let mut world = World::new(&ids, "");
-        world.act(0, Act::Focus(true), "");
-        world.act(0, Act::Key(true), "[");
-        // Shown before the second person comes to the text.
-        world.act(1, Act::Hear, "");
-        world.act(1, Act::Frame, "");
-        world.act(1, Act::Focus(true), "");
-        // At the same time.
+        world.perform(0, Action::Focus(true), "");
+        world.perform(0, Action::Key(true), "[");
+        // Displayed before the second user moves to the text.
+        world.perform(1, Action::Receive, "");
+        world.perform(1, Action::Frame, "");
+        world.perform(1, Action::Focus(true), "");
+        // Concurrently.
         for letter in ["b", "b", "]"] {
-            world.act(0, Act::Key(true), letter);
-            world.act(1, Act::Key(true), letter);
+            world.perform(0, Action::Key(true), letter);
+            world.perform(1, Action::Key(true), letter);
         }
         world.settle();
         world.check_texts();
@@ -495,7 +496,7 @@ fn a_text_area_without_focus_keeps_its_place_and_tears_nobodys_word() {
 }
 
 #[test]
-fn a_selection_in_the_text_that_the_server_rendered_stays_when_the_document_comes() {
+fn a_selection_in_the_rendered_text_stays_when_the_document_is_received() {
     let mut server = SharedText::new(98);
     server.edit("one two", 0, 0.0).unwrap();
     let mut writer = Writer::new(1, &SharedText::new(97));
@@ -526,7 +527,7 @@ fn a_selection_in_the_text_that_the_server_rendered_stays_when_the_document_come
 }
 
 #[test]
-fn what_is_refused_leaves_the_selection_as_it_was() {
+fn a_refused_edit_leaves_the_selection_unchanged() {
     let mut world = World::new(&[1], "one two");
     let writer = &mut world.writers[0];
     writer.area.focus.set(true);
@@ -551,15 +552,15 @@ fn undo_puts_the_caret_where_the_letter_was_and_not_where_an_equal_one_is() {
     let writer = &mut world.writers[0];
     writer.area.focus.set(true);
     writer.area.select(Selection::caret(3));
-    world.act(0, Act::Key(true), "a");
-    world.act(0, Act::Undo, "");
+    world.perform(0, Action::Key(true), "a");
+    world.perform(0, Action::Undo, "");
     assert_eq!(world.writers[0].area.selection(), Selection::caret(3));
-    world.act(0, Act::Redo, "");
+    world.perform(0, Action::Redo, "");
     assert_eq!(world.writers[0].area.selection(), Selection::caret(4));
 }
 
 #[test]
-fn what_others_join_to_the_character_before_the_caret_is_not_torn_off_it() {
+fn text_joined_to_the_character_before_the_caret_is_not_separated_from_it() {
     for (before, joined) in [
         ("👨", "\u{200d}👩\u{200d}👧"),
         ("e", "\u{301}"),
@@ -570,10 +571,10 @@ fn what_others_join_to_the_character_before_the_caret_is_not_torn_off_it() {
             writer.area.focus.set(true);
             writer.area.select(Selection::caret(units(before)));
         }
-        world.act(0, Act::Key(true), joined);
-        world.act(1, Act::Hear, "");
-        world.act(1, Act::Frame, "");
-        world.act(1, Act::Key(true), "!");
+        world.perform(0, Action::Key(true), joined);
+        world.perform(1, Action::Receive, "");
+        world.perform(1, Action::Frame, "");
+        world.perform(1, Action::Key(true), "!");
         world.settle();
         world.check_texts();
         assert_eq!(world.writers[1].area.value(), format!("{before}{joined}!"));

@@ -1,7 +1,7 @@
-//! How many words a text has.
+//! Counts the words of a text.
 
-/// Letters and digits in a row are a word, with apostrophes, hyphens and combining marks within; a Chinese or Japanese character is a
-/// word of its own, since nothing parts them. Signs and emoji are none.
+/// A word is a sequence of letters and digits, with apostrophes, hyphens and combining marks inside. A Chinese or
+/// Japanese character is a word of its own, because nothing separates words there. Signs and emoji are not words.
 pub fn count_words(text: &str) -> usize {
     let mut words = 0;
     let mut within = false;

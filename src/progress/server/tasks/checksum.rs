@@ -1,4 +1,5 @@
-//! The checksum of a file while it arrives: hashed, counted and compressed piece by piece, never held, never on disk.
+//! Computes the checksums of a file while it arrives. The file is hashed, counted and compressed piece by piece, never
+//! held, never on disk.
 
 use std::{
     io::{self, Write},
@@ -13,17 +14,18 @@ use tokio::sync::mpsc;
 use super::{JobError, Task};
 use crate::progress::{result::ChecksumResult, server::job::Job};
 
-/// Pieces on their way from the connection to the hashes: enough to keep both busy, and all that is ever held of a file.
+/// The maximum number of pieces between the connection and the hashes: enough to keep both busy, and all that is ever
+/// held of a file.
 const PIECES: usize = 8;
-/// An upload that sends nothing for this long has broken off: it must not hold one of the few places for ever.
+/// An upload that sends nothing for this long has broken off. It must not hold one of the few permits for ever.
 pub const STALLED_AFTER: Duration = Duration::from_secs(30);
 
-/// What goes from the upload to its job.
+/// What the upload sends to its job.
 pub enum Piece {
     Bytes(Bytes),
-    /// The file is whole. Without it, the end of the pieces is an upload that broke off.
+    /// The file is complete. If the pieces end without it, the upload has broken off.
     End,
-    /// The upload cannot go on; a sentence says why.
+    /// The upload cannot continue; a sentence says why.
     Broken(String),
 }
 
@@ -34,7 +36,8 @@ pub struct Checksum {
 }
 
 impl Checksum {
-    /// The job, and where the file's pieces go in order. Sending waits while the job is behind, and fails once it ended.
+    /// The task, and the sender for the file's pieces, in order. Sending waits while the task is behind, and fails once
+    /// it has ended.
     pub fn new(name: String) -> (Self, mpsc::Sender<Piece>) {
         let (sender, pieces) = mpsc::channel(PIECES);
         (Self { name, pieces }, sender)
@@ -45,7 +48,7 @@ impl Task for Checksum {
     type Result = ChecksumResult;
 
     async fn run(self, job: Job) -> Result<ChecksumResult, JobError> {
-        // Hashing takes a core for as long as it lasts: not one of those that serve connections.
+        // Hashing occupies a core while it lasts, so it must not run on a thread that serves connections.
         let hashing = tokio::task::spawn_blocking(move || read(self, &job));
         hashing.await.map_err(JobError::broke)?
     }
@@ -54,7 +57,7 @@ impl Task for Checksum {
 fn read(mut file: Checksum, job: &Job) -> Result<ChecksumResult, JobError> {
     let started = Instant::now();
     let mut sums = Sums::new();
-    // Ends with the channel: when the job is cancelled too, since the upload then stops sending.
+    // Ends with the channel, also when the job is cancelled, since the upload then stops sending.
     while let Some(piece) = file.pieces.blocking_recv() {
         match piece {
             Piece::Bytes(bytes) => {
@@ -77,7 +80,7 @@ fn read(mut file: Checksum, job: &Job) -> Result<ChecksumResult, JobError> {
     )))
 }
 
-/// Everything that is computed of a file.
+/// Everything that is computed from a file.
 struct Sums {
     sha256: Sha256,
     blake3: blake3::Hasher,
@@ -122,7 +125,7 @@ impl Sums {
     }
 }
 
-/// Counts what it is given, and drops it.
+/// Counts the written bytes, and drops them.
 struct Count(u64);
 
 impl Write for Count {

@@ -1,4 +1,4 @@
-//! What a job does, and the simplest thing that takes a while: a countdown.
+//! The trait of a job's task, and the simplest task: a countdown.
 
 pub mod checksum;
 pub mod race;
@@ -14,13 +14,13 @@ use serde::Serialize;
 use super::job::Job;
 use crate::progress::result::CountdownResult;
 
-/// What a job does.
+/// The task of a job.
 pub trait Task: Send + 'static {
-    /// What `done` carries.
+    /// The `result` of the `done` event.
     type Result: Serialize + Send + 'static;
 
-    /// Runs to the end, and tells `job` how far it is. It stops at an await when the job is cancelled, and what it must tidy
-    /// up, it does on drop; where it blocks, it asks [`Job::is_cancelled`].
+    /// Runs to the end, and reports its progress to `job`. When the job is cancelled, the future is dropped at an
+    /// await, so cleanup belongs in `Drop`. Code that blocks checks [`Job::is_cancelled`].
     fn run(self, job: Job) -> impl Future<Output = Result<Self::Result, JobError>> + Send;
 }
 
@@ -30,18 +30,18 @@ pub trait Task: Send + 'static {
 pub struct JobError(pub String);
 
 impl JobError {
-    /// What the owner of a job reads when the server broke it.
+    /// What the owner of a job reads when it failed by a defect of the server.
     pub const DEFECT: &'static str =
         "The job broke; this is a defect of the server, and it is logged there.";
 
-    /// A defect of ours: its words go into the log, and the owner is told that it is not their doing.
+    /// The error for a defect of the server. Its text is logged, and the owner reads that the server is at fault.
     pub fn broke(error: impl Display) -> Self {
         tracing::error!(%error, "a job broke");
         Self(Self::DEFECT.into())
     }
 }
 
-/// A countdown: so many steps, so long each.
+/// A countdown of `steps` steps that take `step` each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Countdown {
     pub steps: u64,

@@ -1,7 +1,8 @@
-//! Real prices: the public `ticker` channel of Coinbase Exchange.
+//! A feed of real prices: the public `ticker` channel of Coinbase Exchange.
 //!
 //! Protocol: <https://docs.cdp.coinbase.com/exchange/websocket-feed/channels>. One subscribe message names the channels
-//! `ticker` (a message a trade) and `heartbeat` (one a second and product, so that silence means a dead connection).
+//! `ticker` (a message for each trade) and `heartbeat` (a message a second for each product, so that silence means a
+//! dead connection).
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -24,43 +25,43 @@ use super::{Feed, News, number, quote};
 use crate::ticker::message::{FeedStatus, Listing, Quote};
 use realtime::{backoff::Backoff, server::now_ms};
 
-/// A connection that does not stand by then never will.
-const CONNECTS_WITHIN: Duration = Duration::from_secs(10);
-/// Heartbeats come every second: nothing for so long, and the connection is dead.
-const SILENCE: Duration = Duration::from_secs(10);
-/// A connection that stood this long proves the exchange well: the attempt counter falls back to zero.
-const STABLE: Duration = Duration::from_secs(10);
-/// A ticker message has some 500 bytes.
-const MOST_BYTES: usize = 64 * 1024;
+/// The limit for connecting and subscribing; an attempt that takes longer has failed.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Heartbeats arrive every second, so a connection that is silent for this long is dead.
+const SILENCE_TIMEOUT: Duration = Duration::from_secs(10);
+/// A connection that lasted this long proves that the exchange is healthy: the attempt counter is reset to zero.
+const STABLE_AFTER: Duration = Duration::from_secs(10);
+/// The maximum number of bytes that a message may have; a ticker message has about 500.
+const MAX_MESSAGE_BYTES: usize = 64 * 1024;
 
 type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
-/// The exchange as a source.
+/// The exchange as a feed.
 pub struct Coinbase {
     url: String,
     products: Vec<String>,
     link: Option<Link>,
-    /// What was heard and not handed out yet: at most a status and a price.
+    /// News that was received and is not returned yet: at most a status and a price.
     ready: VecDeque<News>,
-    /// Failed attempts since a connection last stood for [`STABLE`].
+    /// Failed attempts since the last connection that lasted for [`STABLE_AFTER`].
     failures: u32,
     live: bool,
-    /// When the exchange last said something (Unix milliseconds).
-    heard_at: u64,
+    /// When the exchange last sent a price or, while the feed is live, a heartbeat (Unix milliseconds).
+    last_received_at: u64,
 }
 
-/// A connection that is subscribed.
+/// An open connection with its subscription.
 struct Link {
     socket: Socket,
     since: Instant,
-    /// The newest sequence number of each product. What comes out of order is older news.
+    /// The newest sequence number of each product. A message with a lower number is outdated.
     sequences: HashMap<String, u64>,
 }
 
-/// What the exchange says, as far as it matters here.
+/// The messages of the exchange that matter here.
 #[derive(Debug, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
-enum Said {
+enum ExchangeMessage {
     Ticker(Ticker),
     Heartbeat,
     Error {
@@ -90,7 +91,7 @@ impl Coinbase {
             ready: VecDeque::new(),
             failures: 0,
             live: true,
-            heard_at: now_ms(),
+            last_received_at: now_ms(),
         }
     }
 
@@ -100,13 +101,13 @@ impl Coinbase {
                 return news;
             }
             match &mut self.link {
-                Some(link) => match timeout(SILENCE, link.socket.next()).await {
-                    Ok(Some(Ok(Message::Text(text)))) => self.hear(&text),
-                    // A control frame or something binary: no news.
+                Some(link) => match timeout(SILENCE_TIMEOUT, link.socket.next()).await {
+                    Ok(Some(Ok(Message::Text(text)))) => self.handle(&text),
+                    // A control frame or a binary message carries no news.
                     Ok(Some(Ok(_))) => {}
-                    Ok(Some(Err(error))) => self.lose(&error.to_string()),
-                    Ok(None) => self.lose("the exchange closed the connection"),
-                    Err(_) => self.lose("nothing came for 10 s"),
+                    Ok(Some(Err(error))) => self.handle_loss(&error.to_string()),
+                    Ok(None) => self.handle_loss("the exchange closed the connection"),
+                    Err(_) => self.handle_loss("nothing was received for 10 s"),
                 },
                 None => self.connect().await,
             }
@@ -118,7 +119,7 @@ impl Coinbase {
             let delay = Backoff::default().delay_ms(self.failures - 1, false, rand::random());
             sleep(Duration::from_millis(delay)).await;
         }
-        match timeout(CONNECTS_WITHIN, subscribe(&self.url, &self.products)).await {
+        match timeout(CONNECT_TIMEOUT, subscribe(&self.url, &self.products)).await {
             Ok(Ok(socket)) => {
                 self.link = Some(Link {
                     socket,
@@ -126,32 +127,34 @@ impl Coinbase {
                     sequences: HashMap::new(),
                 })
             }
-            Ok(Err(error)) => self.lose(&error.to_string()),
-            Err(_) => self.lose("no answer within 10 s"),
+            Ok(Err(error)) => self.handle_loss(&error.to_string()),
+            Err(_) => self.handle_loss("no answer within 10 s"),
         }
     }
 
-    /// Takes a message. Garbage is counted and skipped: the next message of that product is newer anyway.
-    fn hear(&mut self, text: &str) {
+    /// Handles a message. An invalid one is counted and skipped: the next message of that product is newer anyway.
+    fn handle(&mut self, text: &str) {
         match serde_json::from_str(text) {
-            Ok(Said::Ticker(ticker)) => match self.quote(&ticker) {
+            Ok(ExchangeMessage::Ticker(ticker)) => match self.quote(&ticker) {
                 Some(quote) => {
-                    self.heard_at = now_ms();
-                    // Only a price proves that prices come again.
+                    self.last_received_at = now_ms();
+                    // Only a price proves that the feed is live again.
                     if !std::mem::replace(&mut self.live, true) {
                         tracing::info!(url = self.url, "the price feed is back");
                         self.ready.push_back(News::Status {
                             status: FeedStatus::Live,
-                            since: self.heard_at,
+                            since: self.last_received_at,
                         });
                     }
                     self.ready.push_back(News::Prices(vec![quote]));
                 }
-                None => skipped("a price that is none, or older than the one before"),
+                None => skipped("not a price, or older than the one before"),
             },
-            Ok(Said::Heartbeat) if self.live => self.heard_at = now_ms(),
-            Ok(Said::Error { message, reason }) => self.lose(&format!("{message}: {reason}")),
-            Ok(Said::Heartbeat | Said::Other) => {}
+            Ok(ExchangeMessage::Heartbeat) if self.live => self.last_received_at = now_ms(),
+            Ok(ExchangeMessage::Error { message, reason }) => {
+                self.handle_loss(&format!("{message}: {reason}"))
+            }
+            Ok(ExchangeMessage::Heartbeat | ExchangeMessage::Other) => {}
             Err(error) => skipped(&error.to_string()),
         }
     }
@@ -172,18 +175,18 @@ impl Coinbase {
         Some(quote(&ticker.product_id, price, open, volume, now_ms()))
     }
 
-    /// The connection, or the attempt, is gone: the next attempt waits.
-    fn lose(&mut self, reason: &str) {
+    /// Handles a lost connection or a failed attempt. The next attempt waits.
+    fn handle_loss(&mut self, reason: &str) {
         tracing::warn!(url = self.url, reason, "the price feed is lost");
-        let stood = self.link.take().map(|link| link.since.elapsed());
-        if stood.is_some_and(|stood| stood >= STABLE) {
+        let lasted = self.link.take().map(|link| link.since.elapsed());
+        if lasted.is_some_and(|lasted| lasted >= STABLE_AFTER) {
             self.failures = 0;
         }
         self.failures = self.failures.saturating_add(1);
         if std::mem::replace(&mut self.live, false) {
             self.ready.push_back(News::Status {
                 status: FeedStatus::Stale,
-                since: self.heard_at,
+                since: self.last_received_at,
             });
         }
     }
@@ -194,7 +197,7 @@ impl Feed for Coinbase {
         let listing = |product: &String| Listing {
             symbol: product.clone(),
             name: product.replace('-', " in "),
-            // More, as soon as a price has more.
+            // The book raises this as soon as a price has more digits.
             decimals: 2,
         };
         self.products.iter().map(listing).collect()
@@ -207,8 +210,8 @@ impl Feed for Coinbase {
 
 async fn subscribe(url: &str, products: &[String]) -> Result<Socket, tungstenite::Error> {
     let config = WebSocketConfig::default()
-        .max_message_size(Some(MOST_BYTES))
-        .max_frame_size(Some(MOST_BYTES));
+        .max_message_size(Some(MAX_MESSAGE_BYTES))
+        .max_frame_size(Some(MAX_MESSAGE_BYTES));
     let (mut socket, _) = connect_async_with_config(url, Some(config), true).await?;
     let subscribe =
         json!({"type": "subscribe", "product_ids": products, "channels": ["ticker", "heartbeat"]});
@@ -227,13 +230,13 @@ mod tests {
 
     const TICKER: &str = r#"{"type":"ticker","sequence":37475248783,"product_id":"ETH-USD","price":"1285.22","open_24h":"1310.79","volume_24h":"245532.79269678","low_24h":"1280.52","high_24h":"1313.8","volume_30d":"9788783.60117027","best_bid":"1285.04","best_bid_size":"0.46688654","best_ask":"1285.27","best_ask_size":"1.56637040","side":"buy","time":"2022-10-19T23:28:22.061769Z","trade_id":370843401,"last_size":"11.4396987"}"#;
 
-    fn said(text: &str) -> Said {
+    fn parse(text: &str) -> ExchangeMessage {
         serde_json::from_str(text).unwrap()
     }
 
     #[test]
     fn the_documented_messages_are_read() {
-        let Said::Ticker(ticker) = said(TICKER) else {
+        let ExchangeMessage::Ticker(ticker) = parse(TICKER) else {
             panic!("no ticker")
         };
         assert_eq!(
@@ -241,22 +244,22 @@ mod tests {
             ("ETH-USD", "1285.22")
         );
         assert!(matches!(
-            said(
+            parse(
                 r#"{"type":"heartbeat","sequence":90,"last_trade_id":20,"product_id":"BTC-USD","time":"2014-11-07T08:19:28.464459Z"}"#
             ),
-            Said::Heartbeat
+            ExchangeMessage::Heartbeat
         ));
         assert!(matches!(
-            said(
+            parse(
                 r#"{"type":"subscriptions","channels":[{"name":"ticker","product_ids":["ETH-USD"]}]}"#
             ),
-            Said::Other
+            ExchangeMessage::Other
         ));
         assert!(matches!(
-            said(
+            parse(
                 r#"{"type":"error","message":"Failed to subscribe","reason":"X-Y is not a valid product"}"#
             ),
-            Said::Error { .. }
+            ExchangeMessage::Error { .. }
         ));
     }
 }

@@ -1,7 +1,7 @@
-//! A simulated stock market: seeded, so that the same seed gives the same prices.
+//! Simulates a stock market from a seed; the same seed gives the same prices.
 //!
-//! Each price follows a geometric Brownian motion whose noise is shared in part by the market and by the sector, and is
-//! drawn back towards where it began, so that it is believable after a week too.
+//! Each price follows a geometric Brownian motion. Its noise is shared in part by the market and by the sector. The
+//! price reverts towards its start, so that it is believable after a week too.
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -11,17 +11,18 @@ use super::round;
 use crate::ticker::message::{Listing, Quote};
 
 const DECIMALS: u8 = 2;
-/// Parts of a price's noise that the whole market and the whole sector share; the rest is its own. Their squares sum to 1.
+/// The weights of the noise that the whole market shares, that the sector shares, and that is a price's own. Their
+/// squares sum to 1.
 const MARKET_SHARE: f64 = 0.5;
 const SECTOR_SHARE: f64 = 0.6;
 const OWN_SHARE: f64 = 0.624_5;
 /// Relative movement of a step for a company of volatility 1.
 const STEP: f64 = 0.0009;
-/// How much of its distance from the start a price loses a step, on the logarithmic scale.
-const DRAW_BACK: f64 = 0.0004;
-/// Which part of the symbols trades in a step.
-const TRADING: f64 = 0.45;
-/// The market never closes; its day begins at midnight UTC.
+/// The part of its distance from the start that a price loses in each step, on the logarithmic scale.
+const MEAN_REVERSION: f64 = 0.0004;
+/// The probability that a symbol trades in a step.
+const TRADE_PROBABILITY: f64 = 0.45;
+/// A day in milliseconds. The market never closes; its day begins at midnight UTC.
 const DAY_MS: u64 = 86_400_000;
 
 /// The market.
@@ -29,9 +30,9 @@ const DAY_MS: u64 = 86_400_000;
 pub struct Market {
     random: ChaCha8Rng,
     stocks: Vec<Stock>,
-    /// How many sectors the companies fall into.
+    /// The number of sectors.
     sectors: usize,
-    /// Days since 1970, once there was a step.
+    /// The day of the last step, in days since 1970; `None` before the first step.
     day: Option<u64>,
 }
 
@@ -41,7 +42,7 @@ struct Stock {
     price: f64,
     /// The price at the day's open.
     open: f64,
-    /// Traded since then.
+    /// Traded since the day's open.
     volume: f64,
 }
 
@@ -93,14 +94,14 @@ impl Market {
         self.stocks.iter().map(|stock| stock.quote(at)).collect()
     }
 
-    /// Moves the market through times that lie before `now`; the quotes, oldest first. All of them belong to the day of `now`,
-    /// or the hour of the start would decide what change and volume are.
+    /// Simulates steps at times before `now`, and returns their quotes, oldest first. All of them belong to the day of
+    /// `now`; otherwise change and volume would depend on the hour of the start.
     pub fn run_before(&mut self, now: u64, times: impl Iterator<Item = u64>) -> Vec<Quote> {
         self.day = Some(now / DAY_MS);
         times.flat_map(|at| self.trade(at)).collect()
     }
 
-    /// Moves the market by one step; the quotes that changed, in the order of the table.
+    /// Advances the market by one step. Returns the quotes that changed, in the order of the table.
     pub fn step(&mut self, at: u64) -> Vec<Quote> {
         let day = at / DAY_MS;
         if self.day.replace(day).is_some_and(|before| before != day) {
@@ -117,7 +118,7 @@ impl Market {
         let mut changed = vec![];
         for stock in &mut self.stocks {
             let own: f64 = self.random.sample(StandardNormal);
-            let trades = self.random.random_bool(TRADING);
+            let trades = self.random.random_bool(TRADE_PROBABILITY);
             let lot = self.random.random_range(1..=40) as f64 * 25.0;
             if !trades {
                 continue;
@@ -125,9 +126,9 @@ impl Market {
             let company = stock.company;
             let noise =
                 MARKET_SHARE * market + SECTOR_SHARE * sectors[company.sector] + OWN_SHARE * own;
-            let step =
-                noise * company.volatility * STEP - DRAW_BACK * (stock.price / company.open).ln();
-            // A cent is the least price: a company of this market does not fail.
+            let step = noise * company.volatility * STEP
+                - MEAN_REVERSION * (stock.price / company.open).ln();
+            // The lowest price is a cent: companies of this market do not fail.
             let price = round(stock.price * step.exp(), DECIMALS).max(0.01);
             stock.volume += lot;
             stock.price = price;
@@ -138,7 +139,7 @@ impl Market {
 }
 
 impl Stock {
-    /// Change and volume count from here.
+    /// Starts a day: change and volume are counted from here.
     fn begin_day(&mut self) {
         self.open = self.price;
         self.volume = 0.0;
@@ -251,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn what_lies_before_the_start_is_of_the_same_day_whenever_that_is() {
+    fn prices_before_the_start_belong_to_its_day_at_any_hour() {
         let before = |now: u64| {
             let mut market = Market::new(7);
             let past = market.run_before(now, now - 100..now);
@@ -263,7 +264,7 @@ mod tests {
                 .map(|quote| Quote { at: 0, ..quote });
             without_time.collect::<Vec<_>>()
         };
-        // A moment after midnight: half of the past is yesterday's.
+        // A moment after midnight, when half of the past belongs to the day before.
         assert_eq!(before(9 * DAY_MS + 50), before(9 * DAY_MS + 5_000_000));
     }
 

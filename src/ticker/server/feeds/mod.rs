@@ -1,4 +1,4 @@
-//! Where prices come from: one small trait, three sources.
+//! The sources of prices: the trait of a feed, and the setting that selects one of three.
 
 pub mod coinbase;
 pub mod market;
@@ -9,38 +9,38 @@ use std::{path::PathBuf, str::FromStr};
 
 use futures::future::BoxFuture;
 
-use crate::ticker::message::{FeedStatus, Listing, MOST_DECIMALS, Quote};
+use crate::ticker::message::{FeedStatus, Listing, MAX_DECIMALS, Quote};
 
 /// A source of prices.
 pub trait Feed: Send {
-    /// Every symbol it will ever name.
+    /// Every symbol for which the feed may have a price.
     fn listings(&self) -> Vec<Listing>;
 
-    /// The prices that it knows before it begins, oldest first; asked for once, before the first [`Feed::next`].
+    /// The prices that are known before the feed starts, oldest first. Called once, before the first [`Feed::next`].
     fn opening(&mut self) -> Vec<Quote> {
         vec![]
     }
 
-    /// Waits for the next news. Called again and again until the server leaves; a source that is down waits and tries
-    /// again in here, and says so.
+    /// Waits for the next news. Called repeatedly until the server drains. A source that is down waits and retries
+    /// within this call, and reports its status.
     fn next(&mut self) -> BoxFuture<'_, News>;
 }
 
-/// What a source has to say.
+/// What a source reports.
 #[derive(Clone, Debug, PartialEq)]
 pub enum News {
     /// Prices that changed, oldest first.
     Prices(Vec<Quote>),
-    /// The source went or came back at `since` (Unix milliseconds).
+    /// The source was lost or came back at `since` (Unix milliseconds).
     Status { status: FeedStatus, since: u64 },
 }
 
 /// The setting `--feed`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FeedSetting {
-    /// Made here, from a seed or from chance.
+    /// Simulated, from the given seed or a random one.
     Simulated { seed: Option<u64> },
-    /// Read from a CSV file, again and again.
+    /// Read from a CSV file, in an endless loop.
     Replay { file: PathBuf },
     /// The `ticker` channel of Coinbase Exchange at this address.
     Coinbase { url: String },
@@ -79,7 +79,7 @@ impl FromStr for FeedSetting {
     }
 }
 
-/// A symbol as it stands in addresses and queries: upper case, without commas.
+/// Normalises a symbol for addresses and queries: upper case, without commas. The error is a sentence.
 pub fn symbol(text: &str) -> Result<String, String> {
     let symbol = text.trim().to_ascii_uppercase();
     let fits = (1..=16).contains(&symbol.len());
@@ -94,32 +94,32 @@ pub fn symbol(text: &str) -> Result<String, String> {
     }
 }
 
-/// Rounds to so many digits after the point. No "-0": it prints as a loss that is none.
+/// Rounds to `decimals` digits after the point. Never returns -0, which would print as a loss.
 pub fn round(value: f64, decimals: u8) -> f64 {
     let scale = 10_f64.powi(i32::from(decimals));
     let rounded = (value * scale).round() / scale;
     if rounded == 0.0 { 0.0 } else { rounded }
 }
 
-/// Beyond this a sum of volumes, or a percentage, is no number that a page could show.
+/// Beyond this, a sum of volumes or a percentage is not a number that a page could show.
 const LARGEST: f64 = 1e15;
 
-/// A number as sources print it; `None` for what is none, or is none that a page could show.
+/// Parses a number as sources print it; `None` if it is no number, or too large for a page to show.
 pub fn number(text: &str) -> Option<f64> {
     text.parse()
         .ok()
         .filter(|number: &f64| number.abs() <= LARGEST)
 }
 
-/// A quote from a price and the one it is compared with.
+/// Makes a quote from a price and the opening price that it is compared with.
 pub fn quote(symbol: &str, price: f64, open: f64, volume: f64, at: u64) -> Quote {
     let percent = (price / open - 1.0) * 100.0;
     Quote {
         symbol: symbol.into(),
-        price: round(price, MOST_DECIMALS),
-        change: round(price - open, MOST_DECIMALS),
+        price: round(price, MAX_DECIMALS),
+        change: round(price - open, MAX_DECIMALS),
         change_percent: round(percent.clamp(-LARGEST, LARGEST), 2),
-        volume: round(volume, MOST_DECIMALS),
+        volume: round(volume, MAX_DECIMALS),
         at,
     }
 }
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_a_source_says_is_a_number_on_the_wire() {
+    fn every_number_of_a_quote_is_a_number_on_the_wire() {
         assert_eq!(number("1e301"), None);
         let hostile = [
             quote("A", 1e15, 1e-300, 1.0, 0),

@@ -1,6 +1,6 @@
-//! Prices from a CSV file: columns `timestamp,symbol,price[,volume]`, replayed at a speed, again and again.
+//! A feed that replays a CSV file with the columns `timestamp,symbol,price[,volume]` at a given speed, in a loop.
 //!
-//! A price gets the time at which it is replayed; the file's own times only say how far apart prices are.
+//! A price gets the time at which it is replayed. The file's own times only determine the intervals between prices.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -17,24 +17,25 @@ use super::{Feed, News, number, quote, symbol};
 use crate::ticker::message::{Listing, Quote, decimals};
 use realtime::server::now_ms;
 
-/// Between the last price of a round and the first of the next.
+/// The pause between the last price of a round and the first of the next.
 const PAUSE: Duration = Duration::from_secs(1);
-/// Prices that are published at once; more follow in the next go, so that a fast replay leaves others their turn.
+/// The maximum number of prices that are published at once. More follow in the next batch, so that a fast replay does
+/// not starve other tasks.
 const BATCH: usize = 1_000;
-/// So many bad rows are reported one by one; the rest is counted.
+/// The maximum number of bad rows that are logged one by one; the rest is only counted.
 const REPORTED: usize = 20;
 
-/// The file, read, and where in it we are.
+/// The rows of the file, and the position of the replay in them.
 #[derive(Debug)]
 pub struct Replay {
     rows: Vec<Row>,
     symbols: Vec<Listing>,
-    /// Times real time.
+    /// The speed, as a multiple of real time.
     speed: f64,
     next: usize,
     /// When the first row of this round was due.
     began: Option<Instant>,
-    /// Of this round, by symbol: the first price and the volume since.
+    /// The first price of each symbol in this round, and its volume since then.
     day: HashMap<usize, (f64, f64)>,
 }
 
@@ -42,7 +43,7 @@ pub struct Replay {
 struct Row {
     /// Unix milliseconds.
     at: i64,
-    /// A place in `symbols`.
+    /// An index in `symbols`.
     symbol: usize,
     price: f64,
     volume: f64,
@@ -56,7 +57,7 @@ struct BadRow {
 }
 
 impl Replay {
-    /// Reads the file; bad rows are reported in the log and skipped. An error is a sentence.
+    /// Reads the file. Bad rows are logged and skipped. The error is a sentence.
     pub fn open(file: &Path, speed: f64) -> Result<Self, String> {
         let bytes = std::fs::read(file)
             .map_err(|error| format!("The replay file {} cannot be read: {error}. Name another with --feed replay:FILE.csv.", file.display()))?;
@@ -72,7 +73,7 @@ impl Replay {
     }
 
     fn read(bytes: &[u8], speed: f64) -> Result<(Self, Vec<BadRow>), String> {
-        // A byte order mark would be part of the first column's name.
+        // A byte order mark would become part of the first column's name.
         let bytes = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes);
         let mut reader = ReaderBuilder::new()
             .trim(Trim::All)
@@ -85,10 +86,10 @@ impl Replay {
         let (mut rows, mut bad) = (vec![], vec![]);
         let mut lines = Lines {
             bytes,
-            upto: 0,
+            counted_to: 0,
             line: 1,
         };
-        let mut places = BTreeMap::new();
+        let mut indices = BTreeMap::new();
         let mut symbols: Vec<Listing> = vec![];
         for record in reader.records() {
             let read = match &record {
@@ -99,18 +100,18 @@ impl Replay {
             };
             match read {
                 Ok((at, name, price, volume)) => {
-                    let place = *places.entry(name.clone()).or_insert(symbols.len());
-                    if place == symbols.len() {
+                    let index = *indices.entry(name.clone()).or_insert(symbols.len());
+                    if index == symbols.len() {
                         symbols.push(Listing {
                             name: name.clone(),
                             symbol: name,
                             decimals: 2,
                         });
                     }
-                    symbols[place].decimals = symbols[place].decimals.max(decimals(price));
+                    symbols[index].decimals = symbols[index].decimals.max(decimals(price));
                     rows.push(Row {
                         at,
-                        symbol: place,
+                        symbol: index,
                         price,
                         volume,
                     });
@@ -143,10 +144,10 @@ impl Replay {
         Ok((replay, bad))
     }
 
-    /// How long after the first row this one is due.
+    /// The time between the first row and this one.
     fn due_after(&self, row: usize) -> Duration {
         let milliseconds = self.rows[row].at.abs_diff(self.rows[0].at) as f64;
-        // A file that spans centuries at a low speed is as good as endless.
+        // The time overflows for a file that spans centuries at a low speed, which is as good as endless.
         Duration::try_from_secs_f64(milliseconds / 1_000.0 / self.speed)
             .unwrap_or(Duration::from_secs(u64::from(u32::MAX)))
     }
@@ -166,7 +167,7 @@ impl Replay {
         }
         let began = *self.began.get_or_insert_with(Instant::now);
         sleep_until(began + self.due_after(self.next)).await;
-        // A replay that is always behind would otherwise never wait.
+        // A replay that is always behind would otherwise never yield.
         tokio::task::yield_now().await;
         let (now, at) = (Instant::now(), now_ms());
         let mut quotes = vec![];
@@ -191,33 +192,33 @@ impl Feed for Replay {
     }
 }
 
-/// Counts lines. The reader's own count stops at the end of the line before, or of the last one that was not empty.
+/// Counts lines. The reader's own count stops at the end of the previous line, or of the last line that was not empty.
 struct Lines<'a> {
     bytes: &'a [u8],
-    upto: usize,
+    counted_to: usize,
     line: u64,
 }
 
 impl Lines<'_> {
-    /// The line on which the row begins that the reader says is here. Rows are asked for in order.
+    /// The line on which the row at the reader's position begins. Called for rows in their order.
     fn of(&mut self, position: Option<&csv::Position>) -> u64 {
-        let place = position.map_or(self.upto, |position| position.byte() as usize);
-        let rest = self.bytes.get(place..).unwrap_or_default();
+        let offset = position.map_or(self.counted_to, |position| position.byte() as usize);
+        let rest = self.bytes.get(offset..).unwrap_or_default();
         let breaks = rest
             .iter()
             .take_while(|byte| b"\r\n".contains(byte))
             .count();
         let passed = self
             .bytes
-            .get(self.upto..place + breaks)
+            .get(self.counted_to..offset + breaks)
             .unwrap_or_default();
         self.line += passed.iter().filter(|byte| **byte == b'\n').count() as u64;
-        self.upto = place + breaks;
+        self.counted_to = offset + breaks;
         self.line
     }
 }
 
-/// Where each column stands.
+/// The index of each column.
 struct Columns {
     timestamp: usize,
     symbol: usize,
@@ -227,13 +228,13 @@ struct Columns {
 
 impl Columns {
     fn find(header: &StringRecord) -> Result<Self, String> {
-        let place = |name: &str| {
+        let index = |name: &str| {
             header
                 .iter()
                 .position(|column| column.eq_ignore_ascii_case(name))
         };
         let needed = |name: &str| {
-            place(name).ok_or_else(|| {
+            index(name).ok_or_else(|| {
                 format!("has no column {name}: its first line names timestamp, symbol, price and perhaps volume, in any order.")
             })
         };
@@ -241,14 +242,14 @@ impl Columns {
             timestamp: needed("timestamp")?,
             symbol: needed("symbol")?,
             price: needed("price")?,
-            volume: place("volume"),
+            volume: index("volume"),
         })
     }
 
     fn read(&self, record: &StringRecord) -> Result<(i64, String, f64, f64), String> {
-        let field = |place: usize, name: &str| {
+        let field = |index: usize, name: &str| {
             record
-                .get(place)
+                .get(index)
                 .filter(|text| !text.is_empty())
                 .ok_or_else(|| format!("it has no {name}"))
         };
@@ -257,7 +258,7 @@ impl Columns {
         let price = number(field(self.price, "price")?)
             .filter(|price| *price > 0.0)
             .ok_or("a price is a number above 0")?;
-        let volume = match self.volume.and_then(|place| record.get(place)) {
+        let volume = match self.volume.and_then(|index| record.get(index)) {
             None | Some("") => 0.0,
             Some(text) => number(text)
                 .filter(|volume| *volume >= 0.0)
@@ -267,7 +268,8 @@ impl Columns {
     }
 }
 
-/// Unix seconds or milliseconds, or a date and time of RFC 3339; without a zone it is UTC.
+/// Parses Unix seconds or milliseconds, or a date and time of RFC 3339, into Unix milliseconds. Without a zone the time
+/// is UTC.
 fn milliseconds(text: &str) -> Result<i64, String> {
     /// Seconds are below this until the year 5138, milliseconds above it since 1973.
     const SECONDS_BELOW: f64 = 1e11;
@@ -373,7 +375,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn rows_come_at_the_speed_asked_for_and_begin_again() {
+    async fn rows_are_replayed_at_the_given_speed_in_a_loop() {
         let (mut replay, _) = replay(GOOD, 2.0);
         let began = Instant::now();
         let mut seen = vec![];
@@ -401,14 +403,14 @@ mod tests {
                 (0, "AAA", 10.0, 0.0, 5.0),
                 (500, "BBB", 2.125, 0.0, 0.0),
                 (1_250, "AAA", 11.0, 1.0, 12.0),
-                // A second later the round begins anew, and with it the day.
+                // After a pause of a second the next round begins, and with it the day.
                 (2_250, "AAA", 10.0, 0.0, 5.0),
             ]
         );
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_replay_faster_than_its_clock_comes_in_batches() {
+    async fn a_replay_faster_than_its_clock_is_published_in_batches() {
         let rows: String = (0..2_500)
             .map(|row| format!("{row},A,{}\n", row + 1))
             .collect();

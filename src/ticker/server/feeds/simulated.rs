@@ -1,4 +1,4 @@
-//! The simulated market, one step a tick.
+//! A feed that advances the simulated market by one step per tick.
 
 use std::time::Duration;
 
@@ -10,9 +10,9 @@ use super::{Feed, News};
 use crate::ticker::message::{Listing, Quote};
 use realtime::server::now_ms;
 
-/// How many steps of the market lie before the start, and how far apart they are in milliseconds: a little more than the four
-/// minutes that charts show ([`Trail`](crate::ticker::trail::Trail)), so that the first visitor sees full ones. The same at
-/// every pace of the live market: a seed alone decides what comes.
+/// The number of market steps before the start, and the milliseconds between them: a little more than the four minutes
+/// that charts show ([`Trail`](crate::ticker::trail::Trail)), so that the first visitor sees full charts. They do not
+/// depend on the pace of the live market, so that the seed alone determines the prices.
 const PAST_STEPS: u64 = 500;
 const PAST_STEP_MS: u64 = 500;
 
@@ -20,7 +20,7 @@ const PAST_STEP_MS: u64 = 500;
 pub struct Simulated {
     market: Market,
     tick: Duration,
-    /// Made with the first wait: before it there may be no runtime to keep the time.
+    /// Created on the first wait, because before it there may be no runtime with a timer.
     ticks: Option<Interval>,
 }
 
@@ -44,7 +44,7 @@ impl Feed for Simulated {
         let ages = (1..=PAST_STEPS).rev().map(|steps| steps * PAST_STEP_MS);
         let times = ages.map(|age| now.saturating_sub(age));
         let mut past = self.market.run_before(now, times);
-        // A symbol that never traded has a price, too.
+        // A symbol that has not traded yet has a price too.
         past.extend(self.market.quotes(now));
         past
     }
@@ -53,7 +53,7 @@ impl Feed for Simulated {
         async {
             let ticks = self.ticks.get_or_insert_with(|| {
                 let mut ticks = interval_at(Instant::now() + self.tick, self.tick);
-                // After a pause of the machine the market goes on; it does not catch up in a burst.
+                // After the machine was suspended, the market continues and does not catch up in a burst.
                 ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
                 ticks
             });
@@ -87,7 +87,7 @@ mod tests {
         let trails = book.trails();
         assert_eq!(trails.len(), Market::listings().len());
         for trail in trails {
-            // The last bucket has just begun, or the first has begun before the past did.
+            // The last bucket has just begun, or the first bucket began before the simulated past.
             assert!(trail.prices().len() >= KEPT - 1, "{}", trail.prices().len());
             let (low, high) = trail.range().unwrap();
             assert!(low < high, "it moved");

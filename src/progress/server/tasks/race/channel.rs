@@ -1,4 +1,4 @@
-//! The channels of a race: each is open for one client of one heat.
+//! The channels of a race. Each is open for one client of one heat.
 
 use std::{
     collections::HashMap,
@@ -14,54 +14,54 @@ use uuid::Uuid;
 
 use crate::{progress::message::RaceEvent, web::error::ApiError};
 
-/// The lanes that wait for their client. Cheap to clone; all clones are one.
+/// The channels that wait for their client. Cheap to clone; all clones share one state.
 #[derive(Clone, Default)]
-pub struct RaceChannels(Arc<Mutex<HashMap<Uuid, End>>>);
+pub struct RaceChannels(Arc<Mutex<HashMap<Uuid, ServerEnd>>>);
 
-/// What the route of a lane needs.
-pub struct End {
+/// The server's end of a channel, as its route needs it.
+pub struct ServerEnd {
     transport: Transport,
-    /// Messages that an event stream holds for its client.
-    pub ring: usize,
+    /// The number of messages that an event stream holds for its client.
+    pub history: usize,
     pub opened: oneshot::Sender<Outlet>,
 }
 
-/// An open lane; it closes when dropped.
+/// An open channel; it closes when dropped.
 pub struct RaceChannel {
     id: Uuid,
-    lanes: RaceChannels,
+    channels: RaceChannels,
 }
 
-/// Where a heat's messages go.
+/// The connection to which a heat's messages are sent.
 pub enum Outlet {
     Events(Topic<()>),
     Socket(OutQueue),
 }
 
 impl RaceChannels {
-    /// Opens a lane under an id that nobody can guess. Its outlet comes with its client.
+    /// Opens a channel under an id that cannot be guessed. Its outlet is received once its client has connected.
     pub fn open(
         &self,
         transport: Transport,
-        ring: usize,
+        history: usize,
     ) -> (RaceChannel, oneshot::Receiver<Outlet>) {
         let (opened, outlet) = oneshot::channel();
-        let lane = RaceChannel {
+        let channel = RaceChannel {
             id: Uuid::new_v4(),
-            lanes: self.clone(),
+            channels: self.clone(),
         };
-        let end = End {
+        let end = ServerEnd {
             transport,
-            ring,
+            history,
             opened,
         };
-        self.ends().insert(lane.id, end);
-        (lane, outlet)
+        self.ends().insert(channel.id, end);
+        (channel, outlet)
     }
 
-    /// The lane's end, for its one client.
-    pub fn take(&self, id: Uuid, transport: Transport) -> Result<End, ApiError> {
-        let error = "There is no such lane. RaceChannels are for the race's own client, once.";
+    /// The server's end of a channel, for its one client.
+    pub fn take(&self, id: Uuid, transport: Transport) -> Result<ServerEnd, ApiError> {
+        let error = "There is no such lane. Lanes are for the race's own client, once.";
         let end = self.ends().remove(&id);
         let end = end.ok_or_else(|| ApiError::new(404, error))?;
         if end.transport == transport {
@@ -73,7 +73,7 @@ impl RaceChannels {
     }
 
     /// A std mutex: it is held for map operations only, and a panic leaves the map whole.
-    fn ends(&self) -> MutexGuard<'_, HashMap<Uuid, End>> {
+    fn ends(&self) -> MutexGuard<'_, HashMap<Uuid, ServerEnd>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -86,7 +86,7 @@ impl RaceChannel {
 
 impl Drop for RaceChannel {
     fn drop(&mut self) {
-        self.lanes.ends().remove(&self.id);
+        self.channels.ends().remove(&self.id);
     }
 }
 

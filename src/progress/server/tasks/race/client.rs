@@ -1,4 +1,4 @@
-//! The reading end of a race: an HTTP client that parses an event stream, or a WebSocket client.
+//! The client of a race: an HTTP client that parses an event stream, or a WebSocket client.
 
 use std::{
     net::SocketAddr,
@@ -32,11 +32,11 @@ use realtime::{
     event_parser::EventParser,
 };
 
-/// A connection that counts what is read from it.
+/// A connection that counts the bytes read from it.
 type Counting = InspectReader<TcpStream, Count>;
 type Count = Box<dyn FnMut(&[u8]) + Send>;
 
-/// A client of one lane that has been greeted.
+/// A client of one channel that has received its greeting.
 pub struct Client {
     connection: Connection,
     bytes: Arc<AtomicU64>,
@@ -46,7 +46,7 @@ enum Connection {
     Events {
         body: Incoming,
         parser: EventParser,
-        /// Moves the bytes; ends with the client.
+        /// Drives the HTTP connection; ends with the client.
         _driving: JoinSet<()>,
     },
     Socket(Box<WebSocketStream<Counting>>),
@@ -57,7 +57,7 @@ impl Client {
     pub async fn connect(
         server: SocketAddr,
         transport: Transport,
-        lane: Uuid,
+        channel: Uuid,
     ) -> Result<Self, String> {
         let tcp = TcpStream::connect(server).await.map_err(words)?;
         tcp.set_nodelay(true).map_err(words)?;
@@ -68,15 +68,15 @@ impl Client {
         });
         let tcp = InspectReader::new(tcp, count);
         let connection = match transport {
-            Transport::Sse => events(tcp, server, lane).await?,
-            Transport::WebSocket => socket(tcp, server, lane).await?,
+            Transport::Sse => events(tcp, server, channel).await?,
+            Transport::WebSocket => socket(tcp, server, channel).await?,
         };
         let mut client = Self { connection, bytes };
         client.greeting().await?;
         Ok(client)
     }
 
-    /// Read from the TCP socket so far.
+    /// The bytes read from the TCP socket so far.
     pub fn bytes(&self) -> u64 {
         self.bytes.load(Ordering::Relaxed)
     }
@@ -85,7 +85,7 @@ impl Client {
     pub async fn next(&mut self) -> Result<String, String> {
         loop {
             let (name, data) = self.event().await?;
-            // Heartbeats, and whatever else a server may say.
+            // Heartbeats, and whatever else a server may send.
             if name
                 .as_deref()
                 .is_some_and(|name| !RaceEvents::EVENTS.contains(&name))
@@ -134,14 +134,14 @@ impl Client {
     }
 }
 
-async fn events(tcp: Counting, server: SocketAddr, lane: Uuid) -> Result<Connection, String> {
+async fn events(tcp: Counting, server: SocketAddr, channel: Uuid) -> Result<Connection, String> {
     let (mut requests, connection) = http1::handshake(TokioIo::new(tcp)).await.map_err(words)?;
     let mut driving = JoinSet::new();
     driving.spawn(async move {
-        // Its errors reach the body too.
+        // Errors of the connection reach the body too.
         let _ = connection.await;
     });
-    let request = Request::get(RaceEvents { lane }.url())
+    let request = Request::get(RaceEvents { lane: channel }.url())
         .header(header::HOST, server.to_string())
         .header(header::ACCEPT, "text/event-stream")
         .body(Body::empty())
@@ -157,8 +157,8 @@ async fn events(tcp: Counting, server: SocketAddr, lane: Uuid) -> Result<Connect
     })
 }
 
-async fn socket(tcp: Counting, server: SocketAddr, lane: Uuid) -> Result<Connection, String> {
-    let url = format!("ws://{server}{}", RaceSocket { lane }.url());
+async fn socket(tcp: Counting, server: SocketAddr, channel: Uuid) -> Result<Connection, String> {
+    let url = format!("ws://{server}{}", RaceSocket { lane: channel }.url());
     let mut request = url.into_client_request().map_err(words)?;
     request.headers_mut().insert(
         header::SEC_WEBSOCKET_PROTOCOL,

@@ -1,8 +1,9 @@
-//! The race: the same messages over an event stream and over a socket, through the server's own listener and the kit's own
-//! `sse.rs` and `socket.rs`, read back by real clients.
+//! The transport race: sends the same messages over an event stream and over a socket, and measures both.
 //!
-//! The order within a round is drawn. Both ends live in this process, so one clock times each message, and the CPU is that of
-//! both ends together. Nothing is sent before the client was greeted: what it reads from then on is messages and framing.
+//! The messages go through the server's own listener and the kit's own `sse.rs` and `socket.rs`, and are read by real
+//! clients. The order of the transports within a round is random. Both ends run in this process, so one clock times
+//! each message, and the CPU time is that of both ends together. Nothing is sent before the client has received its
+//! greeting, so what it reads from then on is messages and framing only.
 
 pub mod channel;
 pub mod client;
@@ -34,40 +35,40 @@ use crate::progress::{
 };
 use realtime::{server::queue::QUEUE_BYTES, transport::Transport};
 
-/// What a burst keeps under way, in bytes: below the bound of a socket's queue, and the same for both.
+/// The bytes that a burst keeps in flight: below the bound of a socket's queue, and the same for both transports.
 const WINDOW_BYTES: u64 = 512 * 1024;
 const WINDOW_MESSAGES: std::ops::RangeInclusive<u64> = 8..=1_024;
-/// The least that a queue counts for a message beside its payload.
+/// The minimum number of bytes that a queue counts for a message beside its payload.
 const QUEUED_OVERHEAD: usize = 64;
 /// How long the idle process is measured.
 const IDLE: Duration = Duration::from_millis(250);
-/// A message that does not come within this does not come.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// Progress is told after so many messages.
-const TELL_EVERY: u64 = 256;
+/// A message that is not received within this time counts as lost.
+const RECEIVE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Progress is reported each time this many messages have been received.
+const REPORT_EVERY: u64 = 256;
 
-/// What a race is to be.
+/// The parameters of a race.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RaceSpec {
-    /// A round's.
+    /// The messages of a round.
     pub messages: u64,
-    /// Of a payload, in bytes.
+    /// The size of a payload in bytes.
     pub size: u64,
     pub rounds: u64,
     pub mode: RaceMode,
-    /// Messages a second; of a paced race.
+    /// The rate of a paced race in messages a second.
     pub rate: Option<u64>,
 }
 
 impl RaceSpec {
-    /// What all rounds send over both transports.
+    /// The number of messages that all rounds send over both transports.
     pub fn total(&self) -> u64 {
         2 * self.messages * self.rounds
     }
 
-    /// Messages that a client may be behind: as many as a socket's queue takes, over both transports. A burst never has more
-    /// under way than its window; a paced race does not wait for a client that stalls.
-    fn ring(&self) -> usize {
+    /// The number of messages that a client may be behind: as many as a socket's queue holds, over both transports. A
+    /// burst never has more in flight than its window; a paced race does not wait for a client that stalls.
+    fn history(&self) -> usize {
         QUEUE_BYTES / (self.size as usize + QUEUED_OVERHEAD)
     }
 
@@ -76,11 +77,11 @@ impl RaceSpec {
     }
 }
 
-/// The job.
+/// The task of a race.
 pub struct Race {
     pub spec: RaceSpec,
-    pub lanes: RaceChannels,
-    /// Where this very server listens.
+    pub channels: RaceChannels,
+    /// The address at which this server listens.
     pub server: SocketAddr,
 }
 
@@ -122,7 +123,7 @@ struct Heat {
     round: u64,
     first: bool,
     transport: Transport,
-    /// Messages of the heats before.
+    /// The messages of the heats before.
     done: u64,
 }
 
@@ -134,9 +135,9 @@ impl Race {
             self.spec.rounds,
             heat.transport.name()
         );
-        let (lane, outlet) = self.lanes.open(heat.transport, self.spec.ring());
-        let connecting = Client::connect(self.server, heat.transport, lane.id());
-        let mut client = timeout(PATIENCE, connecting)
+        let (channel, outlet) = self.channels.open(heat.transport, self.spec.history());
+        let connecting = Client::connect(self.server, heat.transport, channel.id());
+        let mut client = timeout(RECEIVE_TIMEOUT, connecting)
             .await
             .unwrap_or_else(|_| Err("the server did not greet".into()))
             .map_err(|error| stopped(&note, error))?;
@@ -148,17 +149,17 @@ impl Race {
         let mut tally = Tally::new(self.spec.messages);
         let (bytes_before, cpu_before, started) =
             (client.bytes(), ProcessTime::now(), Instant::now());
-        // Ends with this heat, however that ends.
+        // Ends with this heat, however the heat ends.
         let mut sending = JoinSet::new();
         sending.spawn(send(self.spec, outlet, clock, window.clone()));
         while tally.received() < self.spec.messages {
-            let data = timeout(PATIENCE, client.next())
+            let data = timeout(RECEIVE_TIMEOUT, client.next())
                 .await
                 .unwrap_or_else(|_| Err("no message came any more".into()))
                 .map_err(|error| stopped(&note, error))?;
             window.add_permits(1);
             tally.add(&data, clock);
-            if tally.received().is_multiple_of(TELL_EVERY) {
+            if tally.received().is_multiple_of(REPORT_EVERY) {
                 job.progress(heat.done + tally.received(), &note);
             }
         }
@@ -192,12 +193,12 @@ async fn send(spec: RaceSpec, outlet: Outlet, clock: Clock, window: Arc<Semaphor
         match spec.rate {
             Some(rate) => {
                 let due = started + Duration::from_secs(sequence) / rate as u32;
-                // A timer's grain is a millisecond: what is due leaves together.
+                // The resolution of a timer is a millisecond, so messages that are due within it are sent together.
                 if due > Instant::now() {
                     tokio::time::sleep_until(due).await;
                 }
             }
-            // Given back by the reader. It is never closed.
+            // The reader returns the permits. The semaphore is never closed.
             None => window
                 .acquire()
                 .await
@@ -209,7 +210,7 @@ async fn send(spec: RaceSpec, outlet: Outlet, clock: Clock, window: Arc<Semaphor
     }
 }
 
-/// What the process uses while no race runs, as a part of one core.
+/// The CPU use of the process while no race runs, as a fraction of one core.
 async fn idle_cpu() -> f64 {
     let (before, started) = (ProcessTime::now(), Instant::now());
     tokio::time::sleep(IDLE).await;
@@ -243,7 +244,7 @@ mod tests {
     #[test]
     fn the_window_fits_a_sockets_queue_at_every_size() {
         for size in SIZES {
-            // Beside the payload: its JSON, and what the queue counts a message.
+            // Beside the payload: its JSON, and what the queue counts for a message.
             let most = spec(size).window() * (size + 128);
             assert!(most < QUEUE_BYTES as u64, "{most} at {size}");
         }
@@ -254,7 +255,7 @@ mod tests {
         for size in SIZES {
             let (queue, topic) = (
                 OutQueue::default(),
-                Topic::new(Delivery::EveryEvent, spec(size).ring()),
+                Topic::new(Delivery::EveryEvent, spec(size).history()),
             );
             let mut reader = topic.read_from(0, Box::new(|()| true));
             let data = "x".repeat(size as usize);

@@ -1,10 +1,10 @@
-//! What a racing message carries: its number, when it left, and padding.
+//! The payload of a race's message: its number, its time of sending, and padding.
 
 use std::time::Instant;
 
-/// In base 36: enough for 60 million messages.
+/// Digits of the number in base 36: enough for 60 million messages.
 const SEQUENCE: usize = 5;
-/// In base 36: microseconds for a hundred years.
+/// Digits of the time in base 36: enough for the microseconds of a hundred years.
 const TIME: usize = 11;
 
 /// The one clock of a heat: both ends are in this process.
@@ -20,7 +20,7 @@ impl Clock {
         self.0.elapsed().as_micros() as u64
     }
 
-    /// A payload of `size` bytes, at least 16, that leaves now.
+    /// A payload of `size` bytes, at least 16, with the present time as its time of sending.
     pub fn payload(self, sequence: u64, size: usize) -> String {
         let mut payload = String::with_capacity(size);
         base36(&mut payload, sequence, SEQUENCE);
@@ -30,7 +30,7 @@ impl Clock {
     }
 }
 
-/// The number and the time of leaving; `None` for what is no payload.
+/// Reads the number and the time of sending; `None` if this is no payload.
 pub fn read(payload: &str) -> Option<(u64, u64)> {
     let number = |range| u64::from_str_radix(payload.get(range)?, 36).ok();
     Some((number(0..SEQUENCE)?, number(SEQUENCE..SEQUENCE + TIME)?))

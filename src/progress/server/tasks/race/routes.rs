@@ -1,4 +1,4 @@
-//! The server's end of a race: a route for each transport.
+//! The routes of a race, one for each transport.
 
 use std::sync::{Arc, atomic::AtomicUsize};
 
@@ -53,11 +53,11 @@ async fn events(
     State(Feature { web, own: progress }): State<Feature<Progress>>,
     Extension(caller): Extension<Caller>,
     connection: Connection,
-    Path(lane): Path<Uuid>,
+    Path(channel): Path<Uuid>,
 ) -> Result<Response, ApiError> {
-    let place = web.limits.permit(caller.address)?;
-    let end = progress.lanes.take(lane, Transport::Sse)?;
-    let topic = Topic::new(Delivery::EveryEvent, end.ring);
+    let permit = web.limits.permit(caller.address)?;
+    let end = progress.channels.take(channel, Transport::Sse)?;
+    let topic = Topic::new(Delivery::EveryEvent, end.history);
     let stream = EventStream {
         reader: topic.read_from(0, Box::new(|()| true)),
         recovered: None,
@@ -67,23 +67,23 @@ async fn events(
     };
     // The race may be over already.
     let _ = end.opened.send(Outlet::Events(topic.clone()));
-    Ok(stream.respond(&topic, &web.realtime, "race", place))
+    Ok(stream.respond(&topic, &web.realtime, "race", permit))
 }
 
 async fn race_socket(
     State(Feature { web, own: progress }): State<Feature<Progress>>,
     Extension(caller): Extension<Caller>,
     connection: Connection,
-    Path(lane): Path<Uuid>,
+    Path(channel): Path<Uuid>,
     headers: HeaderMap,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, ApiError> {
     let upgrade = upgrade.map_err(no_upgrade)?;
-    let place = web.limits.permit(caller.address)?;
-    let end = progress.lanes.take(lane, Transport::WebSocket)?;
+    let permit = web.limits.permit(caller.address)?;
+    let end = progress.channels.take(channel, Transport::WebSocket)?;
     let drain = web.realtime.drain().clone();
     let serve = async move |socket, _offer| {
-        let _place = place;
+        let _permit = permit;
         let queue = OutQueue::default();
         queue.push_json(&web.welcome(&connection, 1, 0, RaceWelcome {}));
         // The race may be over already.

@@ -1,15 +1,15 @@
-//! What arrived of a heat: how many, in which order, how late.
+//! Counts the received messages of a heat, and computes their order and latency.
 
 use super::payload::{self, Clock};
 
-/// Counts what arrives.
+/// The received messages.
 pub struct Tally {
     received: u64,
     in_order: bool,
     latencies_us: Vec<u64>,
 }
 
-/// In microseconds.
+/// Latencies in microseconds.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Latency {
     pub p50: u64,
@@ -26,7 +26,7 @@ impl Tally {
         }
     }
 
-    /// Takes the next message. It is in order when it is the one that was sent next.
+    /// Adds a received message. It is in order if it is the one that was sent next.
     pub fn add(&mut self, data: &str, clock: Clock) {
         match payload::read(data) {
             Some((sequence, sent)) => {

@@ -1,35 +1,35 @@
-//! Reads through an update before yrs does, and refuses what yrs would trust: counts and lengths that are not there, clocks
-//! that overflow, nesting that overflows the stack. And it cuts off what lies behind a gap in a client's clocks: yrs 0.28 takes
-//! such blocks in, and leaves them out of the update that its transaction then tells of.
+//! Scans an update before yrs reads it, and refuses what yrs would trust: counts and lengths beyond the input, clocks
+//! that overflow, nesting that overflows the stack. It also cuts off what lies behind a gap in a client's clocks: yrs
+//! 0.28 accepts such blocks, but omits them from the update that its transaction then reports.
 //!
-//! The layout is Yjs' update format, version 1 (`UpdateDecoderV1` in yjs, `updates/decoder.rs` in yrs): clients with their
-//! blocks, then the ranges that are deleted. A document here is a text: strings, formats and embeds, and what else belongs to
-//! the odd plugin; subdocuments and the JSON content of Yjs before version 13 are not taken.
+//! The layout is Yjs' update format, version 1 (`UpdateDecoderV1` in yjs, `updates/decoder.rs` in yrs): clients with
+//! their blocks, then the deleted ranges. A document here is a text: strings, formats and embeds, and other content
+//! that a plugin may add. Subdocuments and the JSON content of Yjs before version 13 are not accepted.
 
 use crate::collab::protocol::{Input, ProtocolError, write_number};
 
-/// Nested types that one document may hold. Deleting a type deletes what is in it by recursion, so that this is also how deep
-/// the recursion may go.
+/// The maximum number of nested types in one document. Deleting a type deletes its content by recursion, so this also
+/// bounds the depth of the recursion.
 pub const NESTED_TYPES: usize = 256;
-/// How deep values may be nested in one another: they are decoded by recursion.
+/// The maximum nesting of values, which are decoded by recursion.
 const NESTED_VALUES: usize = 32;
 
-/// What an update was found to hold.
+/// What an update holds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Scanned {
     pub nested_types: usize,
-    /// Clients of whom the document has nothing yet.
+    /// Clients that are new to the document.
     pub new_clients: usize,
-    /// It brings blocks; else it only deletes.
+    /// Whether it brings blocks. Otherwise it only deletes.
     pub inserts: bool,
-    /// It holds more than an edit of a text by one client does: blocks of several clients, a gap, what is known in part,
-    /// nested types, or entries of maps. Whether yrs can encode those is only certain once they are in the document.
+    /// It holds more than one client's edit of a text: blocks of several clients, a gap, a partly known part, nested
+    /// types, or map entries. Whether yrs can encode those is certain only once they are in the document.
     pub special: bool,
-    /// The update without what lies behind gaps, where it has any.
+    /// The update without what lies behind gaps, if it has any.
     pub without_gaps: Option<Vec<u8>>,
 }
 
-/// The blocks of one client, up to the first gap.
+/// The blocks of one client up to the first gap.
 struct Run<'a> {
     client: u64,
     clock: u32,
@@ -37,7 +37,7 @@ struct Run<'a> {
     bytes: &'a [u8],
 }
 
-/// Why an update is refused unread.
+/// Why an update is refused before yrs reads it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ScanError {
     #[error(transparent)]
@@ -60,7 +60,7 @@ const GC: u8 = 0;
 const SKIP: u8 = 10;
 const KIND: u8 = 0x1f;
 
-/// Reads an update through to its last byte. `known` is how many clocks of a client the document has.
+/// Reads an update to its last byte. `known` returns how many clocks of a client the document has.
 pub fn scan(update: &[u8], known: impl Fn(u64) -> u32) -> Result<Scanned, ScanError> {
     let mut input = Input(update);
     let mut found = Scanned::default();
@@ -88,7 +88,7 @@ pub fn scan(update: &[u8], known: impl Fn(u64) -> u32) -> Result<Scanned, ScanEr
     Ok(found)
 }
 
-/// Reads the blocks of one client. Says whether there was no gap among them.
+/// Reads the blocks of one client. Returns whether there is no gap among them.
 fn client<'a>(
     input: &mut Input<'a>,
     known: impl Fn(u64) -> u32,
@@ -104,7 +104,7 @@ fn client<'a>(
         blocks: 0,
         bytes: &[],
     };
-    // Everything up to here is there once the update is applied.
+    // All clocks up to here are known once the update is applied.
     let mut reached = known(client);
     for index in 0..blocks {
         let skips = input.0.first() == Some(&SKIP);
@@ -136,7 +136,7 @@ fn join(runs: &[Run], deletions: &[u8]) -> Vec<u8> {
     update
 }
 
-/// Reads a state vector through: clients and their clocks.
+/// Checks a state vector: clients and their clocks.
 pub fn scan_state_vector(bytes: &[u8]) -> Result<(), ScanError> {
     let mut input = Input(bytes);
     for _ in 0..count(&mut input)? {
@@ -146,7 +146,7 @@ pub fn scan_state_vector(bytes: &[u8]) -> Result<(), ScanError> {
     Ok(input.end()?)
 }
 
-/// A count of things of at least one byte each.
+/// A count of items of at least one byte each.
 fn count(input: &mut Input) -> Result<u64, ScanError> {
     let count = input.number()?;
     if count > input.0.len() as u64 {
@@ -159,7 +159,7 @@ fn clock_of(number: u64) -> Result<u32, ScanError> {
     u32::try_from(number).map_err(|_| ScanError::Clock)
 }
 
-/// Reads a block and says how many clocks it takes.
+/// Reads a block and returns how many clocks it takes.
 fn block(input: &mut Input, found: &mut Scanned) -> Result<u32, ScanError> {
     let info = input.byte()?;
     if matches!(info, GC | SKIP) {
@@ -341,7 +341,7 @@ mod tests {
     #[test]
     fn clocks_that_overflow_and_values_too_deep_are_refused() {
         let largest = [0xff, 0xff, 0xff, 0xff, 0x0f];
-        // Two collected blocks that together take more clocks than there are.
+        // Two collected blocks that together exceed the largest clock.
         let blocks = [&[1, 2, 1, 0, GC][..], &largest, &[GC, 1, 0]].concat();
         assert_eq!(scan(&blocks, |_| 0), Err(ScanError::Clock));
         let deleted = [&[0, 1, 1, 1, 1][..], &largest].concat();
@@ -358,7 +358,7 @@ mod tests {
 
     #[test]
     fn what_lies_behind_a_gap_is_cut_off() {
-        // Of client 1 two collected blocks at clock 5; of client 2 one at clock 0; a deletion.
+        // Two collected blocks of client 1 at clock 5, one of client 2 at clock 0, and a deletion.
         let update = [2, 2, 1, 5, GC, 2, GC, 1, 1, 2, 0, GC, 1, 1, 1, 1, 0, 1];
         let cut = |known: u32| {
             let scanned = scan(&update, |client| if client == 1 { known } else { 0 });
@@ -368,7 +368,7 @@ mod tests {
         assert_eq!(cut(9), None);
         let without = [1, 1, 2, 0, GC, 1, 1, 1, 1, 0, 1];
         assert_eq!(cut(4), Some(without.to_vec()));
-        // A gap inside: one block, three clocks that are said to be elsewhere, another block.
+        // A gap inside: one block, a skip of three clocks, another block.
         let update = [1, 3, 1, 0, GC, 2, SKIP, 3, GC, 1, 0];
         let scanned = |known| scan(&update, |_| known).unwrap().without_gaps;
         assert_eq!(scanned(0), Some(vec![1, 2, 1, 0, GC, 2, SKIP, 3, 0]));

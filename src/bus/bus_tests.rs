@@ -1,4 +1,5 @@
-//! What any bus promises, tried on the embedded one, and what only that one does: files, restarts, backups.
+//! Tests the guarantees of every bus with the embedded one, and the embedded one's own features: files, restarts,
+//! backups.
 
 use std::{path::Path, time::Duration};
 
@@ -11,17 +12,17 @@ use super::{
 };
 
 const LOG: &str = "chat/lobby";
-/// Nothing here takes this long; it ends a test that waits in vain.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// Far longer than any step here takes; a test that hangs fails after it.
+const TEST_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// The text of an event is its bytes, with a word before them.
+/// The text of an event is the word "number" and its bytes.
 const SEARCHED: Options = Options {
     group: embedded::GROUP,
     searchable: Some(Searchable {
         prefix: "chat/",
         text: |bytes| Some(format!("number {}", String::from_utf8_lossy(bytes))),
     }),
-    search_within: PATIENCE,
+    search_within: TEST_TIMEOUT,
 };
 
 fn open(folder: &Path) -> SharedBus {
@@ -46,7 +47,7 @@ async fn fill(bus: &SharedBus, count: usize) {
     }
 }
 
-/// Searches until this is found: the index is written a little after the events.
+/// Repeats a search until it finds the expected events: the index is written a little after the events.
 async fn finds(bus: &SharedBus, text: &str, limit: usize, expected: (&[u64], bool)) {
     found(bus, text, limit, |page| {
         let found = (offsets(page), page.more);
@@ -62,7 +63,7 @@ async fn found(bus: &SharedBus, text: &str, limit: usize, expected: impl Fn(&Pag
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    let found = timeout(PATIENCE, searching).await;
+    let found = timeout(TEST_TIMEOUT, searching).await;
     assert!(found.is_ok(), "{text} does not find what it should");
 }
 
@@ -97,7 +98,7 @@ async fn an_id_is_stored_once_also_after_a_restart_and_the_epoch_stays() {
     let first = event("once");
     let stored = bus.append(first.clone()).await.unwrap();
     assert!(stored.new);
-    // In the same commit, in a later one, and with another text: what was stored stands.
+    // In the same commit, in a later one, and with another text: the stored event does not change.
     let again = [bus.append(first.clone()), bus.append(first.clone())];
     for again in futures::future::join_all(again).await {
         let again = again.unwrap();
@@ -113,7 +114,7 @@ async fn an_id_is_stored_once_also_after_a_restart_and_the_epoch_stays() {
     };
     assert_eq!(bus.append(other).await.unwrap().event, stored.event);
     assert_eq!(bus.head(LOG).await.unwrap().head, 1);
-    // Another log is another matter.
+    // In another log the same id is stored again.
     let elsewhere = NewEvent::new("chat/rust", stored.event.id, "once");
     assert!(bus.append(elsewhere).await.unwrap().new);
 }
@@ -130,7 +131,7 @@ async fn many_writes_share_a_commit() {
 }
 
 #[tokio::test]
-async fn pages_go_both_ways_and_say_whether_there_is_more() {
+async fn pages_are_read_in_both_directions_and_report_whether_there_is_more() {
     let (bus, _folder) = bus();
     fill(&bus, 10).await;
     let page = bus.read(LOG, 3, 4).await.unwrap();
@@ -179,7 +180,7 @@ async fn counts_leave_out_an_author() {
 }
 
 #[tokio::test]
-async fn a_follower_gets_what_is_there_and_what_comes_each_once_and_in_order() {
+async fn a_follower_gets_stored_and_new_events_each_once_and_in_order() {
     let (bus, _folder) = bus();
     fill(&bus, 5).await;
     let mut follower = Follower::new(bus.clone(), LOG, 2);
@@ -189,16 +190,19 @@ async fn a_follower_gets_what_is_there_and_what_comes_each_once_and_in_order() {
     });
     let mut seen = vec![];
     while seen.len() < 203 {
-        let events = timeout(PATIENCE, follower.next(7)).await.unwrap().unwrap();
+        let events = timeout(TEST_TIMEOUT, follower.next(7))
+            .await
+            .unwrap()
+            .unwrap();
         assert!((1..=7).contains(&events.len()));
         seen.extend(events.into_iter().map(|event| event.offset));
     }
     assert_eq!(seen, (3..=205).collect::<Vec<_>>());
     writing.await.unwrap();
     let waits = timeout(Duration::ZERO, follower.next(7)).await;
-    assert!(waits.is_err(), "nothing more is there");
+    assert!(waits.is_err(), "there are no more events");
     bus.close().await;
-    let ended = timeout(PATIENCE, follower.next(7)).await.unwrap();
+    let ended = timeout(TEST_TIMEOUT, follower.next(7)).await.unwrap();
     assert_eq!(ended, Err(BusError::Closed));
 }
 
@@ -237,9 +241,9 @@ async fn search_finds_runs_of_characters_in_sentences_without_spaces() {
 }
 
 #[tokio::test]
-async fn what_was_stored_without_an_index_is_indexed_at_the_start_and_after() {
+async fn events_stored_without_an_index_are_indexed_at_the_start_and_after() {
     let folder = tempfile::tempdir().unwrap();
-    // As a server before the index, or one that was killed before it came to it.
+    // Like a server without an index, or one that was killed before it had indexed the events.
     let bus: SharedBus = Arc::new(Embedded::open(folder.path()).unwrap());
     fill(&bus, 1_700).await;
     assert_eq!(bus.search(LOG, "number", 9).await.unwrap(), Page::default());
@@ -248,14 +252,14 @@ async fn what_was_stored_without_an_index_is_indexed_at_the_start_and_after() {
     finds(&bus, "number 1700", 9, (&[1_700], false)).await;
     finds(&bus, "number 1", 1, (&[1_700], true)).await;
     bus.close().await;
-    // It goes on where it stood; the same is not indexed twice.
+    // Indexing continues where it stopped; no event is indexed twice.
     let bus = open(folder.path());
     bus.append(event("1701")).await.unwrap();
     finds(&bus, "number 170", 9, (&[1_701, 1_700, 170], false)).await;
 }
 
 #[tokio::test]
-async fn an_index_that_is_damaged_or_lost_is_made_anew() {
+async fn a_damaged_or_lost_index_is_rebuilt() {
     let (bus, folder) = bus();
     fill(&bus, 3).await;
     finds(&bus, "number 3", 9, (&[3], false)).await;
@@ -271,7 +275,7 @@ async fn an_index_that_is_damaged_or_lost_is_made_anew() {
 }
 
 #[tokio::test]
-async fn what_is_dropped_leaves_the_index() {
+async fn dropped_events_are_removed_from_the_index() {
     let (bus, folder) = bus();
     fill(&bus, 5).await;
     finds(&bus, "number", 9, (&[5, 4, 3, 2, 1], false)).await;
@@ -280,7 +284,7 @@ async fn what_is_dropped_leaves_the_index() {
     bus.append(event("6")).await.unwrap();
     finds(&bus, "number", 9, (&[6, 5], false)).await;
     bus.close().await;
-    // Not hidden only: gone.
+    // The events are deleted from the index, not only filtered out.
     let index = rusqlite::Connection::open(folder.path().join("search.db")).unwrap();
     let mut select = index
         .prepare("SELECT rowid & 0xfffffffff FROM words WHERE words MATCH 'number' ORDER BY rowid")
@@ -294,10 +298,11 @@ async fn what_is_dropped_leaves_the_index() {
 }
 
 #[tokio::test]
-async fn a_search_that_takes_too_long_is_given_up_and_reads_go_on() {
+async fn a_search_that_takes_too_long_is_cancelled_and_reads_continue() {
     let (bus, folder) = bus();
     fill(&bus, 500).await;
-    // The clock is looked at every hundred steps of SQLite. A search of an index that is still empty ends before.
+    // SQLite checks the clock every hundred steps. A search in an index that is still empty would end before the first
+    // check.
     found(&bus, "number", 400, |page| page.events.len() == 400).await;
     bus.close().await;
     let at_once = Options {
@@ -311,7 +316,7 @@ async fn a_search_that_takes_too_long_is_given_up_and_reads_go_on() {
 }
 
 #[tokio::test]
-async fn what_is_forgotten_is_gone_and_said() {
+async fn forgotten_events_are_gone_and_reported() {
     let (bus, folder) = bus();
     fill(&bus, 10).await;
     assert_eq!(bus.forget(LOG, 0).await.unwrap(), 0, "none is that old");
@@ -325,7 +330,7 @@ async fn what_is_forgotten_is_gone_and_said() {
     assert_eq!(bus.search(LOG, "number", 9).await.unwrap(), Page::default());
     assert_eq!(bus.count(LOG, 0, 99, None).await.unwrap(), 0);
     bus.close().await;
-    // Offsets go on, also after a restart.
+    // Offsets continue, also after a restart.
     let bus = open(folder.path());
     assert_eq!(bus.append(event("next")).await.unwrap().event.offset, 11);
     let epoch = bus.epoch();
@@ -339,7 +344,7 @@ async fn what_is_forgotten_is_gone_and_said() {
 }
 
 #[tokio::test]
-async fn a_snapshot_takes_the_place_of_events_unless_the_log_went_on() {
+async fn a_snapshot_replaces_events_unless_the_head_has_moved() {
     let (bus, _folder) = bus();
     fill(&bus, 10).await;
     assert_eq!(bus.snapshot(LOG).await.unwrap(), None);
@@ -380,7 +385,7 @@ async fn the_latest_value_wins_and_an_empty_one_removes_the_key() {
 }
 
 #[tokio::test]
-async fn what_is_published_reaches_those_who_listen_and_nobody_else() {
+async fn published_messages_reach_only_the_listeners_of_their_subject() {
     let (bus, _folder) = bus();
     bus.publish("typing", "early".into());
     let (mut one, mut two) = (bus.listen("typing"), bus.listen("other"));
@@ -392,10 +397,10 @@ async fn what_is_published_reaches_those_who_listen_and_nobody_else() {
 }
 
 #[tokio::test]
-async fn while_the_storage_is_away_writes_are_refused_and_reads_go_on() {
+async fn while_the_storage_is_unavailable_writes_are_refused_and_reads_continue() {
     let (bus, folder) = bus();
     fill(&bus, 3).await;
-    // Somebody else holds the write lock: to the writer that is a disk that refuses.
+    // Another connection holds the write lock; for the writer it is the same as a disk that refuses writes.
     let other = rusqlite::Connection::open(folder.path().join("wirewise.db")).unwrap();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
     let lost = event("lost");
@@ -411,7 +416,7 @@ async fn while_the_storage_is_away_writes_are_refused_and_reads_go_on() {
 }
 
 #[tokio::test]
-async fn a_closed_bus_refuses_and_what_was_in_line_is_written() {
+async fn a_closed_bus_refuses_writes_and_stores_the_queued_ones() {
     let (bus, folder) = bus();
     let answers: Vec<_> = (0..100).map(|_| bus.append(event("last"))).collect();
     bus.close().await;
@@ -432,7 +437,7 @@ async fn a_data_folder_has_one_bus_at_a_time() {
 }
 
 #[tokio::test]
-async fn what_is_no_database_of_ours_is_left_alone() {
+async fn a_foreign_database_is_refused_and_left_unchanged() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("wirewise.db");
     std::fs::write(
@@ -461,7 +466,7 @@ async fn what_is_no_database_of_ours_is_left_alone() {
 }
 
 #[tokio::test]
-async fn a_backup_is_taken_while_others_write_and_comes_back_under_a_new_epoch() {
+async fn a_backup_is_made_during_writes_and_restored_under_a_new_epoch() {
     let (bus, folder) = bus();
     fill(&bus, 100).await;
     bus.put_latest("mark", "7".into()).await.unwrap();
@@ -502,11 +507,11 @@ async fn a_backup_is_taken_while_others_write_and_comes_back_under_a_new_epoch()
     let stored: i64 = old
         .query_row("SELECT count(*) FROM events", [], |row| row.get(0))
         .unwrap();
-    assert_eq!(stored, 1_100, "what was there is kept beside it");
+    assert_eq!(stored, 1_100, "the previous database is kept");
 }
 
 #[tokio::test]
-async fn what_cannot_be_restored_is_said_and_harms_nothing() {
+async fn a_failed_restore_is_reported_and_changes_nothing() {
     let (bus, folder) = bus();
     fill(&bus, 3).await;
     bus.close().await;
