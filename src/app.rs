@@ -9,17 +9,13 @@ use leptos_router::{
 };
 
 use crate::{
-    chat::page::ChatPage,
-    collab::page::CollabPage,
     home::page::{HomePage, counterpart::counterpart},
     inspector::{message::Allowed, page::Counterpart},
-    progress::page::ProgressPage,
     session::{
         User,
         current_user::CurrentUser,
         page::{form::Person, view::follow_renewals},
     },
-    ticker::page::TickerPage,
     ui::{
         about::{About, Site},
         first_state::{PageStatus, first_state},
@@ -29,6 +25,23 @@ use crate::{
         theme::{ThemeSwitch, bars},
     },
 };
+
+/// A page as the navigation and the page for unknown addresses list it.
+struct Page {
+    href: &'static str,
+    name: &'static str,
+    transport: &'static str,
+    glyph: Glyph,
+    summary: &'static str,
+}
+
+#[rustfmt::skip]
+const PAGES: &[Page] = &[
+    Page { href: "/ticker", name: "Ticker", transport: "SSE", glyph: Glyph::Ticker, summary: "prices over Server-Sent Events" },
+    Page { href: "/progress", name: "Progress", transport: "SSE", glyph: Glyph::Progress, summary: "long tasks over Server-Sent Events" },
+    Page { href: "/chat", name: "Chat", transport: "WebSocket", glyph: Glyph::Chat, summary: "rooms over WebSocket" },
+    Page { href: "/collab", name: "Collab", transport: "WebSocket", glyph: Glyph::Collab, summary: "a shared text over WebSocket" },
+];
 
 /// The document around the app, on the server only.
 pub fn shell(options: LeptosOptions) -> impl IntoView {
@@ -92,10 +105,7 @@ pub fn App() -> impl IntoView {
                     <span>"Wirewise"</span>
                 </A>
                 <nav aria-label="Pages">
-                    <PageLink href="/ticker" name="Ticker" transport="SSE" glyph=Glyph::Ticker/>
-                    <PageLink href="/progress" name="Progress" transport="SSE" glyph=Glyph::Progress/>
-                    <PageLink href="/chat" name="Chat" transport="WebSocket" glyph=Glyph::Chat/>
-                    <PageLink href="/collab" name="Collab" transport="WebSocket" glyph=Glyph::Collab/>
+                    {PAGES.iter().map(|page| view! { <PageLink page/> }).collect_view()}
                 </nav>
                 <Person/>
                 <ThemeSwitch/>
@@ -103,10 +113,10 @@ pub fn App() -> impl IntoView {
             <main id="main" tabindex="-1">
                 <Routes fallback=NotFound>
                     <Route path=path!("/") view={Lazy::<HomePage>::new()} ssr=SsrMode::Async/>
-                    <Route path=path!("/ticker") view={Lazy::<TickerPage>::new()} ssr=SsrMode::Async/>
-                    <Route path=path!("/progress/:job?") view={Lazy::<ProgressPage>::new()} ssr=SsrMode::Async/>
-                    <Route path=path!("/chat/:room?") view={Lazy::<ChatPage>::new()} ssr=SsrMode::Async/>
-                    <Route path=path!("/collab/:doc?") view={Lazy::<CollabPage>::new()} ssr=SsrMode::Async/>
+                    <Route path=path!("/ticker") view={Lazy::<crate::ticker::page::TickerPage>::new()} ssr=SsrMode::Async/>
+                    <Route path=path!("/progress/:job?") view={Lazy::<crate::progress::page::ProgressPage>::new()} ssr=SsrMode::Async/>
+                    <Route path=path!("/chat/:room?") view={Lazy::<crate::chat::page::ChatPage>::new()} ssr=SsrMode::Async/>
+                    <Route path=path!("/collab/:doc?") view={Lazy::<crate::collab::page::CollabPage>::new()} ssr=SsrMode::Async/>
                 </Routes>
             </main>
             <AwaitedPage/>
@@ -116,13 +126,8 @@ pub fn App() -> impl IntoView {
 
 /// A link of the navigation. The mark behind the name is that of the page's transport.
 #[component]
-fn PageLink(
-    href: &'static str,
-    name: &'static str,
-    transport: &'static str,
-    glyph: Glyph,
-) -> impl IntoView {
-    view! { <A href=href><Icon glyph/>{name}<span class="mark" data-transport=transport></span></A> }
+fn PageLink(page: &'static Page) -> impl IntoView {
+    view! { <A href=page.href><Icon glyph=page.glyph/>{page.name}<span class="mark" data-transport=page.transport></span></A> }
 }
 
 #[component]
@@ -136,10 +141,7 @@ fn NotFound() -> impl IntoView {
             <p>"The address may be mistyped, or it is of a page that is gone. The pages there are:"</p>
             <ul>
                 <li><A href="/">"The guide"</A>", to begin with"</li>
-                <li><A href="/ticker">"Ticker"</A>", prices over Server-Sent Events"</li>
-                <li><A href="/progress">"Progress"</A>", long tasks over Server-Sent Events"</li>
-                <li><A href="/chat">"Chat"</A>", rooms over WebSocket"</li>
-                <li><A href="/collab">"Collab"</A>", a shared text over WebSocket"</li>
+                {PAGES.iter().map(|page| view! { <li><A href=page.href>{page.name}</A>", "{page.summary}</li> }).collect_view()}
             </ul>
         </section>
     }

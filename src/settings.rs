@@ -8,14 +8,10 @@ use std::{
 };
 
 use clap::{Args, Parser, Subcommand};
-
 use realtime::server::Timing;
 
 use crate::{
-    chat::server::settings::ChatSettings,
     guard::limits::LimitSettings,
-    progress::server::settings::ProgressSettings,
-    ticker::server::settings::TickerSettings,
     web::server::units::{age, milliseconds},
 };
 
@@ -77,7 +73,7 @@ pub struct Settings {
     pub bus: BusSetting,
 
     #[command(flatten)]
-    pub ticker: TickerSettings,
+    pub ticker: crate::ticker::server::settings::TickerSettings,
 
     /// Time between two heartbeats of an event stream, in milliseconds.
     #[arg(long, env = "WIREWISE_HEARTBEAT_MS", default_value_t = 15_000, value_name = "MS", value_parser = milliseconds(100))]
@@ -100,14 +96,14 @@ pub struct Settings {
     pub history: u32,
 
     #[command(flatten)]
-    pub chat: ChatSettings,
+    pub chat: crate::chat::server::settings::ChatSettings,
 
     /// How long a shutdown may wait for open connections, in milliseconds.
     #[arg(long, env = "WIREWISE_DRAIN_MS", default_value_t = 5_000, value_name = "MS", value_parser = milliseconds(0))]
     pub drain_ms: u64,
 
     #[command(flatten)]
-    pub progress: ProgressSettings,
+    pub progress: crate::progress::server::settings::ProgressSettings,
 
     /// Origins of other sites that may call the API with credentials, as in `https://app.example.com`.
     #[arg(long = "allowed-origin", env = "WIREWISE_ALLOWED_ORIGINS", value_delimiter = ',', value_name = "ORIGIN", value_parser = origin)]

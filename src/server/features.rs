@@ -6,21 +6,19 @@ use realtime::server::Drain;
 use crate::{
     background::Supervisor,
     bus::SharedBus,
-    chat, collab, home, progress,
     routes::{OwnAddress, Routes, Web},
     settings::Settings,
-    ticker,
 };
 
 /// The state of every feature. Cheap to clone.
 #[derive(Clone)]
 pub struct Features {
-    pub ticker: ticker::server::Ticker,
-    pub progress: progress::server::Progress,
-    pub chat: chat::server::rooms::Chat,
-    pub collab: collab::server::boards::Collab,
+    pub ticker: crate::ticker::server::Ticker,
+    pub progress: crate::progress::server::Progress,
+    pub chat: crate::chat::server::rooms::Chat,
+    pub collab: crate::collab::server::boards::Collab,
     /// The feed of the guide's live comparison.
-    pub compare: home::server::feed::Feed,
+    pub compare: crate::home::server::feed::Feed,
 }
 
 impl Features {
@@ -35,8 +33,8 @@ impl Features {
         let history = settings.history as usize;
         let (bus, drain, background) = (|| bus.clone(), drain.clone(), || background.clone());
         Ok(Self {
-            ticker: ticker::server::Ticker::new(settings.ticker.open_feed()?, history),
-            progress: progress::server::Progress::new(
+            ticker: crate::ticker::server::Ticker::new(settings.ticker.open_feed()?, history),
+            progress: crate::progress::server::Progress::new(
                 &settings.progress,
                 history,
                 bus(),
@@ -44,23 +42,23 @@ impl Features {
                 background(),
                 address,
             ),
-            chat: chat::server::rooms::Chat::new(bus(), background()),
-            collab: collab::server::boards::Collab::new(bus(), background()),
-            compare: home::server::feed::Feed::default(),
+            chat: crate::chat::server::rooms::Chat::new(bus(), background()),
+            collab: crate::collab::server::boards::Collab::new(bus(), background()),
+            compare: crate::home::server::feed::Feed::default(),
         })
     }
 
     pub fn routes(&self, web: &Web, settings: &Settings) -> Routes {
         let (web, this) = (|| web.clone(), self.clone());
         Routes::default()
-            .merge(ticker::server::routes(web(), this.ticker))
-            .merge(progress::server::routes(web(), this.progress))
-            .merge(chat::server::routes(
+            .merge(crate::ticker::server::routes(web(), this.ticker))
+            .merge(crate::progress::server::routes(web(), this.progress))
+            .merge(crate::chat::server::routes(
                 web(),
                 this.chat,
                 settings.chat.retention,
             ))
-            .merge(collab::server::routes(web(), this.collab))
-            .merge(home::server::routes(web(), this.compare))
+            .merge(crate::collab::server::routes(web(), this.collab))
+            .merge(crate::home::server::routes(web(), this.compare))
     }
 }

@@ -1,3 +1,5 @@
+//! Tests the guarded document: what it refuses, and what it survives.
+
 use proptest::prelude::*;
 use yrs::{Any, Array, Text};
 

@@ -1,3 +1,5 @@
+//! Tests the roster of a board: who receives what, and when an update counts as saved.
+
 use uuid::Uuid;
 
 use super::*;
