@@ -7,8 +7,8 @@ use std::time::Duration;
 use leptos::prelude::*;
 use uuid::Uuid;
 
-use super::model::{Acknowledged, ChatState, RoomState, TYPING_MS, transcript::Row};
 use super::{
+    model::{Acknowledged, ChatState, RoomState, TYPING_MS, transcript::Row},
     scroll::{Place, Scroller},
     time::Calendar,
 };
@@ -17,9 +17,9 @@ use crate::{
         check_text, is_room_name,
         message::{ChatCommand, ChatEvent, ChatMessage, ChatSocket, ChatWelcome, FirstMessages},
     },
-    session::current_user::CurrentUser,
     session::{
         User,
+        current_user::CurrentUser,
         page::view::{follow_person, kept_name, welcomed},
     },
     ui::{bidi::isolated, first_state::first_state},

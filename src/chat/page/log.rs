@@ -5,12 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use leptos::prelude::*;
 use uuid::Uuid;
 
-use super::model::{
-    links::{Piece, pieces},
-    transcript::Row,
-};
 use super::{
     chat::Chat,
+    model::{
+        links::{Piece, pieces},
+        transcript::Row,
+    },
     people::Portrait,
     scroll::Scroller,
     time::{Clock, Day},

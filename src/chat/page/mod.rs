@@ -28,11 +28,12 @@ use self::{
 use super::{ROOM_RULE, ROOMS, is_room_name, message::ChatSocket};
 use crate::{
     inspector::page::Inspector,
-    ui::about::About,
-    ui::{first_state::PageStatus, lazy_page::lazy_page},
+    ui::{about::About, first_state::PageStatus, lazy_page::lazy_page},
 };
-use realtime::client::{Socket, StatusLine, live_text, outbox::Outbox, text_content};
-use realtime::transport::Transport;
+use realtime::{
+    client::{Socket, StatusLine, live_text, outbox::Outbox, text_content},
+    transport::Transport,
+};
 
 lazy_page!(ChatPage, chat_page, ChatRoute);
 

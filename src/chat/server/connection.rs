@@ -18,12 +18,15 @@ use super::{
     room::{Arrival, Entered, Room},
     rooms::{Chat, NoRoom},
 };
-use crate::chat::{
-    HISTORY_LIMIT, ROOM_RULE, check_text, is_room_name,
-    message::{ChatCommand, ChatEvent, ChatSocket},
-};
 use crate::{
-    bus::BusError, guard::limits::Limits, session::User, web::text_rules::with_line_feeds,
+    bus::BusError,
+    chat::{
+        HISTORY_LIMIT, ROOM_RULE, check_text, is_room_name,
+        message::{ChatCommand, ChatEvent, ChatSocket},
+    },
+    guard::limits::Limits,
+    session::User,
+    web::text_rules::with_line_feeds,
 };
 use realtime::{
     close::CloseCode,

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::chat::message::ChatMessage;
 use crate::{
     bus::{BusError, Event, Follower, NewEvent, Searchable, SharedBus},
+    chat::message::ChatMessage,
     session::User,
 };
 use realtime::{

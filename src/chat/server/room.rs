@@ -26,10 +26,10 @@ use super::{
     log::{PostError, RoomLog, Start},
     roster::Roster,
 };
-use crate::chat::message::{ChatEvent, Joined, ReadMark};
 use crate::{
     background::Supervisor,
     bus::{BusError, SharedBus},
+    chat::message::{ChatEvent, Joined, ReadMark},
     session::User,
 };
 use realtime::{

@@ -15,13 +15,13 @@ use super::{
     log::{LATEST, PREFIX, RoomLog},
     room::Room,
 };
-use crate::chat::{
-    ROOMS, is_room_name,
-    message::{FirstMessages, RoomSummary},
-};
 use crate::{
     background::Supervisor,
     bus::{BusError, SharedBus},
+    chat::{
+        ROOMS, is_room_name,
+        message::{FirstMessages, RoomSummary},
+    },
 };
 use realtime::{
     position::Position,

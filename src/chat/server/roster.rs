@@ -10,8 +10,7 @@ use std::{
 
 use uuid::Uuid;
 
-use crate::chat::message::ReadMark;
-use crate::session::User;
+use crate::{chat::message::ReadMark, session::User};
 
 /// A user counts as typing for this long after each `typing`.
 const TYPING_LASTS: Duration = Duration::from_secs(5);

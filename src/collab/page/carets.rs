@@ -8,12 +8,12 @@ use send_wrapper::SendWrapper;
 use wasm_bindgen::closure::Closure;
 use web_sys::{HtmlDivElement, HtmlTextAreaElement, Node};
 
-use super::sync::{
-    splice::{byte_at, units},
-    typing::TextArea,
-};
 use super::{
     browser::{Range, ResizeObserver},
+    sync::{
+        splice::{byte_at, units},
+        typing::TextArea,
+    },
     writer::CaretPlace,
 };
 use realtime::client::Coalesce;

@@ -7,8 +7,12 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use leptos::{html, prelude::*};
 use send_wrapper::SendWrapper;
 
-use super::sync::{Client, Mark, Outcome, typing::Typing, word_count::count_words};
-use super::{browser::Listener, carets::Carets, writer::Writer};
+use super::{
+    browser::Listener,
+    carets::Carets,
+    sync::{Client, Mark, Outcome, typing::Typing, word_count::count_words},
+    writer::Writer,
+};
 use crate::{
     collab::message::BoardSocket,
     session::{User, page::view::kept_name},

@@ -41,19 +41,21 @@ use super::{
 };
 use crate::{
     inspector::page::Inspector,
-    session::current_user::CurrentUser,
-    session::page::view::{follow_person, welcomed},
-    ui::about::About,
+    session::{
+        current_user::CurrentUser,
+        page::view::{follow_person, welcomed},
+    },
     ui::{
+        about::About,
         first_state::{PageStatus, first_state},
         lazy_page::lazy_page,
     },
     web::parameters::{Spelling, spelling},
 };
-use realtime::transport::Transport;
 use realtime::{
     client::{SocketEvent, StatusLine, live_text, text_content, use_socket},
     status::ConnectionStatus,
+    transport::Transport,
 };
 
 lazy_page!(CollabPage, collab_page, CollabRoute);

@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use leptos::{html, prelude::*, task::spawn_local};
 
-use super::sync::Mark;
-use super::{browser::copy, editor::Editor};
+use super::{browser::copy, editor::Editor, sync::Mark};
 use realtime::client::live_text;
 
 /// How long the button confirms that the link was copied.

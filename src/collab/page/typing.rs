@@ -5,12 +5,14 @@ use std::time::Duration;
 use leptos::prelude::*;
 use web_sys::HtmlTextAreaElement;
 
-use super::editor::{Editor, now};
-use super::sync::{
-    Client, Step,
-    text::Selection,
-    typing::{Change, Typing},
-    word_count::count_words,
+use super::{
+    editor::{Editor, now},
+    sync::{
+        Client, Step,
+        text::Selection,
+        typing::{Change, Typing},
+        word_count::count_words,
+    },
 };
 
 /// How often a hidden tab updates its text. It gets no animation frames.

@@ -2,14 +2,14 @@
 
 use leptos::prelude::*;
 
-use super::sync::{
-    Mark,
-    awareness::{State, StateUser},
-    splice::splice_between,
-    typing::TextArea,
-};
 use super::{
     editor::{Editor, now},
+    sync::{
+        Mark,
+        awareness::{State, StateUser},
+        splice::splice_between,
+        typing::TextArea,
+    },
     writer::{CaretPlace, Writer, shown_color, shown_name},
 };
 

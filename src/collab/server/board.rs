@@ -27,8 +27,10 @@ use super::{
     store::{Growth, LoadError, Store},
     unsaved::Unsaved,
 };
-use crate::bus::{BusError, SharedBus};
-use crate::collab::message::PeerId;
+use crate::{
+    bus::{BusError, SharedBus},
+    collab::message::PeerId,
+};
 
 /// How long the writer gathers updates. Saving is promised within a second, and one event for several keystrokes is
 /// cheaper than one for each.

@@ -20,8 +20,11 @@ use super::{
     offenders::Offenders,
     store::{LoadError, Store},
 };
-use crate::collab::message::{FirstBoard, PeerId};
-use crate::{background::Supervisor, bus::SharedBus};
+use crate::{
+    background::Supervisor,
+    bus::SharedBus,
+    collab::message::{FirstBoard, PeerId},
+};
 use realtime::server::{Counted, Drain};
 
 /// The shortest time between two pointer messages. Thirty a second look fluid; more only cost more.

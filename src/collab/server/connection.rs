@@ -13,11 +13,14 @@ use super::{
     offenders::Offenders,
     roster::Roster,
 };
-use crate::collab::{
-    message::{BoardCommand, BoardSocket, Peer, PeerId},
-    protocol::{self, Message, ProtocolError},
+use crate::{
+    collab::{
+        message::{BoardCommand, BoardSocket, Peer, PeerId},
+        protocol::{self, Message, ProtocolError},
+    },
+    guard::limits::Limits,
+    session::User,
 };
-use crate::{guard::limits::Limits, session::User};
 use realtime::{
     close::CloseCode,
     message::{ErrorCode, SocketError},

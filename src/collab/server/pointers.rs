@@ -2,8 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::collab::message::{Move, Peer, PeerId};
-use crate::session::User;
+use crate::{
+    collab::message::{Move, Peer, PeerId},
+    session::User,
+};
 
 /// The pointers of one board.
 #[derive(Debug, Default)]

@@ -10,11 +10,13 @@ use super::{
     awareness::{Awareness, RejectReason},
     pointers::Pointers,
 };
-use crate::collab::{
-    message::{BoardEvent, Peer, PeerId},
-    protocol::{ClientState, Clocks, Message, encode_awareness, encode_state_vector},
+use crate::{
+    collab::{
+        message::{BoardEvent, Peer, PeerId},
+        protocol::{ClientState, Clocks, Message, encode_awareness, encode_state_vector},
+    },
+    session::User,
 };
-use crate::session::User;
 use realtime::server::queue::{OutQueue, encode};
 
 /// The maximum number of peers in a `welcome`. More would not fit into the new client's queue, nor be visible on a

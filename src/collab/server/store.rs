@@ -11,8 +11,10 @@ use super::{
     document::{Document, Refusal},
     offload::INLINE_BYTES,
 };
-use crate::bus::{BusError, Event, NewEvent, SharedBus};
-use crate::collab::protocol::{self, Message};
+use crate::{
+    bus::{BusError, Event, NewEvent, SharedBus},
+    collab::protocol::{self, Message},
+};
 
 /// The prefix of the log names of all documents.
 const PREFIX: &str = "collab/";

@@ -12,8 +12,8 @@ use super::{
     series::{AllSeries, Arrival, BARS_MS, Figures, Latency, Series},
     source::{Source, Sources, source},
 };
-use crate::home::message::{CompareEvent, CompareEvents, CompareSocket};
 use crate::{
+    home::message::{CompareEvent, CompareEvents, CompareSocket},
     inspector::framing::{event_overhead, frame_overhead},
     ui::numbers::grouped,
 };

@@ -20,7 +20,7 @@ use self::{
     rules::{Neither, Rules, WhyCrdt},
     tree::DecisionTree,
 };
-use crate::{ui::about::About, ui::lazy_page::lazy_page};
+use crate::ui::{about::About, lazy_page::lazy_page};
 
 // Loaded lazily: its texts are a third of what every other page would otherwise have to load as well.
 lazy_page!(HomePage, guide_page, Home);

@@ -6,8 +6,10 @@ use leptos::{prelude::*, task::spawn_local};
 use send_wrapper::SendWrapper;
 use web_sys::AbortController;
 
-use crate::home::message::{CompareEvents, CompareNote};
-use crate::inspector::page::raw::read_pieces;
+use crate::{
+    home::message::{CompareEvents, CompareNote},
+    inspector::page::raw::read_pieces,
+};
 use realtime::event_parser::EventParser;
 
 /// The number of events that are shown: `hello`, the note, and some pulses.

@@ -4,8 +4,7 @@ use leptos::prelude::*;
 
 use super::{log, watched::Watched};
 use crate::ui::numbers::grouped;
-use realtime::client::live_text;
-use realtime::transport::Transport;
+use realtime::{client::live_text, transport::Transport};
 
 /// The size of the curve in units of its own; the style sheet sets the size on the page.
 const WIDTH: f64 = 120.0;

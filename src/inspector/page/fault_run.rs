@@ -2,10 +2,10 @@
 
 use super::log::{Log, Recovery, kind_of, recovery_of};
 use crate::inspector::message::Fault;
-use realtime::transport::Transport;
 use realtime::{
     client::observer::{DropReason, TraceEvent},
     status::ConnectionStatus,
+    transport::Transport,
 };
 
 /// The time for which "Go offline" keeps this page from connecting, in milliseconds.

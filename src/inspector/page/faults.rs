@@ -7,8 +7,11 @@ use super::{
     fault_run::{FaultAction, FaultRun, OFFLINE_MS},
     watched::Watched,
 };
-use crate::inspector::message::{FAULT_ROUTE, Fault};
-use crate::{ui::one_press::one_press, web::error::refusal};
+use crate::{
+    inspector::message::{FAULT_ROUTE, Fault},
+    ui::one_press::one_press,
+    web::error::refusal,
+};
 use realtime::{
     client::{live_text, text_content},
     contract::fill,

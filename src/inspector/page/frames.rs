@@ -8,12 +8,14 @@ use wasm_bindgen::{JsValue, prelude::wasm_bindgen};
 use wasm_bindgen_futures::JsFuture;
 
 use super::{log::Entry, watched::Watched};
-use realtime::client::{
-    live_text,
-    observer::{Direction, DropReason, Payload},
-    text_content,
+use realtime::{
+    client::{
+        live_text,
+        observer::{Direction, DropReason, Payload},
+        text_content,
+    },
+    transport::Transport,
 };
-use realtime::transport::Transport;
 
 // Declared by hand, because another feature of web-sys would rebuild every crate that depends on it.
 #[wasm_bindgen]

@@ -16,8 +16,7 @@ use super::{
     raw::RawBytes,
     watched::Watched,
 };
-use crate::inspector::message::Allowed;
-use crate::ui::numbers::grouped;
+use crate::{inspector::message::Allowed, ui::numbers::grouped};
 use realtime::{
     client::{Connection, live_text},
     sharing::Role,

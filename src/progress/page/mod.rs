@@ -16,12 +16,10 @@ use self::{
     panel::{JobPanel, UnknownJob},
     start::StartForms,
 };
-use crate::{
-    ui::about::About,
-    ui::{
-        icons::{Glyph, Icon},
-        lazy_page::lazy_page,
-    },
+use crate::ui::{
+    about::About,
+    icons::{Glyph, Icon},
+    lazy_page::lazy_page,
 };
 
 lazy_page!(ProgressPage, progress_page, ProgressRoute);

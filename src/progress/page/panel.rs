@@ -12,7 +12,7 @@ use super::{
 use crate::{
     inspector::page::Inspector,
     progress::message::{JOB_ROUTE, JobEvent, JobEvents, JobKind, JobStatus, JobView, Progress},
-    session::current_user::CurrentUser,
+    session::{current_user::CurrentUser, page::view::follow_sign_out},
     ui::{
         first_state::{PageStatus, first_state},
         numbers::grouped,
@@ -20,10 +20,10 @@ use crate::{
     },
     web::error::ApiError,
 };
-use realtime::transport::Transport;
 use realtime::{
     client::{StatusLine, StreamEvent, live_text, use_event_source},
     contract::{StreamContract, fill},
+    transport::Transport,
 };
 
 /// Asks a job to stop; only its owner may do so.
@@ -178,6 +178,7 @@ pub(super) fn JobPanel(id: Uuid, mine: MyJobs) -> impl IntoView {
         }
     });
     let current_user = expect_context::<CurrentUser>().0;
+    follow_sign_out(current_user, connection);
     let may_cancel = move || {
         let owner = state.about.get().map(|(_, owner)| owner);
         owner.is_some() && current_user.with(|user| user.as_ref().map(|user| user.id)) == owner

@@ -4,8 +4,7 @@
 use std::{ops::RangeInclusive, time::Duration};
 
 use super::tasks::{Countdown, race::RaceSpec};
-use crate::progress::result::RaceMode;
-use crate::web::error::ApiError;
+use crate::{progress::result::RaceMode, web::error::ApiError};
 
 /// The maximum number of bytes of all payloads of a race; more would only keep the machine busy.
 const RACE_BYTES: u64 = 512 * 1024 * 1024;

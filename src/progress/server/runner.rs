@@ -18,8 +18,7 @@ use super::{
     store::JobStore,
     tasks::{JobError, Task},
 };
-use crate::progress::message::JobView;
-use crate::{background::Supervisor, web::error::ApiError};
+use crate::{background::Supervisor, progress::message::JobView, web::error::ApiError};
 use realtime::server::{Drain, now_ms, topic::REPLAY_CAP};
 
 /// The maximum number of jobs that may wait for their turn.

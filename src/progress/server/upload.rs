@@ -24,8 +24,8 @@ use super::{
     state::Progress,
     tasks::checksum::{Checksum, Piece, STALLED_AFTER},
 };
-use crate::progress::message::{JobKind, Started, UPLOAD_ROUTE};
 use crate::{
+    progress::message::{JobKind, Started, UPLOAD_ROUTE},
     routes::Feature,
     session::server::token::Session,
     web::{

@@ -8,9 +8,11 @@ use leptos_router::hooks::use_query_map;
 use wasm_bindgen::JsCast;
 
 use super::tabs;
-use crate::session::{NAME_RULE, SIGN_IN_ROUTE, SIGN_OUT_ROUTE, SignedIn, User, valid_name};
 use crate::{
-    session::current_user::CurrentUser,
+    session::{
+        NAME_RULE, SIGN_IN_ROUTE, SIGN_OUT_ROUTE, SignedIn, User, current_user::CurrentUser,
+        valid_name,
+    },
     ui::{
         icons::{Glyph, Icon},
         one_press::one_press,

@@ -29,6 +29,11 @@ pub fn follow_person(current_user: RwSignal<Option<User>>, connection: Connectio
         }
         name
     });
+    follow_sign_out(current_user, connection);
+}
+
+/// Removes the user of a page when the server stops the page's connection because the user signed out elsewhere.
+pub fn follow_sign_out(current_user: RwSignal<Option<User>>, connection: Connection) {
     Effect::new(move |_| {
         let signed_out = connection.status.with(|status| {
             let ConnectionStatus::Stopped { cause, .. } = status else {

@@ -20,9 +20,9 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 use super::watch::{SessionStatus, SessionWatch};
-use crate::session::User;
 use crate::{
     bus::{BusError, SharedBus},
+    session::User,
     web::{error::ApiError, server::cookies::SESSION_COOKIE},
 };
 use realtime::{close::reason, server::now_ms};

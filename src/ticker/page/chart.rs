@@ -6,8 +6,10 @@ use super::{
     format::{direction, print},
     prices::{Prices, Shown},
 };
-use crate::ticker::{message::Listing, trail::Trail};
-use crate::ui::icons::{Glyph, Icon};
+use crate::{
+    ticker::{message::Listing, trail::Trail},
+    ui::icons::{Glyph, Icon},
+};
 use realtime::client::{live_text, text_content};
 
 /// The sparkline of a row. It is hidden from screen readers, because its numbers are in the row.

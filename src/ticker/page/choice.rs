@@ -4,11 +4,13 @@ use std::collections::BTreeSet;
 
 use leptos_router::params::ParamsMap;
 
-use crate::ticker::{
-    MAX_SYMBOLS,
-    message::{Listing, TickerEvents},
+use crate::{
+    ticker::{
+        MAX_SYMBOLS,
+        message::{Listing, TickerEvents},
+    },
+    web::parameters::{Spelling, spelling},
 };
-use crate::web::parameters::{Spelling, spelling};
 
 /// What the page shows. It is kept in the address, so that a link opens the same view.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -32,10 +32,10 @@ use super::{
 use crate::{
     inspector::page::Inspector,
     session::current_user::CurrentUser,
-    ui::about::About,
-    ui::{first_state::first_state, input_method::settled_value, lazy_page::lazy_page},
+    ui::{
+        about::About, first_state::first_state, input_method::settled_value, lazy_page::lazy_page,
+    },
 };
-use realtime::transport::Transport;
 use realtime::{
     client::{
         Connection, Sharing, StatusLine, StreamEvent, StreamOptions, live_text, tabs_can_share,
@@ -43,6 +43,7 @@ use realtime::{
     },
     sharing::Role,
     status::ConnectionStatus,
+    transport::Transport,
 };
 
 /// The selected price is announced to screen readers at most this often (milliseconds).

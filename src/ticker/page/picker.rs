@@ -4,8 +4,7 @@ use leptos::prelude::*;
 use web_sys::Event;
 
 use super::choice::Choice;
-use crate::ticker::message::Listing;
-use crate::ui::input_method::settled_value;
+use crate::{ticker::message::Listing, ui::input_method::settled_value};
 use realtime::client::live_text;
 
 /// The picker.

@@ -8,9 +8,8 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use uuid::Uuid;
 
-use self::room::Entry;
 pub use self::room::{Acknowledged, RoomState, Sought};
-use self::transcript::Transcript;
+use self::{room::Entry, transcript::Transcript};
 use crate::chat::{
     ROOMS, is_room_name,
     message::{ChatCommand, ChatEvent, FirstMessages},

@@ -6,8 +6,10 @@
 
 use std::{ops::Range, sync::Arc};
 
-use crate::chat::message::{ChatMessage, FirstMessages};
-use crate::session::User;
+use crate::{
+    chat::message::{ChatMessage, FirstMessages},
+    session::User,
+};
 use realtime::position::{Epoch, Position};
 
 /// Messages shown at first, and while the reader follows the end.

@@ -1,8 +1,7 @@
 //! Tests clients against a minimal server: a document and a count of durable updates for each connection, without a
 //! network.
 
-use super::awareness::StateUser;
-use super::*;
+use super::{awareness::StateUser, *};
 
 /// A server for one document; [`Server::flush`] moves its text to disk.
 struct Server {

@@ -28,8 +28,7 @@ use super::{
     rendered::Rendered,
     splice::{pieces, splice_between, units},
 };
-use crate::collab::ROOT;
-use crate::web::text_rules::with_line_feeds;
+use crate::{collab::ROOT, web::text_rules::with_line_feeds};
 
 /// Longer insertions are split into several updates, so that none delays the messages behind it for long.
 pub const UPDATE_BYTES: usize = 512 * 1024;

@@ -5,8 +5,7 @@ use std::time::Duration;
 use futures::{FutureExt, future::BoxFuture};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 
-use super::market::Market;
-use super::{Feed, News};
+use super::{Feed, News, market::Market};
 use crate::ticker::message::{Listing, Quote};
 use realtime::server::now_ms;
 

@@ -26,10 +26,10 @@ use tokio_util::io::InspectReader;
 use uuid::Uuid;
 
 use crate::progress::message::{RaceEvent, RaceEvents, RaceSocket};
-use realtime::transport::Transport;
 use realtime::{
     contract::{SocketContract, StreamContract},
     event_parser::EventParser,
+    transport::Transport,
 };
 
 /// A connection that counts the bytes read from it.
