@@ -9,8 +9,8 @@ use leptos_router::{
 };
 
 use crate::{
-    home::page::{HomePage, counterpart::counterpart},
-    inspector::{message::Allowed, page::Counterpart},
+    home::page::HomePage,
+    inspector::message::Allowed,
     session::{
         User,
         current_user::CurrentUser,
@@ -90,7 +90,6 @@ pub fn App() -> impl IntoView {
     provide_context(CurrentUser(user));
     follow_renewals(user);
     provide_context(first_state::<(), Allowed>(()).unwrap_or_default());
-    provide_context(Counterpart(counterpart));
     provide_context(PagesAwaited::default());
     view! {
         <Router>

@@ -6,7 +6,6 @@
 //! Each statement of the guide about this server links to the source that shows it (`page/source.rs`). The server
 //! serves its own source (`server/sources.rs`).
 
-pub mod message;
 pub mod page;
 #[cfg(feature = "ssr")]
 pub mod server;

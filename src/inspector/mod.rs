@@ -12,6 +12,7 @@
 //!
 //! [`TraceEvent`]: realtime::client::observer::TraceEvent
 
+pub mod counterpart;
 pub mod framing;
 pub mod message;
 pub mod page;

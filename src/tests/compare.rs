@@ -5,9 +5,9 @@ use tokio::{
     net::TcpStream,
     time::timeout,
 };
-use wirewise::{
-    home::message::CompareEvents,
-    inspector::framing::{event_overhead, frame_overhead},
+use wirewise::inspector::{
+    counterpart::CompareEvents,
+    framing::{event_overhead, frame_overhead},
 };
 
 use crate::support::{Events, PATIENCE, Server, Socket};

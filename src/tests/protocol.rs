@@ -17,8 +17,10 @@ use serde_json::Value;
 use wirewise::{
     chat::message::{ChatCommand, ChatEvent, ChatWelcome, HistoryPage, RoomSummary},
     collab::message::{BoardCommand, BoardEvent, BoardWelcome},
-    home::message::{CompareEvent, CompareNote, CompareWelcome},
-    inspector::message::{Fault, HandshakeView},
+    inspector::{
+        counterpart::{CompareEvent, CompareNote, CompareWelcome},
+        message::{Fault, HandshakeView},
+    },
     progress::{
         message::{JobEvent, JobKind, JobView, RaceEvent, Started},
         result::{ChecksumResult, CountdownResult, RaceResult},

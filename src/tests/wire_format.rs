@@ -15,7 +15,9 @@ use wirewise::{
         ChatCommand, ChatEvent, ChatMessage, ChatSocket, ChatWelcome, Joined, ReadMark,
     },
     collab::message::{BoardCommand, BoardEvent, BoardSocket, BoardWelcome, Peer},
-    home::message::{CompareEvent, CompareEvents, CompareNote, CompareSocket, CompareWelcome},
+    inspector::counterpart::{
+        CompareEvent, CompareEvents, CompareNote, CompareSocket, CompareWelcome,
+    },
     progress::message::{
         JobEvent, JobEvents, JobStatus, Progress, RaceEvent, RaceEvents, RaceSocket,
     },

@@ -13,8 +13,10 @@ use super::{
     source::{Source, Sources, source},
 };
 use crate::{
-    home::message::{CompareEvent, CompareEvents, CompareSocket},
-    inspector::framing::{event_overhead, frame_overhead},
+    inspector::{
+        counterpart::{CompareEvent, CompareEvents, CompareSocket},
+        framing::{event_overhead, frame_overhead},
+    },
     ui::numbers::grouped,
 };
 use realtime::{

@@ -1,7 +1,6 @@
 //! The guide's page: its sections, one file each.
 
 pub mod comparison;
-pub mod counterpart;
 pub mod live;
 mod raw;
 pub mod recommendations;

@@ -6,9 +6,9 @@ use leptos::{prelude::*, task::spawn_local};
 use send_wrapper::SendWrapper;
 use web_sys::AbortController;
 
-use crate::{
-    home::message::{CompareEvents, CompareNote},
-    inspector::page::raw::read_pieces,
+use crate::inspector::{
+    counterpart::{CompareEvents, CompareNote},
+    page::raw::read_pieces,
 };
 use realtime::event_parser::EventParser;
 

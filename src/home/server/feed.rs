@@ -16,7 +16,7 @@ use tokio::{
     time::{Instant, MissedTickBehavior, interval},
 };
 
-use crate::home::message::CompareEvent;
+use crate::inspector::counterpart::CompareEvent;
 use realtime::server::{
     Counted, Drain,
     queue::{OutQueue, encode},

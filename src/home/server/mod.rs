@@ -18,9 +18,9 @@ use serde::Deserialize;
 use uuid::Uuid;
 
 use self::feed::{Feed, Listener};
-use super::{
-    message::{CompareCommand, CompareEvents, CompareNote, CompareSocket, CompareWelcome},
-    page::source::SOURCE_ROUTE,
+use super::page::source::SOURCE_ROUTE;
+use crate::inspector::counterpart::{
+    CompareCommand, CompareEvents, CompareNote, CompareSocket, CompareWelcome,
 };
 use crate::{
     guard::limits::Limits,

@@ -6,19 +6,17 @@ use leptos::{prelude::*, task::spawn_local};
 
 use super::watched::Watched;
 use crate::{
-    inspector::message::{HANDSHAKE_ROUTE, HandshakeView},
+    inspector::{
+        counterpart::{CompareEvents, CompareSocket},
+        message::{HANDSHAKE_ROUTE, HandshakeView},
+    },
     web::error::refusal,
 };
 use realtime::{
-    client::{Connection, text_content},
+    client::{text_content, use_event_source, use_socket},
     contract::fill,
     transport::Transport,
 };
-
-/// Opens a connection over a transport while the signal is true. Its handshake is compared with this page's. The app
-/// provides it.
-#[derive(Clone, Copy)]
-pub struct Counterpart(pub fn(Transport, Signal<bool>) -> Connection);
 
 type Known = RwSignal<Option<Result<HandshakeView, String>>>;
 
@@ -60,10 +58,13 @@ fn Handshake(title: String, known: Known, test: &'static str) -> impl IntoView {
 
 /// Opens a connection over `transport` until its handshake is loaded.
 fn for_comparison(transport: Transport, known: Known) {
-    let Some(Counterpart(open)) = use_context() else {
-        return;
+    let wanted = move || known.read().is_none();
+    let connection = match transport {
+        Transport::Sse => use_event_source(move || wanted().then_some(CompareEvents), None, |_| {}),
+        Transport::WebSocket => {
+            use_socket(move || wanted().then_some(CompareSocket), |_| {}).connection
+        }
     };
-    let connection = open(transport, Signal::derive(move || known.read().is_none()));
     Effect::new(move |_| {
         if let Some(connection) = connection.id.get() {
             load(connection, known);

@@ -11,4 +11,4 @@ mod panel;
 pub(crate) mod raw;
 mod watched;
 
-pub use self::{handshakes::Counterpart, panel::Inspector};
+pub use self::panel::Inspector;

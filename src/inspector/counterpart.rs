@@ -1,4 +1,5 @@
-//! Messages and contracts of the live comparison: the same pulses over an event stream and over a socket.
+//! Contracts of the endpoints that the inspector compares a connection with: the same pulses over an event stream and over
+//! a socket. The guide serves and measures them.
 
 use serde::{Deserialize, Serialize};
 
