@@ -1,8 +1,8 @@
 //! Wirewise: Server-Sent Events and WebSocket side by side, each where it is right.
 //!
-//! The modules stand on floors. A module imports only from floors below its own, and `src/tests/floors.rs` checks this.
-//! Below all of them is [`realtime`], the kit: positions, contracts, the connection state machine, a server half and a
-//! browser half. From low to high:
+//! The modules stand on floors. A module imports freely within itself, and otherwise only from floors below its own;
+//! `src/tests/floors.rs` checks this. Below all of them is [`realtime`], the kit: positions, contracts, the connection
+//! state machine, a server half and a browser half. From low to high:
 //!
 //! - `background`: runs tasks under a supervisor, which starts them again when they panic.
 //! - [`web`]: reads requests and answers refusals in plain HTTP.
@@ -18,8 +18,9 @@
 //!   - [`chat`]: carries rooms over one socket as ordered, acknowledged logs.
 //!   - [`collab`]: shares volatile pointers and a mergeable text (a CRDT) over one socket.
 //!   - [`home`]: explains when to use which transport, with a live comparison of both.
-//! - `settings`: parses the flags, environment variables and defaults of the server.
-//! - [`app`]: renders the shell, the navigation and the routes of the pages.
+//! - On one floor, so that neither imports the other:
+//!   - `settings`: parses the flags, environment variables and defaults of the server.
+//!   - [`app`]: renders the shell, the navigation and the routes of the pages.
 //! - `server`: opens the state, builds the router, and runs until the server has shut down.
 
 // The views of a page have one deeply nested type.

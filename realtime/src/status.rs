@@ -4,7 +4,7 @@
 //! (`client/connection.rs`) executes the actions and keeps one timer set to [`Machine::deadline`].
 //!
 //! ```text
-//! Closed      wanted                           ▶ Connecting
+//! Closed      wanted, or the page is restored  ▶ Connecting
 //! Connecting  greeted                          ▶ Open
 //!             failed                           ▶ Waiting, or Offline when the browser reports no network
 //!             refused permanently              ▶ Stopped
@@ -12,9 +12,12 @@
 //!             closed permanently               ▶ Stopped
 //!             last event of a finite stream    ▶ Closed
 //! Waiting     the delay is over, "retry now"   ▶ Connecting
+//!             the page becomes visible         ▶ Connecting
+//!             the server is reachable          ▶ Connecting
 //!             the browser reports no network   ▶ Offline
 //! Offline     30 s are over, "retry now"       ▶ Connecting
 //!             the browser reports a network    ▶ Connecting
+//!             the server is reachable          ▶ Connecting
 //! Stopped     "retry now"                      ▶ Connecting
 //! any         no longer wanted                 ▶ Closed
 //! ```

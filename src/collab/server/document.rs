@@ -1,4 +1,5 @@
-//! One shared text. Untrusted bytes reach yrs only in [`Document::take`], the guarded function.
+//! One shared text. Foreign bytes reach yrs in two functions only: an update in [`Document::take`], the guarded
+//! function, and a state vector in [`Document::difference`], which scans it first and changes nothing.
 //!
 //! yrs trusts its input. A hostile update can make it panic while a transaction is open. The transaction's destructor
 //! then commits, panics again, and so aborts the process. Other updates are accepted and leave a document that can no

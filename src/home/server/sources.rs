@@ -1,4 +1,5 @@
-//! Serves the source that the guide links to, embedded in the binary: every file of both crates, and the browser tests.
+//! Serves the source that the guide links to, embedded in the binary: the files in `src` of both crates, and of the
+//! browser tests those in `end2end/acceptance` and `end2end/fixtures`.
 
 use include_dir::{Dir, include_dir};
 

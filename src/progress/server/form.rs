@@ -6,7 +6,8 @@ use std::{ops::RangeInclusive, time::Duration};
 use super::tasks::{Countdown, race::RaceSpec};
 use crate::{progress::result::RaceMode, web::error::ApiError};
 
-/// The maximum number of bytes of all payloads of a race; more would only keep the machine busy.
+/// The maximum number of bytes of all payloads that a race sends over one transport, so half of what it sends in all.
+/// More would only keep the machine busy.
 const RACE_BYTES: u64 = 512 * 1024 * 1024;
 /// The longest time of a paced race, in seconds.
 const RACE_SECONDS: u64 = 600;
