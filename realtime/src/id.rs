@@ -3,7 +3,7 @@
 use std::fmt::{self, Display, Formatter};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
-use uuid::Uuid;
+use uuid::{Uuid, fmt::Hyphenated};
 
 /// A UUID with its original spelling: upper case, without hyphens, in braces, or as a URN. A client that compares strings
 /// recognizes its id only in its own spelling; all other code compares [`SpelledId::value`]s. The usual spelling (lower case,
@@ -41,7 +41,13 @@ impl std::str::FromStr for SpelledId {
     type Err = uuid::Error;
 
     fn from_str(text: &str) -> Result<Self, uuid::Error> {
-        let value: Uuid = text.parse()?;
+        // `uuid` knows the prefix of a URN in lower case only. It is case-insensitive (RFC 8141, section 2).
+        const URN: &str = "urn:uuid:";
+        let prefix = text.get(..URN.len());
+        let value: Uuid = match prefix.is_some_and(|prefix| prefix.eq_ignore_ascii_case(URN)) {
+            true => text[URN.len()..].parse::<Hyphenated>()?.into_uuid(),
+            false => text.parse()?,
+        };
         let mut usual = Uuid::encode_buffer();
         let usual: &str = value.as_hyphenated().encode_lower(&mut usual);
         Ok(Self::new(value, (text != usual).then(|| text.into())))
@@ -95,6 +101,7 @@ mod tests {
             USUAL.replace('-', ""),
             format!("{{{USUAL}}}"),
             format!("urn:uuid:{USUAL}"),
+            format!("URN:UUID:{}", USUAL.to_uppercase()),
         ] {
             let json = serde_json::to_string(&spelling).unwrap();
             let id: SpelledId = serde_json::from_str(&json).unwrap();
@@ -103,7 +110,9 @@ mod tests {
             assert_eq!(serde_json::to_string(&id).unwrap(), json);
             assert_eq!(id.to_string(), spelling);
         }
-        assert!(serde_json::from_str::<SpelledId>("\"no uuid\"").is_err());
+        for wrong in ["no uuid", "urn:uuid:", "urn:uuid:urn:uuid:", "urn:uuidé"] {
+            assert!(wrong.parse::<SpelledId>().is_err(), "{wrong}");
+        }
         assert!(serde_json::from_str::<SpelledId>("7").is_err());
     }
 }

@@ -164,6 +164,21 @@ async fn an_incomplete_head_ends_the_connection_after_ten_seconds_on_every_reque
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_head_that_begins_in_the_same_read_as_the_request_before_has_ten_seconds_too() {
+    for behind in ["G", "GET / HTTP/1.1\r\nhost: x\r\n\r"] {
+        for requests in [1, 2] {
+            let (mut client, served, _drain) = client();
+            write(&mut client, &format!("{}{behind}", GET.repeat(requests))).await;
+            assert_eq!(seconds_to_the_end(served).await, 10, "{behind:?}");
+        }
+    }
+    // With nothing behind it, a connection is idle after it.
+    let (mut client, served, _drain) = client();
+    write(&mut client, &GET.repeat(2)).await;
+    assert_eq!(seconds_to_the_end(served).await, 75);
+}
+
+#[tokio::test(start_paused = true)]
 async fn half_an_http_2_preface_counts_as_an_incomplete_head() {
     for begun in ["P", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r"] {
         let (mut client, served, _drain) = client();

@@ -4,7 +4,7 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering},
     },
 };
 
@@ -14,13 +14,18 @@ use tokio_util::sync::CancellationToken;
 
 use super::patience::Patience;
 
+/// What the head of a request ends with (RFC 9112, section 2.1): two line ends.
+const END_OF_HEAD: u32 = u32::from_be_bytes(*b"\r\n\r\n");
 /// The preface of an HTTP/2 connection (RFC 9113, section 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// A guard for a running request: while it exists, the connection does not count as idle. The response body holds one;
 /// an upgraded socket has no body and needs another.
 #[derive(Debug)]
-pub struct ActiveRequest(Arc<Activity>);
+pub struct ActiveRequest {
+    connection: Arc<Activity>,
+    has_body: bool,
+}
 
 /// The activity of a connection, shared by the parts that serve it.
 #[derive(Debug)]
@@ -29,6 +34,8 @@ pub struct Activity {
     pub reset: CancellationToken,
     pub read: AtomicU64,
     pub written: AtomicU64,
+    /// The newest four bytes that were read, as a big-endian number.
+    tail: AtomicU32,
     /// Requests that are still running.
     requests: AtomicUsize,
     /// The last write was blocked because the peer does not read.
@@ -59,6 +66,7 @@ impl Activity {
             reset: CancellationToken::new(),
             read: AtomicU64::new(0),
             written: AtomicU64::new(0),
+            tail: AtomicU32::new(0),
             requests: AtomicUsize::new(0),
             blocked: AtomicBool::new(false),
             quiet: AtomicWaker::new(),
@@ -71,9 +79,9 @@ impl Activity {
         })
     }
 
-    /// Records that a request's head is complete.
-    pub fn begin_request(self: &Arc<Self>) -> ActiveRequest {
-        let active = ActiveRequest::new(self);
+    /// Records that a request's head is complete. `has_body`: more bytes belong to it.
+    pub fn begin_request(self: &Arc<Self>, has_body: bool) -> ActiveRequest {
+        let active = ActiveRequest::new(self, has_body);
         let mut idle = self.idle();
         (idle.head_since, idle.is_new) = (None, false);
         active
@@ -85,6 +93,10 @@ impl Activity {
             return;
         }
         self.read.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        let newest = &bytes[bytes.len().saturating_sub(4)..];
+        let shift = |tail: u32, byte: &u8| tail << 8 | u32::from(*byte);
+        let tail = newest.iter().fold(self.tail.load(Ordering::Relaxed), shift);
+        self.tail.store(tail, Ordering::Relaxed);
         if self.requests.load(Ordering::Relaxed) == 0 {
             let mut idle = self.idle();
             idle.head_since.get_or_insert_with(Instant::now);
@@ -137,9 +149,12 @@ impl Activity {
 }
 
 impl ActiveRequest {
-    pub fn new(connection: &Arc<Activity>) -> Self {
+    pub fn new(connection: &Arc<Activity>, has_body: bool) -> Self {
         connection.requests.fetch_add(1, Ordering::Relaxed);
-        Self(connection.clone())
+        Self {
+            connection: connection.clone(),
+            has_body,
+        }
     }
 }
 
@@ -169,9 +184,18 @@ impl Idle {
 impl Drop for ActiveRequest {
     fn drop(&mut self) {
         // Set before the count is decremented: the deadline is measured from this time.
-        self.0.idle().since = Instant::now();
-        if self.0.requests.fetch_sub(1, Ordering::Release) == 1 {
-            self.0.quiet.wake();
+        let now = Instant::now();
+        let mut idle = self.connection.idle();
+        idle.since = now;
+        // What was read behind the end of this request belongs to the next head, which has begun. Behind a body this is
+        // found out with the next byte only, since nothing marks the end of a body.
+        let tail = self.connection.tail.load(Ordering::Relaxed);
+        if !self.has_body && tail != END_OF_HEAD {
+            idle.head_since.get_or_insert(now);
+        }
+        drop(idle);
+        if self.connection.requests.fetch_sub(1, Ordering::Release) == 1 {
+            self.connection.quiet.wake();
         }
     }
 }

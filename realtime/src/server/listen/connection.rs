@@ -9,7 +9,10 @@ use std::{
 };
 
 use axum::{Router, body::Body, http::Request};
-use hyper::{body::Incoming, service::service_fn};
+use hyper::{
+    body::{Body as _, Incoming},
+    service::service_fn,
+};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     server::conn::auto,
@@ -42,7 +45,8 @@ pub(super) async fn connection<T: Transport>(
     let for_requests = activity.clone();
     let service = service_fn(move |request: Request<Incoming>| {
         // Counted here and not inside the future, which over HTTP/2 runs in a task of its own.
-        let (_active, app) = (for_requests.begin_request(), app.clone());
+        let has_body = !request.body().is_end_stream();
+        let (_active, app) = (for_requests.begin_request(has_body), app.clone());
         let connection = for_requests.clone();
         async move {
             let stream = Stream::current();

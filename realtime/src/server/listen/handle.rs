@@ -25,7 +25,7 @@ impl ConnectionHandle {
 
     /// Keeps the connection from counting as idle until the guard is dropped.
     pub fn hold(&self) -> ActiveRequest {
-        ActiveRequest::new(&self.connection)
+        ActiveRequest::new(&self.connection, true)
     }
 
     /// The remote address of the TCP connection; behind a proxy it is the proxy's.
