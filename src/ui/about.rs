@@ -1,5 +1,6 @@
 //! The title and the description of a page, for tabs, search engines and previews of links.
 
+use crate::ui::erase::Erase;
 use leptos::{prelude::*, text_prop::TextProp};
 use leptos_meta::{Meta, Title};
 
@@ -27,7 +28,7 @@ pub fn About(#[prop(into)] title: TextProp, description: &'static str) -> impl I
         <Meta property="og:description" content=description/>
     }
     // Of one plain type: its own would be a large part of the type of every page.
-    .into_any()
+    .erase()
 }
 
 fn with_the_sites_name(title: String) -> String {

@@ -47,8 +47,8 @@ macro_rules! lazy_page {
             preload(preload_chunk)
         )]
         fn $chunk() -> Result<leptos::prelude::AnyView, leptos::wasm_split::SplitLoaderError> {
-            use leptos::prelude::IntoAny;
-            Ok(leptos::prelude::view! { <$view/> }.into_any())
+            use $crate::ui::erase::Erase;
+            Ok(leptos::prelude::view! { <$view/> }.erase())
         }
     };
 }

@@ -2,6 +2,7 @@
 
 pub mod about;
 pub mod bidi;
+pub mod erase;
 pub mod first_state;
 pub mod hydration;
 pub mod icons;

@@ -1,7 +1,7 @@
 //! The status line component: the connection's state in words, with a countdown and a "Retry now" button.
 
 use gloo_timers::callback::Interval;
-use leptos::{prelude::*, tachys::view::any_view::IntoAny};
+use leptos::prelude::*;
 use send_wrapper::SendWrapper;
 
 use super::{
@@ -86,10 +86,9 @@ pub fn StatusLine(
             <Show when=retriable>
                 <button type="button" class="small" data-test="retry-now" on:click=move |_| connection.reconnect()>"Retry now"</button>
             </Show>
-            <span class="status-more"><span {..live_text(round_trip)} translate="no"></span> {count} {children.map(|children| children().into_any())}</span>
+            <span class="status-more"><span {..live_text(round_trip)} translate="no"></span> {count} {children.map(|children| children())}</span>
         </div>
     }
-    .into_any()
 }
 
 /// The whole seconds until the next attempt, counted down while the connection waits for one.

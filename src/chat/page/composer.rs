@@ -8,7 +8,10 @@ use leptos::{
 use web_sys::HtmlTextAreaElement;
 
 use super::chat::Chat;
-use crate::{ui::input_method::is_composing, web::text_rules::has_visible_character};
+use crate::{
+    ui::{erase::Erase, input_method::is_composing},
+    web::text_rules::has_visible_character,
+};
 use realtime::client::live_text;
 
 /// Most lines that the field grows to; beyond that it scrolls.
@@ -89,7 +92,7 @@ pub fn Composer(chat: Chat) -> impl IntoView {
         <output {..live_text(shown)} id="chat-refusal" class="refusal" data-test="chat-refusal"></output>
         <noscript inner_html="<p class=\"notice\">Reading works without JavaScript; writing needs it, since it goes through a WebSocket.</p>"></noscript>
     }
-    .into_any()
+    .erase()
 }
 
 /// Sets as many rows as the text has lines. By the attribute: styles are for the style sheet.

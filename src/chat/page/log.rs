@@ -15,7 +15,10 @@ use super::{
     scroll::Scroller,
     time::{Clock, Day},
 };
-use crate::chat::message::{ChatCommand, ChatSocket};
+use crate::{
+    chat::message::{ChatCommand, ChatSocket},
+    ui::erase::Erase,
+};
 use realtime::client::{Socket, live_text, outbox::EntryState, text_content};
 
 /// The log of the current room.
@@ -66,7 +69,7 @@ pub fn Log(chat: Chat, socket: Socket<ChatSocket>) -> impl IntoView {
         <p {..live_text(move || chat.announcement.get())} class="visually-hidden" aria-live="polite" data-test="announcement"></p>
         <p {..live_text(move || typing.get())} class="typing quiet" data-test="typing"></p>
     }
-    .into_any()
+    .erase()
 }
 
 #[component]
@@ -91,11 +94,11 @@ fn Message(chat: Chat, row: Row, receipts: Memo<BTreeMap<u64, usize>>) -> impl I
     };
     let name = message.from.name.clone();
     let head = if leads {
-        view! { <Portrait user=message.from.clone()/><p class="message-head"><strong dir="auto" translate="no">{name}</strong>" "<Clock at=message.at/></p> }.into_any()
+        view! { <Portrait user=message.from.clone()/><p class="message-head"><strong dir="auto" translate="no">{name}</strong>" "<Clock at=message.at/></p> }.erase()
     } else {
         // Visible only beside the pointer; always read by screen readers, since a message without its author means
         // little.
-        view! { <p class="message-aside"><span class="visually-hidden"><bdi translate="no">{name}</bdi>", "</span><Clock at=message.at/></p> }.into_any()
+        view! { <p class="message-aside"><span class="visually-hidden"><bdi translate="no">{name}</bdi>", "</span><Clock at=message.at/></p> }.erase()
     };
     view! {
         <article class="message" class:leads=leads class:found=move || chat.found.get() == Some(offset) data-offset=offset.to_string() data-test="message">
@@ -105,16 +108,16 @@ fn Message(chat: Chat, row: Row, receipts: Memo<BTreeMap<u64, usize>>) -> impl I
             {receipt}
         </article>
     }
-    .into_any()
+    .erase()
 }
 
 /// A text with clickable addresses. All of it is inserted as text, never as HTML.
 fn linked(text: &str) -> Vec<AnyView> {
     let view = |piece| match piece {
-        Piece::Text(text) => text.to_owned().into_any(),
+        Piece::Text(text) => text.to_owned().erase(),
         Piece::Link(address) => {
             let (address, shown) = (address.to_owned(), address.to_owned());
-            view! { <a href=address target="_blank" rel="noopener noreferrer nofollow" data-test="link">{shown}</a> }.into_any()
+            view! { <a href=address target="_blank" rel="noopener noreferrer nofollow" data-test="link">{shown}</a> }.erase()
         }
     };
     pieces(text).into_iter().map(view).collect()

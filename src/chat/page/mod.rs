@@ -28,7 +28,7 @@ use self::{
 use super::{ROOM_RULE, ROOMS, is_room_name, message::ChatSocket};
 use crate::{
     inspector::page::Inspector,
-    ui::{about::About, first_state::PageStatus, lazy_page::lazy_page},
+    ui::{about::About, erase::Erase, first_state::PageStatus, lazy_page::lazy_page},
 };
 use realtime::{
     client::{Socket, StatusLine, live_text, outbox::Outbox, text_content},
@@ -102,13 +102,15 @@ fn ChatView(chat: Chat, socket: Socket<ChatSocket>) -> impl IntoView {
     let elsewhere = Memo::new(move |_| chat.unread_elsewhere());
     let people = Memo::new(move |_| chat.in_room(|room| room.members.len()).unwrap_or_default());
     let unsent = Memo::new(move |_| socket.outbox.with(Outbox::waiting));
+    let more = view! {
+        {move || Some(unsent.get()).filter(|unsent| *unsent > 0).map(|unsent| view! { <span {..text_content(format!("{unsent} unsent"))} class="warning" data-test="unsent"></span> })}
+    }
+    .erase();
     view! {
         <About title description="Rooms over WebSocket: one order for everybody, and what you write offline arrives once."/>
         <div class="page-head chat-head">
             <h1 {..live_text(name)} translate="no" data-test="room-name"></h1>
-            <StatusLine connection=socket.connection transport="WebSocket">
-                {move || Some(unsent.get()).filter(|unsent| *unsent > 0).map(|unsent| view! { <span {..text_content(format!("{unsent} unsent"))} class="warning" data-test="unsent"></span> })}
-            </StatusLine>
+            <StatusLine connection=socket.connection transport="WebSocket">{more}</StatusLine>
             <div class="folds">
                 <button type="button" class="small" aria-expanded=move || is(Fold::Rooms)().to_string() aria-controls="rooms" on:click=toggle(Fold::Rooms) data-test="show-rooms">
                     "Rooms" <Unread count=elsewhere/>
@@ -129,5 +131,5 @@ fn ChatView(chat: Chat, socket: Socket<ChatSocket>) -> impl IntoView {
         </div>
         <Inspector connection=socket.connection transport=Transport::WebSocket/>
     }
-    .into_any()
+    .erase()
 }

@@ -3,7 +3,10 @@
 use leptos::prelude::*;
 
 use super::chat::Chat;
-use crate::session::{User, page::view::Avatar};
+use crate::{
+    session::{User, page::view::Avatar},
+    ui::erase::Erase,
+};
 
 /// The members of the current room.
 #[component]
@@ -24,7 +27,7 @@ pub fn People(chat: Chat) -> impl IntoView {
             </ul>
         </aside>
     }
-    .into_any()
+    .erase()
 }
 
 /// A user's colour and initial.

@@ -15,7 +15,7 @@ use crate::{
         ROOM_RULE, ROOMS, is_room_name,
         message::{ROOMS_ROUTE, RoomSummary},
     },
-    ui::{input_method::is_composing, one_press::one_press},
+    ui::{erase::Erase, input_method::is_composing, one_press::one_press},
 };
 use realtime::client::{live_text, text_content};
 
@@ -33,7 +33,7 @@ pub fn Rooms(chat: Chat) -> impl IntoView {
             <NewRoom chat/>
         </nav>
     }
-    .into_any()
+    .erase()
 }
 
 /// Alt with an arrow goes to the room above or below.

@@ -15,7 +15,7 @@ use crate::{
         message::{ChatMessage, HistoryPage, SEARCH_ROUTE},
     },
     session::page::view::Avatar,
-    ui::input_method::is_composing,
+    ui::{erase::Erase, input_method::is_composing},
     web::{error::ApiError, text_rules::has_visible_character},
 };
 use realtime::{client::text_content, contract::fill};
@@ -99,14 +99,14 @@ pub fn Search(chat: Chat) -> impl IntoView {
                         <button type="button" class="small" on:click=move |_| leave() data-test="leave-search">"Back to the messages"</button>
                     </div>
                     {match results {
-                        Results::Found(messages) => view! { <ul>{messages.into_iter().map(|message| result(message, go_to)).collect_view()}</ul> }.into_any(),
-                        Results::Coming | Results::Failed(_) => ().into_any(),
+                        Results::Found(messages) => view! { <ul>{messages.into_iter().map(|message| result(message, go_to)).collect_view()}</ul> }.erase(),
+                        Results::Coming | Results::Failed(_) => ().erase(),
                     }}
                 </section>
             })}
         </div>
     }
-    .into_any()
+    .erase()
 }
 
 fn result(message: ChatMessage, go_to: impl Fn(u64) + 'static) -> impl IntoView {

@@ -47,6 +47,7 @@ use crate::{
     },
     ui::{
         about::About,
+        erase::Erase,
         first_state::{PageStatus, first_state},
         lazy_page::lazy_page,
     },
@@ -77,10 +78,10 @@ fn CollabRoute() -> impl IntoView {
         {move || {
             let (document, readonly) = (document.get(), readonly.get());
             if is_document_name(&document) {
-                view! { <Desk document readonly/> }.into_any()
+                view! { <Desk document readonly/> }.erase()
             } else {
                 PageStatus::set(404);
-                view! { <section class="notice"><h1>"No such document"</h1><p>{DOCUMENT_RULE}</p><p><A href="/collab">"To the first document"</A></p></section> }.into_any()
+                view! { <section class="notice"><h1>"No such document"</h1><p>{DOCUMENT_RULE}</p><p><A href="/collab">"To the first document"</A></p></section> }.erase()
             }
         }}
     }
@@ -132,12 +133,14 @@ fn Desk(document: String, readonly: bool) -> impl IntoView {
     follow_person(visitor, socket.connection);
     let others = others(peers, editor, visitor);
     let here = Memo::new(move |_| others.with(Vec::len) + 1);
+    let more = view! {
+        <span {..live_text(move || format!("{} here", here.get()))} data-test="here"></span>
+    }
+    .erase();
     view! {
         <div class="page-head">
             <h1 {..text_content(format!("Board: {document}"))}></h1>
-            <StatusLine connection=socket.connection transport="WebSocket">
-                <span {..live_text(move || format!("{} here", here.get()))} data-test="here"></span>
-            </StatusLine>
+            <StatusLine connection=socket.connection transport="WebSocket">{more}</StatusLine>
         </div>
         <div class="desk-head">
             <People others visitor/>
@@ -148,5 +151,5 @@ fn Desk(document: String, readonly: bool) -> impl IntoView {
         <Inspector connection=socket.connection transport=Transport::WebSocket history=false describe=wire::describe/>
         <noscript inner_html="<p class=\"notice\">Reading works without JavaScript; writing needs it, since it goes through a WebSocket.</p>"></noscript>
     }
-    .into_any()
+    .erase()
 }

@@ -3,6 +3,7 @@
 use leptos::prelude::*;
 
 use super::source::{Source, Sources, source};
+use crate::ui::erase::Erase;
 
 pub struct Row {
     property: &'static str,
@@ -250,5 +251,5 @@ pub fn Comparison() -> impl IntoView {
             </div>
         </section>
     }
-    .into_any()
+    .erase()
 }

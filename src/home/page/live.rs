@@ -17,7 +17,7 @@ use crate::{
         counterpart::{CompareEvent, CompareEvents, CompareSocket},
         framing::{event_overhead, frame_overhead},
     },
-    ui::numbers::grouped,
+    ui::{erase::Erase, numbers::grouped},
 };
 use realtime::{
     client::{
@@ -87,7 +87,7 @@ pub fn LiveComparison() -> impl IntoView {
             {move || (starts.get() > 0).then(|| view! { <Measurement running/> })}
         </section>
     }
-    .into_any()
+    .erase()
 }
 
 /// One measurement, with connections of its own.
@@ -161,7 +161,7 @@ fn Measurement(running: RwSignal<bool>) -> impl IntoView {
             "do not come back at once."
         </p>
     }
-    .into_any()
+    .erase()
 }
 
 #[component]
@@ -199,7 +199,7 @@ fn SeriesPanel(
             </button>
         </article>
     }
-    .into_any()
+    .erase()
 }
 
 /// The number of messages by their latency. Each bar stands for twice the time of the one before.

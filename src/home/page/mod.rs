@@ -19,7 +19,7 @@ use self::{
     rules::{Neither, Rules, WhyCrdt},
     tree::DecisionTree,
 };
-use crate::ui::{about::About, lazy_page::lazy_page};
+use crate::ui::{about::About, erase::Erase, lazy_page::lazy_page};
 
 // Loaded lazily: its texts are a third of what every other page would otherwise have to load as well.
 lazy_page!(HomePage, guide_page, Home);
@@ -65,11 +65,13 @@ fn Card(
     kind: &'static str,
     text: &'static str,
 ) -> impl IntoView {
+    let words = view! {
+        <h2>{name}</h2>
+        <p class="badges"><span class="badge" data-transport=transport>{transport}</span><span class="badge plain">{kind}</span></p>
+        <p>{text}</p>
+    }
+    .erase();
     view! {
-        <A href=href attr:class="card">
-            <h2>{name}</h2>
-            <p class="badges"><span class="badge" data-transport=transport>{transport}</span><span class="badge plain">{kind}</span></p>
-            <p>{text}</p>
-        </A>
+        <A href=href attr:class="card">{words}</A>
     }
 }

@@ -6,9 +6,12 @@ use leptos::{prelude::*, task::spawn_local};
 use send_wrapper::SendWrapper;
 use web_sys::AbortController;
 
-use crate::inspector::{
-    counterpart::{CompareEvents, CompareNote},
-    page::raw::read_pieces,
+use crate::{
+    inspector::{
+        counterpart::{CompareEvents, CompareNote},
+        page::raw::read_pieces,
+    },
+    ui::erase::Erase,
 };
 use realtime::event_parser::EventParser;
 
@@ -47,8 +50,8 @@ pub fn FirstBytes() -> impl IntoView {
                 <pre role="group" tabindex="0" aria-label="First bytes of the stream" data-test="raw-bytes">{bytes.clone()}</pre>
                 <p class="quiet">"Two data lines are one event: a client joins them with a line feed. This is what the note says: "<q data-test="raw-note">{note_in(&bytes)}</q></p>
             }
-            .into_any(),
-            Err(why) => view! { <p class="empty" data-test="raw-refused">{why}</p> }.into_any(),
+            .erase(),
+            Err(why) => view! { <p class="empty" data-test="raw-refused">{why}</p> }.erase(),
         })
     }
 }

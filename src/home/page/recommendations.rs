@@ -5,6 +5,7 @@ use leptos::prelude::*;
 use leptos_router::components::A;
 
 use super::source::{Source, Sources, source};
+use crate::ui::erase::Erase;
 
 pub struct Recommendation {
     case: &'static str,
@@ -147,5 +148,5 @@ pub fn Recommendations() -> impl IntoView {
             </div>
         </section>
     }
-    .into_any()
+    .erase()
 }

@@ -3,6 +3,7 @@
 use leptos::prelude::*;
 
 use super::source::{Source, Sources, source};
+use crate::ui::erase::Erase;
 
 pub struct Rule {
     name: &'static str,
@@ -138,7 +139,7 @@ pub fn Rules() -> impl IntoView {
             <ol class="rules" data-test="rules">{RULES.iter().map(rule).collect_view()}</ol>
         </section>
     }
-    .into_any()
+    .erase()
 }
 
 #[component]
@@ -157,7 +158,7 @@ pub fn Neither() -> impl IntoView {
             <dl class="alternatives" data-test="alternatives">{ALTERNATIVES.iter().map(alternative).collect_view()}</dl>
         </section>
     }
-    .into_any()
+    .erase()
 }
 
 #[component]
@@ -179,5 +180,5 @@ pub fn WhyCrdt() -> impl IntoView {
             </p>
         </section>
     }
-    .into_any()
+    .erase()
 }

@@ -3,6 +3,7 @@
 use leptos::prelude::*;
 use leptos_router::components::A;
 
+use crate::ui::erase::Erase;
 use realtime::client::live_text;
 
 /// A question and its answers.
@@ -199,7 +200,7 @@ pub fn DecisionTree() -> impl IntoView {
             </p>
         </section>
     }
-    .into_any()
+    .erase()
 }
 
 /// A question that is reached by `path`, with everything below it.
@@ -217,7 +218,7 @@ fn ask(question: &'static Question, path: Vec<usize>, answers: RwSignal<Answers>
             <ul role="list">{branches.collect_view()}</ul>
         </div>
     }
-    .into_any()
+    .erase()
 }
 
 fn branch(
@@ -230,7 +231,7 @@ fn branch(
     let given = Memo::new(move |_| answers.with(|answers| answers.include(&given)));
     let below = match answer.next {
         Next::Ask(next) => ask(next, path, answers),
-        Next::Take(outcome) => view! { <TreeOutcome outcome/> }.into_any(),
+        Next::Take(outcome) => view! { <TreeOutcome outcome/> }.erase(),
     };
     view! {
         <li data-given=move || given.get().then_some("")>

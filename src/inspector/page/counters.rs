@@ -3,7 +3,7 @@
 use leptos::prelude::*;
 
 use super::{log, watched::Watched};
-use crate::ui::numbers::grouped;
+use crate::ui::{erase::Erase, numbers::grouped};
 use realtime::{client::live_text, transport::Transport};
 
 /// The size of the curve in units of its own; the style sheet sets the size on the page.
@@ -55,7 +55,7 @@ pub(super) fn Counters(watched: Watched) -> impl IntoView {
             </div>
         </dl>
     }
-    .into_any()
+    .erase()
 }
 
 /// Prints bytes in the unit that fits; a KiB is 1,024 bytes.

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     inspector::message::{FAULT_ROUTE, Fault},
-    ui::one_press::one_press,
+    ui::{erase::Erase, one_press::one_press},
     web::error::refusal,
 };
 use realtime::{
@@ -57,12 +57,12 @@ pub(super) fn Faults(watched: Watched, actions: Vec<FaultAction>) -> impl IntoVi
             // Always in the page, so that screen readers announce what is put into the live region later.
             <p {..live_text(move || fault_run.with(|fault_run| fault_run.as_ref().map(outcome_in_words)))} class="visually-hidden" role="status"></p>
             {move || match fault_run.get() {
-                Some(fault_run) => line(fault_run).into_any(),
-                None => view! { <p class="quiet">"Only your own connection is broken, and it mends itself. A restart is felt by everybody."</p> }.into_any(),
+                Some(fault_run) => line(fault_run).erase(),
+                None => view! { <p class="quiet">"Only your own connection is broken, and it mends itself. A restart is felt by everybody."</p> }.erase(),
             }}
         </section>
     }
-    .into_any()
+    .erase()
 }
 
 /// What happened, or why the action was refused; empty before.

@@ -8,6 +8,7 @@ use wasm_bindgen::{JsValue, prelude::wasm_bindgen};
 use wasm_bindgen_futures::JsFuture;
 
 use super::{log::Entry, watched::Watched};
+use crate::ui::erase::Erase;
 use realtime::{
     client::{
         live_text,
@@ -116,7 +117,7 @@ pub(super) fn Frames(watched: Watched, describe: Option<fn(&[u8]) -> String>) ->
         </Show>
         {move || chosen.get().map(|entry| view! { <Whole entry describe chosen/> })}
     }
-    .into_any()
+    .erase()
 }
 
 #[component]
@@ -157,7 +158,7 @@ fn Row(entry: Arc<Entry>, chosen: RwSignal<Option<Arc<Entry>>>) -> impl IntoView
             </button>
         </li>
     }
-    .into_any()
+    .erase()
 }
 
 #[component]

@@ -10,6 +10,7 @@ use crate::{
         counterpart::{CompareEvents, CompareSocket},
         message::{HANDSHAKE_ROUTE, HandshakeView},
     },
+    ui::erase::Erase,
     web::error::refusal,
 };
 use realtime::{
@@ -45,12 +46,12 @@ fn Handshake(title: String, known: Known, test: &'static str) -> impl IntoView {
         <section class="handshake" data-test=test>
             <h2>{title}</h2>
             {move || match known.get() {
-                None => view! { <p class="empty">"Not there yet."</p> }.into_any(),
-                Some(Err(why)) => view! { <p {..text_content(why)} class="refusal"></p> }.into_any(),
+                None => view! { <p class="empty">"Not there yet."</p> }.erase(),
+                Some(Err(why)) => view! { <p {..text_content(why)} class="refusal"></p> }.erase(),
                 Some(Ok(handshake)) => view! {
                     <pre translate="no" role="group" tabindex="0" aria-label="Request">{handshake.request}</pre>
                     <pre translate="no" role="group" tabindex="0" aria-label="Answer">{handshake.response}</pre>
-                }.into_any(),
+                }.erase(),
             }}
         </section>
     }

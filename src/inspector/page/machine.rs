@@ -3,6 +3,7 @@
 use leptos::prelude::*;
 
 use super::fault_run::status_name;
+use crate::ui::erase::Erase;
 use realtime::{
     client::{Connection, countdown, live_text},
     status::ConnectionStatus,
@@ -96,5 +97,5 @@ pub(super) fn MachineView(connection: Connection) -> impl IntoView {
             <figcaption {..live_text(words)} data-test="machine-words"></figcaption>
         </figure>
     }
-    .into_any()
+    .erase()
 }

@@ -16,7 +16,10 @@ use super::{
     raw::RawBytes,
     watched::Watched,
 };
-use crate::{inspector::message::Allowed, ui::numbers::grouped};
+use crate::{
+    inspector::message::Allowed,
+    ui::{erase::Erase, numbers::grouped},
+};
 use realtime::{
     client::{Connection, live_text},
     sharing::Role,
@@ -94,7 +97,7 @@ pub fn Inspector(
         </section>
     }
     // Erased to one plain type, because it is part of pages whose types are deep already.
-    .into_any()
+    .erase()
 }
 
 #[component]
@@ -107,9 +110,9 @@ fn Unfolded(
     let tab = RwSignal::new(Tab::Frames);
     let shown = move |of: Tab| {
         move || match of {
-            Tab::Frames => view! { <Frames watched describe/> }.into_any(),
-            Tab::Raw => view! { <RawBytes connection=watched.connection/> }.into_any(),
-            Tab::Handshakes => view! { <Handshakes watched/> }.into_any(),
+            Tab::Frames => view! { <Frames watched describe/> }.erase(),
+            Tab::Raw => view! { <RawBytes connection=watched.connection/> }.erase(),
+            Tab::Handshakes => view! { <Handshakes watched/> }.erase(),
         }
     };
     let choice = move |of: Tab, label: &'static str, name: &'static str| {

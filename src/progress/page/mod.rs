@@ -18,6 +18,7 @@ use self::{
 };
 use crate::ui::{
     about::About,
+    erase::Erase,
     icons::{Glyph, Icon},
     lazy_page::lazy_page,
 };
@@ -43,9 +44,9 @@ fn ProgressRoute() -> impl IntoView {
             </div>
             // Rebuilt for another job: each job has its own first state, position and stream.
             <div>{move || match job.get() {
-                None => view! { <div class="blank"><Icon glyph=Glyph::Progress/><p class="empty">"No job is selected. Start one, or open one from your list."</p></div> }.into_any(),
-                Some(None) => view! { <UnknownJob/> }.into_any(),
-                Some(Some(id)) => view! { <JobPanel id mine/> }.into_any(),
+                None => view! { <div class="blank"><Icon glyph=Glyph::Progress/><p class="empty">"No job is selected. Start one, or open one from your list."</p></div> }.erase(),
+                Some(None) => view! { <UnknownJob/> }.erase(),
+                Some(Some(id)) => view! { <JobPanel id mine/> }.erase(),
             }}</div>
         </div>
     }

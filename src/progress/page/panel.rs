@@ -14,6 +14,7 @@ use crate::{
     progress::message::{JOB_ROUTE, JobEvent, JobEvents, JobKind, JobStatus, JobView, Progress},
     session::{current_user::CurrentUser, page::view::follow_sign_out},
     ui::{
+        erase::Erase,
         first_state::{PageStatus, first_state},
         numbers::grouped,
         one_press::one_press,
@@ -148,7 +149,7 @@ impl JobState {
 pub(super) fn JobPanel(id: Uuid, mine: MyJobs) -> impl IntoView {
     let first = first_state::<Uuid, Option<JobView>>(id);
     if first == Some(None) {
-        return view! { <UnknownJob/> }.into_any();
+        return view! { <UnknownJob/> }.erase();
     }
     let first = first.flatten();
     let position = first.as_ref().map(|job| job.position.clone());
@@ -230,7 +231,7 @@ pub(super) fn JobPanel(id: Uuid, mine: MyJobs) -> impl IntoView {
         </section>
         {running.then(|| view! { <Inspector connection transport=Transport::Sse/> })}
     }
-    .into_any()
+    .erase()
 }
 
 #[component]
@@ -243,12 +244,14 @@ fn CancelForm(id: Uuid) -> impl IntoView {
             .and_then(Result::err)
             .map(|error| error.error)
     };
+    let fields = view! {
+        <input type="hidden" name="id" value=id.to_string()/>
+        <button type="submit" class="small" data-test="cancel" on:click=one_press(move || cancel.pending().get_untracked())>"Cancel"</button>
+        <output {..live_text(refusal)} class="refusal"></output>
+    }
+    .erase();
     view! {
-        <ActionForm action=cancel>
-            <input type="hidden" name="id" value=id.to_string()/>
-            <button type="submit" class="small" data-test="cancel" on:click=one_press(move || cancel.pending().get_untracked())>"Cancel"</button>
-            <output {..live_text(refusal)} class="refusal"></output>
-        </ActionForm>
+        <ActionForm action=cancel>{fields}</ActionForm>
     }
 }
 

@@ -11,7 +11,7 @@ use crate::{
         message::{JobKind, JobStatus, JobView, Progress},
         result::{ChecksumResult, CountdownResult, RaceResult},
     },
-    ui::{bidi::isolated, numbers::grouped},
+    ui::{bidi::isolated, erase::Erase, numbers::grouped},
 };
 
 /// The outcome in one line, for the list.
@@ -52,8 +52,8 @@ pub(super) fn done_words(kind: JobKind, result: &Value) -> String {
 pub(super) fn ResultView(kind: JobKind, result: Value) -> impl IntoView {
     match kind {
         JobKind::Countdown => None,
-        JobKind::Checksum => read(&result).map(|result| view! { <Checksum result/> }.into_any()),
-        JobKind::Race => read(&result).map(|race| view! { <RaceChart race/> }.into_any()),
+        JobKind::Checksum => read(&result).map(|result| view! { <Checksum result/> }.erase()),
+        JobKind::Race => read(&result).map(|race| view! { <RaceChart race/> }.erase()),
     }
 }
 

@@ -11,7 +11,11 @@ use leptos_router::hooks::use_query_map;
 use serde::{Deserialize, Serialize};
 
 use super::upload::UploadForm;
-use crate::{progress::message::Started, ui::one_press::one_press, web::error::ApiError};
+use crate::{
+    progress::message::Started,
+    ui::{erase::Erase, one_press::one_press},
+    web::error::ApiError,
+};
 use realtime::client::live_text;
 
 /// Starts a job. The fields are received as text, so that an error can name its field and range.
@@ -84,38 +88,42 @@ pub(super) fn StartForms() -> impl IntoView {
 #[component]
 fn CountdownForm(refusals: Refusals) -> impl IntoView {
     let action = refusals.action;
+    let fields = view! {
+        <input type="hidden" name="kind" value="countdown"/>
+        <Number refusals name="steps" label="Steps" value="10" test="steps"/>
+        <Number refusals name="step_ms" label="Milliseconds a step" value="1000" test="step-ms"/>
+        <button type="submit" data-test="start" on:click=one_press(move || action.pending().get_untracked())>"Start a countdown"</button>
+        <output {..live_text(move || refusals.words())} id=refusals.id class="refusal" data-test="start-refusal"></output>
+    }
+    .erase();
     view! {
-        <ActionForm action attr:class="stack" attr:data-test="start-form">
-            <input type="hidden" name="kind" value="countdown"/>
-            <Number refusals name="steps" label="Steps" value="10" test="steps"/>
-            <Number refusals name="step_ms" label="Milliseconds a step" value="1000" test="step-ms"/>
-            <button type="submit" data-test="start" on:click=one_press(move || action.pending().get_untracked())>"Start a countdown"</button>
-            <output {..live_text(move || refusals.words())} id=refusals.id class="refusal" data-test="start-refusal"></output>
-        </ActionForm>
+        <ActionForm action attr:class="stack" attr:data-test="start-form">{fields}</ActionForm>
     }
 }
 
 #[component]
 fn RaceForm(refusals: Refusals) -> impl IntoView {
     let action = refusals.action;
+    let fields = view! {
+        <input type="hidden" name="kind" value="race"/>
+        <div class="pair">
+            <Number refusals name="messages" label="Messages a round" value="10000" test="messages"/>
+            <Number refusals name="size" label="Bytes a message" value="100" test="size"/>
+            <Number refusals name="rounds" label="Rounds" value="3" test="rounds"/>
+            <Number refusals name="rate" label="Messages a second, when paced" value="5000" test="rate"/>
+        </div>
+        <fieldset class="choice">
+            <legend>"Mode"</legend>
+            <label><input type="radio" name="mode" value="burst" checked=true/> "Burst, as fast as it goes"</label>
+            <label><input type="radio" name="mode" value="paced" data-test="paced"/> "Paced, at a rate"</label>
+        </fieldset>
+        <button type="submit" data-test="start-race" on:click=one_press(move || action.pending().get_untracked())>"Start the race"</button>
+        <output {..live_text(move || refusals.words())} id=refusals.id class="refusal" data-test="race-refusal"></output>
+    }
+    .erase();
     view! {
         <p class="quiet">"The server connects to itself and sends the same messages over both transports, one after the other in random order."</p>
-        <ActionForm action attr:class="stack" attr:data-test="race-form">
-            <input type="hidden" name="kind" value="race"/>
-            <div class="pair">
-                <Number refusals name="messages" label="Messages a round" value="10000" test="messages"/>
-                <Number refusals name="size" label="Bytes a message" value="100" test="size"/>
-                <Number refusals name="rounds" label="Rounds" value="3" test="rounds"/>
-                <Number refusals name="rate" label="Messages a second, when paced" value="5000" test="rate"/>
-            </div>
-            <fieldset class="choice">
-                <legend>"Mode"</legend>
-                <label><input type="radio" name="mode" value="burst" checked=true/> "Burst, as fast as it goes"</label>
-                <label><input type="radio" name="mode" value="paced" data-test="paced"/> "Paced, at a rate"</label>
-            </fieldset>
-            <button type="submit" data-test="start-race" on:click=one_press(move || action.pending().get_untracked())>"Start the race"</button>
-            <output {..live_text(move || refusals.words())} id=refusals.id class="refusal" data-test="race-refusal"></output>
-        </ActionForm>
+        <ActionForm action attr:class="stack" attr:data-test="race-form">{fields}</ActionForm>
     }
 }
 

@@ -14,6 +14,7 @@ use crate::{
         valid_name,
     },
     ui::{
+        erase::Erase,
         icons::{Glyph, Icon},
         one_press::one_press,
     },
@@ -34,7 +35,7 @@ pub fn Person() -> impl IntoView {
             <SignOut current_user refusal/>
         </Show>
     }
-    .into_any()
+    .erase()
 }
 
 #[component]
@@ -95,7 +96,7 @@ fn NameForm(
             <output {..live_text(move || shown.get())} id="name-refusal" class="refusal" data-test="name-refusal"></output>
         </form>
     }
-    .into_any()
+    .erase()
 }
 
 #[component]
@@ -123,7 +124,7 @@ fn SignOut(
             <button type="submit" class="bare" title="Sign out" data-test="sign-out"><Icon glyph=Glyph::SignOut/><span class="visually-hidden">"Sign out"</span></button>
         </form>
     }
-    .into_any()
+    .erase()
 }
 
 /// A page whose user has signed out requests no new session by itself: the next visitor may be another person.
@@ -137,7 +138,7 @@ fn SignedOut() -> impl IntoView {
             <button type="button" class="small" on:click=go_on data-test="continue-as-guest">"Continue as a guest"</button>
         </p>
     }
-    .into_any()
+    .erase()
 }
 
 async fn sign_in(name: &str) -> Result<User, String> {

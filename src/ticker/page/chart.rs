@@ -8,7 +8,10 @@ use super::{
 };
 use crate::{
     ticker::{message::Listing, trail::Trail},
-    ui::icons::{Glyph, Icon},
+    ui::{
+        erase::Erase,
+        icons::{Glyph, Icon},
+    },
 };
 use realtime::client::{live_text, text_content};
 
@@ -28,9 +31,9 @@ pub fn Chart(#[prop(into)] listing: Signal<Option<Listing>>, prices: Prices) -> 
     move || {
         match listing.get() {
         Some(listing) => {
-            view! { <ChartOf shown=prices.of(&listing.symbol) listing/> }.into_any()
+            view! { <ChartOf shown=prices.of(&listing.symbol) listing/> }.erase()
         }
-        None => view! { <div class="chart blank"><Icon glyph=Glyph::Ticker/><p class="empty">"The chart of a symbol appears here."</p></div> }.into_any(),
+        None => view! { <div class="chart blank"><Icon glyph=Glyph::Ticker/><p class="empty">"The chart of a symbol appears here."</p></div> }.erase(),
     }
     }
 }

@@ -33,7 +33,8 @@ use crate::{
     inspector::page::Inspector,
     session::current_user::CurrentUser,
     ui::{
-        about::About, first_state::first_state, input_method::settled_value, lazy_page::lazy_page,
+        about::About, erase::Erase, first_state::first_state, input_method::settled_value,
+        lazy_page::lazy_page,
     },
 };
 use realtime::{
@@ -107,14 +108,16 @@ fn Ticker() -> impl IntoView {
         }
     };
 
+    let more = view! {
+        {move || stream_state.recovered.get().map(|count| view! { <span {..text_content(format!("recovered {count} events"))} data-test="recovered"></span> })}
+        <Stale since=stream_state.stale_since/>
+    }
+    .erase();
     view! {
         <About title="Ticker" description="Live prices over Server-Sent Events: the latest value wins, and what was missed is replayed."/>
         <div class="page-head">
             <h1>"Ticker"</h1>
-            <StatusLine connection transport="SSE" counted="watching">
-                {move || stream_state.recovered.get().map(|count| view! { <span {..text_content(format!("recovered {count} events"))} data-test="recovered"></span> })}
-                <Stale since=stream_state.stale_since/>
-            </StatusLine>
+            <StatusLine connection transport="SSE" counted="watching">{more}</StatusLine>
         </div>
         <p class="lead">"One event stream carries every price. Come back after a break, and what you missed is replayed from the last event you saw."</p>
         <Chart listing=shown prices/>
@@ -130,7 +133,7 @@ fn Ticker() -> impl IntoView {
         <Announcement selected prices/>
         <Inspector connection transport=Transport::Sse/>
     }
-    .into_any()
+    .erase()
 }
 
 /// The choice, kept in sync with the address, so that a link opens the same view.

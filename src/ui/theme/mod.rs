@@ -14,6 +14,7 @@ use super::{
     first_state::{FirstState, first_state},
     icons::{Glyph, Icon},
 };
+use crate::ui::erase::Erase;
 
 pub const THEME_ROUTE: &str = "/api/theme";
 pub const COOKIE: &str = "wirewise_theme";
@@ -128,7 +129,7 @@ pub fn ThemeSwitch() -> impl IntoView {
             {buttons.map(button).into_iter().collect_view()}
         </form>
     }
-    .into_any()
+    .erase()
 }
 
 /// Writes the cookie. If that is not possible, the choice lasts as long as the page.
