@@ -11,11 +11,7 @@ use std::{
 
 use axum::{Router, extract::FromRef};
 use futures::{FutureExt, future::BoxFuture};
-use realtime::{
-    message::{Limits as SocketLimits, SocketControl},
-    server::{Connection, ConnectionRegistry, Realtime, socket::TEXT_BYTES},
-};
-use serde::Serialize;
+use realtime::server::Realtime;
 
 use crate::{
     background::Supervisor, guard::limits::Limits, session::server::token::Sessions,
@@ -28,7 +24,6 @@ pub struct Web {
     pub realtime: Realtime,
     pub limits: Limits,
     pub sessions: Sessions,
-    pub connections: ConnectionRegistry,
 }
 
 /// The state of a feature's handlers.
@@ -75,28 +70,17 @@ impl Web {
     pub fn with<F>(self, own: F) -> Feature<F> {
         Feature { web: self, own }
     }
-
-    /// The `welcome` of a feature's socket, with this server's limits.
-    pub fn welcome<W: Serialize>(
-        &self,
-        connection: &Connection,
-        connections: usize,
-        binary_bytes: usize,
-        feature: W,
-    ) -> SocketControl<W> {
-        let limits = SocketLimits {
-            text_bytes: TEXT_BYTES,
-            binary_bytes,
-            messages_per_second: self.limits.messages_per_second(),
-        };
-        self.realtime
-            .welcome(connection, connections, limits, feature)
-    }
 }
 
 impl<F> FromRef<Feature<F>> for Sessions {
     fn from_ref(state: &Feature<F>) -> Self {
         state.web.sessions.clone()
+    }
+}
+
+impl<F> FromRef<Feature<F>> for Realtime {
+    fn from_ref(state: &Feature<F>) -> Self {
+        state.web.realtime.clone()
     }
 }
 

@@ -8,7 +8,7 @@ use std::{
 };
 
 use clap::{Args, Parser, Subcommand};
-use realtime::server::Timing;
+use realtime::server::{RealtimeOptions, Timing};
 
 use crate::{
     guard::limits::LimitSettings,
@@ -159,14 +159,20 @@ pub enum LogFormat {
 }
 
 impl Settings {
-    /// The intervals of streams and sockets.
-    pub fn timing(&self) -> Timing {
-        Timing {
+    /// The options of the kit.
+    pub fn realtime(&self) -> RealtimeOptions {
+        let timing = Timing {
             heartbeat: Duration::from_millis(self.heartbeat_ms),
             client_ping: Duration::from_millis(self.client_ping_ms),
             ping: Duration::from_millis(self.ping_ms),
             idle: Duration::from_millis(self.idle_ms),
-        }
+        };
+        RealtimeOptions::default()
+            .name("wirewise")
+            .timing(timing)
+            .connections_per_address(self.limits.max_connections_per_ip as usize)
+            .messages_per_second(self.limits.messages_per_second)
+            .allow_faults(self.allow_faults)
     }
 
     /// All defaults, for tests that change a few.

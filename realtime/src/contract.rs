@@ -17,6 +17,8 @@ pub const ALIVE_ROUTE: &str = "/healthz";
 
 /// An event stream, server to client.
 pub trait StreamContract: Clone + PartialEq + Send + Sync + 'static {
+    /// The endpoint's name in metrics and in the first comment of a stream.
+    const NAME: &'static str;
     /// The route as axum spells it, parameters in braces.
     const ROUTE: &'static str;
     /// The names of all events: the serde tags of [`StreamContract::Event`].
@@ -50,6 +52,8 @@ pub trait StreamContract: Clone + PartialEq + Send + Sync + 'static {
 
 /// A WebSocket endpoint; messages travel in both directions.
 pub trait SocketContract: Clone + PartialEq + Send + Sync + 'static {
+    /// The endpoint's name in metrics.
+    const NAME: &'static str;
     /// The route as axum spells it, parameters in braces.
     const ROUTE: &'static str;
     /// The subprotocol with its version (RFC 6455 section 1.9).

@@ -166,6 +166,7 @@ pub struct FirstMessages {
 }
 
 impl SocketContract for ChatSocket {
+    const NAME: &'static str = "chat";
     const ROUTE: &'static str = "/api/chat/socket";
     const SUBPROTOCOL: &'static str = "wirewise.chat.v1";
     const COMMANDS: &'static [&'static str] =

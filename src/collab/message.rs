@@ -87,6 +87,7 @@ pub enum BoardEvent {
 }
 
 impl SocketContract for BoardSocket {
+    const NAME: &'static str = "collab";
     const ROUTE: &'static str = "/api/collab/{doc}";
     const SUBPROTOCOL: &'static str = "wirewise.collab.v1";
     const COMMANDS: &'static [&'static str] = &["move", "hide"];

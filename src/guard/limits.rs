@@ -29,8 +29,6 @@ use crate::web::{
 const EVICT_EVERY: Duration = Duration::from_secs(60);
 /// The longest time in which a request must be complete and answered.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
-/// What `Retry-After` says when an address holds too many streams, in seconds.
-const PERMIT_RETRY_SECONDS: u64 = 10;
 
 /// The rate of binary messages in bytes a second: 1 MiB, and twice the longest message in a burst.
 const BYTES_PER_SECOND: NonZeroU32 = NonZeroU32::new(1024 * 1024).unwrap();
@@ -73,7 +71,6 @@ pub struct Limits {
     requests: Arc<DefaultKeyedRateLimiter<IpAddr>>,
     messages: Arc<DefaultKeyedRateLimiter<Uuid>>,
     bytes: Arc<DefaultKeyedRateLimiter<Uuid>>,
-    streams: KeyedSemaphore<IpAddr>,
     sockets: KeyedSemaphore<Uuid>,
     messages_per_second: u32,
     requests_per_second: u32,
@@ -91,7 +88,6 @@ impl Limits {
             bytes: Arc::new(RateLimiter::keyed(
                 Quota::per_second(BYTES_PER_SECOND).allow_burst(BYTES_BURST),
             )),
-            streams: KeyedSemaphore::new(settings.max_connections_per_ip as usize),
             sockets: KeyedSemaphore::new(
                 settings
                     .max_connections_per_user
@@ -100,10 +96,6 @@ impl Limits {
             messages_per_second: settings.messages_per_second,
             requests_per_second: settings.requests_per_second,
         }
-    }
-
-    pub fn messages_per_second(&self) -> u32 {
-        self.messages_per_second
     }
 
     /// Counts one text message of a user over all of the user's sockets.
@@ -131,14 +123,6 @@ impl Limits {
                 .until_key_n_ready(&user, bytes.min(BYTES_BURST))
                 .await;
         }
-    }
-
-    /// Takes a permit of an address for an open stream or socket.
-    pub fn permit(&self, address: IpAddr) -> Result<Permit, ApiError> {
-        self.streams.enter(address).ok_or_else(|| {
-            let error = "Your address holds as many open streams as one may. Close one, or try again later.";
-            ApiError::too_many(error, PERMIT_RETRY_SECONDS)
-        })
     }
 
     /// Takes a permit of a user for an open socket; `None` if all are taken.

@@ -12,6 +12,8 @@ use axum::{
     response::{IntoResponse, Response},
 };
 
+use realtime::server::ClientAddress;
+
 use crate::web::{
     error::ApiError,
     server::{
@@ -46,7 +48,9 @@ pub async fn check(
     let origin = request.headers().get(header::ORIGIN).cloned();
     let public = policy.public.contains(&request.uri().path());
     let standing = standing(origin.as_ref(), &caller, &policy.allowed);
-    request.extensions_mut().insert(caller);
+    let extensions = request.extensions_mut();
+    extensions.insert(ClientAddress(caller.address));
+    extensions.insert(caller);
     if request.method() == Method::OPTIONS
         && request
             .headers()

@@ -53,6 +53,7 @@ impl CompareEvents {
 }
 
 impl StreamContract for CompareEvents {
+    const NAME: &'static str = "compare";
     const ROUTE: &'static str = "/api/compare/events";
     const EVENTS: &'static [&'static str] = &["pulse"];
     const STATES: &'static [&'static str] = &[];
@@ -65,6 +66,7 @@ impl StreamContract for CompareEvents {
 }
 
 impl SocketContract for CompareSocket {
+    const NAME: &'static str = "compare";
     const ROUTE: &'static str = "/api/compare/socket";
     const SUBPROTOCOL: &'static str = "wirewise.compare.v1";
     const COMMANDS: &'static [&'static str] = &[];

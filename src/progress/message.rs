@@ -178,6 +178,7 @@ impl Progress {
 }
 
 impl StreamContract for JobEvents {
+    const NAME: &'static str = "job";
     const ROUTE: &'static str = "/api/jobs/{id}/events";
     const EVENTS: &'static [&'static str] = &["state", "progress", "done", "failed", "cancelled"];
     const STATES: &'static [&'static str] = &["state"];
@@ -197,6 +198,7 @@ impl StreamContract for JobEvents {
 }
 
 impl StreamContract for RaceEvents {
+    const NAME: &'static str = "race";
     const ROUTE: &'static str = "/api/races/{lane}/events";
     const EVENTS: &'static [&'static str] = &["payload"];
     const STATES: &'static [&'static str] = &[];
@@ -209,6 +211,7 @@ impl StreamContract for RaceEvents {
 }
 
 impl SocketContract for RaceSocket {
+    const NAME: &'static str = "race";
     const ROUTE: &'static str = "/api/races/{lane}/socket";
     const SUBPROTOCOL: &'static str = "wirewise.race.v1";
     const COMMANDS: &'static [&'static str] = &[];

@@ -59,12 +59,9 @@ pub async fn run(
     let background = state.background.clone();
     let deadline = Duration::from_millis(state.settings.drain_ms);
     let max_connections = state.settings.max_connections as usize;
-    let serving = listen::serve(
-        listener,
-        router::assemble(&state, routes),
-        max_connections,
-        drain.clone(),
-    );
+    let app = router::assemble(&state, routes);
+    let realtime = state.realtime.clone();
+    let serving = async move { listen::serve(listener, app, max_connections, &realtime).await };
     let serving = background.essential("accept loop", serving);
     tokio::pin!(shutdown);
     let reason = tokio::select! {

@@ -76,7 +76,7 @@ pub fn assemble(state: &AppState, routes: Routes) -> Router {
         .method_not_allowed_fallback(answer::wrong_method)
         .layer(from_fn(limits::end_slow_requests));
     let live = in_api(live).layer(from_fn_with_state(
-        state.connections.clone(),
+        state.realtime.clone(),
         inspector::server::name_connections,
     ));
     // Page renders spawn their tasks through this executor. In a process with a second router it is set already.

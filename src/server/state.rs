@@ -3,7 +3,7 @@
 use std::{io, path::PathBuf, sync::Arc};
 
 use leptos::prelude::LeptosOptions;
-use realtime::server::{ConnectionRegistry, Drain, Realtime};
+use realtime::server::{Drain, Realtime};
 
 use super::{assets::Assets, features::Features};
 use crate::{
@@ -28,7 +28,6 @@ pub struct AppState {
     pub assets: Assets,
     pub realtime: Realtime,
     pub limits: Limits,
-    pub connections: ConnectionRegistry,
     pub bus: SharedBus,
     pub sessions: Sessions,
     /// Supervises the tasks that serve no connection.
@@ -110,9 +109,8 @@ impl AppState {
         Ok(Self {
             leptos,
             assets: Assets::new(site_root),
-            realtime: Realtime::new(settings.timing(), drain),
+            realtime: Realtime::new(settings.realtime().drain(drain)),
             limits: Limits::new(&settings.limits),
-            connections: ConnectionRegistry::new(settings.allow_faults),
             sessions,
             background,
             features,
@@ -129,7 +127,6 @@ impl AppState {
             realtime: self.realtime.clone(),
             limits: self.limits.clone(),
             sessions: self.sessions.clone(),
-            connections: self.connections.clone(),
         }
     }
 }

@@ -87,6 +87,7 @@ pub struct FirstPrices {
 }
 
 impl StreamContract for TickerEvents {
+    const NAME: &'static str = "ticker";
     const ROUTE: &'static str = "/api/ticker/events";
     const EVENTS: &'static [&'static str] = &["snapshot", "price", "feed"];
     const STATES: &'static [&'static str] = &["snapshot", "feed"];

@@ -249,6 +249,7 @@ mod tests {
     }
 
     impl StreamContract for Weather {
+        const NAME: &'static str = "weather";
         const ROUTE: &'static str = "/api/weather/events";
         const EVENTS: &'static [&'static str] = &["now"];
         const STATES: &'static [&'static str] = &["now"];

@@ -16,6 +16,7 @@ enum Say {
 }
 
 impl SocketContract for Echo {
+    const NAME: &'static str = "echo";
     const ROUTE: &'static str = "/api/echo";
     const SUBPROTOCOL: &'static str = "echo.v1";
     const COMMANDS: &'static [&'static str] = &["say"];

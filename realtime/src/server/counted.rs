@@ -5,18 +5,22 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering},
 };
 
-/// Counts a connection while it is open, in its endpoint's counter and in the gauge `wirewise_connections`.
+use metrics::Gauge;
+
+use super::metric;
+
+/// Counts a connection while it is open, in its endpoint's counter and in the gauge `connections`.
 #[derive(Debug)]
 pub struct Counted {
     counter: Arc<AtomicUsize>,
-    gauge: metrics::Gauge,
+    gauge: Gauge,
 }
 
 impl Counted {
     /// `transport` and `endpoint` are the labels of the gauge: `sse` or `websocket`, and the feature's name.
     pub fn new(counter: Arc<AtomicUsize>, transport: &'static str, endpoint: &'static str) -> Self {
         counter.fetch_add(1, Ordering::Relaxed);
-        let gauge = metrics::gauge!("wirewise_connections", "transport" => transport, "endpoint" => endpoint);
+        let gauge = metric::connections(transport, endpoint);
         gauge.increment(1);
         Self { counter, gauge }
     }

@@ -26,7 +26,7 @@ use tokio::{
 
 pub use self::{activity::ActiveRequest, handle::ConnectionHandle};
 use self::{connection::connection, patience::PATIENCE, wire::Wire};
-use super::drain::Drain;
+use super::{metric, realtime::Realtime};
 
 /// Unsent bytes that the kernel may hold. Without this limit a client that stops reading costs megabytes of kernel
 /// memory on loopback, and must first read all of those outdated bytes when it reads again.
@@ -41,9 +41,16 @@ const REFUSALS: usize = 64;
 /// How long a refused client has to send its request, and again as long to read the answer and close.
 const REFUSE_WITHIN: Duration = Duration::from_secs(1);
 
-/// Serves `app` until `drain` starts. Then the listener closes at once, and each open connection ends when its requests
-/// have ended. Every connection is a task of `drain`.
-pub async fn serve(listener: TcpListener, app: Router, max_connections: usize, drain: Drain) {
+/// Serves `app` until the server drains. Then the listener closes at once, and each open connection ends when its
+/// requests have ended. Every connection is a task of the drain. Further connections than `max_connections` are refused
+/// with 429.
+pub async fn serve(
+    listener: TcpListener,
+    app: Router,
+    max_connections: usize,
+    realtime: &Realtime,
+) {
+    let drain = realtime.drain().clone();
     // Set the state once, here: a router without its state would build its route table anew for every connection.
     let app = app.with_state(());
     let permits = Arc::new(Semaphore::new(max_connections));
@@ -57,7 +64,7 @@ pub async fn serve(listener: TcpListener, app: Router, max_connections: usize, d
         let (tcp, peer) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
-                metrics::counter!("wirewise_accept_errors").increment(1);
+                metric::counter("accept_errors").increment(1);
                 if warned.is_none_or(|warned| warned.elapsed() >= WARN_EVERY) {
                     warned = Some(Instant::now());
                     tracing::warn!(%error, "accepting connections fails; trying again");
@@ -74,7 +81,7 @@ pub async fn serve(listener: TcpListener, app: Router, max_connections: usize, d
             drain.spawn(connection(wire, app.clone(), PATIENCE, drain.clone()));
             continue;
         }
-        metrics::counter!("wirewise_connections_refused").increment(1);
+        metric::counter("connections_refused").increment(1);
         if let Ok(permit) = refusals.clone().try_acquire_owned() {
             tokio::spawn(async move {
                 let _permit = permit;

@@ -22,6 +22,7 @@ use tokio::{
 use tokio_tungstenite::{WebSocketStream, tungstenite::protocol::Role};
 
 use super::{patience::Patience, wire::Transport, *};
+use crate::server::Drain;
 
 const GET: &str = "GET / HTTP/1.1\r\nhost: x\r\n\r\n";
 const GET_FLOOD: &str = "GET /flood HTTP/1.1\r\nhost: x\r\n\r\n";
@@ -360,8 +361,9 @@ async fn over_tcp_a_peer_that_reads_nothing_is_reset() {
 async fn a_connection_over_the_limit_receives_the_refusal_without_a_reset() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap();
-    let drain = Drain::default();
-    let serving = tokio::spawn(serve(listener, app(), 0, drain.clone()));
+    let realtime = Realtime::default();
+    let drain = realtime.drain().clone();
+    let serving = tokio::spawn(async move { serve(listener, app(), 0, &realtime).await });
     let mut client = TcpStream::connect(addr).await.unwrap();
     let head = "POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 1000000\r\n\r\n";
     client.write_all(head.as_bytes()).await.unwrap();
@@ -389,7 +391,8 @@ async fn a_connection_over_the_limit_receives_the_refusal_without_a_reset() {
 async fn refusals_use_a_bounded_number_of_tasks() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap();
-    let serving = tokio::spawn(serve(listener, app(), 0, Drain::default()));
+    let realtime = Realtime::default();
+    let serving = tokio::spawn(async move { serve(listener, app(), 0, &realtime).await });
     // Silent clients, so that each refusal waits for a request.
     let mut silent = vec![];
     for _ in 0..2 * REFUSALS {

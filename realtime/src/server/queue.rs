@@ -19,6 +19,7 @@ use axum::extract::ws::{CloseFrame, Message, Utf8Bytes};
 use serde::Serialize;
 use tokio::sync::Notify;
 
+use super::metric;
 use crate::close::CloseCode;
 
 /// Pending bytes of one socket at which its client counts as too slow.
@@ -118,7 +119,7 @@ impl OutQueue {
             // A single oversized message does not mean that the client is slow, so it does not count towards the bound.
             state.answer = state.bytes;
         } else if state.bytes - state.answer > self.0.limit {
-            metrics::counter!("wirewise_slow_consumers").increment(1);
+            metric::counter("slow_consumers").increment(1);
             self.set_close(state, CloseCode::TooSlow, "the client reads too slowly");
             return;
         }

@@ -4,7 +4,8 @@
 
 use std::{
     fmt::Display,
-    future::{Future, pending},
+    future::{Future, pending, ready},
+    marker::PhantomData,
     time::Duration,
 };
 
@@ -15,7 +16,7 @@ use serde::Deserialize;
 use tokio::time::{Instant, interval_at, sleep, timeout};
 
 use super::{
-    Connection, Realtime, now_ms,
+    Connection, Counted, Realtime, now_ms,
     queue::{Batch, OutQueue},
 };
 use crate::{
@@ -88,20 +89,40 @@ pub trait SocketHandler: Send {
     fn session_code(&self) -> CloseCode {
         CloseCode::Session
     }
+}
 
-    /// The number of open sockets of this endpoint on this node.
-    fn connections(&self) -> usize;
+/// The handler of a socket on which only the server sends. Commands are refused; where the contract's commands are an enum
+/// without variants, there are none.
+pub struct ReadOnly<C>(PhantomData<C>);
+
+impl<C> Default for ReadOnly<C> {
+    fn default() -> Self {
+        Self(PhantomData)
+    }
+}
+
+impl<C: SocketContract> SocketHandler for ReadOnly<C> {
+    type Contract = C;
+
+    fn command(&mut self, _: C::Command) -> impl Future<Output = Result<(), SocketError>> + Send {
+        let error = "Nothing is accepted on this socket.";
+        ready(Err(SocketError::new(ErrorCode::Malformed, error)))
+    }
+
+    fn admit(&mut self) -> Result<(), SocketError> {
+        Ok(())
+    }
 }
 
 /// A read error that may correspond to a close code.
-pub trait ReadError: Display {
+pub(super) trait ReadError: Display {
     /// The close code to answer with, or `None` when the connection is gone.
     fn close_code(&self) -> Option<CloseCode>;
 }
 
 /// How a socket ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ended {
+pub(super) enum Ended {
     /// The peer closed or disconnected, or the server's close was sent.
     Cleanly,
     /// The peer does not read. Its connection is reset, otherwise the kernel would keep the unsent bytes for many
@@ -109,14 +130,16 @@ pub enum Ended {
     Stuck,
 }
 
-/// Runs a socket to its end. The first message in `queue` is a [`welcome`](Realtime::welcome). `connection` is the
-/// socket's entry in the registry. `session_ended` resolves with the reason when the socket's session ends.
-pub async fn run<S, E, H>(
+/// Runs a socket to its end. The first message in `queue` is a `welcome`. `connection` is the socket's entry in the
+/// registry, `counted` its part in the count of its endpoint. `session_ended` resolves with the reason when the socket's
+/// session ends.
+pub(super) async fn run<S, E, H>(
     socket: S,
     queue: OutQueue,
     mut handler: H,
     realtime: &Realtime,
     connection: &Connection,
+    counted: &Counted,
     session_ended: impl Future<Output = &'static str> + Send,
 ) -> Ended
 where
@@ -125,7 +148,14 @@ where
     H: SocketHandler,
 {
     let (sink, stream) = socket.split();
-    let reading = read(stream, &queue, &mut handler, realtime, session_ended);
+    let reading = read(
+        stream,
+        &queue,
+        &mut handler,
+        realtime,
+        counted,
+        session_ended,
+    );
     let writing = write(
         sink,
         &queue,
@@ -157,7 +187,7 @@ where
 }
 
 /// Closes an accepted socket with a code and a reason. A browser cannot see the HTTP status of a refused upgrade.
-pub async fn refuse<S, E>(mut socket: S, code: CloseCode, reason: &'static str)
+pub(super) async fn refuse<S, E>(mut socket: S, code: CloseCode, reason: &'static str)
 where
     S: Stream<Item = Result<Message, E>> + Sink<Message, Error = E> + Send + Unpin,
 {
@@ -181,6 +211,7 @@ async fn read<St, E, H>(
     queue: &OutQueue,
     handler: &mut H,
     realtime: &Realtime,
+    counted: &Counted,
     session_ended: impl Future<Output = &'static str>,
 ) where
     St: Stream<Item = Result<Message, E>> + Unpin,
@@ -257,7 +288,9 @@ async fn read<St, E, H>(
                 );
                 continue;
             }
-            Some(Ok(Message::Text(text))) => text_message(&text, queue, handler, &mut pings).await,
+            Some(Ok(Message::Text(text))) => {
+                text_message(&text, queue, handler, &mut pings, counted).await
+            }
             Some(Ok(Message::Binary(bytes))) => handler.binary(bytes).await,
         };
         // Measured from here and not from the frame: the handler's time does not count as the client's idle time.
@@ -277,17 +310,17 @@ async fn text_message<H: SocketHandler>(
     queue: &OutQueue,
     handler: &mut H,
     pings: &mut WindowCounter,
+    counted: &Counted,
 ) -> Result<(), SocketError> {
     match decode::<H::Contract>(text) {
         Ok(Decoded::Kit(SocketRequest::Ping { at })) => {
             if pings.add() > FREE_PINGS {
                 handler.admit()?;
             }
-            let connections = handler.connections();
             queue.push_json(&SocketControl::<()>::Pong {
                 at,
                 server_at: now_ms(),
-                connections,
+                connections: counted.count(),
             });
             Ok(())
         }

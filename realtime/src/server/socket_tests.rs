@@ -2,6 +2,7 @@
 
 use std::{
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
@@ -11,7 +12,7 @@ use futures::{SinkExt, StreamExt, channel::mpsc, stream::BoxStream};
 use serde::Serialize;
 
 use super::*;
-use crate::server::{Drain, Timing};
+use crate::server::{Drain, RealtimeOptions};
 
 #[derive(Clone, Debug, PartialEq)]
 struct Echo;
@@ -34,6 +35,7 @@ enum EchoCommand {
 }
 
 impl SocketContract for Echo {
+    const NAME: &'static str = "echo";
     const ROUTE: &'static str = "/echo";
     const SUBPROTOCOL: &'static str = "echo.v1";
     const COMMANDS: &'static [&'static str] = &["say", "flood", "work"];
@@ -75,10 +77,6 @@ impl SocketHandler for Handler {
             .checked_sub(1)
             .ok_or(SocketError::new(ErrorCode::RateLimited, "slowly"))?;
         Ok(())
-    }
-
-    fn connections(&self) -> usize {
-        1
     }
 }
 
@@ -161,14 +159,7 @@ impl Peer {
         let (outbound, from_server) = mpsc::channel(0);
         let (sign_out, signed_out) = tokio::sync::oneshot::channel();
         let drain = Drain::default();
-        let seconds = Duration::from_secs;
-        let timing = Timing {
-            heartbeat: seconds(15),
-            client_ping: seconds(30),
-            ping: seconds(25),
-            idle: seconds(60),
-        };
-        let realtime = Realtime::new(timing, drain.clone());
+        let realtime = Realtime::new(RealtimeOptions::default().drain(drain.clone()));
         let ended = tokio::spawn(async move {
             let queue = OutQueue::default();
             let handler = Handler {
@@ -183,6 +174,7 @@ impl Peer {
                 handler,
                 &realtime,
                 &Connection::unknown(),
+                &Counted::new(Arc::default(), "websocket", "echo"),
                 session_ended,
             )
             .await

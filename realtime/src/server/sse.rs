@@ -4,15 +4,17 @@
 
 use std::{
     convert::Infallible,
+    future::Future,
     hash::Hash,
+    marker::PhantomData,
     sync::{Arc, atomic::AtomicUsize},
     time::Duration,
 };
 
 use axum::{
     body::Body,
-    extract::{FromRequestParts, Query},
-    http::{HeaderValue, header, request::Parts},
+    extract::{FromRef, FromRequestParts, Query},
+    http::{HeaderValue, StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
 };
 use bytes::{BufMut, Bytes, BytesMut};
@@ -21,17 +23,18 @@ use futures::{
     future::{self, BoxFuture, Fuse, FusedFuture},
     stream,
 };
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep};
 
 use super::{
-    Connection, Counted, Realtime,
+    ClientAddress, Connection, Counted, Realtime, Refused, Timing,
     frame::frame,
-    now_ms,
+    metric, now_ms,
     permits::Permit,
-    topic::{Pending, Reader, Topic},
+    topic::{Opened, Pending, Reader, Selection, Topic},
 };
 use crate::{
+    contract::StreamContract,
     message::{Hello, StreamControl},
     position::Position,
 };
@@ -48,7 +51,7 @@ const WRITE_BYTES: usize = 16 * 1024;
 /// The position from which a client resumes: the header `Last-Event-ID`, otherwise the query `last_event_id`. An id
 /// that does not parse counts as none: a client with a foreign id starts anew and gets no error.
 #[derive(Clone, Debug, Default)]
-pub struct ResumeFrom(pub Option<Position>);
+struct ResumeFrom(Option<Position>);
 
 impl<S: Send + Sync> FromRequestParts<S> for ResumeFrom {
     type Rejection = Infallible;
@@ -73,56 +76,111 @@ impl<S: Send + Sync> FromRequestParts<S> for ResumeFrom {
     }
 }
 
-/// An event stream that is about to be sent.
-pub struct EventStream<K> {
-    pub reader: Reader<K>,
-    /// `Some(n)`: recovered, n events are replayed. `None`: not recovered, the client starts from `state`.
-    pub recovered: Option<usize>,
-    /// Encoded state events that follow `hello`.
-    pub state: Vec<Bytes>,
-    /// Resolves when the stream's session ends, which ends the stream; `None` for a public stream.
-    pub session_ended: Option<BoxFuture<'static, ()>>,
-    pub connection: Connection,
+/// A request for the event stream of the contract `C`: everything that answering it takes.
+///
+/// It is an extractor for handlers whose state gives a [`Realtime`] (axum's `FromRef`). It holds the position from which the
+/// client resumes, the client's address and the connection's handle; [`StreamRequest::respond`] takes the permit of the
+/// address and heeds the drain.
+pub struct StreamRequest<C> {
+    realtime: Realtime,
+    after: Option<Position>,
+    address: ClientAddress,
+    connection: Connection,
+    session_ended: BoxFuture<'static, ()>,
+    contract: PhantomData<C>,
 }
 
-impl<K: Clone + Eq + Hash + Send + Sync + 'static> EventStream<K> {
-    /// The response: comment, `retry:`, `hello`, the state and the missed events, then live events until the topic or
-    /// the session ends, the server drains or the client disconnects.
-    ///
-    /// `name` is the endpoint's, for the comment and the metrics. `permit` belongs to the limit for each address.
-    pub fn respond(
+impl<C: StreamContract, S: Send + Sync> FromRequestParts<S> for StreamRequest<C>
+where
+    Realtime: FromRef<S>,
+{
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Infallible> {
+        let realtime = Realtime::from_ref(state);
+        let ResumeFrom(after) = ResumeFrom::from_request_parts(parts, state).await?;
+        Ok(Self {
+            after,
+            address: ClientAddress::of_request(parts),
+            connection: realtime.connection(parts),
+            session_ended: future::pending().boxed(),
+            contract: PhantomData,
+            realtime,
+        })
+    }
+}
+
+impl<C: StreamContract> StreamRequest<C> {
+    /// Ends the stream when `ended` resolves, for a stream that only the users of a session may read.
+    pub fn until(mut self, ended: impl Future<Output: Send> + Send + 'static) -> Self {
+        self.session_ended = async { drop(ended.await) }.boxed();
+        self
+    }
+
+    /// The response with all events of a topic; see [`StreamRequest::respond_with`]. `snapshot` makes the events that give
+    /// the topic's state to a client that does not resume.
+    pub fn respond<T, K>(
         self,
-        topic: &Topic<K>,
-        realtime: &Realtime,
-        name: &'static str,
-        permit: Permit,
-    ) -> Response {
-        let counted = Counted::new(topic.connections().clone(), "sse", name);
-        if let Some(replayed) = self.recovered {
-            metrics::counter!("wirewise_replayed_events", "endpoint" => name)
-                .increment(replayed as u64);
+        topic: &Topic<T, K>,
+        snapshot: impl FnOnce(&T) -> Vec<C::Event>,
+    ) -> Response
+    where
+        K: Clone + Eq + Hash + Send + Sync + 'static,
+    {
+        self.respond_with(topic, Selection::all(), |state, _| snapshot(state))
+    }
+
+    /// The response with selected events of a topic: comment, `retry:`, `hello`, the missed events or the snapshot, then
+    /// live events until the topic or the session ends, the server drains or the client disconnects.
+    ///
+    /// It is 204 if the topic has ended and the client has its last event, because a browser does not reconnect after that
+    /// (WHATWG HTML, section 9.2.3). It is 429 if the client's address has all of its permits. For `snapshot` see
+    /// [`Topic::open`].
+    pub fn respond_with<T, K, E: Serialize>(
+        self,
+        topic: &Topic<T, K>,
+        selection: Selection<K>,
+        snapshot: impl FnOnce(&T, &dyn Fn(&K) -> bool) -> Vec<E>,
+    ) -> Response
+    where
+        K: Clone + Eq + Hash + Send + Sync + 'static,
+    {
+        let end = topic.end_position();
+        if end.is_some_and(|end| self.after.as_ref().is_some_and(|after| *after >= end)) {
+            return StatusCode::NO_CONTENT.into_response();
         }
-        let hello = self.hello(topic, realtime);
+        let Some(permit) = self.realtime.permit(self.address.0) else {
+            return Refused::TooManyConnections.into_response();
+        };
+        let after = self.after.filter(|_| !self.connection.has_expired());
+        let opened = topic.open(after.as_ref(), selection, snapshot);
+        let counted = Counted::new(topic.connections().clone(), "sse", C::NAME);
+        if let Some(replayed) = opened.recovered {
+            metric::endpoint_counter("replayed_events", C::NAME).increment(replayed as u64);
+        }
+        let timing = self.realtime.timing();
+        let hello = hello(&opened, &self.connection, timing, topic.connection_count());
         let mut opening = BytesMut::new();
         // In one block with `hello`: a separate block would have no data, and some clients report that as an empty
         // event.
-        opening.put_slice(format!(": wirewise {name}\nretry: {RETRY_MS}\n").as_bytes());
+        let (server, name) = (self.realtime.name(), C::NAME);
+        opening.put_slice(format!(": {server} {name}\nretry: {RETRY_MS}\n").as_bytes());
         opening.put_slice(&hello);
-        self.state.iter().for_each(|state| opening.put_slice(state));
-        let period = realtime.timing().heartbeat;
+        opened
+            .state
+            .iter()
+            .for_each(|state| opening.put_slice(state));
+        let period = timing.heartbeat;
         let mut heartbeat = interval_at(Instant::now() + period, period);
         // A connection that was blocked for a minute gets one heartbeat afterwards, not four.
         heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let session_ended = self
-            .session_ended
-            .unwrap_or_else(|| future::pending().boxed());
         let live = Live {
             opening: Some(opening.freeze()),
-            reader: self.reader,
+            reader: opened.reader,
             heartbeat,
-            realtime: realtime.clone(),
+            realtime: self.realtime,
             connections: topic.connections().clone(),
-            session_ended: session_ended.fuse(),
+            session_ended: self.session_ended.fuse(),
             connection: self.connection,
             newest: None,
             finished: false,
@@ -143,22 +201,27 @@ impl<K: Clone + Eq + Hash + Send + Sync + 'static> EventStream<K> {
         }));
         (stream_headers(), body).into_response()
     }
+}
 
-    fn hello(&self, topic: &Topic<K>, realtime: &Realtime) -> Bytes {
-        let at = self.reader.written();
-        let hello = StreamControl::Hello(Hello {
-            connection: self.connection.id().to_owned(),
-            epoch: at.epoch.clone(),
-            offset: at.offset,
-            recovered: self.recovered.is_some(),
-            replayed: self.recovered.unwrap_or(0),
-            heartbeat_ms: realtime.timing().heartbeat.as_millis() as u64,
-            connections: topic.connection_count(),
-        });
-        // Without a recovered position `hello` has no id: if the connection is cut here, the client must not skip
-        // events that it has not received.
-        frame(self.recovered.map(|_| &at), &hello)
-    }
+fn hello<K: Clone + Eq + Hash>(
+    opened: &Opened<K>,
+    connection: &Connection,
+    timing: &Timing,
+    connections: usize,
+) -> Bytes {
+    let at = opened.reader.written();
+    let hello = StreamControl::Hello(Hello {
+        connection: connection.id().to_owned(),
+        epoch: at.epoch.clone(),
+        offset: at.offset,
+        recovered: opened.recovered.is_some(),
+        replayed: opened.recovered.unwrap_or(0),
+        heartbeat_ms: timing.heartbeat.as_millis() as u64,
+        connections,
+    });
+    // Without a recovered position `hello` has no id: if the connection is cut here, the client must not skip events
+    // that it has not received.
+    frame(opened.recovered.map(|_| &at), &hello)
 }
 
 /// The last event of a sequence of encoded events.
@@ -170,7 +233,7 @@ fn last_event(events: &[u8]) -> &[u8] {
 }
 
 /// Headers that keep proxies and caches from buffering, storing or compressing a stream.
-pub fn stream_headers() -> [(header::HeaderName, HeaderValue); 3] {
+fn stream_headers() -> [(header::HeaderName, HeaderValue); 3] {
     [
         (
             header::CONTENT_TYPE,

@@ -1,4 +1,8 @@
-//! A topic: a bounded history ring, an epoch, an increasing offset, and readers that each hold only a cursor.
+//! A topic: a state, a bounded history ring, an epoch, an increasing offset, and readers that each hold only a cursor.
+//!
+//! The topic owns the state that its events describe. A change of the state and its events are published in one step,
+//! and a client that cannot resume gets the state as it is at its first position. So a state that is newer or older than
+//! its position cannot be sent.
 //!
 //! An event is encoded once; the ring and all readers share its bytes. A reader *pulls*: whenever its connection can
 //! accept more, it requests the events after its cursor. So replay and live delivery are the same read, and no event
@@ -33,16 +37,28 @@ pub enum Delivery {
     LatestPerKey,
 }
 
-/// A published history and its readers. Cheap to clone; all clones share one topic.
-pub struct Topic<K>(Arc<SharedTopic<K>>);
+/// A state `S`, the published history of its changes, and the readers. A topic without a state has `S = ()`.
+///
+/// Every event has a key `K`, by which readers select events and [`Delivery::LatestPerKey`] replaces older ones. A topic
+/// whose events need none has `K = ()`. Cheap to clone; all clones share one topic.
+pub struct Topic<S, K = ()> {
+    /// A std mutex: it is held while a change is made and encoded, or a snapshot is taken, and never across an await.
+    /// It is locked before the history, so that the history belongs to the state for as long as it is held.
+    state: Arc<Mutex<S>>,
+    feed: Arc<Feed<K>>,
+}
 
-impl<K> Clone for Topic<K> {
+impl<S, K> Clone for Topic<S, K> {
     fn clone(&self) -> Self {
-        Self(self.0.clone())
+        Self {
+            state: self.state.clone(),
+            feed: self.feed.clone(),
+        }
     }
 }
 
-struct SharedTopic<K> {
+/// The part of a topic that its readers share. They do not depend on the state.
+struct Feed<K> {
     epoch: Epoch,
     delivery: Delivery,
     capacity: usize,
@@ -69,24 +85,80 @@ struct Entry<K> {
     frame: Bytes,
 }
 
-/// Selects the events of a reader by key.
+/// Decides by its key whether an event is meant.
 pub type Filter<K> = Box<dyn Fn(&K) -> bool + Send + Sync>;
 
-/// The result of a resume.
-pub enum Opening<K> {
-    /// Every event after the client's position is still held; `replayed` selected events follow, oldest first.
-    Recovered { reader: Reader<K>, replayed: usize },
-    /// The client must start from a state that the feature sends; see [`Topic::read_from`].
-    Fresh(Filter<K>),
+/// The events that a client wants.
+pub struct Selection<K> {
+    wanted: Filter<K>,
+    /// Keys whose state the client gets in any case.
+    stated: Option<Filter<K>>,
+}
+
+impl<K> Selection<K> {
+    /// All events.
+    pub fn all() -> Self {
+        Self::of(|_| true)
+    }
+
+    /// The events whose key `wanted` accepts.
+    pub fn of(wanted: impl Fn(&K) -> bool + Send + Sync + 'static) -> Self {
+        Self {
+            wanted: Box::new(wanted),
+            stated: None,
+        }
+    }
+
+    /// The client gets the state of these keys also where it resumes, because it did not receive them before. Their
+    /// events up to the head are neither replayed nor counted.
+    pub fn with_state_of(mut self, stated: impl Fn(&K) -> bool + Send + Sync + 'static) -> Self {
+        self.stated = Some(Box::new(stated));
+        self
+    }
+}
+
+/// A reader at its first position, and what a client gets before its events.
+pub struct Opened<K> {
+    pub reader: Reader<K>,
+    /// `Some(n)`: every event after the client's position is still held, and `n` of them follow, oldest first. `None`: the
+    /// client starts from the state.
+    pub recovered: Option<usize>,
+    /// The encoded events of the snapshot.
+    pub state: Vec<Bytes>,
+}
+
+/// The events of one change; see [`Topic::change`].
+pub struct Events<K, E> {
+    head: Position,
+    events: Vec<(K, E)>,
+    end: bool,
+}
+
+impl<K, E> Events<K, E> {
+    /// Publishes an event once the change is made. Events are published in the order in which they are pushed.
+    pub fn push(&mut self, key: K, event: E) {
+        self.head.offset += 1;
+        self.events.push((key, event));
+    }
+
+    /// Ends the topic after these events; see [`Topic::end`].
+    pub fn end(&mut self) {
+        self.end = true;
+    }
+
+    /// The position of the last event pushed; before the first, the head.
+    pub fn position(&self) -> &Position {
+        &self.head
+    }
 }
 
 /// One reader of a topic.
 pub struct Reader<K> {
-    topic: Topic<K>,
-    filter: Filter<K>,
+    feed: Arc<Feed<K>>,
+    wanted: Filter<K>,
     /// Keys whose state the client got when this reader began. Events for these keys up to `began` are covered by that
     /// state and are skipped.
-    stated: Filter<K>,
+    stated: Option<Filter<K>>,
     woken: watch::Receiver<()>,
     /// The head when this reader began. Every event up to here is replayed while the ring holds it.
     began: u64,
@@ -109,157 +181,237 @@ pub enum Pending {
     Ended,
 }
 
-impl<K: Clone + Eq + Hash + Send + Sync + 'static> Topic<K> {
-    /// A topic whose ring holds `capacity` events.
-    pub fn new(delivery: Delivery, capacity: usize) -> Self {
-        Self::after(delivery, capacity, Position::new(Epoch::random(), 0))
+impl<S> Topic<S> {
+    /// Changes the state and publishes the event that describes the change. Returns the event's position.
+    ///
+    /// `change` runs while the state is locked, so it must be quick and must not use this topic.
+    pub fn publish<E: Serialize>(&self, change: impl FnOnce(&mut S) -> E) -> Position {
+        self.publish_all(|state| [((), change(state))])
+    }
+}
+
+impl<S, K: Clone + Eq + Hash> Topic<S, K> {
+    /// A topic with this state, whose ring holds `capacity` events.
+    pub fn new(state: S, delivery: Delivery, capacity: usize) -> Self {
+        Self::after(state, delivery, capacity, Position::new(Epoch::random(), 0))
     }
 
-    /// A topic that continues a history after `position`. It holds no events up to there; they are kept elsewhere.
-    pub fn after(delivery: Delivery, capacity: usize, position: Position) -> Self {
-        Self(Arc::new(SharedTopic {
-            epoch: position.epoch,
-            delivery,
-            capacity: capacity.max(1),
-            history: Mutex::new(History {
-                head: position.offset,
-                ended: false,
-                ring: VecDeque::new(),
-                latest: BTreeMap::new(),
-                latest_of: HashMap::new(),
+    /// A topic that continues a history after `position`, to which `state` belongs. It holds no events up to there; they
+    /// are kept elsewhere.
+    pub fn after(state: S, delivery: Delivery, capacity: usize, position: Position) -> Self {
+        Self {
+            state: Arc::new(Mutex::new(state)),
+            feed: Arc::new(Feed {
+                epoch: position.epoch,
+                delivery,
+                capacity: capacity.max(1),
+                history: Mutex::new(History {
+                    head: position.offset,
+                    ended: false,
+                    ring: VecDeque::new(),
+                    latest: BTreeMap::new(),
+                    latest_of: HashMap::new(),
+                }),
+                woken: watch::Sender::new(()),
+                connections: Arc::default(),
             }),
-            woken: watch::Sender::new(()),
-            connections: Arc::default(),
-        }))
+        }
     }
 
     /// The position of the newest event; offset 0 before the first.
     pub fn head(&self) -> Position {
-        Position::new(self.0.epoch.clone(), self.history().head)
+        self.feed.position(self.feed.history().head)
     }
 
-    /// The head, if [`Topic::end`] was called.
+    /// The head, if the topic has ended.
     pub fn end_position(&self) -> Option<Position> {
-        let history = self.history();
-        history
-            .ended
-            .then(|| Position::new(self.0.epoch.clone(), history.head))
+        let history = self.feed.history();
+        history.ended.then(|| self.feed.position(history.head))
     }
 
     /// The counter of open connections; it exists as long as any reader.
     pub fn connections(&self) -> &Arc<AtomicUsize> {
-        &self.0.connections
+        &self.feed.connections
     }
 
+    /// The number of open connections.
     pub fn connection_count(&self) -> usize {
-        self.0.connections.load(Ordering::Relaxed)
+        self.feed.connections.load(Ordering::Relaxed)
     }
 
-    /// Publishes one event; see [`Topic::publish_all`].
-    pub fn publish(&self, key: K, event: &impl Serialize) -> Position {
-        self.publish_all([(key, event)])
+    /// Reads the state and the position that it belongs to. `read` must be quick and must not use this topic.
+    pub fn read<R>(&self, read: impl FnOnce(&S, Position) -> R) -> R {
+        let state = self.state();
+        read(&state, self.head())
     }
 
-    /// Publishes events in order with one wake-up for all of them. Returns the position of the last. After
-    /// [`Topic::end`] nothing more is published.
-    pub fn publish_all<E: Serialize>(&self, events: impl IntoIterator<Item = (K, E)>) -> Position {
-        let position = {
-            let mut history = self.history();
-            for (key, event) in events {
-                if history.ended {
-                    break;
-                }
-                history.head += 1;
-                let position = Position::new(self.0.epoch.clone(), history.head);
-                let frame = frame(Some(&position), &event);
-                history.push(
-                    Entry {
-                        offset: position.offset,
-                        key,
-                        frame,
-                    },
-                    self.0.delivery,
-                    self.0.capacity,
-                );
+    /// Changes the state and publishes the events that describe the change, in order and with one wake-up for all of them.
+    /// Returns the position of the last. After [`Topic::end`] nothing more is published.
+    ///
+    /// `change` runs while the state is locked, so it must be quick and must not use this topic.
+    pub fn publish_all<E: Serialize, I: IntoIterator<Item = (K, E)>>(
+        &self,
+        change: impl FnOnce(&mut S) -> I,
+    ) -> Position {
+        let (_, position) = self.apply(|state, events| {
+            for (key, event) in change(state) {
+                events.push(key, event);
             }
-            Position::new(self.0.epoch.clone(), history.head)
-        };
-        self.0.woken.send_replace(());
+        });
         position
     }
 
-    /// Ends the topic: readers get the remaining events and end.
+    /// Like [`Topic::publish_all`], for a change that decides while it is made which events it publishes. Returns what
+    /// `change` returns.
+    pub fn change<E: Serialize, R>(
+        &self,
+        change: impl FnOnce(&mut S, &mut Events<K, E>) -> R,
+    ) -> R {
+        self.apply(change).0
+    }
+
+    fn apply<E: Serialize, R>(
+        &self,
+        change: impl FnOnce(&mut S, &mut Events<K, E>) -> R,
+    ) -> (R, Position) {
+        let mut state = self.state();
+        let head = self.head();
+        let first = head.offset + 1;
+        let mut events = Events {
+            head,
+            events: vec![],
+            end: false,
+        };
+        let result = change(&mut state, &mut events);
+        let head = self.feed.append(first, events);
+        (result, self.feed.position(head))
+    }
+
+    /// Ends the topic: readers get the remaining events and end. A client that opens it later from no position gets the
+    /// state and the last event.
     pub fn end(&self) {
-        self.history().ended = true;
-        self.0.woken.send_replace(());
+        self.change(|_, events: &mut Events<K, ()>| events.end());
     }
 
-    /// Begins a reader for a client at position `after`. The client is recovered if the epoch is this topic's, the
-    /// offset is not in the future, every event after it is still in the ring, and at most [`REPLAY_CAP`] selected
-    /// events were missed.
-    pub fn resume(
+    /// Opens a reader for a client at position `after`.
+    ///
+    /// The client is recovered if the epoch is this topic's, the offset is not in the future, every event after it is still
+    /// in the ring, and at most [`REPLAY_CAP`] selected events were missed. Otherwise it gets a snapshot: `snapshot` makes
+    /// its events from the state, for the keys that its second argument accepts. The snapshot's position is the head; in a
+    /// topic that has ended it is the position before the last event, which then follows.
+    ///
+    /// `snapshot` runs while the state is locked, so it must be quick and must not use this topic.
+    pub fn open<E: Serialize>(
         &self,
         after: Option<&Position>,
-        filter: impl Fn(&K) -> bool + Send + Sync + 'static,
-    ) -> Opening<K> {
-        self.resume_beside_state(after, filter, |_| false)
-    }
-
-    /// Like [`Topic::resume`], for a client that also gets the state of the `stated` keys as of the head. Events for
-    /// these keys up to the head are neither replayed nor counted. Nothing may be published until that state has been
-    /// read.
-    pub fn resume_beside_state(
-        &self,
-        after: Option<&Position>,
-        filter: impl Fn(&K) -> bool + Send + Sync + 'static,
-        stated: impl Fn(&K) -> bool + Send + Sync + 'static,
-    ) -> Opening<K> {
-        let filter: Filter<K> = Box::new(filter);
-        let Some(after) = after.filter(|after| after.epoch == self.0.epoch) else {
-            return Opening::Fresh(filter);
+        selection: Selection<K>,
+        snapshot: impl FnOnce(&S, &dyn Fn(&K) -> bool) -> Vec<E>,
+    ) -> Opened<K> {
+        // Held until the snapshot is taken: nothing is published between it and the beginning of the reader.
+        let state = self.state();
+        let history = self.feed.history();
+        let resumed = after.and_then(|after| self.feed.missed(&history, after, &selection));
+        let from = match (resumed, after) {
+            (Some(_), Some(after)) => after.offset,
+            _ if history.ended && !history.ring.is_empty() => history.head - 1,
+            _ => history.head,
         };
-        let history = self.history();
-        if after.offset > history.head || !history.holds_all_after(after.offset) {
-            return Opening::Fresh(filter);
-        }
-        let missed = history.after(after.offset);
-        let missed = missed.filter(|entry| filter(&entry.key) && !stated(&entry.key));
-        let replayed = missed.take(REPLAY_CAP + 1).count();
-        if replayed > REPLAY_CAP {
-            return Opening::Fresh(filter);
-        }
         let reader = Reader {
-            topic: self.clone(),
-            filter,
-            stated: Box::new(stated),
-            woken: self.0.woken.subscribe(),
-            began: history.head,
-            cursor: after.offset,
-            written: after.offset,
+            feed: self.feed.clone(),
+            woken: self.feed.woken.subscribe(),
+            began: if resumed.is_some() {
+                history.head
+            } else {
+                from
+            },
+            cursor: from,
+            written: from,
+            wanted: selection.wanted,
+            stated: selection.stated.filter(|_| resumed.is_some()),
         };
-        Opening::Recovered { reader, replayed }
+        drop(history);
+        let events = match (&resumed, &reader.stated) {
+            (None, _) => snapshot(&state, &reader.wanted),
+            (Some(_), Some(stated)) => snapshot(&state, stated),
+            (Some(_), None) => vec![],
+        };
+        drop(state);
+        // At the reader's own position, so that the client does not skip the events that are replayed.
+        let position = reader.written();
+        Opened {
+            state: events
+                .iter()
+                .map(|event| frame(Some(&position), event))
+                .collect(),
+            reader,
+            recovered: resumed,
+        }
     }
 
-    /// Begins a reader right after `offset`, the offset of the state that the client gets first. Read the offset before
-    /// the state: an event between the two is then delivered a second time at worst, and never lost.
-    pub fn read_from(&self, offset: u64, filter: Filter<K>) -> Reader<K> {
-        Reader {
-            topic: self.clone(),
-            filter,
-            stated: Box::new(|_| false),
-            woken: self.0.woken.subscribe(),
-            began: offset,
-            cursor: offset,
-            written: offset,
+    /// A poisoned lock is used all the same: what a change that panicked has written stays, and its events are not
+    /// published.
+    fn state(&self) -> MutexGuard<'_, S> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<K: Clone + Eq + Hash> Feed<K> {
+    fn position(&self, offset: u64) -> Position {
+        Position::new(self.epoch.clone(), offset)
+    }
+
+    /// Appends the events of a change, the first at the offset `first`. Only one change at a time calls it, because a
+    /// change holds the state. So the events can be encoded before the history is locked, and the readers, which need only
+    /// the history, do not wait for that. Returns the new head.
+    fn append<E: Serialize>(&self, first: u64, events: Events<K, E>) -> u64 {
+        if (events.events.is_empty() && !events.end) || self.history().ended {
+            return self.history().head;
         }
+        let entries: Vec<_> = (first..)
+            .zip(events.events)
+            .map(|(offset, (key, event))| Entry {
+                offset,
+                key,
+                frame: frame(Some(&self.position(offset)), &event),
+            })
+            .collect();
+        let mut history = self.history();
+        history.ended = events.end;
+        for entry in entries {
+            history.head = entry.offset;
+            history.push(entry, self.delivery, self.capacity);
+        }
+        let head = history.head;
+        drop(history);
+        self.woken.send_replace(());
+        head
+    }
+
+    /// How many selected events a client at `after` has missed; `None` if it cannot resume.
+    fn missed(
+        &self,
+        history: &History<K>,
+        after: &Position,
+        selection: &Selection<K>,
+    ) -> Option<usize> {
+        let held = after.epoch == self.epoch
+            && after.offset <= history.head
+            && history.holds_all_after(after.offset);
+        if !held {
+            return None;
+        }
+        let stated = selection.stated.as_ref();
+        let missed = history.after(after.offset).filter(|entry| {
+            let covered = stated.is_some_and(|stated| stated(&entry.key));
+            !covered && (selection.wanted)(&entry.key)
+        });
+        let replayed = missed.take(REPLAY_CAP + 1).count();
+        (replayed <= REPLAY_CAP).then_some(replayed)
     }
 
     /// A poisoned lock is used all the same: the ring is consistent both before and after a push.
     fn history(&self) -> MutexGuard<'_, History<K>> {
-        self.0
-            .history
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.history.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -293,7 +445,7 @@ impl<K: Clone + Eq + Hash> History<K> {
     }
 }
 
-impl<K: Clone + Eq + Hash + Send + Sync + 'static> Reader<K> {
+impl<K: Clone + Eq + Hash> Reader<K> {
     /// Takes pending events, up to about `budget` bytes (at least one event).
     pub fn take(&mut self, budget: usize) -> Pending {
         // Marked as seen before the history is read, so that an event published meanwhile wakes this reader again.
@@ -303,9 +455,9 @@ impl<K: Clone + Eq + Hash + Send + Sync + 'static> Reader<K> {
             bytes: 0,
             budget,
         };
-        let topic = self.topic.clone();
-        let history = topic.history();
-        let conflates = topic.0.delivery == Delivery::LatestPerKey;
+        let feed = self.feed.clone();
+        let history = feed.history();
+        let conflates = feed.delivery == Delivery::LatestPerKey;
         let holds_all = history.holds_all_after(self.cursor);
         if !conflates && !holds_all {
             return Pending::Lagged;
@@ -350,13 +502,14 @@ impl<K: Clone + Eq + Hash + Send + Sync + 'static> Reader<K> {
     }
 
     fn wants(&self, entry: &Entry<K>) -> bool {
-        let covered = entry.offset <= self.began && (self.stated)(&entry.key);
-        !covered && (self.filter)(&entry.key)
+        let stated = |stated: &Filter<K>| stated(&entry.key);
+        let covered = entry.offset <= self.began && self.stated.as_ref().is_some_and(stated);
+        !covered && (self.wanted)(&entry.key)
     }
 
     /// Resolves when something may have been published since the last [`Reader::take`].
     pub async fn changed(&mut self) {
-        // The topic that this reader holds owns the sender, so the sender cannot be dropped.
+        // The feed that this reader holds owns the sender, so the sender cannot be dropped.
         let _ = self.woken.changed().await;
     }
 
@@ -364,10 +517,10 @@ impl<K: Clone + Eq + Hash + Send + Sync + 'static> Reader<K> {
     /// that a quiet or filtered stream can still be resumed. Otherwise it is the last position written, since a
     /// client's id covers every event before it.
     pub fn position(&mut self) -> Position {
-        let topic = self.topic.clone();
-        let history = topic.history();
+        let feed = self.feed.clone();
+        let history = feed.history();
         // If a missed event is no longer in the ring, then the newest event of its key is pending, or later events are.
-        let pending = match self.topic.0.delivery {
+        let pending = match feed.delivery {
             Delivery::LatestPerKey => history
                 .latest
                 .range(self.cursor + 1..)
@@ -387,7 +540,7 @@ impl<K: Clone + Eq + Hash + Send + Sync + 'static> Reader<K> {
 
     /// The position of the last event delivered; before the first, where the reader began.
     pub fn written(&self) -> Position {
-        Position::new(self.topic.0.epoch.clone(), self.written)
+        self.feed.position(self.written)
     }
 }
 

@@ -44,26 +44,48 @@ fn read(pending: &Pending) -> Vec<(u8, u64, u64)> {
         .collect()
 }
 
-fn recovered(opening: Opening<u8>) -> (Reader<u8>, usize) {
-    match opening {
-        Opening::Recovered { reader, replayed } => (reader, replayed),
-        Opening::Fresh(_) => panic!("not recovered"),
-    }
+/// The newest value of each key, and the history of the values.
+type Values = Topic<HashMap<u8, u64>, u8>;
+
+fn publish(topic: &Values, key: u8, value: u64) -> Position {
+    topic.publish_all(|newest| {
+        newest.insert(key, value);
+        [(key, event(key, value))]
+    })
 }
 
-fn is_fresh(opening: Opening<u8>) -> bool {
-    matches!(opening, Opening::Fresh(_))
+fn resume(
+    topic: &Values,
+    after: Option<&Position>,
+    wanted: impl Fn(&u8) -> bool + Send + Sync + 'static,
+) -> Opened<u8> {
+    open(topic, after, Selection::of(wanted))
 }
 
-fn filled(delivery: Delivery, capacity: usize, events: u64) -> Topic<u8> {
-    let topic = Topic::new(delivery, capacity);
+fn open(topic: &Values, after: Option<&Position>, selection: Selection<u8>) -> Opened<u8> {
+    topic.open(after, selection, |newest, includes| {
+        let newest = newest.iter().filter(|(key, _)| includes(key));
+        newest.map(|(key, value)| event(*key, *value)).collect()
+    })
+}
+
+fn recovered(opened: Opened<u8>) -> (Reader<u8>, usize) {
+    (opened.reader, opened.recovered.expect("recovered"))
+}
+
+fn is_fresh(opened: Opened<u8>) -> bool {
+    opened.recovered.is_none()
+}
+
+fn filled(delivery: Delivery, capacity: usize, events: u64) -> Values {
+    let topic = Topic::new(HashMap::new(), delivery, capacity);
     for value in 1..=events {
-        topic.publish((value % 4) as u8, &event((value % 4) as u8, value));
+        publish(&topic, (value % 4) as u8, value);
     }
     topic
 }
 
-fn at(topic: &Topic<u8>, offset: u64) -> Position {
+fn at(topic: &Values, offset: u64) -> Position {
     Position {
         offset,
         ..topic.head()
@@ -73,8 +95,8 @@ fn at(topic: &Topic<u8>, offset: u64) -> Position {
 #[test]
 fn late_subscriber_gets_what_it_missed_then_what_follows() {
     let topic = filled(Delivery::EveryEvent, 100, 10);
-    let (mut reader, replayed) = recovered(topic.resume(Some(&at(&topic, 7)), |_| true));
-    topic.publish(0, &event(0, 11));
+    let (mut reader, replayed) = recovered(resume(&topic, Some(&at(&topic, 7)), |_| true));
+    publish(&topic, 0, 11);
     assert_eq!(replayed, 3);
     let offsets: Vec<u64> = read(&reader.take(usize::MAX))
         .iter()
@@ -88,28 +110,34 @@ fn late_subscriber_gets_what_it_missed_then_what_follows() {
 fn foreign_future_and_dropped_positions_start_anew() {
     let topic = filled(Delivery::EveryEvent, 5, 10);
     let other = filled(Delivery::EveryEvent, 5, 10);
-    assert!(is_fresh(topic.resume(None, |_| true)));
-    assert!(is_fresh(topic.resume(Some(&other.head()), |_| true)));
-    assert!(is_fresh(topic.resume(Some(&at(&topic, 11)), |_| true)));
+    assert!(is_fresh(resume(&topic, None, |_| true)));
+    assert!(is_fresh(resume(&topic, Some(&other.head()), |_| true)));
+    assert!(is_fresh(resume(&topic, Some(&at(&topic, 11)), |_| true)));
     assert!(
-        is_fresh(topic.resume(Some(&at(&topic, 4)), |_| true)),
+        is_fresh(resume(&topic, Some(&at(&topic, 4)), |_| true)),
         "offset 5 is no longer held"
     );
-    assert_eq!(recovered(topic.resume(Some(&at(&topic, 5)), |_| true)).1, 5);
-    assert_eq!(recovered(topic.resume(Some(&topic.head()), |_| true)).1, 0);
+    assert_eq!(
+        recovered(resume(&topic, Some(&at(&topic, 5)), |_| true)).1,
+        5
+    );
+    assert_eq!(
+        recovered(resume(&topic, Some(&topic.head()), |_| true)).1,
+        0
+    );
 }
 
 #[test]
 fn a_replay_is_counted_and_capped_after_filtering() {
     let topic = filled(Delivery::EveryEvent, 10_000, REPLAY_CAP as u64 * 4 + 4);
     let start = at(&topic, 4);
-    assert!(is_fresh(topic.resume(Some(&start), |_| true)));
+    assert!(is_fresh(resume(&topic, Some(&start), |_| true)));
     assert_eq!(
-        recovered(topic.resume(Some(&start), |key| *key == 1)).1,
+        recovered(resume(&topic, Some(&start), |key| *key == 1)).1,
         REPLAY_CAP
     );
     assert!(
-        is_fresh(topic.resume(Some(&at(&topic, 0)), |key| *key == 1)),
+        is_fresh(resume(&topic, Some(&at(&topic, 0)), |key| *key == 1)),
         "one more than the cap"
     );
 }
@@ -117,9 +145,9 @@ fn a_replay_is_counted_and_capped_after_filtering() {
 #[test]
 fn a_reader_of_every_event_lags_once_the_ring_drops_its_next_event() {
     let topic = filled(Delivery::EveryEvent, 5, 0);
-    let (mut reader, _) = recovered(topic.resume(Some(&topic.head()), |_| true));
+    let (mut reader, _) = recovered(resume(&topic, Some(&topic.head()), |_| true));
     for value in 1..=6 {
-        topic.publish(0, &event(0, value));
+        publish(&topic, 0, value);
     }
     assert_eq!(reader.take(usize::MAX), Pending::Lagged);
 }
@@ -127,9 +155,9 @@ fn a_reader_of_every_event_lags_once_the_ring_drops_its_next_event() {
 #[test]
 fn a_slow_reader_gets_the_newest_of_each_key_in_offset_order() {
     let topic = filled(Delivery::LatestPerKey, 5, 0);
-    let (mut reader, _) = recovered(topic.resume(Some(&topic.head()), |_| true));
+    let (mut reader, _) = recovered(resume(&topic, Some(&topic.head()), |_| true));
     for value in 1..=1_000 {
-        topic.publish((value % 4) as u8, &event((value % 4) as u8, value));
+        publish(&topic, (value % 4) as u8, value);
     }
     assert_eq!(
         read(&reader.take(usize::MAX)),
@@ -146,11 +174,11 @@ fn a_slow_reader_gets_the_newest_of_each_key_in_offset_order() {
 #[test]
 fn a_reader_too_slow_for_its_replay_gets_the_newest_of_each_key() {
     let topic = filled(Delivery::LatestPerKey, 10, 10);
-    let (mut reader, replayed) = recovered(topic.resume(Some(&at(&topic, 2)), |_| true));
+    let (mut reader, replayed) = recovered(resume(&topic, Some(&at(&topic, 2)), |_| true));
     assert_eq!(replayed, 8);
     assert_eq!(read(&reader.take(1)), [(3, 3, 3)]);
     for value in 11..=100 {
-        topic.publish((value % 4) as u8, &event((value % 4) as u8, value));
+        publish(&topic, (value % 4) as u8, value);
     }
     assert_eq!(
         reader.position().offset,
@@ -166,9 +194,9 @@ fn a_reader_too_slow_for_its_replay_gets_the_newest_of_each_key() {
 #[test]
 fn a_slow_reader_of_a_replay_gets_all_of_it_and_then_the_newest() {
     let topic = filled(Delivery::LatestPerKey, 100, 10);
-    let (mut reader, _) = recovered(topic.resume(Some(&at(&topic, 7)), |_| true));
+    let (mut reader, _) = recovered(resume(&topic, Some(&at(&topic, 7)), |_| true));
     for value in 11..=50 {
-        topic.publish((value % 4) as u8, &event((value % 4) as u8, value));
+        publish(&topic, (value % 4) as u8, value);
     }
     let offsets: Vec<u64> = read(&reader.take(usize::MAX))
         .iter()
@@ -181,10 +209,13 @@ fn a_slow_reader_of_a_replay_gets_all_of_it_and_then_the_newest() {
 fn keys_whose_state_is_sent_are_not_replayed_and_go_on_live() {
     let topic = filled(Delivery::LatestPerKey, 100, 12);
     let stated = |key: &u8| *key == 1;
-    let opening = topic.resume_beside_state(Some(&at(&topic, 4)), |key| *key < 2, stated);
-    let (mut reader, replayed) = recovered(opening);
+    let selection = Selection::of(|key| *key < 2).with_state_of(stated);
+    let opened = open(&topic, Some(&at(&topic, 4)), selection);
+    let state = read(&Pending::Events(opened.state.concat().into()));
+    assert_eq!(state, [(1, 9, 4)], "at the position of the client");
+    let (mut reader, replayed) = recovered(opened);
     assert_eq!(replayed, 2);
-    topic.publish(1, &event(1, 13));
+    publish(&topic, 1, 13);
     let events = read(&reader.take(usize::MAX));
     assert_eq!(events, [(0, 8, 8), (0, 12, 12), (1, 13, 13)]);
 }
@@ -192,7 +223,7 @@ fn keys_whose_state_is_sent_are_not_replayed_and_go_on_live() {
 #[test]
 fn events_beyond_the_budget_of_a_write_follow_in_the_next() {
     let topic = filled(Delivery::EveryEvent, 100, 10);
-    let (mut reader, _) = recovered(topic.resume(Some(&at(&topic, 0)), |_| true));
+    let (mut reader, _) = recovered(resume(&topic, Some(&at(&topic, 0)), |_| true));
     let mut offsets = vec![];
     loop {
         let pending = reader.take(1);
@@ -207,10 +238,10 @@ fn events_beyond_the_budget_of_a_write_follow_in_the_next() {
 #[test]
 fn an_ended_topic_delivers_everything_and_then_ends() {
     let topic = filled(Delivery::EveryEvent, 100, 3);
-    let (mut reader, _) = recovered(topic.resume(Some(&at(&topic, 1)), |_| true));
+    let (mut reader, _) = recovered(resume(&topic, Some(&at(&topic, 1)), |_| true));
     assert_eq!(topic.end_position(), None);
     topic.end();
-    topic.publish(0, &event(0, 4));
+    publish(&topic, 0, 4);
     assert_eq!(topic.end_position(), Some(at(&topic, 3)));
     assert_eq!(read(&reader.take(usize::MAX)).len(), 2);
     assert_eq!(reader.take(usize::MAX), Pending::Ended);
@@ -219,28 +250,28 @@ fn an_ended_topic_delivers_everything_and_then_ends() {
 #[test]
 fn a_heartbeat_carries_the_head_only_if_no_selected_event_is_pending() {
     let topic = filled(Delivery::LatestPerKey, 100, 0);
-    let (mut reader, _) = recovered(topic.resume(Some(&topic.head()), |key| *key == 1));
-    topic.publish(2, &event(2, 1));
+    let (mut reader, _) = recovered(resume(&topic, Some(&topic.head()), |key| *key == 1));
+    publish(&topic, 2, 1);
     assert_eq!(
         reader.position().offset,
         1,
         "a filtered stream can be resumed at the head"
     );
-    topic.publish(1, &event(1, 2));
+    publish(&topic, 1, 2);
     assert_eq!(
         reader.position().offset,
         1,
         "what is pending is not covered, and no heartbeat goes back behind the one before"
     );
     reader.take(usize::MAX);
-    topic.publish(2, &event(2, 3));
+    publish(&topic, 2, 3);
     assert_eq!(reader.position().offset, 3);
 }
 
 #[tokio::test]
 async fn a_waiting_reader_is_woken_by_an_event_and_by_the_end() {
     let topic = filled(Delivery::EveryEvent, 100, 0);
-    let (mut reader, _) = recovered(topic.resume(Some(&topic.head()), |_| true));
+    let (mut reader, _) = recovered(resume(&topic, Some(&topic.head()), |_| true));
     let waiting = tokio::spawn(async move {
         let mut seen = vec![];
         loop {
@@ -251,9 +282,9 @@ async fn a_waiting_reader_is_woken_by_an_event_and_by_the_end() {
             }
         }
     });
-    topic.publish(1, &event(1, 1));
+    publish(&topic, 1, 1);
     tokio::task::yield_now().await;
-    topic.publish(1, &event(1, 2));
+    publish(&topic, 1, 2);
     topic.end();
     assert_eq!(waiting.await.unwrap().len(), 2);
 }
@@ -297,18 +328,16 @@ proptest! {
     fn resuming_from_any_id_ever_held_ends_with_the_newest_values(
         steps in steps(), capacity in 1..60_usize, keys in 1..32_u8,
     ) {
-        let topic = Topic::new(Delivery::LatestPerKey, capacity);
-        let mut newest = HashMap::new();
+        let topic = Topic::new(HashMap::new(), Delivery::LatestPerKey, capacity);
         let mut client = TestClient { keys, held: HashMap::new(), position: topic.head(), added: 0, settles_at: 0 };
-        let (mut reader, _) = recovered(topic.resume(Some(&client.position), selects(keys)));
+        let (mut reader, _) = recovered(resume(&topic, Some(&client.position), selects(keys)));
         let mut ever = vec![];
         let mut value = 0;
         for step in steps {
             match step {
                 Step::Publish(key) => {
                     value += 1;
-                    topic.publish(key, &event(key, value));
-                    newest.insert(key, value);
+                    publish(&topic, key, value);
                 }
                 Step::Read { budget } => client.take(&read(&reader.take(budget)))?,
                 Step::Heartbeat => {
@@ -319,16 +348,16 @@ proptest! {
                 Step::CutAndResume { keep } => {
                     let last = read(&reader.take(usize::MAX));
                     client.take(&last[..keep.min(last.len())])?;
-                    reader = client.connect(&topic, &newest, client.keys);
+                    reader = client.connect(&topic, client.keys);
                 }
-                Step::Change { keys } => reader = client.connect(&topic, &newest, keys),
+                Step::Change { keys } => reader = client.connect(&topic, keys),
             }
             ever.push(client.clone());
         }
-        client.ends_with(reader, &newest)?;
+        client.ends_with(reader, &topic)?;
         for mut client in ever {
-            let reader = client.connect(&topic, &newest, client.keys);
-            client.ends_with(reader, &newest)?;
+            let reader = client.connect(&topic, client.keys);
+            client.ends_with(reader, &topic)?;
         }
     }
 }
@@ -351,28 +380,21 @@ struct TestClient {
 
 impl TestClient {
     /// Connects at the current position, perhaps for other keys. The state of newly selected keys is received at once.
-    fn connect(&mut self, topic: &Topic<u8>, newest: &HashMap<u8, u64>, keys: u8) -> Reader<u8> {
+    fn connect(&mut self, topic: &Values, keys: u8) -> Reader<u8> {
         let added = keys & (self.added | !self.keys);
         (self.keys, self.added) = (keys, added);
         self.settles_at = topic.head().offset;
         self.held.retain(|key, _| selects(keys)(key));
-        let state = |keys: u8| {
-            newest
-                .clone()
-                .into_iter()
-                .filter(move |(key, _)| selects(keys)(key))
-        };
-        match topic.resume_beside_state(Some(&self.position), selects(keys), selects(added)) {
-            Opening::Recovered { reader, .. } => {
-                self.held.extend(state(added));
-                reader
-            }
-            Opening::Fresh(filter) => {
-                self.held = state(keys).collect();
-                self.move_to(topic.head().offset);
-                topic.read_from(self.position.offset, filter)
-            }
+        let selection = Selection::of(selects(keys)).with_state_of(selects(added));
+        let opened = open(topic, Some(&self.position), selection);
+        if opened.recovered.is_none() {
+            self.held.clear();
+            self.move_to(opened.reader.written().offset);
         }
+        let state = read(&Pending::Events(opened.state.concat().into()));
+        self.held
+            .extend(state.iter().map(|(key, value, _)| (*key, *value)));
+        opened.reader
     }
 
     fn take(&mut self, events: &[(u8, u64, u64)]) -> Result<(), TestCaseError> {
@@ -402,11 +424,7 @@ impl TestClient {
     }
 
     /// Reads every pending event, then compares with the newest values.
-    fn ends_with(
-        &mut self,
-        mut reader: Reader<u8>,
-        newest: &HashMap<u8, u64>,
-    ) -> Result<(), TestCaseError> {
+    fn ends_with(&mut self, mut reader: Reader<u8>, topic: &Values) -> Result<(), TestCaseError> {
         loop {
             let rest = read(&reader.take(64));
             if rest.is_empty() {
@@ -414,9 +432,53 @@ impl TestClient {
             }
             self.take(&rest)?;
         }
-        let mut newest = newest.clone();
+        let mut newest = topic.read(|newest, _| newest.clone());
         newest.retain(|key, _| selects(self.keys)(key));
         prop_assert_eq!(&self.held, &newest);
         Ok(())
     }
+}
+
+/// The count is the state, so every snapshot shows whether it belongs to its position.
+#[test]
+fn a_snapshot_belongs_to_its_position_while_others_publish() {
+    let topic: Topic<u64> = Topic::new(0, Delivery::EveryEvent, 1_000_000);
+    let publish = || {
+        for _ in 0..10_000 {
+            topic.publish(|count| {
+                *count += 1;
+                event(0, *count)
+            });
+        }
+    };
+    std::thread::scope(|scope| {
+        let publishers = [scope.spawn(publish), scope.spawn(publish)];
+        while !publishers.iter().all(|publisher| publisher.is_finished()) {
+            let mut opened = topic.open(None, Selection::all(), |count, _| vec![event(0, *count)]);
+            let state = read(&Pending::Events(opened.state.concat().into()));
+            assert_eq!(state[0].1, state[0].2, "the state is that of its offset");
+            let next = read(&opened.reader.take(1));
+            let follows = |next: &(u8, u64, u64)| next.1 == state[0].1 + 1;
+            assert!(
+                next.first().is_none_or(follows),
+                "the next event follows the state"
+            );
+        }
+    });
+    assert_eq!(
+        topic.read(|count, head| (*count, head.offset)),
+        (20_000, 20_000)
+    );
+}
+
+#[test]
+fn a_topic_that_has_ended_gives_the_state_and_then_the_last_event() {
+    let topic = filled(Delivery::EveryEvent, 100, 3);
+    topic.end();
+    let mut opened = resume(&topic, None, |_| true);
+    assert!(opened.recovered.is_none());
+    assert_eq!(opened.reader.written().offset, 2);
+    assert_eq!(read(&opened.reader.take(usize::MAX)), [(3, 3, 3)]);
+    assert_eq!(opened.reader.take(usize::MAX), Pending::Ended);
+    assert_eq!(publish(&topic, 0, 4).offset, 3, "nothing more is published");
 }

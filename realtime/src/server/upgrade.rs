@@ -1,18 +1,29 @@
-//! Upgrades a request to a WebSocket: subprotocol, limits, and refusals that a browser can see.
+//! Answers a request with a WebSocket: subprotocol, limits, refusals that a browser can see, and the first message.
 
-use std::future::Future;
+use std::{
+    future::{Future, pending},
+    marker::PhantomData,
+};
 
 use axum::{
-    extract::ws::{WebSocket, WebSocketUpgrade},
-    http::{HeaderMap, header},
+    extract::{
+        FromRef, FromRequestParts,
+        ws::{WebSocket, WebSocketUpgrade},
+    },
+    http::{HeaderMap, header, request::Parts},
     response::Response,
 };
 
 use super::{
-    drain::Drain,
-    socket::{self, TEXT_READ_BYTES},
+    ClientAddress, Connection, Counted, Realtime, Refused,
+    queue::OutQueue,
+    socket::{self, SocketHandler, TEXT_BYTES, TEXT_READ_BYTES},
 };
-use crate::{close::CloseCode, contract::SocketContract};
+use crate::{
+    close::CloseCode,
+    contract::SocketContract,
+    message::{Limits, SocketControl},
+};
 
 /// tungstenite's read buffer in bytes. Its default of 128 KiB would be most of an idle connection's memory.
 const READ_BUFFER: usize = 4 * 1024;
@@ -28,44 +39,189 @@ pub enum Offer {
     Unknown,
 }
 
-/// Answers an upgrade request. `serve` runs the socket; `largest` is the longest message in bytes that is read to its
-/// end. If the client offered only unknown subprotocols, the server echoes the first offer and closes with 4010.
-/// Without the echo a browser would see only 1006.
-pub fn accept<C, F>(
+/// A request to open a socket of the contract `C`: everything that answering it takes.
+///
+/// It is an extractor for handlers whose state gives a [`Realtime`] (axum's `FromRef`).
+pub struct SocketRequest<C> {
     upgrade: WebSocketUpgrade,
-    headers: &HeaderMap,
-    largest: usize,
-    drain: &Drain,
-    serve: impl FnOnce(WebSocket, Offer) -> F + Send + 'static,
-) -> Response
+    offer: Offer,
+    /// The subprotocol to answer with.
+    echo: Option<String>,
+    realtime: Realtime,
+    address: ClientAddress,
+    connection: Connection,
+    binary_bytes: usize,
+    contract: PhantomData<C>,
+}
+
+impl<C: SocketContract, S: Send + Sync> FromRequestParts<S> for SocketRequest<C>
 where
-    C: SocketContract,
-    F: Future<Output = ()> + Send,
+    Realtime: FromRef<S>,
 {
-    let (offer, echo) = negotiate(headers, C::SUBPROTOCOL);
-    let largest = largest.max(TEXT_READ_BYTES);
-    let mut upgrade = upgrade
-        .read_buffer_size(READ_BUFFER)
-        .max_message_size(largest)
-        .max_frame_size(largest);
-    if let Some(echo) = echo {
-        upgrade = upgrade.protocols([echo]);
+    type Rejection = Refused;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refused> {
+        let realtime = Realtime::from_ref(state);
+        let (offer, echo) = negotiate(&parts.headers, C::SUBPROTOCOL);
+        let (address, connection) = (ClientAddress::of_request(parts), realtime.connection(parts));
+        let upgrade = WebSocketUpgrade::from_request_parts(parts, state).await;
+        Ok(Self {
+            upgrade: upgrade.map_err(Refused::NoUpgrade)?,
+            offer,
+            echo,
+            realtime,
+            address,
+            connection,
+            binary_bytes: 0,
+            contract: PhantomData,
+        })
     }
-    // Held from here on: axum spawns the upgraded task, and the drain must wait for it.
-    let hold = drain.hold();
-    upgrade.on_upgrade(async move |socket| {
-        let _hold = hold;
-        if offer == Offer::Unknown {
-            socket::refuse(
-                socket,
-                CloseCode::UnknownProtocol,
-                "this subprotocol is not spoken here",
-            )
-            .await;
-        } else {
-            serve(socket, offer).await;
+}
+
+impl<C: SocketContract> SocketRequest<C> {
+    /// Accepts binary messages of up to `bytes`. The default is 0: text messages only.
+    pub fn binary_bytes(mut self, bytes: usize) -> Self {
+        self.binary_bytes = bytes;
+        self
+    }
+
+    /// Accepts the socket and runs `serve` with it; the socket ends when `serve` does.
+    ///
+    /// A browser cannot see why an upgrade is refused, so a refusal is a close code. If the client offered only unknown
+    /// subprotocols, the server echoes the first offer (without the echo a browser would see only 1006) and closes with
+    /// 4010. If the client's address has all of its permits, the server closes with 4101.
+    pub fn serve<F>(self, serve: impl FnOnce(OpenSocket<C>) -> F + Send + 'static) -> Response
+    where
+        F: Future<Output = ()> + Send,
+    {
+        let largest = self.binary_bytes.max(TEXT_READ_BYTES);
+        let mut upgrade = self
+            .upgrade
+            .read_buffer_size(READ_BUFFER)
+            .max_message_size(largest)
+            .max_frame_size(largest);
+        if let Some(echo) = self.echo {
+            upgrade = upgrade.protocols([echo]);
         }
-    })
+        // Held from here on: axum spawns the upgraded task, and the drain must wait for it.
+        let hold = self.realtime.drain().hold();
+        upgrade.on_upgrade(async move |socket| {
+            let _hold = hold;
+            if self.offer == Offer::Unknown {
+                let reason = "this subprotocol is not spoken here";
+                return socket::refuse(socket, CloseCode::UnknownProtocol, reason).await;
+            }
+            let Some(_permit) = self.realtime.permit(self.address.0) else {
+                let reason = "too many open sockets from this address";
+                return socket::refuse(socket, CloseCode::RateLimitIgnored, reason).await;
+            };
+            let sockets = self.realtime.sockets(C::NAME);
+            serve(OpenSocket {
+                socket,
+                queue: OutQueue::default(),
+                offer: self.offer,
+                counted: Counted::new(sockets, "websocket", C::NAME),
+                realtime: self.realtime,
+                connection: self.connection,
+                binary_bytes: self.binary_bytes,
+                contract: PhantomData,
+            })
+            .await;
+        })
+    }
+}
+
+/// An accepted socket of the contract `C`. First [`OpenSocket::welcome`] is called, then [`OpenSocket::run`].
+pub struct OpenSocket<C> {
+    socket: WebSocket,
+    queue: OutQueue,
+    offer: Offer,
+    counted: Counted,
+    realtime: Realtime,
+    connection: Connection,
+    binary_bytes: usize,
+    contract: PhantomData<C>,
+}
+
+impl<C: SocketContract> OpenSocket<C> {
+    /// The queue of this socket. Its clones share one state.
+    pub fn queue(&self) -> &OutQueue {
+        &self.queue
+    }
+
+    /// The subprotocols that the client offered.
+    pub fn offer(&self) -> Offer {
+        self.offer
+    }
+
+    /// Whether this socket must treat the history of its client as lost; see [`Connection::has_expired`].
+    pub fn has_expired(&self) -> bool {
+        self.connection.has_expired()
+    }
+
+    /// Sends no text message, not even the kit's own, because the peer speaks another protocol of binary messages. Call it
+    /// before anything is queued.
+    pub fn send_binary_only(&mut self) {
+        self.queue = OutQueue::binary_only();
+    }
+
+    /// Closes the socket with a code and a reason.
+    pub async fn refuse(self, code: CloseCode, reason: &'static str) {
+        socket::refuse(self.socket, code, reason).await;
+    }
+
+    /// The first message of the socket, with the fields that the feature adds. The browser counts as connected once it has
+    /// received this message, and reconnects if none arrives.
+    pub fn welcome_message(&self, feature: C::Welcome) -> SocketControl<C::Welcome> {
+        SocketControl::Welcome {
+            connection: self.connection.id().to_owned(),
+            heartbeat_ms: self.realtime.timing().client_ping.as_millis() as u64,
+            connections: self.counted.count(),
+            limits: Limits {
+                text_bytes: TEXT_BYTES,
+                binary_bytes: self.binary_bytes,
+                messages_per_second: self.realtime.messages_per_second(),
+            },
+            feature,
+        }
+    }
+
+    /// Queues the [`OpenSocket::welcome_message`].
+    pub fn welcome(&self, feature: C::Welcome) {
+        self.queue.push_json(&self.welcome_message(feature));
+    }
+
+    /// Runs the socket to its end.
+    pub async fn run(self, handler: impl SocketHandler<Contract = C>) {
+        self.run_until(handler, pending()).await;
+    }
+
+    /// Runs the socket to its end, or until the session of its user ends: `ended` resolves with the reason for the close
+    /// code [`SocketHandler::session_code`].
+    pub async fn run_until(
+        self,
+        handler: impl SocketHandler<Contract = C>,
+        ended: impl Future<Output = &'static str> + Send,
+    ) {
+        let Self {
+            socket,
+            queue,
+            realtime,
+            connection,
+            counted,
+            ..
+        } = self;
+        socket::run(
+            socket,
+            queue,
+            handler,
+            &realtime,
+            &connection,
+            &counted,
+            ended,
+        )
+        .await;
+    }
 }
 
 fn negotiate(headers: &HeaderMap, ours: &str) -> (Offer, Option<String>) {

@@ -33,7 +33,7 @@ use realtime::{
     id::SpelledId,
     message::{ErrorCode, SocketError},
     position::Position,
-    server::{Counted, queue::OutQueue, socket::SocketHandler},
+    server::{queue::OutQueue, socket::SocketHandler},
 };
 
 /// Most rooms that one socket may be in.
@@ -49,7 +49,6 @@ const NOT_STORABLE: &str = "This message cannot be stored. Write it anew.";
 /// A member's socket in the chat.
 pub struct ChatConnection {
     id: u64,
-    _counted: Counted,
     chat: Chat,
     user: User,
     queue: OutQueue,
@@ -69,7 +68,6 @@ impl ChatConnection {
     pub fn new(chat: Chat, user: User, queue: OutQueue, limits: Limits) -> Self {
         Self {
             id: rand::random(),
-            _counted: chat.count(),
             chat,
             user,
             queue,
@@ -306,10 +304,6 @@ impl SocketHandler for ChatConnection {
             let reason = "the messages cannot be read at the moment";
             self.queue.close(CloseCode::TooSlow, reason);
         }
-    }
-
-    fn connections(&self) -> usize {
-        self.chat.sockets()
     }
 }
 

@@ -10,12 +10,8 @@ pub mod settings;
 use std::{collections::HashSet, time::Duration};
 
 use axum::{
-    Extension, Json, Router,
-    extract::{
-        State,
-        ws::{WebSocketUpgrade, rejection::WebSocketUpgradeRejection},
-    },
-    http::HeaderMap,
+    Json, Router,
+    extract::State,
     response::Response,
     routing::{any, get},
 };
@@ -40,22 +36,10 @@ use crate::{
     ui::first_state::FirstState,
     web::{
         error::ApiError,
-        server::{
-            answer::{Path, Query, no_upgrade},
-            caller::Caller,
-        },
+        server::answer::{Path, Query},
     },
 };
-use realtime::{
-    close::CloseCode,
-    contract::SocketContract,
-    server::{
-        Connection,
-        queue::OutQueue,
-        socket::{self, SocketHandler},
-        upgrade,
-    },
-};
+use realtime::{close::CloseCode, contract::SocketContract, server::SocketRequest};
 
 /// Most words in a search: for each, the index reads everything that begins with it.
 const SEARCH_WORDS: usize = 16;
@@ -104,52 +88,25 @@ fn room_of(path: &str) -> Option<&str> {
 async fn socket(
     State(Feature { web, own: chat }): State<Feature<Chat>>,
     SocketSession(session): SocketSession,
-    Extension(caller): Extension<Caller>,
-    connection: Connection,
-    headers: HeaderMap,
-    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
-) -> Result<Response, ApiError> {
-    let upgrade = upgrade.map_err(no_upgrade)?;
-    let realtime = web.realtime.clone();
-    let serve = async move |socket, _offer| {
-        let session: Session = match session {
+    socket: SocketRequest<ChatSocket>,
+) -> Response {
+    socket.serve(async move |socket| {
+        let session = match session {
             Ok(session) => session,
-            Err(why) => {
-                socket::refuse(socket, CloseCode::Session, why.close_reason()).await;
-                return;
-            }
+            Err(why) => return socket.refuse(CloseCode::Session, why.close_reason()).await,
         };
         let user = session.user.clone();
-        let permits = web
-            .limits
-            .permit(caller.address)
-            .map_err(|_| "too many open sockets from this address")
-            .and_then(|permit| match web.limits.permit_of_user(user.id) {
-                Some(of_user) => Ok((permit, of_user)),
-                None => Err("too many open sockets of this user"),
-            });
-        let _permits = match permits {
-            Ok(permits) => permits,
-            Err(reason) => {
-                socket::refuse(socket, CloseCode::RateLimitIgnored, reason).await;
-                return;
-            }
+        let Some(_permit) = web.limits.permit_of_user(user.id) else {
+            let reason = "too many open sockets of this user";
+            return socket.refuse(CloseCode::RateLimitIgnored, reason).await;
         };
-        let (queue, limits) = (OutQueue::default(), web.limits.clone());
-        let mut handler = ChatConnection::new(chat, user.clone(), queue.clone(), limits);
-        handler.expired = connection.has_expired().then(HashSet::new);
-        let connections = handler.connections();
-        queue.push_json(&web.welcome(&connection, connections, 0, ChatWelcome { user }));
+        let (queue, limits) = (socket.queue().clone(), web.limits.clone());
+        let mut handler = ChatConnection::new(chat, user.clone(), queue, limits);
+        handler.expired = socket.has_expired().then(HashSet::new);
+        socket.welcome(ChatWelcome { user });
         let ended = web.sessions.watch(&session).ended_or_renamed();
-        socket::run(socket, queue, handler, &web.realtime, &connection, ended).await;
-    };
-    Ok(upgrade::accept::<ChatSocket, _>(
-        upgrade,
-        &headers,
-        0,
-        realtime.drain(),
-        serve,
-    ))
+        socket.run_until(handler, ended).await;
+    })
 }
 
 async fn rooms(

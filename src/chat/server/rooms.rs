@@ -2,10 +2,7 @@
 
 use std::{
     collections::{HashMap, hash_map::Entry},
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -23,10 +20,7 @@ use crate::{
         message::{FirstMessages, RoomSummary},
     },
 };
-use realtime::{
-    position::Position,
-    server::{Counted, now_ms},
-};
+use realtime::{position::Position, server::now_ms};
 
 /// Most rooms that are open at a time. Visiting a name opens a room, and no client may fill the memory with names.
 const MOST_ROOMS: usize = 10_000;
@@ -47,7 +41,6 @@ struct Rooms {
     /// round.
     open: Mutex<HashMap<String, Arc<Room>>>,
     background: Supervisor,
-    sockets: Arc<AtomicUsize>,
 }
 
 /// Why a room cannot be entered.
@@ -65,7 +58,6 @@ impl Chat {
             bus,
             open: Mutex::default(),
             background,
-            sockets: Arc::default(),
         }))
     }
 
@@ -140,16 +132,6 @@ impl Chat {
             head: heads.get(room).copied().unwrap_or(0),
         };
         Ok(names.into_iter().map(summary).collect())
-    }
-
-    /// Counts a socket for as long as it lives.
-    pub fn count(&self) -> Counted {
-        Counted::new(self.0.sockets.clone(), "websocket", "chat")
-    }
-
-    /// How many sockets are open.
-    pub fn sockets(&self) -> usize {
-        self.0.sockets.load(Ordering::Relaxed)
     }
 
     /// Saves read marks, closes empty rooms, and drops messages older than `retention`, for ever.

@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -25,7 +25,7 @@ use crate::{
     bus::SharedBus,
     collab::message::{FirstBoard, PeerId},
 };
-use realtime::server::{Counted, Drain};
+use realtime::server::Drain;
 
 /// The shortest time between two pointer messages. Thirty a second look fluid; more only cost more.
 pub const TICK: Duration = Duration::from_millis(33);
@@ -48,7 +48,6 @@ struct Shared {
     moved: Mutex<Vec<Arc<Board>>>,
     has_moved: Notify,
     newest_peer: AtomicU64,
-    sockets: Arc<AtomicUsize>,
     offenders: Offenders,
     background: Supervisor,
 }
@@ -76,7 +75,6 @@ impl Collab {
             moved: Mutex::default(),
             has_moved: Notify::new(),
             newest_peer: AtomicU64::new(0),
-            sockets: Arc::default(),
             offenders: Offenders::default(),
             background,
         }))
@@ -148,11 +146,6 @@ impl Collab {
         let text = visit.board.read().await?;
         Ok(FirstBoard { peers, text })
     }
-
-    pub fn count_socket(&self) -> Counted {
-        Counted::new(self.0.sockets.clone(), "websocket", "collab")
-    }
-
     pub fn offenders(&self) -> Offenders {
         self.0.offenders.clone()
     }

@@ -24,7 +24,7 @@ use crate::{
 use realtime::{
     close::CloseCode,
     message::{ErrorCode, SocketError},
-    server::{Counted, queue::OutQueue, socket::SocketHandler},
+    server::{queue::OutQueue, socket::SocketHandler},
 };
 
 /// An empty update: no blocks and no deletions.
@@ -46,7 +46,6 @@ pub struct BoardConnection {
     pub unanswered: Option<Bytes>,
     /// Whether the document lacks updates of this socket, and whether they were requested.
     pub gap: Gap,
-    pub counted: Counted,
 }
 
 /// Whether an update from this socket built on updates that the document lacks. The client has them and sends them in
@@ -357,10 +356,6 @@ impl SocketHandler for BoardConnection {
         } else {
             CloseCode::YjsSession
         }
-    }
-
-    fn connections(&self) -> usize {
-        self.counted.count()
     }
 }
 

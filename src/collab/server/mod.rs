@@ -17,16 +17,7 @@ mod test_client;
 mod unsaved;
 pub mod update_validation;
 
-use axum::{
-    Extension, Router,
-    extract::{
-        State,
-        ws::{WebSocketUpgrade, rejection::WebSocketUpgradeRejection},
-    },
-    http::HeaderMap,
-    response::Response,
-    routing::any,
-};
+use axum::{Extension, Router, extract::State, response::Response, routing::any};
 use serde::Deserialize;
 
 use self::{
@@ -41,27 +32,21 @@ use crate::{
     routes::{Feature, Routes, Web},
     session::server::{SocketSession, token::Session},
     ui::first_state::FirstState,
-    web::{
-        error::ApiError,
-        server::{
-            answer::{Path, Query, no_upgrade},
-            caller::Caller,
-        },
+    web::server::{
+        answer::{Path, Query},
+        caller::Caller,
     },
 };
 use realtime::{
     close::CloseCode,
     contract::SocketContract,
-    server::{
-        Connection,
-        queue::{OutQueue, encode},
-        socket,
-        upgrade::{self, Offer},
-    },
+    server::{SocketRequest, queue::encode, upgrade::Offer},
 };
 
 /// The maximum size of a binary message, in bytes.
 const BINARY_BYTES: usize = 4 * 1024 * 1024;
+/// The close reason where a document cannot be loaded.
+const UNAVAILABLE: &str = "the document cannot be had now";
 
 pub fn routes(web: Web, collab: Collab) -> Routes {
     let drain = web.realtime.drain().clone();
@@ -105,70 +90,51 @@ struct SocketQuery {
     readonly: Option<String>,
 }
 
-#[allow(clippy::too_many_arguments, reason = "each is an extractor")]
 async fn socket(
     State(Feature { web, own: collab }): State<Feature<Collab>>,
     Path(document): Path<String>,
     SocketSession(session): SocketSession,
     Extension(caller): Extension<Caller>,
-    connection: Connection,
     Query(query): Query<SocketQuery>,
-    headers: HeaderMap,
-    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
-) -> Result<Response, ApiError> {
-    let upgrade = upgrade.map_err(no_upgrade)?;
-    let realtime = web.realtime.clone();
-    let serve = async move |socket, offer: Offer| {
-        let ours = offer == Offer::Ours;
+    socket: SocketRequest<BoardSocket>,
+) -> Response {
+    let socket = socket.binary_bytes(BINARY_BYTES);
+    socket.serve(async move |mut socket| {
+        let ours = socket.offer() == Offer::Ours;
         if !is_document_name(&document) {
             let code = if ours {
                 CloseCode::NotFound
             } else {
                 CloseCode::YjsNotFound
             };
-            socket::refuse(socket, code, DOCUMENT_RULE).await;
-            return;
+            return socket.refuse(code, DOCUMENT_RULE).await;
         }
         let session: Session = match session {
             Ok(session) => session,
             // A Yjs client cannot sign in. Each gets a guest session of its own.
             Err(_) if !ours => web.sessions.guest(),
-            Err(why) => {
-                socket::refuse(socket, CloseCode::Session, why.close_reason()).await;
-                return;
-            }
-        };
-        let Ok(_permit) = web.limits.permit(caller.address) else {
-            let why = "too many open sockets from this address";
-            socket::refuse(socket, CloseCode::RateLimitIgnored, why).await;
-            return;
+            Err(why) => return socket.refuse(CloseCode::Session, why.close_reason()).await,
         };
         let visit = match collab.visit(&document).await {
             Ok(visit) => visit,
             Err(error) => {
                 tracing::error!(%error, document, "a document is unavailable");
-                let why = "the document cannot be had now";
-                socket::refuse(socket, CloseCode::ServerError, why).await;
-                return;
+                return socket.refuse(CloseCode::ServerError, UNAVAILABLE).await;
             }
         };
-        let queue = if ours {
-            OutQueue::default()
-        } else {
-            OutQueue::binary_only()
-        };
+        if !ours {
+            socket.send_binary_only();
+        }
+        let queue = socket.queue().clone();
         let user = session.user.clone();
-        let counted = collab.count_socket();
         let membership = if ours {
             Membership::join(visit, user.clone(), queue.clone(), |you, peers| {
-                let feature = BoardWelcome {
+                encode(&socket.welcome_message(BoardWelcome {
                     user: user.clone(),
                     you,
                     peers,
                     tick_ms: TICK.as_millis() as u64,
-                };
-                let count = counted.count();
-                encode(&web.welcome(&connection, count, BINARY_BYTES, feature))
+                }))
             })
         } else {
             Membership::join_yjs(visit, queue.clone())
@@ -184,11 +150,10 @@ async fn socket(
             readonly: query.readonly.as_deref() == Some("1"),
             unanswered: None,
             gap: Gap::None,
-            counted,
         };
         if let Err(error) = handler.send_initial_state().await {
             tracing::error!(%error, document, "a document is unavailable");
-            queue.close(CloseCode::ServerError, "the document cannot be had now");
+            queue.close(CloseCode::ServerError, UNAVAILABLE);
         }
         let watch = web.sessions.watch(&session);
         let ended = async move {
@@ -198,13 +163,6 @@ async fn socket(
                 false => watch.ended().await,
             }
         };
-        socket::run(socket, queue, handler, &web.realtime, &connection, ended).await;
-    };
-    Ok(upgrade::accept::<BoardSocket, _>(
-        upgrade,
-        &headers,
-        BINARY_BYTES,
-        realtime.drain(),
-        serve,
-    ))
+        socket.run_until(handler, ended).await;
+    })
 }

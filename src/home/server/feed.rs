@@ -5,12 +5,11 @@ use std::{
     collections::BTreeMap,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
     time::{Duration, SystemTime},
 };
 
-use serde::Serialize;
 use tokio::{
     sync::Notify,
     time::{Instant, MissedTickBehavior, interval},
@@ -18,9 +17,9 @@ use tokio::{
 
 use crate::inspector::counterpart::CompareEvent;
 use realtime::server::{
-    Counted, Drain,
+    Delivery, Drain, Topic,
     queue::{OutQueue, encode},
-    topic::{Delivery, REPLAY_CAP, Topic},
+    topic::REPLAY_CAP,
 };
 
 /// Twenty pulses a second: enough for a 99th percentile within seconds, too few to be a load.
@@ -37,7 +36,6 @@ struct Pulses {
     topic: Topic<()>,
     /// A std mutex: it is held for one push per socket and never across an await.
     sockets: Mutex<BTreeMap<u64, OutQueue>>,
-    socket_count: Arc<AtomicUsize>,
     next_socket: AtomicU64,
     woken: Notify,
 }
@@ -46,15 +44,13 @@ struct Pulses {
 pub struct Listener {
     feed: Feed,
     id: u64,
-    counted: Counted,
 }
 
 impl Default for Feed {
     fn default() -> Self {
         Self(Arc::new(Pulses {
-            topic: Topic::new(Delivery::EveryEvent, REPLAY_CAP),
+            topic: Topic::new((), Delivery::EveryEvent, REPLAY_CAP),
             sockets: Mutex::default(),
-            socket_count: Arc::default(),
             next_socket: AtomicU64::default(),
             woken: Notify::new(),
         }))
@@ -66,22 +62,14 @@ impl Feed {
         &self.0.topic
     }
 
-    /// Sends the pulses to a socket from now on. `greet` gets the number of sockets, and makes the first message for
-    /// this one.
-    pub fn listen<W: Serialize>(
-        &self,
-        queue: OutQueue,
-        greet: impl FnOnce(usize) -> W,
-    ) -> Listener {
-        let counted = Counted::new(self.0.socket_count.clone(), "websocket", "compare");
-        queue.push_json(&greet(counted.count()));
+    /// Sends the pulses to a socket from now on.
+    pub fn listen(&self, queue: OutQueue) -> Listener {
         let id = self.0.next_socket.fetch_add(1, Ordering::Relaxed);
         self.sockets().insert(id, queue);
         self.wake();
         Listener {
             feed: self.clone(),
             id,
-            counted,
         }
     }
 
@@ -110,7 +98,7 @@ impl Feed {
     }
 
     fn listeners(&self) -> usize {
-        self.0.topic.connection_count() + self.0.socket_count.load(Ordering::Relaxed)
+        self.0.topic.connection_count() + self.sockets().len()
     }
 
     fn publish(&self) {
@@ -120,7 +108,7 @@ impl Feed {
             sent_us: now_us(),
         };
         let message = encode(&pulse);
-        self.0.topic.publish((), &pulse);
+        self.0.topic.publish(|()| pulse);
         for queue in self.sockets().values() {
             queue.push(message.clone());
         }
@@ -132,13 +120,6 @@ impl Feed {
             .sockets
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Listener {
-    /// The number of sockets that listen.
-    pub fn count(&self) -> usize {
-        self.counted.count()
     }
 }
 
@@ -165,10 +146,6 @@ mod tests {
         feed.topic().head().offset
     }
 
-    fn listen(feed: &Feed, queue: OutQueue) -> Listener {
-        feed.listen(queue, |count| count)
-    }
-
     #[tokio::test(start_paused = true)]
     async fn nothing_is_published_while_nobody_listens() {
         let feed = Feed::default();
@@ -176,7 +153,7 @@ mod tests {
         tokio::time::sleep(LINGER * 3).await;
         assert_eq!(published(&feed), 0);
 
-        let listener = listen(&feed, OutQueue::default());
+        let listener = feed.listen(OutQueue::default());
         tokio::time::sleep(Duration::from_secs(1)).await;
         assert!((20..=21).contains(&published(&feed)), "twenty a second");
         drop(listener);
@@ -186,7 +163,7 @@ mod tests {
         tokio::time::sleep(LINGER * 3).await;
         assert_eq!(published(&feed), after);
 
-        let _listener = listen(&feed, OutQueue::default());
+        let _listener = feed.listen(OutQueue::default());
         tokio::time::sleep(Duration::from_secs(1)).await;
         assert!(published(&feed) >= after + 20, "it wakes again");
         running.abort();
@@ -196,14 +173,14 @@ mod tests {
     async fn a_socket_that_was_dropped_is_sent_nothing_more() {
         let feed = Feed::default();
         let (one, two) = (OutQueue::default(), OutQueue::default());
-        let (first, second) = (listen(&feed, one.clone()), listen(&feed, two.clone()));
-        assert_eq!((first.count(), second.count()), (2, 2));
+        let (first, _second) = (feed.listen(one.clone()), feed.listen(two.clone()));
+        assert_eq!(feed.listeners(), 2);
         feed.publish();
         drop(first);
         feed.publish();
-        // The greeting, and what was published while each listened.
-        assert_eq!(one.take().await.messages.len(), 2);
-        assert_eq!(two.take().await.messages.len(), 3);
-        assert_eq!(second.count(), 1);
+        // What was published while each listened.
+        assert_eq!(one.take().await.messages.len(), 1);
+        assert_eq!(two.take().await.messages.len(), 2);
+        assert_eq!(feed.listeners(), 1);
     }
 }

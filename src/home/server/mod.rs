@@ -4,17 +4,14 @@ pub mod feed;
 pub mod sources;
 
 use axum::{
-    Extension, Router,
-    extract::{
-        State,
-        ws::{WebSocketUpgrade, rejection::WebSocketUpgradeRejection},
-    },
-    http::{HeaderMap, StatusCode, header},
+    Router,
+    extract::State,
+    http::{StatusCode, header},
     response::{IntoResponse, Response},
     routing::{any, get},
 };
-use bytes::Bytes;
 use serde::Deserialize;
+use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use self::feed::{Feed, Listener};
@@ -26,28 +23,12 @@ use crate::{
     guard::limits::Limits,
     routes::{Feature, Routes, Web},
     session::server::SocketSession,
-    web::{
-        error::ApiError,
-        server::{
-            answer::{Path, Query, no_upgrade},
-            caller::Caller,
-        },
-    },
+    web::server::answer::{Path, Query},
 };
 use realtime::{
-    close::CloseCode,
     contract::{SocketContract, StreamContract},
     message::SocketError,
-    position::Position,
-    server::{
-        Connection,
-        frame::frame_json,
-        queue::OutQueue,
-        socket::{self, SocketHandler},
-        sse::{EventStream, ResumeFrom},
-        topic::Opening,
-        upgrade,
-    },
+    server::{Selection, SocketRequest, StreamRequest, socket::SocketHandler},
 };
 
 pub fn routes(web: Web, compare: Feed) -> Routes {
@@ -69,42 +50,23 @@ struct EventsQuery {
 }
 
 async fn events(
-    State(Feature { web, own: compare }): State<Feature<Feed>>,
-    Extension(caller): Extension<Caller>,
+    State(Feature { own: compare, .. }): State<Feature<Feed>>,
     // The stream is public. A user with a session may inspect and break their own stream.
     _session: SocketSession,
-    connection: Connection,
     Query(query): Query<EventsQuery>,
-    ResumeFrom(after): ResumeFrom,
-) -> Result<Response, ApiError> {
-    let permit = web.limits.permit(caller.address)?;
-    let after = after.filter(|_| !connection.has_expired());
-    let topic = compare.topic();
-    let (reader, recovered, opening) = match topic.resume(after.as_ref(), |()| true) {
-        Opening::Recovered { reader, replayed } => (reader, Some(replayed), None),
-        // Each pulse stands for itself, so there is no state to send first.
-        Opening::Fresh(filter) => {
-            let head = topic.head();
-            let reader = topic.read_from(head.offset, filter);
-            let noted = query.note.as_deref() == Some("1");
-            (reader, None, noted.then(|| note(&head)))
-        }
-    };
-    let stream = EventStream {
-        reader,
-        recovered,
-        state: opening.into_iter().collect(),
-        session_ended: None,
-        connection,
-    };
-    let response = stream.respond(topic, &web.realtime, "compare", permit);
+    stream: StreamRequest<CompareEvents>,
+) -> Response {
+    let noted = query.note.as_deref() == Some("1");
+    // Each pulse stands for itself, so there is no state to send first.
+    let opening = |(): &(), _: &dyn Fn(&()) -> bool| Vec::from_iter(noted.then(note));
+    let response = stream.respond_with(compare.topic(), Selection::all(), opening);
     // The stream counts as a listener only from here on.
     compare.wake();
-    Ok(response)
+    response
 }
 
 /// An event with two `data` lines.
-fn note(position: &Position) -> Bytes {
+fn note() -> Box<RawValue> {
     let note = CompareNote::Note {
         text: "This JSON was sent on two lines, each in a data field of its own. A client joins them with a line feed: \
                one event, one text (WHATWG HTML, section 9.2.6)."
@@ -112,50 +74,28 @@ fn note(position: &Position) -> Bytes {
     };
     // A type of strings always encodes. White space between two members has no meaning in JSON.
     let json = serde_json::to_string(&note).unwrap_or_default();
-    frame_json(Some(position), &json.replacen(',', ",\n", 1))
+    RawValue::from_string(json.replacen(',', ",\n", 1)).unwrap_or_default()
 }
 
 async fn compare_socket(
     State(Feature { web, own: compare }): State<Feature<Feed>>,
-    Extension(caller): Extension<Caller>,
     _session: SocketSession,
-    connection: Connection,
-    headers: HeaderMap,
-    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
-) -> Result<Response, ApiError> {
-    let upgrade = upgrade.map_err(no_upgrade)?;
-    let drain = web.realtime.drain().clone();
-    let serve = async move |socket, _offer| {
-        let Ok(_permit) = web.limits.permit(caller.address) else {
-            let reason = "too many open sockets from this address";
-            socket::refuse(socket, CloseCode::RateLimitIgnored, reason).await;
-            return;
-        };
-        let queue = OutQueue::default();
-        let greet = |count| web.welcome(&connection, count, 0, CompareWelcome {});
+    socket: SocketRequest<CompareSocket>,
+) -> Response {
+    socket.serve(async move |socket| {
+        socket.welcome(CompareWelcome {});
         let reader = Reader {
-            listener: compare.listen(queue.clone(), greet),
-            limits: web.limits.clone(),
+            _listener: compare.listen(socket.queue().clone()),
+            limits: web.limits,
             id: Uuid::new_v4(),
         };
-        socket::run(
-            socket,
-            queue,
-            reader,
-            &web.realtime,
-            &connection,
-            std::future::pending(),
-        )
-        .await;
-    };
-    Ok(upgrade::accept::<CompareSocket, _>(
-        upgrade, &headers, 0, &drain, serve,
-    ))
+        socket.run(reader).await;
+    })
 }
 
 /// The socket's handler: the client only reads.
 struct Reader {
-    listener: Listener,
+    _listener: Listener,
     limits: Limits,
     /// There is no user here, so each socket is limited for itself.
     id: Uuid,
@@ -170,10 +110,6 @@ impl SocketHandler for Reader {
 
     fn admit(&mut self) -> Result<(), SocketError> {
         self.limits.message(self.id)
-    }
-
-    fn connections(&self) -> usize {
-        self.listener.count()
     }
 }
 

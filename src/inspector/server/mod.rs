@@ -21,9 +21,7 @@ use crate::{
     ui::first_state::FirstState,
     web::{error::ApiError, server::answer::Path},
 };
-use realtime::server::{
-    Connection, ConnectionRegistry, listen::ConnectionHandle, registry::Handshake,
-};
+use realtime::server::{Connection, ConnectionRegistry, Realtime, registry::Handshake};
 
 /// The text in the place of a secret.
 const BLANKED: &str = "(blanked)";
@@ -50,12 +48,11 @@ pub fn routes(web: Web, restart: Option<Restart>) -> Routes {
 
 /// Gives every stream and socket a named [`Connection`], and keeps its request.
 pub async fn name_connections(
-    State(connections): State<ConnectionRegistry>,
+    State(realtime): State<Realtime>,
     mut request: Request,
     next: Next,
 ) -> Response {
-    let handle = request.extensions().get::<ConnectionHandle>().cloned();
-    let connection = connections.open(request.uri().path(), handle);
+    let connection = realtime.open_connection(&request);
     let pending = PendingHandshake {
         connection: connection.clone(),
         request: request_text(&request),
@@ -94,7 +91,7 @@ async fn handshake(
     session: Session,
     Path(id): Path<String>,
 ) -> Result<Json<HandshakeView>, ApiError> {
-    let connection = own_connection(&web.connections, &session, &id)?;
+    let connection = own_connection(web.realtime.connections(), &session, &id)?;
     let handshake = connection.handshake().cloned().ok_or_else(unknown)?;
     Ok(Json(HandshakeView {
         connection: id,
@@ -129,12 +126,12 @@ async fn fault(
         let rule = "connection names the connection, as its hello or welcome did.";
         ApiError::field("connection", rule)
     })?;
-    let connection = own_connection(&web.connections, &session, &id)?;
+    let connection = own_connection(web.realtime.connections(), &session, &id)?;
     match fault {
         Fault::Drop => connection.reset(),
         Fault::Stall => connection.stall(),
         Fault::DuplicateId => connection.repeat(),
-        Fault::ExpireHistory => web.connections.expire(&connection),
+        Fault::ExpireHistory => web.realtime.connections().expire(&connection),
         Fault::ServerRestart => {}
     }
     tracing::info!(

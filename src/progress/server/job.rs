@@ -1,7 +1,7 @@
 //! One job: its state machine (queued, running, then done, failed or cancelled), its rate, its history.
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -17,7 +17,7 @@ use realtime::{
     position::{Epoch, Position},
     server::{
         now_ms,
-        topic::{Delivery, Topic},
+        topic::{Delivery, Events, Topic},
     },
 };
 
@@ -36,20 +36,15 @@ struct JobState {
     kind: JobKind,
     owner: Uuid,
     started_at: u64,
-    topic: Topic<()>,
+    topic: Topic<State>,
     cancel: CancellationToken,
-    /// A std mutex: it is held while the state changes and the change is published, so that state and position belong
-    /// together.
-    state: Mutex<State>,
 }
 
-struct State {
+/// The state that a job's events describe.
+pub struct State {
     progress: Progress,
     /// When the job ended (Unix milliseconds), and how.
     ended: Option<(u64, Outcome)>,
-    /// The offset before the terminal event. A client that connects to a finished job gets the state at this offset,
-    /// then the end.
-    before_end: u64,
     rate: Rate,
     published: Option<Instant>,
     /// The newest progress is not published yet; a timer will publish it.
@@ -118,7 +113,9 @@ impl Job {
             progress,
             end: None,
         };
-        Self::with(record, Topic::new(Delivery::EveryEvent, history))
+        Self::with(record, |state| {
+            Topic::new(state, Delivery::EveryEvent, history)
+        })
     }
 
     /// Restores a job of an earlier process, with its end. For a job that was interrupted, see
@@ -126,16 +123,19 @@ impl Job {
     /// gets the state and the end again.
     pub fn restored(record: JobRecord, end: End) -> Self {
         let before_end = Position::new(end.position.epoch, end.position.offset.saturating_sub(1));
-        let job = Self::with(record, Topic::after(Delivery::EveryEvent, 1, before_end));
-        job.publish_end(&mut job.state(), end.at, end.outcome);
+        let job = Self::with(record, |state| {
+            Topic::after(state, Delivery::EveryEvent, 1, before_end)
+        });
+        job.0
+            .topic
+            .change(|state, events| state.end(events, end.at, end.outcome));
         job
     }
 
-    fn with(record: JobRecord, topic: Topic<()>) -> Self {
+    fn with(record: JobRecord, topic: impl FnOnce(State) -> Topic<State>) -> Self {
         let state = State {
             progress: record.progress,
             ended: None,
-            before_end: 0,
             rate: Rate::default(),
             published: None,
             dirty: false,
@@ -145,9 +145,8 @@ impl Job {
             kind: record.kind,
             owner: record.owner,
             started_at: record.started_at,
-            topic,
+            topic: topic(state),
             cancel: CancellationToken::new(),
-            state: Mutex::new(state),
         }))
     }
 
@@ -163,7 +162,7 @@ impl Job {
         self.0.started_at
     }
 
-    pub fn topic(&self) -> &Topic<()> {
+    pub fn topic(&self) -> &Topic<State> {
         &self.0.topic
     }
 
@@ -183,61 +182,51 @@ impl Job {
 
     /// Changes the status from queued to running.
     pub fn start(&self) {
-        let mut state = self.state();
-        if state.progress.status == JobStatus::Queued {
-            state.progress.status = JobStatus::Running;
-            self.publish_progress(&mut state);
-        }
+        self.0.topic.change(|state, events| {
+            if state.progress.status == JobStatus::Queued {
+                state.progress.status = JobStatus::Running;
+                state.publish_progress(events);
+            }
+        });
     }
 
     /// Sets the count to `done`. The progress is published at once or, within `EVENT_GAP` of the last event, at the
     /// end of that time, merged with what follows.
     pub fn progress(&self, done: u64, note: &str) {
-        let mut state = self.state();
-        // A task that blocks may continue for a moment after it was cancelled.
-        if state.progress.status != JobStatus::Running || self.is_cancelled() {
-            return;
-        }
-        let now = Instant::now();
-        state.rate.add(done, now);
-        state.progress.done = done;
-        if state.progress.note != note {
-            state.progress.note = note.into();
-        }
-        let left = state.progress.total.map(|total| total.saturating_sub(done));
-        state.progress.eta_ms = left.and_then(|left| state.rate.eta_ms(left));
-        let due = state.published.map(|published| published + EVENT_GAP);
-        match due.filter(|due| *due > now) {
-            None => self.publish_progress(&mut state),
-            // The timer is set already.
-            Some(_) if state.dirty => {}
-            Some(due) => {
-                state.dirty = true;
-                let this = self.clone();
-                tokio::spawn(async move {
-                    tokio::time::sleep_until(due.into()).await;
-                    this.publish_pending(&mut this.state());
-                });
+        let due = self.0.topic.change(|state, events| {
+            // A task that blocks may continue for a moment after it was cancelled.
+            if state.progress.status != JobStatus::Running || self.is_cancelled() {
+                return None;
             }
+            state.advance(done, note, events)
+        });
+        if let Some(due) = due {
+            let this = self.clone();
+            tokio::spawn(async move {
+                tokio::time::sleep_until(due.into()).await;
+                this.0.topic.change(State::publish_pending);
+            });
         }
     }
 
     /// The job as it is stored: as it is now or, with an `outcome`, as it is once it has ended. After the latter only
     /// [`Job::end`] may follow, because the record holds the next position as that of the end.
     pub fn record(&self, outcome: Option<Outcome>) -> JobRecord {
-        let mut state = self.state();
-        self.publish_pending(&mut state);
-        let mut progress = state.progress.clone();
-        let end = outcome.map(|outcome| {
-            progress.status = outcome.status();
-            progress.eta_ms = None;
-            let mut position = self.0.topic.head();
-            position.offset += 1;
-            End {
-                at: now_ms(),
-                outcome,
-                position,
-            }
+        let (progress, end) = self.0.topic.change(|state, events| {
+            state.publish_pending(events);
+            let mut progress = state.progress.clone();
+            let end = outcome.map(|outcome| {
+                progress.status = outcome.status();
+                progress.eta_ms = None;
+                let mut position = events.position().clone();
+                position.offset += 1;
+                End {
+                    at: now_ms(),
+                    outcome,
+                    position,
+                }
+            });
+            (progress, end)
         });
         JobRecord {
             id: self.0.id.clone(),
@@ -251,35 +240,21 @@ impl Job {
 
     /// Ends the job; only the first end counts.
     pub fn end(&self, outcome: Outcome) {
-        let mut state = self.state();
-        if !state.progress.status.is_final() {
-            self.publish_pending(&mut state);
-            self.publish_end(&mut state, now_ms(), outcome);
-        }
+        self.0.topic.change(|state, events| {
+            if !state.progress.status.is_final() {
+                state.publish_pending(events);
+                state.end(events, now_ms(), outcome);
+            }
+        });
     }
 
     /// When the job ended (Unix milliseconds).
     pub fn ended_at(&self) -> Option<u64> {
-        self.state().ended.as_ref().map(|(at, _)| *at)
-    }
-
-    /// The state and the position that it belongs to. Everything after that position is still to be sent.
-    pub fn state_at(&self) -> (Progress, Position) {
-        let state = self.state();
-        let mut position = self.0.topic.head();
-        if state.ended.is_some() {
-            position.offset = state.before_end;
-        }
-        (state.progress.clone(), position)
+        let ended = |state: &State, _| state.ended.as_ref().map(|(at, _)| *at);
+        self.0.topic.read(ended)
     }
 
     pub fn view(&self) -> JobView {
-        let state = self.state();
-        let (result, error) = match &state.ended {
-            Some((_, Outcome::Done(result))) => (Some(result.clone()), None),
-            Some((_, Outcome::Failed(error))) => (None, Some(error.clone())),
-            Some((_, Outcome::Cancelled)) | None => (None, None),
-        };
         let JobState {
             ref id,
             kind,
@@ -287,46 +262,75 @@ impl Job {
             started_at,
             ..
         } = *self.0;
-        let position = self.0.topic.head();
-        JobView {
-            id: id.clone(),
-            kind,
-            owner,
-            started_at,
-            progress: state.progress.clone(),
-            result,
-            error,
-            position,
-        }
+        self.0.topic.read(|state, position| {
+            let (result, error) = match &state.ended {
+                Some((_, Outcome::Done(result))) => (Some(result.clone()), None),
+                Some((_, Outcome::Failed(error))) => (None, Some(error.clone())),
+                Some((_, Outcome::Cancelled)) | None => (None, None),
+            };
+            JobView {
+                id: id.clone(),
+                kind,
+                owner,
+                started_at,
+                progress: state.progress.clone(),
+                result,
+                error,
+                position,
+            }
+        })
+    }
+}
+
+impl State {
+    /// The event that gives the state to a client that does not resume.
+    pub fn snapshot(&self) -> JobEvent {
+        JobEvent::State(self.progress.clone())
     }
 
-    fn publish_pending(&self, state: &mut State) {
+    /// Sets the count. Returns the time at which the pending progress has to be published, if a timer is needed for it.
+    fn advance(
+        &mut self,
+        done: u64,
+        note: &str,
+        events: &mut Events<(), JobEvent>,
+    ) -> Option<Instant> {
+        let now = Instant::now();
+        self.rate.add(done, now);
+        self.progress.done = done;
+        if self.progress.note != note {
+            self.progress.note = note.into();
+        }
+        let left = self.progress.total.map(|total| total.saturating_sub(done));
+        self.progress.eta_ms = left.and_then(|left| self.rate.eta_ms(left));
+        let due = self.published.map(|published| published + EVENT_GAP);
+        let Some(due) = due.filter(|due| *due > now) else {
+            self.publish_progress(events);
+            return None;
+        };
+        // If a progress is pending, the timer is set already.
+        (!std::mem::replace(&mut self.dirty, true)).then_some(due)
+    }
+
+    fn publish_pending(&mut self, events: &mut Events<(), JobEvent>) {
         // A job may have ended while the timer ran; its end published what was pending.
-        if std::mem::take(&mut state.dirty) {
-            self.publish_progress(state);
+        if std::mem::take(&mut self.dirty) {
+            self.publish_progress(events);
         }
     }
 
-    fn publish_end(&self, state: &mut State, at: u64, outcome: Outcome) {
-        state.before_end = self.0.topic.head().offset;
-        state.progress.eta_ms = None;
-        state.progress.status = outcome.status();
-        self.0.topic.publish((), &outcome.clone().event());
-        self.0.topic.end();
-        state.ended = Some((at, outcome));
+    fn publish_progress(&mut self, events: &mut Events<(), JobEvent>) {
+        self.dirty = false;
+        self.published = Some(Instant::now());
+        events.push((), JobEvent::Progress(self.progress.clone()));
     }
 
-    fn publish_progress(&self, state: &mut State) {
-        state.dirty = false;
-        state.published = Some(Instant::now());
-        self.0
-            .topic
-            .publish((), &JobEvent::Progress(state.progress.clone()));
-    }
-
-    /// Ignores poisoning: a panic while the lock was held leaves a state that was valid a moment before.
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn end(&mut self, events: &mut Events<(), JobEvent>, at: u64, outcome: Outcome) {
+        self.progress.eta_ms = None;
+        self.progress.status = outcome.status();
+        events.push((), outcome.clone().event());
+        events.end();
+        self.ended = Some((at, outcome));
     }
 }
 

@@ -1,7 +1,10 @@
 //! Tests of the life of a job: its progress, its one end, and its restoration after a restart.
 
 use super::*;
-use realtime::server::topic::{Opening, Pending};
+use realtime::server::{
+    Selection,
+    topic::{Opened, Pending},
+};
 
 fn job() -> Job {
     let new = NewJob {
@@ -17,6 +20,15 @@ fn job() -> Job {
 /// A record as it is read back from the store.
 fn stored(record: &JobRecord) -> JobRecord {
     serde_json::from_str(&serde_json::to_string(record).unwrap()).unwrap()
+}
+
+fn open(job: &Job, after: Option<&Position>) -> Opened<()> {
+    let snapshot = |state: &State, _: &dyn Fn(&()) -> bool| vec![state.snapshot()];
+    job.topic().open(after, Selection::all(), snapshot)
+}
+
+fn progress_of(job: &Job) -> Progress {
+    job.topic().read(|state, _| state.progress.clone())
 }
 
 #[tokio::test]
@@ -41,14 +53,14 @@ async fn fast_progress_is_conflated_but_the_last_is_published() {
     // running, the first step or none (it fell within the gap), the last step, done
     let head = job.topic().head().offset;
     assert!((3..=4).contains(&head), "{head} events");
-    assert_eq!(job.state_at().0.done, 10);
+    assert_eq!(progress_of(&job).done, 10);
 }
 
 #[tokio::test]
 async fn the_last_step_before_a_long_silence_is_published_too() {
     let job = job();
     job.start();
-    let mut reader = job.topic().read_from(0, Box::new(|()| true));
+    let mut reader = open(&job, None).reader;
     job.progress(1, "");
     job.progress(7, "then nothing for long");
     let mut seen = String::new();
@@ -66,8 +78,8 @@ async fn the_state_of_a_finished_job_stands_before_its_end() {
     let job = job();
     job.start();
     job.end(Outcome::Failed("broken".into()));
-    let (progress, position) = job.state_at();
-    assert_eq!(progress.status, JobStatus::Failed);
+    assert_eq!(progress_of(&job).status, JobStatus::Failed);
+    let position = open(&job, None).reader.written();
     assert_eq!(position.offset + 1, job.topic().head().offset);
 }
 
@@ -89,15 +101,14 @@ async fn a_finished_job_that_is_restored_ends_where_it_ended() {
     // The terminal event is published, and nothing else is left.
     (before.started_at, after.started_at) = (0, 0);
     assert_eq!(before, after);
-    assert_eq!(restored.state_at(), job.state_at());
+    assert_eq!(progress_of(&restored), progress_of(&job));
+    let begins = |job: &Job| open(job, None).reader.written();
+    assert_eq!(begins(&restored), begins(&job));
     // A client that missed only the end gets just the end. A client that received less, or nothing, begins with the
     // state.
     let resumed = |offset| {
         let after = Position::new(end.position.epoch.clone(), offset);
-        match restored.topic().resume(Some(&after), |()| true) {
-            Opening::Recovered { replayed, .. } => Some(replayed),
-            Opening::Fresh(_) => None,
-        }
+        open(&restored, Some(&after)).recovered
     };
     assert_eq!(resumed(end.position.offset - 1), Some(1));
     assert_eq!(resumed(0), None);
@@ -125,7 +136,7 @@ fn percent_is_whole_and_never_above_a_hundred() {
         Progress {
             done,
             total,
-            ..job().state_at().0
+            ..progress_of(&job())
         }
         .percent()
     };

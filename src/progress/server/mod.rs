@@ -13,13 +13,12 @@ pub mod upload;
 use std::future::ready;
 
 use axum::{
-    Extension, Json, Router,
+    Json, Router,
     extract::{DefaultBodyLimit, State},
-    http::{StatusCode, request::Parts},
-    response::{IntoResponse, Response},
+    http::request::Parts,
+    response::Response,
     routing::{get, post},
 };
-use futures::FutureExt;
 use leptos::prelude::{provide_context, use_context};
 use uuid::Uuid;
 
@@ -31,25 +30,14 @@ use self::{
     tasks::race::{self, Race},
     upload::upload,
 };
-use super::message::{JOB_ROUTE, JOBS_ROUTE, JobEvent, JobEvents, JobKind, JobView, UPLOAD_ROUTE};
+use super::message::{JOB_ROUTE, JOBS_ROUTE, JobEvents, JobKind, JobView, UPLOAD_ROUTE};
 use crate::{
     routes::{Feature, Routes, Web},
     session::server::token::Session,
     ui::first_state::FirstState,
-    web::{
-        error::ApiError,
-        server::{answer::Path, caller::Caller},
-    },
+    web::{error::ApiError, server::answer::Path},
 };
-use realtime::{
-    contract::StreamContract,
-    server::{
-        Connection,
-        frame::frame,
-        sse::{EventStream, ResumeFrom},
-        topic::Opening,
-    },
-};
+use realtime::{contract::StreamContract, server::StreamRequest};
 
 pub fn routes(web: Web, progress: Progress) -> Routes {
     let (jobs_run, restored) = (progress.jobs.clone(), progress.jobs.clone());
@@ -154,40 +142,12 @@ async fn job(
 async fn events(
     State(Feature { web, own: progress }): State<Feature<Progress>>,
     session: Session,
-    Extension(caller): Extension<Caller>,
-    connection: Connection,
     Path(id): Path<Uuid>,
-    ResumeFrom(after): ResumeFrom,
+    stream: StreamRequest<JobEvents>,
 ) -> Result<Response, ApiError> {
     let job = progress.jobs.get(id).ok_or_else(unknown_job)?;
-    if job
-        .topic()
-        .end_position()
-        .is_some_and(|end| after.as_ref().is_some_and(|after| *after >= end))
-    {
-        return Ok(StatusCode::NO_CONTENT.into_response());
-    }
-    let permit = web.limits.permit(caller.address)?;
-    let after = after.filter(|_| !connection.has_expired());
-    let session_ended = web.sessions.watch(&session).ended();
-    let (reader, recovered, opening) = match job.topic().resume(after.as_ref(), |()| true) {
-        // No state is sent: it would be newer than the steps that follow, and the bar would go back with them.
-        Opening::Recovered { reader, replayed } => (reader, Some(replayed), vec![]),
-        Opening::Fresh(filter) => {
-            let (progress, position) = job.state_at();
-            let state = frame(Some(&position), &JobEvent::State(progress));
-            let reader = job.topic().read_from(position.offset, filter);
-            (reader, None, vec![state])
-        }
-    };
-    let stream = EventStream {
-        reader,
-        recovered,
-        state: opening,
-        session_ended: Some(session_ended.map(drop).boxed()),
-        connection,
-    };
-    Ok(stream.respond(job.topic(), &web.realtime, "job", permit))
+    let stream = stream.until(web.sessions.watch(&session).ended());
+    Ok(stream.respond(job.topic(), |state| vec![state.snapshot()]))
 }
 
 fn unknown_job() -> ApiError {

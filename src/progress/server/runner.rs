@@ -244,9 +244,12 @@ mod tests {
     use crate::bus::embedded::Embedded;
     use crate::progress::{
         message::{JobEvent, JobKind, JobStatus},
-        server::tasks::Countdown,
+        server::{job::State, tasks::Countdown},
     };
-    use realtime::server::topic::Pending;
+    use realtime::server::{
+        Selection,
+        topic::{Pending, Reader},
+    };
 
     struct Panics;
 
@@ -287,8 +290,13 @@ mod tests {
         jobs
     }
 
+    fn opened(job: &Job) -> Reader<()> {
+        let snapshot = |state: &State, _: &dyn Fn(&()) -> bool| vec![state.snapshot()];
+        job.topic().open(None, Selection::all(), snapshot).reader
+    }
+
     async fn ended(job: &Job) -> JobStatus {
-        let mut reader = job.topic().read_from(0, Box::new(|()| true));
+        let mut reader = opened(job);
         while job.topic().end_position().is_none() {
             let _ = reader.take(usize::MAX);
             reader.changed().await;
@@ -398,10 +406,10 @@ mod tests {
             step: Duration::from_secs(1_000),
         };
         let job = jobs.start(new(Uuid::new_v4()), forever).unwrap();
-        let mut reader = job.topic().read_from(0, Box::new(|()| true));
+        let mut reader = opened(&job);
         let step = JobEvent::Progress(job.view().progress);
         for _ in 0..=REPLAY_CAP {
-            job.topic().publish((), &step);
+            job.topic().publish(|_| step.clone());
         }
         assert_eq!(reader.take(usize::MAX), Pending::Lagged);
     }

@@ -4,13 +4,9 @@ pub mod book;
 pub mod feeds;
 pub mod settings;
 
-use std::{
-    collections::BTreeSet,
-    future::ready,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use std::{collections::BTreeSet, future::ready, sync::Arc};
 
-use axum::{Extension, Json, Router, extract::State, response::Response, routing::get};
+use axum::{Json, Router, extract::State, response::Response, routing::get};
 use serde::Deserialize;
 
 use self::{
@@ -25,20 +21,11 @@ use crate::{
     routes::{Feature, Routes, Web},
     session::server::SocketSession,
     ui::first_state::FirstState,
-    web::{
-        error::ApiError,
-        server::{answer::Query, caller::Caller},
-    },
+    web::{error::ApiError, server::answer::Query},
 };
 use realtime::{
     contract::StreamContract,
-    position::Position,
-    server::{
-        Connection, Drain,
-        frame::frame,
-        sse::{EventStream, ResumeFrom},
-        topic::{Delivery, Opening, Topic},
-    },
+    server::{Delivery, Drain, Selection, StreamRequest, Topic},
 };
 
 /// What an event is about. A topic keeps the newest event of each key.
@@ -53,10 +40,7 @@ pub enum Key {
 /// The prices of all symbols and their stream. Cheap to clone; all clones share one state.
 #[derive(Clone)]
 pub struct Ticker {
-    topic: Topic<Key>,
-    /// A std mutex: it is held for a few copies. Events are published while it is held, so that a snapshot and its
-    /// position belong together.
-    book: Arc<Mutex<Book>>,
+    topic: Topic<Book, Key>,
     /// Held by [`Ticker::run`], and released if that panics.
     feed: Arc<tokio::sync::Mutex<Box<dyn Feed>>>,
 }
@@ -76,8 +60,7 @@ impl Ticker {
             book.write(quote);
         });
         Self {
-            topic: Topic::new(Delivery::LatestPerKey, history),
-            book: Arc::new(Mutex::new(book)),
+            topic: Topic::new(book, Delivery::LatestPerKey, history),
             feed: Arc::new(tokio::sync::Mutex::new(feed)),
         }
     }
@@ -97,89 +80,35 @@ impl Ticker {
 
     /// Writes news into the book and publishes it. Prices of symbols that are not listed are left out.
     pub fn publish(&self, news: News) {
-        let mut book = self.book();
-        match news {
+        self.topic.publish_all(|book| match news {
             News::Prices(quotes) => {
                 let written = quotes.into_iter().filter_map(|quote| {
                     let index = book.write(quote.clone())?;
                     Some((Key::Symbol(index), TickerEvent::Price(quote)))
                 });
-                self.topic.publish_all(written);
+                written.collect()
             }
             News::Status { status, since } => {
                 book.set_status(status, since);
-                self.topic
-                    .publish(Key::Feed, &TickerEvent::Feed { status, since });
+                vec![(Key::Feed, TickerEvent::Feed { status, since })]
             }
-        }
+        });
     }
 
     /// Since when the source is lost, in Unix milliseconds; `None` while it is live.
     pub fn stale_since(&self) -> Option<u64> {
-        self.book().stale_since()
+        self.topic.read(|book, _| book.stale_since())
     }
 
     /// The newest prices and the position they belong to.
     pub fn first_prices(&self) -> FirstPrices {
-        let book = self.book();
-        FirstPrices {
-            position: self.topic.head(),
+        self.topic.read(|book, position| FirstPrices {
+            position,
             listings: book.listings().to_vec(),
             quotes: book.quotes(|_| true),
             trails: book.trails(),
             stale_since: book.stale_since(),
-        }
-    }
-
-    /// Opens a client's stream, resumed from `after` if possible.
-    fn open(
-        &self,
-        after: Option<&Position>,
-        wanted: Wanted,
-        connection: Connection,
-    ) -> EventStream<Key> {
-        let Wanted { symbols, added } = wanted;
-        let filter = move |key: &Key| match (key, &symbols) {
-            (Key::Symbol(index), Some(symbols)) => symbols.contains(index),
-            _ => true,
-        };
-        let stated = added.clone();
-        let stated = move |key: &Key| matches!(key, Key::Symbol(index) if stated.contains(index));
-        // Held until the state is read, so that nothing is published between the state and the start of the reader.
-        let book = self.book();
-        match self.topic.resume_beside_state(after, filter, stated) {
-            Opening::Recovered { reader, replayed } => {
-                // Sent at the client's own position, so that the client does not skip the replayed events.
-                let snapshot = TickerEvent::Snapshot {
-                    quotes: book.quotes(|index| added.contains(&index)),
-                };
-                let state = (!added.is_empty()).then(|| frame(Some(&reader.written()), &snapshot));
-                EventStream {
-                    reader,
-                    recovered: Some(replayed),
-                    state: state.into_iter().collect(),
-                    session_ended: None,
-                    connection,
-                }
-            }
-            Opening::Fresh(filter) => {
-                let position = self.topic.head();
-                let quotes = book.quotes(|index| filter(&Key::Symbol(index)));
-                let snapshot = TickerEvent::Snapshot { quotes };
-                let stale = book.stale_since().map(|since| TickerEvent::Feed {
-                    status: FeedStatus::Stale,
-                    since,
-                });
-                let state = [Some(snapshot), stale].into_iter().flatten();
-                EventStream {
-                    state: state.map(|event| frame(Some(&position), &event)).collect(),
-                    reader: self.topic.read_from(position.offset, filter),
-                    recovered: None,
-                    session_ended: None,
-                    connection,
-                }
-            }
-        }
+        })
     }
 
     /// Parses the list of symbols in the query parameter `field`. The error names the unknown symbols.
@@ -201,18 +130,41 @@ impl Ticker {
                 "At most {MAX_SYMBOLS} symbols, not {count}."
             )));
         }
-        self.book().indices(&symbols).map_err(|unknown| {
+        let indices = self.topic.read(|book, _| book.indices(&symbols));
+        indices.map_err(|unknown| {
             let unknown = unknown.join(", ");
             refused(format!(
                 "Unknown symbols: {unknown}. {SYMBOLS_ROUTE} lists those there are."
             ))
         })
     }
+}
 
-    /// Ignores poisoning: a panic can only have interrupted one write, and every other price is intact.
-    fn book(&self) -> MutexGuard<'_, Book> {
-        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+impl Wanted {
+    fn selection(self) -> Selection<Key> {
+        let Self { symbols, added } = self;
+        let selection = Selection::of(move |key| match (key, &symbols) {
+            (Key::Symbol(index), Some(symbols)) => symbols.contains(index),
+            _ => true,
+        });
+        if added.is_empty() {
+            return selection;
+        }
+        selection
+            .with_state_of(move |key| matches!(key, Key::Symbol(index) if added.contains(index)))
     }
+}
+
+/// The prices of the symbols that a client wants, and the status of the source where it is not live.
+fn snapshot(book: &Book, includes: &dyn Fn(&Key) -> bool) -> Vec<TickerEvent> {
+    let quotes = book.quotes(|index| includes(&Key::Symbol(index)));
+    let stale = book.stale_since().filter(|_| includes(&Key::Feed));
+    let stale = stale.map(|since| TickerEvent::Feed {
+        status: FeedStatus::Stale,
+        since,
+    });
+    let snapshot = TickerEvent::Snapshot { quotes };
+    [Some(snapshot), stale].into_iter().flatten().collect()
 }
 
 pub fn routes(web: Web, ticker: Ticker) -> Routes {
@@ -248,13 +200,11 @@ struct EventsQuery {
 }
 
 async fn events(
-    State(Feature { web, own: ticker }): State<Feature<Ticker>>,
-    Extension(caller): Extension<Caller>,
-    connection: Connection,
+    State(Feature { own: ticker, .. }): State<Feature<Ticker>>,
     // The stream is public. A user with a session may inspect and break their own stream.
     _session: SocketSession,
     Query(query): Query<EventsQuery>,
-    ResumeFrom(after): ResumeFrom,
+    stream: StreamRequest<TickerEvents>,
 ) -> Result<Response, ApiError> {
     let parse = |field, list: String| ticker.parse_symbols(field, &list);
     let symbols = query
@@ -267,14 +217,12 @@ async fn events(
     if let Some(symbols) = &symbols {
         added.retain(|index| symbols.contains(index));
     }
-    let permit = web.limits.permit(caller.address)?;
-    let after = after.filter(|_| !connection.has_expired());
-    let stream = ticker.open(after.as_ref(), Wanted { symbols, added }, connection);
-    Ok(stream.respond(&ticker.topic, &web.realtime, "ticker", permit))
+    let wanted = Wanted { symbols, added };
+    Ok(stream.respond_with(&ticker.topic, wanted.selection(), snapshot))
 }
 
 async fn symbols(State(state): State<Feature<Ticker>>) -> Json<Vec<Listing>> {
-    Json(state.own.book().listings().to_vec())
+    Json(state.own.topic.read(|book, _| book.listings().to_vec()))
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use axum::{
     Json,
     body::{Body, to_bytes},
-    extract::{FromRequestParts, Request, ws::rejection::WebSocketUpgradeRejection},
+    extract::{FromRequestParts, Request},
     http::{HeaderMap, HeaderValue, StatusCode, Uri, header, request::Parts},
     middleware::Next,
     response::{IntoResponse, Redirect, Response},
@@ -41,15 +41,6 @@ impl IntoResponse for ApiError {
         }
         response
     }
-}
-
-/// The error of a plain request to a socket's route.
-pub fn no_upgrade(rejection: WebSocketUpgradeRejection) -> ApiError {
-    let error = format!(
-        "This route speaks WebSocket (RFC 6455): {}.",
-        rejection.body_text()
-    );
-    ApiError::new(rejection.status().as_u16(), error)
 }
 
 /// Gives server functions' errors the status that they name. The redirects of forms that browsers post are kept, and

@@ -10,13 +10,13 @@
 //! `Forwarded` (RFC 7239) is not read: a proxy that sets the headers above passes a client's own `Forwarded` on
 //! unchanged, so that reading both would trust any client.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use axum::{
     extract::Request,
     http::{HeaderMap, HeaderName, header},
 };
-use realtime::server::listen::ConnectionHandle;
+use realtime::server::{ClientAddress, listen::ConnectionHandle};
 
 const FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -137,13 +137,9 @@ fn is_private(address: IpAddr) -> bool {
     }
 }
 
-/// The address by which limits are counted: of IPv6 the first 64 bits, since a client with one address has all of its
-/// subnet (RFC 6177).
+/// The address by which limits are counted.
 fn limit_key(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64)).into(),
-        address => address,
-    }
+    ClientAddress::of(address).0
 }
 
 /// The entries of a header that is a list, from all its lines.

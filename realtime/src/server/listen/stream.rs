@@ -23,7 +23,7 @@ use super::{
     activity::ActiveRequest,
     patience::{Patience, Timer},
 };
-use crate::server::drain::Drain;
+use crate::server::{drain::Drain, metric};
 
 tokio::task_local! {
     /// The stream of the current task.
@@ -100,7 +100,7 @@ async fn watch(task: impl Future, stream: Arc<Stream>, patience: Patience, drain
         };
         let given_up = timer.poll_at(taken_at + patience.stall(draining), context);
         if given_up.is_ready() {
-            metrics::counter!("wirewise_stalled_readers").increment(1);
+            metric::counter("stalled_readers").increment(1);
             tracing::debug!("the peer reads nothing of a stream; the stream is reset");
         }
         given_up

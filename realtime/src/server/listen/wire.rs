@@ -22,7 +22,7 @@ use super::{
     activity::Activity,
     patience::{Patience, Timer},
 };
-use crate::server::drain::Drain;
+use crate::server::{drain::Drain, metric};
 
 /// What a connection runs over.
 pub(super) trait Transport: AsyncRead + AsyncWrite + Unpin + Send + 'static {
@@ -103,7 +103,7 @@ impl<T: Transport> Wire<T> {
                 let since = *self.blocked.get_or_insert_with(Instant::now);
                 let until = since + self.patience.stall(self.drain.is_draining());
                 if self.timer.poll_at(until, context).is_ready() {
-                    metrics::counter!("wirewise_stalled_readers").increment(1);
+                    metric::counter("stalled_readers").increment(1);
                     tracing::debug!(peer = %self.connection.peer, "the peer reads nothing; its connection is reset");
                     self.connection.reset.cancel();
                     return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));

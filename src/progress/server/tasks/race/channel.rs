@@ -94,7 +94,7 @@ impl Outlet {
     pub fn send(&self, event: &RaceEvent) {
         match self {
             Self::Events(topic) => {
-                topic.publish((), event);
+                topic.publish(|()| event);
             }
             Self::Socket(queue) => queue.push_json(event),
         }

@@ -224,10 +224,7 @@ fn stopped(note: &str, error: String) -> JobError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use realtime::server::{
-        queue::OutQueue,
-        topic::{Delivery, Pending, Topic},
-    };
+    use realtime::server::{Delivery, Selection, Topic, queue::OutQueue, topic::Pending};
 
     const SIZES: [u64; 5] = [16, 100, 1_000, 10_000, 65_536];
 
@@ -255,9 +252,11 @@ mod tests {
         for size in SIZES {
             let (queue, topic) = (
                 OutQueue::default(),
-                Topic::new(Delivery::EveryEvent, spec(size).history()),
+                Topic::new((), Delivery::EveryEvent, spec(size).history()),
             );
-            let mut reader = topic.read_from(0, Box::new(|()| true));
+            let mut reader = topic
+                .open(None, Selection::all(), |(), _| Vec::<RaceEvent>::new())
+                .reader;
             let data = "x".repeat(size as usize);
             let message = RaceEvent::Payload { data };
             loop {
@@ -265,7 +264,7 @@ mod tests {
                 if queue.is_closing() {
                     break;
                 }
-                topic.publish((), &message);
+                topic.publish(|()| &message);
             }
             assert_ne!(reader.take(1), Pending::Lagged, "{size} bytes");
         }
