@@ -4,6 +4,8 @@
 //! Ours come in bands, so that a client reacts correctly to a code that it does not know: it stops on 4000 to 4099 and
 //! retries on 4100 to 4199.
 
+use crate::status::StopReason;
+
 /// A close code that this application sends or handles.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u16)]
@@ -57,23 +59,9 @@ pub enum AfterClose {
     RenewSession,
     /// Reload the page, once: the server uses a newer protocol than this page.
     Reload,
-    /// Stop, and show the user this sentence.
-    Stop(StopCause, &'static str),
+    /// Make no further automatic attempt, for this reason.
+    Stop(StopReason),
 }
-
-/// Why a client stopped. Only the causes that a page handles specially are distinguished.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum StopCause {
-    /// The user signed out, in this tab or in another one.
-    SignedOut,
-    /// The browser has no session.
-    NoSession,
-    /// Any other cause; the accompanying sentence describes it.
-    Other,
-}
-
-/// The sentence for [`StopCause::SignedOut`].
-pub const SIGNED_OUT: &str = "You signed out.";
 
 impl CloseCode {
     pub fn code(self) -> u16 {
@@ -83,24 +71,20 @@ impl CloseCode {
 
 /// How a client reacts to a close with `code` and the reason `why`.
 pub fn after_close(code: u16, why: &str) -> AfterClose {
-    let stop = |sentence| AfterClose::Stop(StopCause::Other, sentence);
     match (code, why) {
         (1000, _) => AfterClose::Stay,
-        (1002, _) => stop("The server reported a protocol error."),
-        (1003, _) => stop("The server does not take this kind of data."),
-        (1007, _) => stop("The server reported text that is not valid UTF-8."),
-        (1008, _) => stop("The server refused what was sent."),
-        (1009, _) => stop("A message was too big for the server."),
+        (1002, _) => AfterClose::Stop(StopReason::ProtocolError),
+        (1003, _) => AfterClose::Stop(StopReason::UnsupportedData),
+        (1007, _) => AfterClose::Stop(StopReason::InvalidUtf8),
+        (1008, _) => AfterClose::Stop(StopReason::PolicyViolation),
+        (1009, _) => AfterClose::Stop(StopReason::TooBig),
         (4001, reason::EXPIRED) => AfterClose::RenewSession,
-        (4001, reason::SIGNED_OUT) => AfterClose::Stop(StopCause::SignedOut, SIGNED_OUT),
-        (4001, _) => AfterClose::Stop(
-            StopCause::NoSession,
-            "There is no session. Reload the page to get one.",
-        ),
-        (4003, _) => stop("This is not open to you."),
-        (4004, _) => stop("There is nothing under this name."),
+        (4001, reason::SIGNED_OUT) => AfterClose::Stop(StopReason::SignedOut),
+        (4001, _) => AfterClose::Stop(StopReason::NoSession),
+        (4003, _) => AfterClose::Stop(StopReason::Forbidden),
+        (4004, _) => AfterClose::Stop(StopReason::NotFound),
         (4010, _) => AfterClose::Reload,
-        (4000..=4099, _) => stop("The server ended this connection."),
+        (4000..=4099, _) => AfterClose::Stop(StopReason::ClosedByServer { code }),
         // 1001, 1006, 1011, 1012, 1013, 4100 to 4199 and unknown codes: losing a client permanently is worse than one more
         // attempt with backoff.
         _ => AfterClose::Retry,
@@ -172,12 +156,12 @@ mod tests {
         for unknown in [None, Some(reason::EXPIRED), Some("tired")] {
             assert_eq!(after_unauthorized(unknown), AfterClose::RenewSession);
         }
-        for (why, cause) in [
-            (reason::SIGNED_OUT, StopCause::SignedOut),
-            (reason::NONE, StopCause::NoSession),
+        for (why, expected) in [
+            (reason::SIGNED_OUT, StopReason::SignedOut),
+            (reason::NONE, StopReason::NoSession),
         ] {
             let stopped = after_unauthorized(Some(why));
-            assert!(matches!(stopped, AfterClose::Stop(because, _) if because == cause));
+            assert_eq!(stopped, AfterClose::Stop(expected));
             assert_eq!(stopped, after_close(4001, why));
         }
     }

@@ -48,7 +48,9 @@
 //! - The three addresses that the browser half requests: [`contract::RENEWAL_ROUTE`], [`contract::GUEST_ROUTE`] and
 //!   [`contract::ALIVE_ROUTE`].
 //! - A [`client::Renewals`] as context, if pages show the user of the session.
-//! - Styles for [`client::StatusLine`]: the classes `status`, `status-…` and `lost` (here `style/frame.css`).
+//! - The look of [`client::StatusLine`], which is readable without a stylesheet: [`client::STATUS_LINE_CSS`], or rules of its
+//!   own for the classes `status`, `status-…` and `lost` (here `style/frame.css`). Its words can be replaced:
+//!   [`client::StatusWords`].
 //!
 //! The kit depends on `tokio-tungstenite` in the version that axum uses. When axum changes that version, the kit's has to
 //! follow; otherwise a socket that cannot be read any further is closed without a code.

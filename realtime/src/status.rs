@@ -25,11 +25,9 @@
 //! The server may set the earliest time of the next attempt (`Retry-After`, or the delay in `drain`). Every transition to
 //! `Connecting` waits for that time, except "retry now", because that is the user's decision.
 
-use std::borrow::Cow;
-
 use crate::{
     backoff::Backoff,
-    close::{AfterClose, SIGNED_OUT, StopCause, after_close, after_unauthorized},
+    close::{AfterClose, after_close, after_unauthorized},
 };
 
 /// An attempt fails if no greeting arrives within this time, in milliseconds.
@@ -45,7 +43,6 @@ const OFFLINE_RETRY_MS: f64 = 30_000.0;
 /// The longest wait that a server can ask for, in milliseconds. Without a bound, a faulty server could silence a page for
 /// hours.
 const LONGEST_WAIT_MS: u64 = 600_000;
-const ASKED_TO_WAIT: &str = "the server asks to wait";
 /// A stream is dead after this many heartbeat intervals without a frame. One heartbeat may be lost in a suspended tab; the
 /// half interval allows for network delay.
 const MISSED_BEATS: f64 = 2.5;
@@ -60,22 +57,91 @@ pub enum ConnectionStatus {
         attempt: u32,
     },
     Open,
-    /// The next attempt starts at `retry_at` (Unix milliseconds).
+    /// The connection was lost or the attempt failed, for this reason. The next attempt starts at `retry_at` (Unix
+    /// milliseconds).
     Waiting {
         attempt: u32,
         retry_at: f64,
-        reason: Cow<'static, str>,
+        reason: LostReason,
     },
     /// The browser reports no network. The next attempt starts when it reports one, or at `retry_at` (Unix milliseconds) at
     /// the latest.
     Offline {
         retry_at: f64,
     },
-    /// There is no further automatic attempt. The reason is a sentence for the user.
+    /// There is no further automatic attempt.
     Stopped {
-        cause: StopCause,
-        reason: Cow<'static, str>,
+        reason: StopReason,
     },
+}
+
+/// Why an attempt failed or a connection was lost. Its `Display` is an English clause without a full stop.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LostReason {
+    /// The server set the earliest time of the next attempt (429, `Retry-After`, or the delay in `drain`).
+    AskedToWait,
+    /// An open event stream ended without its last event.
+    StreamBroke,
+    /// The user cut the connection deliberately.
+    Cut,
+    /// The probe of a refused event stream got no response.
+    Unreachable,
+    /// An event stream was refused, but its probe got 200.
+    RefusedButOpen,
+    /// The probe of a refused event stream got an HTTP status that has no reason of its own.
+    UnexpectedStatus { status: u16 },
+    /// The socket closed with a code after which a client retries. `reason` is the close reason, often empty.
+    SocketClosed { code: u16, reason: String },
+    /// An attempt, a probe or a session renewal took 10 s.
+    NoAnswer,
+    /// An event stream was silent for 2.5 heartbeat intervals.
+    HeartbeatStopped,
+    /// The answer to a ping is 5 s overdue.
+    PongOverdue,
+    /// The session could not be renewed; it may succeed later.
+    RenewalFailed,
+    /// The server refused a session that was renewed immediately before.
+    NewSessionRefused,
+    /// The application's function for the address or the ticket of an attempt failed or timed out.
+    CredentialsFailed { error: String },
+}
+
+/// Why there is no further automatic attempt. Its `Display` is an English sentence for the user.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum StopReason {
+    /// The user signed out, in this tab or in another one (4001 or 401, with `signed_out`).
+    SignedOut,
+    /// The browser has no session (4001 or 401, with `none`).
+    NoSession,
+    /// The server reported a protocol error (close code 1002).
+    ProtocolError,
+    /// The server does not accept this kind of data (close code 1003).
+    UnsupportedData,
+    /// The server received text that is not valid UTF-8 (close code 1007).
+    InvalidUtf8,
+    /// A message violated the server's policy (close code 1008).
+    PolicyViolation,
+    /// A message was too big for the server (close code 1009).
+    TooBig,
+    /// The user has no access (close code 4003 or HTTP 403).
+    Forbidden,
+    /// What the socket is about does not exist (close code 4004).
+    NotFound,
+    /// The address of the event stream does not exist, or no longer (HTTP 404).
+    AddressNotFound,
+    /// The server does not understand the request for the event stream (HTTP 400).
+    BadRequest,
+    /// The server closed the socket with a code from 4000 to 4099 that has no reason of its own.
+    ClosedByServer { code: u16 },
+    /// The server supports none of the subprotocols that this page offers (close code 4010). The page is being reloaded.
+    OutdatedPage,
+    /// The page was reloaded a short time ago because of [`StopReason::OutdatedPage`], and the server still does not
+    /// support it.
+    ReloadDidNotHelp,
+    /// As many attempts in a row failed as [`Policy::max_attempts`] allows.
+    GaveUp { attempts: u32, last: LostReason },
 }
 
 impl ConnectionStatus {
@@ -127,6 +193,9 @@ pub enum Input {
     },
     /// The result of the [`Action::RenewSession`] with the same `question`.
     SessionRenewed { question: u32, renewal: Renewal },
+    /// The application's function for the address or the ticket failed or timed out, for the request with the same
+    /// `question`. The attempt has failed.
+    CredentialsFailed { question: u32, error: String },
     /// The browser reports whether there is a network.
     Online(bool),
     /// The page became visible or hidden.
@@ -345,16 +414,21 @@ impl Machine {
                     vec![Action::Abandon, Action::Probe { question }]
                 }
                 Phase::Idle | Phase::Diagnosing { .. } => vec![],
-                _ => self.lost(now, random, "the stream broke off"),
+                _ => self.lost(now, random, LostReason::StreamBroke),
             },
-            Input::SocketClosed { code, reason } => self.socket_closed(code, &reason, now, random),
+            Input::SocketClosed { code, reason } => self.socket_closed(code, reason, now, random),
             Input::Probed { question, answer } if self.awaits(question) => {
                 self.probed(answer, now, random)
             }
             Input::SessionRenewed { question, renewal } if self.awaits(question) => {
                 self.renewal_ended(renewal, now, random)
             }
-            Input::Probed { .. } | Input::SessionRenewed { .. } => vec![],
+            Input::CredentialsFailed { question, error } if self.awaits(question) => {
+                self.lost(now, random, LostReason::CredentialsFailed { error })
+            }
+            Input::Probed { .. }
+            | Input::SessionRenewed { .. }
+            | Input::CredentialsFailed { .. } => vec![],
             Input::Online(online) => {
                 self.online = online;
                 self.recheck(now, random)
@@ -401,22 +475,13 @@ impl Machine {
                 self.timer(now, random)
             }
             Input::Cut if self.phase == Phase::Idle => vec![],
-            Input::Cut => self.lost(now, random, "cut on this side"),
+            Input::Cut => self.lost(now, random, LostReason::Cut),
         }
     }
 
-    /// Stops permanently, for a reason that only the driver knows (for instance that a second reload would not help).
-    pub fn stop(&mut self, reason: impl Into<Cow<'static, str>>) -> Vec<Action> {
-        self.stop_because(StopCause::Other, reason)
-    }
-
-    fn stop_because(
-        &mut self,
-        cause: StopCause,
-        reason: impl Into<Cow<'static, str>>,
-    ) -> Vec<Action> {
-        let reason = reason.into();
-        self.end(ConnectionStatus::Stopped { cause, reason })
+    /// Stops permanently. Public for the reasons that only the driver knows ([`StopReason::ReloadDidNotHelp`]).
+    pub fn stop(&mut self, reason: StopReason) -> Vec<Action> {
+        self.end(ConnectionStatus::Stopped { reason })
     }
 
     /// Opens now, or waits until the earliest time that the server allows.
@@ -431,7 +496,7 @@ impl Machine {
             ConnectionStatus::Waiting {
                 attempt: self.failures,
                 retry_at: self.allowed_at,
-                reason: ASKED_TO_WAIT.into(),
+                reason: LostReason::AskedToWait,
             }
         } else {
             ConnectionStatus::Offline {
@@ -491,7 +556,7 @@ impl Machine {
     }
 
     /// The connection or the attempt has failed: wait, then try again.
-    fn lost(&mut self, now: f64, random: f64, reason: impl Into<Cow<'static, str>>) -> Vec<Action> {
+    fn lost(&mut self, now: f64, random: f64, reason: LostReason) -> Vec<Action> {
         if matches!(self.phase, Phase::Greeted { since } if now - since >= STABLE_MS) {
             self.failures = 0;
         }
@@ -502,12 +567,10 @@ impl Machine {
             .max_attempts
             .is_some_and(|most| self.failures >= most)
         {
-            let reason = format!(
-                "Gave up after {} attempts: {}.",
-                self.failures,
-                reason.into()
-            );
-            return self.stop(reason);
+            return self.stop(StopReason::GaveUp {
+                attempts: self.failures,
+                last: reason,
+            });
         }
         self.abandon_and(|machine| {
             if !machine.online {
@@ -526,7 +589,7 @@ impl Machine {
             machine.status = ConnectionStatus::Waiting {
                 attempt: machine.failures,
                 retry_at: retry_at(machine.visible),
-                reason: reason.into(),
+                reason,
             };
             vec![]
         })
@@ -537,64 +600,57 @@ impl Machine {
         self.status = ConnectionStatus::Offline { retry_at };
     }
 
-    fn socket_closed(&mut self, code: u16, reason: &str, now: f64, random: f64) -> Vec<Action> {
+    fn socket_closed(&mut self, code: u16, reason: String, now: f64, random: f64) -> Vec<Action> {
         if !matches!(self.phase, Phase::Attempt { .. } | Phase::Greeted { .. }) {
             return vec![];
         }
-        match after_close(code, reason) {
+        match after_close(code, &reason) {
             AfterClose::Stay => self.end(ConnectionStatus::Closed),
-            AfterClose::Retry if reason.is_empty() => {
-                self.lost(now, random, format!("the socket closed with {code}"))
-            }
-            AfterClose::Retry => self.lost(
-                now,
-                random,
-                format!("the socket closed with {code} ({reason})"),
-            ),
+            AfterClose::Retry => self.lost(now, random, LostReason::SocketClosed { code, reason }),
             AfterClose::RenewSession => self.renew(now, random),
             AfterClose::Reload => {
-                let mut actions = self.stop("This page is older than the server. Reload it.");
+                let mut actions = self.stop(StopReason::OutdatedPage);
                 actions.push(Action::Reload);
                 actions
             }
-            AfterClose::Stop(cause, reason) => self.stop_because(cause, reason),
+            AfterClose::Stop(reason) => self.stop(reason),
         }
     }
 
     fn probed(&mut self, answer: Option<Answer>, now: f64, random: f64) -> Vec<Action> {
         let Some(answer) = answer else {
-            return self.lost(now, random, "the server cannot be reached");
+            return self.lost(now, random, LostReason::Unreachable);
         };
         self.allow_after(answer.retry_after_ms, now);
         match answer.status {
             204 => self.end(ConnectionStatus::Closed),
             401 => match after_unauthorized(answer.reason.as_deref()) {
-                AfterClose::Stop(cause, reason) => self.stop_because(cause, reason),
+                AfterClose::Stop(reason) => self.stop(reason),
                 _ => self.renew(now, random),
             },
-            400 => self.stop("The server does not understand this request."),
-            403 => self.stop("This is not open to you."),
-            404 => self.stop("There is nothing under this address (any more)."),
-            429 => self.lost(now, random, ASKED_TO_WAIT),
-            200 => self.lost(now, random, "the stream was refused and would now be open"),
-            status => self.lost(now, random, format!("the server answers {status}")),
+            400 => self.stop(StopReason::BadRequest),
+            403 => self.stop(StopReason::Forbidden),
+            404 => self.stop(StopReason::AddressNotFound),
+            429 => self.lost(now, random, LostReason::AskedToWait),
+            200 => self.lost(now, random, LostReason::RefusedButOpen),
+            status => self.lost(now, random, LostReason::UnexpectedStatus { status }),
         }
     }
 
     fn renewal_ended(&mut self, renewal: Renewal, now: f64, random: f64) -> Vec<Action> {
         match renewal {
             Renewal::Renewed => self.open_when_allowed(now),
-            Renewal::SignedOut => self.stop_because(StopCause::SignedOut, SIGNED_OUT),
+            Renewal::SignedOut => self.stop(StopReason::SignedOut),
             Renewal::Failed { retry_after_ms } => {
                 self.allow_after(retry_after_ms, now);
-                self.lost(now, random, "no new session was to be had")
+                self.lost(now, random, LostReason::RenewalFailed)
             }
         }
     }
 
     fn renew(&mut self, now: f64, random: f64) -> Vec<Action> {
         if self.renewed {
-            return self.lost(now, random, "the server refuses the new session too");
+            return self.lost(now, random, LostReason::NewSessionRefused);
         }
         self.renewed = true;
         self.abandon_and(|machine| {
@@ -669,10 +725,10 @@ impl Machine {
         }
         let silent = match (self.phase, self.policy.liveness) {
             (Phase::Idle, _) => return self.open_when_allowed(now),
-            (Phase::Attempt { .. } | Phase::Diagnosing { .. }, _) => "no answer within 10 s",
-            (Phase::Greeted { .. }, Liveness::Heartbeat) => "the heartbeat stopped",
+            (Phase::Attempt { .. } | Phase::Diagnosing { .. }, _) => LostReason::NoAnswer,
+            (Phase::Greeted { .. }, Liveness::Heartbeat) => LostReason::HeartbeatStopped,
             (Phase::Greeted { .. }, Liveness::Ping) if self.ping_sent_at.is_some() => {
-                "the pong is overdue"
+                LostReason::PongOverdue
             }
             (Phase::Greeted { .. }, Liveness::Ping) => return self.ping(now),
         };

@@ -68,9 +68,17 @@ impl Run {
         }
     }
 
-    fn stopped(&self) -> &str {
+    /// Why it waits.
+    fn lost(&self) -> &LostReason {
         match self.machine.status() {
-            ConnectionStatus::Stopped { reason, .. } => reason,
+            ConnectionStatus::Waiting { reason, .. } => reason,
+            other => panic!("not waiting but {other:?}"),
+        }
+    }
+
+    fn stopped(&self) -> &StopReason {
+        match self.machine.status() {
+            ConnectionStatus::Stopped { reason } => reason,
             other => panic!("not stopped but {other:?}"),
         }
     }
@@ -160,6 +168,7 @@ fn an_attempt_without_a_greeting_fails_after_ten_seconds() {
     run.feed(Input::TransportOpen);
     assert_eq!(run.fire(), (10_000.0, SILENT.to_vec()));
     assert_eq!(run.waiting(), Some((1, 1_000.0)));
+    assert_eq!(*run.lost(), LostReason::NoAnswer);
 }
 
 #[test]
@@ -167,6 +176,7 @@ fn a_stream_that_breaks_is_abandoned_at_once_and_retried_after_the_delay() {
     let mut run = Run::open(STREAM);
     assert_eq!(run.feed(Input::StreamError), [Action::Abandon]);
     assert_eq!(run.waiting(), Some((1, 1_000.0)));
+    assert_eq!(*run.lost(), LostReason::StreamBroke);
     assert_eq!(run.fire(), (1_000.0, vec![Action::Open]));
     assert_eq!(
         *run.machine.status(),
@@ -223,6 +233,7 @@ fn a_stream_silent_for_two_and_a_half_heartbeats_is_dead() {
     run.after(30_000.0).feed(Input::Frame);
     assert_eq!(run.fire(), (37_500.0, SILENT.to_vec()));
     assert!(run.waiting().is_some());
+    assert_eq!(*run.lost(), LostReason::HeartbeatStopped);
 }
 
 #[test]
@@ -247,6 +258,7 @@ fn a_pong_five_seconds_overdue_ends_the_connection() {
     run.fire();
     assert_eq!(run.fire(), (5_000.0, vec![Action::Abandon]));
     assert!(run.waiting().is_some());
+    assert_eq!(*run.lost(), LostReason::PongOverdue);
 }
 
 #[test]
@@ -285,12 +297,53 @@ fn the_status_of_the_probe_decides() {
         run
     };
     assert_eq!(*outcome(204).machine.status(), ConnectionStatus::Closed);
-    for status in [400, 403, 404] {
-        assert!(!outcome(status).stopped().is_empty());
+    for (status, reason) in [
+        (400, StopReason::BadRequest),
+        (403, StopReason::Forbidden),
+        (404, StopReason::AddressNotFound),
+    ] {
+        assert_eq!(*outcome(status).stopped(), reason, "{status}");
     }
-    for status in [200, 429, 500, 503] {
+    for (status, reason) in [
+        (200, LostReason::RefusedButOpen),
+        (429, LostReason::AskedToWait),
+        (500, LostReason::UnexpectedStatus { status: 500 }),
+        (503, LostReason::UnexpectedStatus { status: 503 }),
+    ] {
         assert!(outcome(status).waiting().is_some(), "{status}");
+        assert_eq!(*outcome(status).lost(), reason, "{status}");
     }
+}
+
+#[test]
+fn a_probe_without_a_response_waits() {
+    let mut run = Run::new(STREAM);
+    run.feed(Input::Wanted);
+    run.feed(Input::StreamError);
+    let question = run.question();
+    let answer = None;
+    run.feed(Input::Probed { question, answer });
+    assert_eq!(run.waiting(), Some((1, 1_000.0)));
+    assert_eq!(*run.lost(), LostReason::Unreachable);
+}
+
+#[test]
+fn an_attempt_without_an_address_has_failed() {
+    let mut run = Run::new(STREAM);
+    run.feed(Input::Wanted);
+    run.feed(Input::StreamError);
+    let question = run.question();
+    let failed = |question| Input::CredentialsFailed {
+        question,
+        error: "the ticket was refused".to_owned(),
+    };
+    assert_eq!(run.feed(failed(question - 1)), [], "of an earlier request");
+    assert_eq!(run.feed(failed(question)), [Action::Abandon]);
+    assert_eq!(run.waiting(), Some((1, 1_000.0)));
+    let error = "the ticket was refused".to_owned();
+    assert_eq!(*run.lost(), LostReason::CredentialsFailed { error });
+    assert_eq!(run.feed(failed(question)), [], "it has failed already");
+    assert_eq!(run.waiting(), Some((1, 1_000.0)));
 }
 
 #[test]
@@ -340,6 +393,7 @@ fn an_expired_session_is_renewed_once() {
             run.waiting().is_some(),
             "the second refusal waits instead of asking again"
         );
+        assert_eq!(*run.lost(), LostReason::NewSessionRefused);
     }
 }
 
@@ -350,6 +404,7 @@ fn a_session_that_cannot_be_renewed_waits() {
         assert!(requests_a_session(&run.feed(closed(4001, "expired"))));
         run.renewed(NOT_RENEWED);
         assert!(run.waiting().is_some());
+        assert_eq!(*run.lost(), LostReason::RenewalFailed);
         // It requests a session again the next time, because the request may have been lost.
         assert_eq!(run.fire().1, [Action::Open]);
     }
@@ -390,18 +445,24 @@ fn a_tab_that_others_need_waits_like_a_visible_one_but_respects_the_servers_dela
 }
 
 #[test]
-fn stop_codes_stop_with_a_sentence() {
-    for (code, reason) in [
-        (1008, ""),
-        (1009, ""),
-        (4001, "signed_out"),
-        (4001, "none"),
-        (4003, ""),
-        (4004, ""),
+fn stop_codes_stop_with_a_reason() {
+    for (code, reason, expected) in [
+        (1002, "", StopReason::ProtocolError),
+        (1003, "", StopReason::UnsupportedData),
+        (1007, "", StopReason::InvalidUtf8),
+        (1008, "", StopReason::PolicyViolation),
+        (1009, "", StopReason::TooBig),
+        (4001, "signed_out", StopReason::SignedOut),
+        (4001, "none", StopReason::NoSession),
+        (4003, "", StopReason::Forbidden),
+        (4004, "", StopReason::NotFound),
+        (4000, "", StopReason::ClosedByServer { code: 4000 }),
+        (4099, "", StopReason::ClosedByServer { code: 4099 }),
     ] {
         let mut run = Run::open(SOCKET);
         assert_eq!(run.feed(closed(code, reason)), [Action::Abandon]);
-        assert!(run.stopped().ends_with('.'), "{code}");
+        assert_eq!(*run.stopped(), expected, "{code}");
+        assert!(run.stopped().to_string().ends_with('.'), "{code}");
         assert_eq!(run.machine.deadline(), None);
     }
 }
@@ -420,7 +481,7 @@ fn an_unknown_protocol_reloads_the_page() {
         run.feed(closed(4010, "")),
         [Action::Abandon, Action::Reload]
     );
-    assert!(run.stopped().contains("older"));
+    assert_eq!(*run.stopped(), StopReason::OutdatedPage);
 }
 
 #[test]
@@ -586,6 +647,7 @@ fn only_the_user_can_retry_before_the_time_that_the_server_set() {
         for hurry in hurries() {
             assert_eq!(run.feed(hurry.clone()), [], "{hurry:?}");
             assert_eq!(run.waiting().unwrap().1, 7_000.0, "{hurry:?}");
+            assert_eq!(*run.lost(), LostReason::AskedToWait, "{hurry:?}");
         }
         // The network goes away and comes back: not all clients of an office may reconnect at once.
         run.feed(Input::Online(false));
@@ -644,14 +706,12 @@ fn the_reason_of_a_401_stops_or_renews() {
         (run, actions)
     };
     for (reason, expected) in [
-        ("signed_out", StopCause::SignedOut),
-        ("none", StopCause::NoSession),
+        ("signed_out", StopReason::SignedOut),
+        ("none", StopReason::NoSession),
     ] {
         let (run, actions) = refused(Some(reason));
         assert_eq!(actions, [Action::Abandon], "{reason}");
-        assert!(
-            matches!(run.machine.status(), ConnectionStatus::Stopped { cause, .. } if *cause == expected)
-        );
+        assert_eq!(*run.stopped(), expected);
         let mut socket = Run::open(SOCKET);
         socket.feed(closed(4001, reason));
         assert_eq!(run.machine.status(), socket.machine.status(), "{reason}");
@@ -661,7 +721,7 @@ fn the_reason_of_a_401_stops_or_renews() {
         assert!(requests_a_session(&actions), "{reason:?}");
         // The user has signed out in another tab meanwhile.
         run.renewed(Renewal::SignedOut);
-        assert_eq!(run.stopped(), "You signed out.");
+        assert_eq!(*run.stopped(), StopReason::SignedOut);
     }
 }
 
@@ -747,6 +807,7 @@ fn a_cut_is_handled_like_any_lost_connection() {
         let mut run = Run::open(policy);
         assert_eq!(run.feed(Input::Cut), [Action::Abandon]);
         assert_eq!(run.waiting(), Some((1, 1_000.0)));
+        assert_eq!(*run.lost(), LostReason::Cut);
         assert_eq!(run.feed(Input::Cut), [], "there is nothing left to cut");
         assert_eq!(run.waiting(), Some((1, 1_000.0)));
         assert_eq!(run.fire().1, [Action::Open]);
@@ -771,21 +832,23 @@ fn setting_the_clock_back_makes_no_wait_longer() {
 }
 
 #[test]
-fn a_bounded_number_of_attempts_ends_with_a_sentence() {
+fn a_bounded_number_of_attempts_ends_with_the_last_failure() {
     let mut run = Run::new(Policy {
         max_attempts: Some(2),
         ..SOCKET
     });
     run.feed(Input::Wanted);
+    let last = LostReason::SocketClosed {
+        code: 1006,
+        reason: String::new(),
+    };
     for _ in 0..2 {
         run.feed(closed(1006, ""));
+        assert_eq!(*run.lost(), last);
         run.fire();
     }
     run.feed(closed(1006, ""));
-    assert_eq!(
-        run.stopped(),
-        "Gave up after 2 attempts: the socket closed with 1006."
-    );
+    assert_eq!(*run.stopped(), StopReason::GaveUp { attempts: 2, last });
     assert_eq!(
         run.feed(Input::RetryNow),
         [Action::Open],
@@ -841,6 +904,10 @@ fn any_input() -> impl Strategy<Value = Input> {
         (0..4_u32, answer).prop_map(|(question, answer)| Input::Probed { question, answer }),
         (0..4_u32, renewal)
             .prop_map(|(question, renewal)| Input::SessionRenewed { question, renewal }),
+        (0..4_u32).prop_map(|question| Input::CredentialsFailed {
+            question,
+            error: String::new(),
+        }),
         any::<bool>().prop_map(Input::Online),
         any::<bool>().prop_map(Input::Visible),
     ]
@@ -860,6 +927,7 @@ proptest! {
             let input = match input {
                 Input::Probed { question: 0, answer } => Input::Probed { question: machine.question, answer },
                 Input::SessionRenewed { question: 0, renewal } => Input::SessionRenewed { question: machine.question, renewal },
+                Input::CredentialsFailed { question: 0, error } => Input::CredentialsFailed { question: machine.question, error },
                 input => input,
             };
             let attempted = matches!(machine.phase, Phase::Attempt { .. });

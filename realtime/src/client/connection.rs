@@ -20,7 +20,7 @@ use super::{
 use crate::{
     position::Position,
     sharing::{Asked, Role},
-    status::{Action, ConnectionStatus, Input, Machine, Policy},
+    status::{Action, ConnectionStatus, Input, Machine, Policy, StopReason},
 };
 
 /// The longest timer, in milliseconds. A longer one would overflow the browser's 32 bits and fire at once.
@@ -329,7 +329,7 @@ impl Driver {
     }
 
     /// Executes an action. Returns a reason to stop if the action cannot succeed.
-    fn execute(&self, action: Action) -> Option<&'static str> {
+    fn execute(&self, action: Action) -> Option<StopReason> {
         match action {
             // `go_offline` is in effect: behave as if there were no network.
             Action::Open if self.0.unplugged.borrow().is_some() => self.feed(Input::Cut),
@@ -357,8 +357,7 @@ impl Driver {
             }
             Action::DropKept => probe::flush_pooled_connections(),
             Action::Reload => {
-                return (!probe::reload_once())
-                    .then_some("This page and the server do not fit together.");
+                return (!probe::reload_once()).then_some(StopReason::ReloadDidNotHelp);
             }
         }
         None

@@ -219,7 +219,10 @@ pub fn status_name(status: &ConnectionStatus) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use realtime::client::observer::{Direction, Frame, Payload};
+    use realtime::{
+        client::observer::{Direction, Frame, Payload},
+        status::LostReason,
+    };
 
     fn status(status: ConnectionStatus) -> TraceEvent {
         TraceEvent::Status(status)
@@ -229,7 +232,7 @@ mod tests {
         status(ConnectionStatus::Waiting {
             attempt: 1,
             retry_at: 0.0,
-            reason: "".into(),
+            reason: LostReason::Cut,
         })
     }
 

@@ -61,7 +61,7 @@ pub(super) fn MachineView(connection: Connection) -> impl IntoView {
                 seconds.get()
             )
         }
-        ConnectionStatus::Stopped { reason, .. } => format!("Stopped. {reason}"),
+        ConnectionStatus::Stopped { reason } => format!("Stopped. {reason}"),
         ConnectionStatus::Connecting { attempt } if attempt > 0 => {
             format!("Connecting, attempt {}.", attempt + 1)
         }

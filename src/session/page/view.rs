@@ -6,8 +6,7 @@ use serde::Deserialize;
 use crate::session::User;
 use realtime::{
     client::{Connection, Renewals, probe::reload_once},
-    close::StopCause,
-    status::ConnectionStatus,
+    status::{ConnectionStatus, StopReason},
 };
 
 /// A dot in the user's colour.
@@ -36,10 +35,8 @@ pub fn follow_person(current_user: RwSignal<Option<User>>, connection: Connectio
 pub fn follow_sign_out(current_user: RwSignal<Option<User>>, connection: Connection) {
     Effect::new(move |_| {
         let signed_out = connection.status.with(|status| {
-            let ConnectionStatus::Stopped { cause, .. } = status else {
-                return false;
-            };
-            *cause == StopCause::SignedOut
+            let reason = StopReason::SignedOut;
+            *status == ConnectionStatus::Stopped { reason }
         });
         if signed_out {
             current_user.set(None);
