@@ -25,8 +25,6 @@ use crate::close::CloseCode;
 pub const QUEUE_BYTES: usize = 1024 * 1024;
 /// One part in this many of the bound counts as little.
 const LOW_WATER_PART: usize = 8;
-/// At this many pending bytes or fewer, the next page of a backlog from a log is queued.
-const LOW_WATER: usize = QUEUE_BYTES / LOW_WATER_PART;
 /// Bytes that a queued message costs beyond its text.
 const MESSAGE_OVERHEAD: usize = 64;
 /// Bytes that one write takes out of the queue.
@@ -114,7 +112,7 @@ impl OutQueue {
         }
         let (waiting, cost) = (state.bytes, cost(&message));
         state.bytes += cost;
-        if cost > self.0.limit && waiting <= self.0.limit / LOW_WATER_PART {
+        if cost > self.0.limit && waiting <= self.low_water() {
             // A single oversized message does not mean that the client is slow, so it does not count towards the bound.
             state.answer = state.bytes;
         } else if state.bytes - state.answer > self.0.limit {
@@ -191,9 +189,9 @@ impl OutQueue {
         }
     }
 
-    /// Resolves when the queue has room for another page of a backlog.
+    /// Resolves when the queue has room for another page of a backlog: at most an eighth of its bound is pending.
     pub async fn has_room(&self) {
-        while self.pending_bytes() > LOW_WATER {
+        while self.pending_bytes() > self.low_water() {
             self.0.drained.notified().await;
         }
     }
@@ -234,6 +232,11 @@ impl OutQueue {
         drop(state);
         self.0.drained.notify_one();
         (!messages.is_empty() || close.is_some()).then_some(Batch { messages, close })
+    }
+
+    /// At most this many pending bytes count as little.
+    fn low_water(&self) -> usize {
+        self.0.limit / LOW_WATER_PART
     }
 
     fn set_close(&self, mut state: MutexGuard<'_, State>, code: CloseCode, reason: &'static str) {
@@ -341,7 +344,7 @@ mod tests {
     async fn an_answer_may_exceed_the_bound_and_later_messages_may_not() {
         let queue = OutQueue::new(1_000);
         queue.push_answer(text(&"x".repeat(5_000)));
-        assert!(queue.pending_bytes() > LOW_WATER.min(5_000));
+        assert!(queue.pending_bytes() > 5_000);
         queue.push(text("behind it"));
         assert!(!queue.is_closing());
         queue.push(text(&"x".repeat(1_000)));
@@ -413,7 +416,7 @@ mod tests {
     #[tokio::test]
     async fn a_backlog_waits_for_room() {
         let queue = OutQueue::default();
-        queue.push(text(&"x".repeat(LOW_WATER)));
+        queue.push(text(&"x".repeat(QUEUE_BYTES / LOW_WATER_PART)));
         assert!(
             tokio::time::timeout(std::time::Duration::ZERO, queue.has_room())
                 .await
@@ -425,5 +428,22 @@ mod tests {
         });
         while !queue.take().await.messages.is_empty() && queue.pending_bytes() > 0 {}
         waiter.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_backlog_waits_for_the_bound_of_its_own_queue() {
+        let has_room = async |queue: &OutQueue| {
+            tokio::time::timeout(std::time::Duration::ZERO, queue.has_room())
+                .await
+                .is_ok()
+        };
+        let queue = OutQueue::new(1_000);
+        queue.push(text(&"x".repeat(500)));
+        assert!(!has_room(&queue).await);
+        queue.take().await;
+        assert!(has_room(&queue).await);
+        let queue = OutQueue::new(16 * QUEUE_BYTES);
+        queue.push(text(&"x".repeat(QUEUE_BYTES)));
+        assert!(has_room(&queue).await);
     }
 }
