@@ -4,7 +4,8 @@
 //! Ours come in bands, so that a client reacts correctly to a code that it does not know: it stops on 4000 to 4099 and
 //! retries on 4100 to 4199.
 
-/// A close code that this application sends or handles.
+/// A close code that the kit sends or handles. An application sends codes of its own as numbers, from 4000 to 4999 (RFC 6455,
+/// section 7.4.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u16)]
 pub enum CloseCode {
@@ -30,10 +31,6 @@ pub enum CloseCode {
     RateLimitIgnored = 4101,
     /// Nothing was received from the client for too long.
     HeartbeatMissed = 4102,
-    /// [`CloseCode::NotFound`] for clients of the y-websocket protocol, which stop only on 4400 to 4499.
-    YjsNotFound = 4404,
-    /// [`CloseCode::Session`] for the same clients.
-    YjsSession = 4401,
 }
 
 /// The close reasons that accompany [`CloseCode::Session`].
@@ -76,8 +73,15 @@ pub enum StopCause {
 pub const SIGNED_OUT: &str = "You signed out.";
 
 impl CloseCode {
+    /// The number that is sent.
     pub fn code(self) -> u16 {
         self as u16
+    }
+}
+
+impl From<CloseCode> for u16 {
+    fn from(code: CloseCode) -> Self {
+        code.code()
     }
 }
 

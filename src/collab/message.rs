@@ -5,6 +5,23 @@ use serde::{Deserialize, Serialize};
 use crate::session::User;
 use realtime::contract::{SocketContract, fill};
 
+/// The board's close codes for clients of the y-websocket protocol, which stop only on 4400 to 4499.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u16)]
+pub enum BoardCloseCode {
+    /// [`CloseCode::Session`](realtime::close::CloseCode::Session) for these clients.
+    YjsSession = 4401,
+    /// [`CloseCode::NotFound`](realtime::close::CloseCode::NotFound) for these clients.
+    YjsNotFound = 4404,
+}
+
+impl BoardCloseCode {
+    /// The number that is sent.
+    pub fn code(self) -> u16 {
+        self as u16
+    }
+}
+
 /// The socket of one document.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BoardSocket {

@@ -33,7 +33,17 @@ use wirewise::{
 use crate::support::Server;
 
 const DOCUMENT: &str = include_str!("../../docs/protocol.md");
-const CLOSE_CODES: &str = include_str!("../../realtime/src/close.rs");
+/// Each enum of close codes, with the source that declares it.
+const CLOSE_CODES: [(&str, &str); 2] = [
+    (
+        "pub enum CloseCode {",
+        include_str!("../../realtime/src/close.rs"),
+    ),
+    (
+        "pub enum BoardCloseCode {",
+        include_str!("../collab/message.rs"),
+    ),
+];
 
 /// The sender of a message, as the document names it.
 const CLIENT: &str = "client";
@@ -352,16 +362,23 @@ fn address(path: &str) -> String {
     path.split('/').map(fill).collect::<Vec<_>>().join("/")
 }
 
-/// The close codes with their names, as in the enum.
-fn close_codes() -> BTreeSet<String> {
-    let body = CLOSE_CODES.split("pub enum CloseCode {").nth(1).unwrap();
+/// The lines of the enum that begins with `start`.
+fn lines_of_enum<'a>(source: &'a str, start: &str) -> impl Iterator<Item = &'a str> {
+    let body = source.split(start).nth(1).unwrap();
     let body = body.split("\n}").next().unwrap();
+    body.lines().map(str::trim)
+}
+
+/// The close codes with their names, as in the enums.
+fn close_codes() -> BTreeSet<String> {
     let code = |line: &str| {
-        let (name, number) = line.trim().trim_end_matches(',').split_once(" = ")?;
+        let (name, number) = line.trim_end_matches(',').split_once(" = ")?;
         let number: u16 = number.parse().ok()?;
         Some(format!("{number} {name}"))
     };
-    body.lines().filter_map(code).collect()
+    let enums = CLOSE_CODES.into_iter();
+    let lines = enums.flat_map(|(start, source)| lines_of_enum(source, start));
+    lines.filter_map(code).collect()
 }
 
 /// The names of close codes with the reasons that follow them in a source.

@@ -171,8 +171,8 @@ impl OutQueue {
     }
 
     /// Ends the queue: pending messages are still sent, then the close. With 4100 they are dropped. Only the first call
-    /// has an effect.
-    pub fn close(&self, code: CloseCode, reason: &'static str) {
+    /// has an effect. `code` is a [`CloseCode`] or a code of the application, from 4000 to 4999 (RFC 6455, section 7.4.2).
+    pub fn close(&self, code: impl Into<u16>, reason: &'static str) {
         let state = self.state();
         if state.close.is_none() {
             self.set_close(state, code, reason);
@@ -239,14 +239,20 @@ impl OutQueue {
         self.0.limit / LOW_WATER_PART
     }
 
-    fn set_close(&self, mut state: MutexGuard<'_, State>, code: CloseCode, reason: &'static str) {
-        if code == CloseCode::TooSlow {
+    fn set_close(
+        &self,
+        mut state: MutexGuard<'_, State>,
+        code: impl Into<u16>,
+        reason: &'static str,
+    ) {
+        let code = code.into();
+        if code == CloseCode::TooSlow.code() {
             // The client gets all of it again, in order, when it resumes.
             state.messages.clear();
             (state.bytes, state.answer, state.volatile) = (0, 0, None);
         }
         state.close = Some(CloseFrame {
-            code: code.code(),
+            code,
             reason: reason.into(),
         });
         drop(state);

@@ -84,9 +84,9 @@ pub trait SocketHandler: Send {
         false
     }
 
-    /// The close code for an ended session.
-    fn session_code(&self) -> CloseCode {
-        CloseCode::Session
+    /// The close code for an ended session: 4001, unless the clients of another protocol need a code of their own.
+    fn session_code(&self) -> u16 {
+        CloseCode::Session.code()
     }
 
     /// The number of open sockets of this endpoint on this node.
@@ -157,12 +157,13 @@ where
 }
 
 /// Closes an accepted socket with a code and a reason. A browser cannot see the HTTP status of a refused upgrade.
-pub async fn refuse<S, E>(mut socket: S, code: CloseCode, reason: &'static str)
+/// `code` is a [`CloseCode`] or a code of the application, from 4000 to 4999 (RFC 6455, section 7.4.2).
+pub async fn refuse<S, E>(mut socket: S, code: impl Into<u16>, reason: &'static str)
 where
     S: Stream<Item = Result<Message, E>> + Sink<Message, Error = E> + Send + Unpin,
 {
     let frame = CloseFrame {
-        code: code.code(),
+        code: code.into(),
         reason: Utf8Bytes::from_static(reason),
     };
     if timeout(CLOSE_TIMEOUT, socket.send(Message::Close(Some(frame))))

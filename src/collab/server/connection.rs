@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     collab::{
-        message::{BoardCommand, BoardSocket, Peer, PeerId},
+        message::{BoardCloseCode, BoardCommand, BoardSocket, Peer, PeerId},
         protocol::{self, Message, ProtocolError},
     },
     guard::limits::Limits,
@@ -351,11 +351,11 @@ impl SocketHandler for BoardConnection {
         }
     }
 
-    fn session_code(&self) -> CloseCode {
+    fn session_code(&self) -> u16 {
         if self.ours {
-            CloseCode::Session
+            CloseCode::Session.code()
         } else {
-            CloseCode::YjsSession
+            BoardCloseCode::YjsSession.code()
         }
     }
 

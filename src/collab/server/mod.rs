@@ -35,7 +35,7 @@ use self::{
 };
 use super::{
     DOCUMENT_RULE, FIRST_DOCUMENT, is_document_name,
-    message::{BoardSocket, BoardWelcome, FirstBoard},
+    message::{BoardCloseCode, BoardSocket, BoardWelcome, FirstBoard},
 };
 use crate::{
     routes::{Feature, Routes, Web},
@@ -122,9 +122,9 @@ async fn socket(
         let ours = offer == Offer::Ours;
         if !is_document_name(&document) {
             let code = if ours {
-                CloseCode::NotFound
+                CloseCode::NotFound.code()
             } else {
-                CloseCode::YjsNotFound
+                BoardCloseCode::YjsNotFound.code()
             };
             socket::refuse(socket, code, DOCUMENT_RULE).await;
             return;
