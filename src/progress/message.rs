@@ -7,6 +7,7 @@ use realtime::{
     contract::{SocketContract, StreamContract, fill},
     id::SpelledId,
     position::Position,
+    strum::VariantNames,
 };
 
 /// The caller's own jobs, newest first.
@@ -57,8 +58,9 @@ pub struct Progress {
 }
 
 /// Server to client.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, VariantNames)]
 #[serde(tag = "type", rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case", crate = "realtime::strum")]
 pub enum JobEvent {
     /// The present progress. Sent after a `hello` that did not recover.
     State(Progress),
@@ -85,15 +87,17 @@ pub struct RaceSocket {
 }
 
 /// Server to client, the same over both transports.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, VariantNames)]
 #[serde(tag = "type", rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case", crate = "realtime::strum")]
 pub enum RaceEvent {
     /// One of the messages of the race.
     Payload { data: String },
 }
 
 /// Client to server: nothing, the client of a race only reads.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, VariantNames)]
+#[strum(crate = "realtime::strum")]
 pub enum RaceCommand {}
 
 /// A race adds nothing to `welcome`.
@@ -179,13 +183,15 @@ impl Progress {
 
 impl StreamContract for JobEvents {
     const ROUTE: &'static str = "/api/jobs/{id}/events";
-    const EVENTS: &'static [&'static str] = &["state", "progress", "done", "failed", "cancelled"];
-    const STATES: &'static [&'static str] = &["state"];
 
     type Event = JobEvent;
 
     fn url(&self) -> String {
         fill(Self::ROUTE, &[&self.id.to_string()])
+    }
+
+    fn is_state(event: &JobEvent) -> bool {
+        matches!(event, JobEvent::State(_))
     }
 
     fn is_last(event: &JobEvent) -> bool {
@@ -198,8 +204,6 @@ impl StreamContract for JobEvents {
 
 impl StreamContract for RaceEvents {
     const ROUTE: &'static str = "/api/races/{lane}/events";
-    const EVENTS: &'static [&'static str] = &["payload"];
-    const STATES: &'static [&'static str] = &[];
 
     type Event = RaceEvent;
 
@@ -211,8 +215,6 @@ impl StreamContract for RaceEvents {
 impl SocketContract for RaceSocket {
     const ROUTE: &'static str = "/api/races/{lane}/socket";
     const SUBPROTOCOL: &'static str = "wirewise.race.v1";
-    const COMMANDS: &'static [&'static str] = &[];
-    const EVENTS: &'static [&'static str] = &["payload"];
 
     type Welcome = RaceWelcome;
     type Command = RaceCommand;

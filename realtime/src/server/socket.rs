@@ -11,7 +11,8 @@ use std::{
 use axum::extract::ws::{CloseFrame, Message, Utf8Bytes};
 use bytes::Bytes;
 use futures::{FutureExt, Sink, SinkExt, Stream, StreamExt};
-use serde::Deserialize;
+use serde_json::Value;
+use strum::VariantNames;
 use tokio::time::{Instant, interval_at, sleep, timeout};
 
 use super::{
@@ -304,13 +305,6 @@ enum Decoded<C> {
 
 /// Decodes a text message; the error explains in words what is wrong with it.
 fn decode<C: SocketContract>(text: &str) -> Result<Decoded<C::Command>, SocketError> {
-    const PING: &str = "ping";
-    #[derive(Default, Deserialize)]
-    struct Envelope {
-        r#type: Option<serde_json::Value>,
-        id: Option<serde_json::Value>,
-        room: Option<serde_json::Value>,
-    }
     // The common case is parsed once. What is no command of the feature is parsed again, to find out what it is. The check
     // of the first character is needed because serde accepts an array in the place of a tagged object.
     if text.trim_ascii_start().starts_with('{')
@@ -318,28 +312,23 @@ fn decode<C: SocketContract>(text: &str) -> Result<Decoded<C::Command>, SocketEr
     {
         return Ok(Decoded::Feature(command));
     }
-    let envelope = serde_json::from_str::<serde_json::Value>(text)
-        .map_err(|error| format!("A message is one JSON object; this is no JSON: {error}."))
-        .and_then(|value| match value.is_object() {
-            true => Ok(Envelope::deserialize(value).unwrap_or_default()),
-            false => Err("A message is one JSON object with a \"type\".".into()),
-        })
-        .map_err(|message| SocketError::new(ErrorCode::Malformed, message))?;
+    let fields = match serde_json::from_str(text) {
+        Ok(Value::Object(fields)) => Ok(fields),
+        Ok(_) => Err("A message is one JSON object with a \"type\".".into()),
+        Err(error) => Err(format!(
+            "A message is one JSON object; this is no JSON: {error}."
+        )),
+    };
+    let fields = fields.map_err(|message| SocketError::new(ErrorCode::Malformed, message))?;
+    let field = |name| fields.get(name).and_then(Value::as_str);
     let socket_error = |code, message: String| {
         let mut error = SocketError::new(code, message);
-        error.re = envelope
-            .id
-            .as_ref()
-            .and_then(|id| id.as_str())
-            .map(str::to_owned);
-        error.room = envelope
-            .room
-            .as_ref()
-            .and_then(|room| room.as_str())
-            .map(str::to_owned);
-        error
+        error.re = field("id").map(str::to_owned);
+        let echoed = C::ECHOED.iter().copied();
+        let echoed = echoed.filter_map(|name| Some((name, field(name)?)));
+        echoed.fold(error, |error, (name, value)| error.with(name, value))
     };
-    let Some(kind) = envelope.r#type.as_ref().and_then(|kind| kind.as_str()) else {
+    let Some(kind) = field("type") else {
         return Err(socket_error(
             ErrorCode::Malformed,
             "A message needs a \"type\" that is a string.".into(),
@@ -347,19 +336,19 @@ fn decode<C: SocketContract>(text: &str) -> Result<Decoded<C::Command>, SocketEr
     };
     let bad_field =
         |error: serde_json::Error| socket_error(ErrorCode::InvalidField, field_error(kind, &error));
-    if kind == PING {
+    if SocketRequest::VARIANTS.contains(&kind) {
         serde_json::from_str(text)
             .map(Decoded::Kit)
             .map_err(bad_field)
-    } else if C::COMMANDS.contains(&kind) {
+    } else if C::Command::VARIANTS.contains(&kind) {
         serde_json::from_str(text)
             .map(Decoded::Feature)
             .map_err(bad_field)
     } else {
-        let known = [C::COMMANDS, &[PING]].concat().join(", ");
+        let known = [C::Command::VARIANTS, SocketRequest::VARIANTS].concat();
         Err(socket_error(
             ErrorCode::UnknownType,
-            format!("The types spoken here are {known}."),
+            format!("The types spoken here are {}.", known.join(", ")),
         ))
     }
 }

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     collab::{
-        message::{BoardCloseCode, BoardCommand, BoardSocket, Peer, PeerId},
+        message::{BoardCloseCode, BoardCommand, BoardSocket, Peer, PeerId, READ_ONLY},
         protocol::{self, Message, ProtocolError},
     },
     guard::limits::Limits,
@@ -162,7 +162,7 @@ impl BoardConnection {
         }
         if self.readonly {
             return self.deny(SocketError::new(
-                ErrorCode::ReadOnly,
+                READ_ONLY,
                 "This connection only reads: it was opened with readonly=1.",
             ));
         }
