@@ -6,7 +6,8 @@
 
 use crate::status::StopReason;
 
-/// A close code that this application sends or handles.
+/// A close code that the kit sends or handles. An application sends codes of its own as numbers, from 4000 to 4999 (RFC 6455,
+/// section 7.4.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u16)]
 pub enum CloseCode {
@@ -32,10 +33,6 @@ pub enum CloseCode {
     RateLimitIgnored = 4101,
     /// Nothing was received from the client for too long.
     HeartbeatMissed = 4102,
-    /// [`CloseCode::NotFound`] for clients of the y-websocket protocol, which stop only on 4400 to 4499.
-    YjsNotFound = 4404,
-    /// [`CloseCode::Session`] for the same clients.
-    YjsSession = 4401,
 }
 
 /// The close reasons that accompany [`CloseCode::Session`].
@@ -64,8 +61,15 @@ pub enum AfterClose {
 }
 
 impl CloseCode {
+    /// The number that is sent.
     pub fn code(self) -> u16 {
         self as u16
+    }
+}
+
+impl From<CloseCode> for u16 {
+    fn from(code: CloseCode) -> Self {
+        code.code()
     }
 }
 

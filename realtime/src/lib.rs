@@ -68,12 +68,14 @@
 //! #     client::{StatusLine, StreamEvent, use_event_source},
 //! #     contract::StreamContract,
 //! #     server::{Connection, Realtime, frame::frame, permits::Permit, sse::{EventStream, ResumeFrom}, topic::{Opening, Topic}},
+//! #     strum::VariantNames,
 //! # };
 //! #[derive(Clone, PartialEq)]
 //! struct Weather;
 //!
-//! #[derive(Serialize, Deserialize)]
+//! #[derive(Serialize, Deserialize, VariantNames)]
 //! #[serde(tag = "type", rename_all = "snake_case")]
+//! #[strum(serialize_all = "snake_case", crate = "realtime::strum")]
 //! enum WeatherEvent {
 //!     /// The state, for a client whose position cannot be resumed.
 //!     Now { celsius: f64 },
@@ -82,11 +84,12 @@
 //!
 //! impl StreamContract for Weather {
 //!     const ROUTE: &'static str = "/api/weather/events";
-//!     const EVENTS: &'static [&'static str] = &["now", "change"];
-//!     const STATES: &'static [&'static str] = &["now"];
 //!     type Event = WeatherEvent;
 //!     fn url(&self) -> String {
 //!         Self::ROUTE.into()
+//!     }
+//!     fn is_state(event: &WeatherEvent) -> bool {
+//!         matches!(event, WeatherEvent::Now { .. })
 //!     }
 //! }
 //!
@@ -146,18 +149,21 @@
 //! #     server::{
 //! #         Connection, Realtime, queue::OutQueue, socket::{self, SocketHandler, TEXT_BYTES}, upgrade,
 //! #     },
+//! #     strum::VariantNames,
 //! # };
 //! #[derive(Clone, PartialEq)]
 //! struct Echo;
 //!
-//! #[derive(Clone, Serialize, Deserialize)]
+//! #[derive(Clone, Serialize, Deserialize, VariantNames)]
 //! #[serde(tag = "type", rename_all = "snake_case")]
+//! #[strum(serialize_all = "snake_case", crate = "realtime::strum")]
 //! enum EchoCommand {
 //!     Say { text: String },
 //! }
 //!
-//! #[derive(Serialize, Deserialize)]
+//! #[derive(Serialize, Deserialize, VariantNames)]
 //! #[serde(tag = "type", rename_all = "snake_case")]
+//! #[strum(serialize_all = "snake_case", crate = "realtime::strum")]
 //! enum EchoEvent {
 //!     Said { text: String },
 //! }
@@ -168,8 +174,6 @@
 //! impl SocketContract for Echo {
 //!     const ROUTE: &'static str = "/api/echo/socket";
 //!     const SUBPROTOCOL: &'static str = "echo.v1";
-//!     const COMMANDS: &'static [&'static str] = &["say"];
-//!     const EVENTS: &'static [&'static str] = &["said"];
 //!     type Welcome = EchoWelcome;
 //!     type Command = EchoCommand;
 //!     type Event = EchoEvent;
@@ -258,3 +262,7 @@ pub mod server;
 pub mod sharing;
 pub mod status;
 pub mod transport;
+
+/// Derives the names of messages: `#[derive(VariantNames)]` with `#[strum(crate = "realtime::strum")]`. An application that uses
+/// this crate has the version that the contracts need.
+pub use strum;

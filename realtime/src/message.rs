@@ -1,12 +1,17 @@
 //! The kit's own messages, which open, keep alive and end every stream and socket.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use strum::VariantNames;
 
 use crate::position::Epoch;
 
 /// The kit's events on every event stream.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, VariantNames)]
 #[serde(tag = "type", rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum StreamControl {
     /// Server to client, the first event of every stream. It never moves the client's position.
     Hello(Hello),
@@ -43,8 +48,9 @@ pub struct Hello {
 }
 
 /// The kit's server messages on every socket. `W` holds the fields that the feature adds to the welcome.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, VariantNames)]
 #[serde(tag = "type", rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum SocketControl<W> {
     /// Server to client, the first message on every socket.
     Welcome {
@@ -74,8 +80,9 @@ pub enum SocketControl<W> {
 }
 
 /// The kit's client messages on every socket.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, VariantNames)]
 #[serde(tag = "type", rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum SocketRequest {
     /// Client to server every `heartbeat_ms`. The answer proves that both directions work and measures the round trip. The
     /// protocol's own Ping frames cannot do this, because a browser does not expose them to scripts.
@@ -105,15 +112,16 @@ pub struct SocketError {
     /// The id of the refused command, if it had one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub re: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub room: Option<String>,
+    /// The fields that the application adds: [`SocketError::with`].
+    #[serde(flatten)]
+    pub context: Map<String, Value>,
     /// How long to wait before the same command may succeed, in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_after_ms: Option<u64>,
 }
 
 /// The kinds of refusal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ErrorCode {
     /// Not JSON, or not an object with a `type`.
@@ -122,32 +130,35 @@ pub enum ErrorCode {
     UnknownType,
     /// A field is missing, of another type, or outside its range; the message names it.
     InvalidField,
-    /// This socket has not joined the room.
-    NotJoined,
     /// More messages per second than the limits in `welcome` allow: wait for `retry_after_ms`.
     RateLimited,
-    /// This socket has already joined the maximum number of rooms.
-    TooManyRooms,
     /// The storage is unavailable: keep the command and send it again.
     Unavailable,
-    /// This socket is read-only.
-    ReadOnly,
+    /// A code of the application, as it is sent: snake_case, and none of the kit's codes. Also a code of a newer server.
+    #[serde(untagged)]
+    Other(Cow<'static, str>),
 }
 
 impl ErrorCode {
-    /// Whether the same command may succeed later.
-    pub fn may_be_retried(self) -> bool {
+    /// A code of the application: [`ErrorCode::Other`].
+    pub const fn other(code: &'static str) -> Self {
+        Self::Other(Cow::Borrowed(code))
+    }
+
+    /// Whether the same command may succeed later. The kit does not know this of a code of the application: `false`.
+    pub fn may_be_retried(&self) -> bool {
         matches!(self, Self::RateLimited | Self::Unavailable)
     }
 }
 
 impl SocketError {
+    /// A refusal without an id, context or wait. `message` is a sentence for the author of a client or for the user.
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
         Self {
             code,
             message: message.into(),
             re: None,
-            room: None,
+            context: Map::new(),
             retry_after_ms: None,
         }
     }
@@ -158,9 +169,47 @@ impl SocketError {
         self
     }
 
-    /// Sets the room in which the command was refused.
-    pub fn in_room(mut self, room: impl ToString) -> Self {
-        self.room = Some(room.to_string());
+    /// Adds a field of the application, or replaces its value. `name` is none of the kit's fields: `type`, `code`, `message`,
+    /// `re`, `retry_after_ms`.
+    pub fn with(mut self, name: impl Into<String>, value: impl Into<Value>) -> Self {
+        self.context.insert(name.into(), value.into());
         self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_code_of_the_application_is_sent_as_it_is_spelled() {
+        for (code, word) in [
+            (ErrorCode::RateLimited, "rate_limited"),
+            (ErrorCode::other("too_late"), "too_late"),
+        ] {
+            assert_eq!(serde_json::to_value(&code).unwrap(), word);
+            assert_eq!(
+                serde_json::from_value::<ErrorCode>(word.into()).unwrap(),
+                code
+            );
+        }
+        assert!(serde_json::from_value::<ErrorCode>(json!(7)).is_err());
+    }
+
+    #[test]
+    fn the_fields_of_the_application_stand_between_those_of_the_kit() {
+        let mut error = SocketError::new(ErrorCode::other("too_late"), "No.")
+            .about(7)
+            .with("auction", "vase");
+        error.retry_after_ms = Some(50);
+        let text = r#"{"type":"error","code":"too_late","message":"No.","re":"7","auction":"vase","retry_after_ms":50}"#;
+        let control = SocketControl::<()>::Error(error);
+        assert_eq!(serde_json::to_string(&control).unwrap(), text);
+        assert_eq!(
+            serde_json::from_str::<SocketControl<()>>(text).unwrap(),
+            control
+        );
     }
 }

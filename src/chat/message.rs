@@ -5,14 +5,23 @@ use uuid::Uuid;
 
 use crate::session::User;
 use realtime::{
-    contract::SocketContract,
+    contract::{Refusal, SocketContract},
     id::SpelledId,
+    message::{ErrorCode, SocketError},
     position::{Epoch, Position},
+    strum::VariantNames,
 };
 
 pub const ROOMS_ROUTE: &str = "/api/chat/rooms";
 pub const MESSAGES_ROUTE: &str = "/api/chat/rooms/{room}/messages";
 pub const SEARCH_ROUTE: &str = "/api/chat/rooms/{room}/search";
+
+/// This socket has not joined the room.
+pub const NOT_JOINED: ErrorCode = ErrorCode::other("not_joined");
+/// This socket, or the server, holds the maximum number of rooms.
+pub const TOO_MANY_ROOMS: ErrorCode = ErrorCode::other("too_many_rooms");
+/// The field of a command and of an error that names the room.
+const ROOM: &str = "room";
 
 /// The one socket of the chat, for all rooms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,8 +35,9 @@ pub struct ChatWelcome {
 }
 
 /// Client to server.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, VariantNames)]
 #[serde(tag = "type", rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case", crate = "realtime::strum")]
 pub enum ChatCommand {
     /// Joins a room, or rejoins it after a reconnect: `after` is the position of the last message received.
     Join {
@@ -63,8 +73,9 @@ pub enum ChatCommand {
 }
 
 /// Server to client.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, VariantNames)]
 #[serde(tag = "type", rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case", crate = "realtime::strum")]
 pub enum ChatEvent {
     /// The answer to `join`. The missed messages follow (or the latest 50 when not recovered), oldest first.
     Joined(Joined),
@@ -169,26 +180,31 @@ impl SocketContract for ChatSocket {
     const NAME: &'static str = "chat";
     const ROUTE: &'static str = "/api/chat/socket";
     const SUBPROTOCOL: &'static str = "wirewise.chat.v1";
-    const COMMANDS: &'static [&'static str] =
-        &["join", "leave", "send", "typing", "read", "history"];
-    const EVENTS: &'static [&'static str] = &[
-        "joined",
-        "message",
-        "ack",
-        "user_joined",
-        "user_left",
-        "typing",
-        "read",
-        "history",
-    ];
+    const ECHOED: &'static [&'static str] = &[ROOM];
 
     type Welcome = ChatWelcome;
     type Command = ChatCommand;
     type Event = ChatEvent;
 
-    fn url(&self) -> String {
-        Self::ROUTE.into()
+
+    fn after_refusal(code: &ErrorCode) -> Refusal {
+        // The command is valid, but the room has not been joined yet: keep it until the page has joined.
+        if *code == NOT_JOINED {
+            Refusal::Keep
+        } else {
+            Refusal::of(code)
+        }
     }
+}
+
+/// Names in an error the room in which the command was refused.
+pub fn in_room(error: SocketError, room: &str) -> SocketError {
+    error.with(ROOM, room)
+}
+
+/// The room in which a command was refused.
+pub fn room_of_error(error: &SocketError) -> Option<&str> {
+    error.context.get(ROOM)?.as_str()
 }
 
 impl ChatCommand {

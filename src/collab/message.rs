@@ -3,7 +3,31 @@
 use serde::{Deserialize, Serialize};
 
 use crate::session::User;
-use realtime::contract::{SocketContract, fill};
+use realtime::{
+    contract::{SocketContract, fill},
+    message::ErrorCode,
+    strum::VariantNames,
+};
+
+/// This socket is read-only.
+pub const READ_ONLY: ErrorCode = ErrorCode::other("read_only");
+
+/// The board's close codes for clients of the y-websocket protocol, which stop only on 4400 to 4499.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u16)]
+pub enum BoardCloseCode {
+    /// [`CloseCode::Session`](realtime::close::CloseCode::Session) for these clients.
+    YjsSession = 4401,
+    /// [`CloseCode::NotFound`](realtime::close::CloseCode::NotFound) for these clients.
+    YjsNotFound = 4404,
+}
+
+impl BoardCloseCode {
+    /// The number that is sent.
+    pub fn code(self) -> u16 {
+        self as u16
+    }
+}
 
 /// The socket of one document.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,8 +78,9 @@ pub struct Peer {
 pub type Move = (PeerId, f32, f32);
 
 /// Client to server. Volatile: a lost command does no harm.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, VariantNames)]
 #[serde(tag = "type", rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case", crate = "realtime::strum")]
 pub enum BoardCommand {
     /// The pointer's position, from 0 to 1 of the board's width and height.
     Move { x: f32, y: f32 },
@@ -64,8 +89,9 @@ pub enum BoardCommand {
 }
 
 /// Server to client.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, VariantNames)]
 #[serde(tag = "type", rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case", crate = "realtime::strum")]
 pub enum BoardEvent {
     /// A peer joined.
     Joined { peer: Peer },
@@ -90,8 +116,6 @@ impl SocketContract for BoardSocket {
     const NAME: &'static str = "collab";
     const ROUTE: &'static str = "/api/collab/{doc}";
     const SUBPROTOCOL: &'static str = "wirewise.collab.v1";
-    const COMMANDS: &'static [&'static str] = &["move", "hide"];
-    const EVENTS: &'static [&'static str] = &["joined", "moved", "hidden", "left", "saved"];
 
     type Welcome = BoardWelcome;
     type Command = BoardCommand;

@@ -3,7 +3,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use realtime::contract::{SocketContract, StreamContract};
+use realtime::{
+    contract::{SocketContract, StreamContract},
+    strum::VariantNames,
+};
 
 /// The pulses over an event stream. It is public.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,8 +17,9 @@ pub struct CompareEvents;
 pub struct CompareSocket;
 
 /// Server to client, the same over both transports.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, VariantNames)]
 #[serde(tag = "type", rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case", crate = "realtime::strum")]
 pub enum CompareEvent {
     /// Sent twenty times a second while there are listeners.
     Pulse {
@@ -38,7 +42,8 @@ pub enum CompareNote {
 }
 
 /// Client to server: nothing, the browser only listens.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, VariantNames)]
+#[strum(crate = "realtime::strum")]
 pub enum CompareCommand {}
 
 /// The comparison adds nothing to `welcome`, because it needs no user.
@@ -55,28 +60,16 @@ impl CompareEvents {
 impl StreamContract for CompareEvents {
     const NAME: &'static str = "compare";
     const ROUTE: &'static str = "/api/compare/events";
-    const EVENTS: &'static [&'static str] = &["pulse"];
-    const STATES: &'static [&'static str] = &[];
 
     type Event = CompareEvent;
-
-    fn url(&self) -> String {
-        Self::ROUTE.to_owned()
-    }
 }
 
 impl SocketContract for CompareSocket {
     const NAME: &'static str = "compare";
     const ROUTE: &'static str = "/api/compare/socket";
     const SUBPROTOCOL: &'static str = "wirewise.compare.v1";
-    const COMMANDS: &'static [&'static str] = &[];
-    const EVENTS: &'static [&'static str] = &["pulse"];
 
     type Welcome = CompareWelcome;
     type Command = CompareCommand;
     type Event = CompareEvent;
-
-    fn url(&self) -> String {
-        Self::ROUTE.to_owned()
-    }
 }

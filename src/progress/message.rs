@@ -7,6 +7,7 @@ use realtime::{
     contract::{SocketContract, StreamContract, fill},
     id::SpelledId,
     position::Position,
+    strum::VariantNames,
 };
 
 /// The caller's own jobs, newest first.
@@ -57,8 +58,9 @@ pub struct Progress {
 }
 
 /// Server to client.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, VariantNames)]
 #[serde(tag = "type", rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case", crate = "realtime::strum")]
 pub enum JobEvent {
     /// The present progress. Sent after a `hello` that did not recover.
     State(Progress),
@@ -85,15 +87,17 @@ pub struct RaceSocket {
 }
 
 /// Server to client, the same over both transports.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, VariantNames)]
 #[serde(tag = "type", rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case", crate = "realtime::strum")]
 pub enum RaceEvent {
     /// One of the messages of the race.
     Payload { data: String },
 }
 
 /// Client to server: nothing, the client of a race only reads.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, VariantNames)]
+#[strum(crate = "realtime::strum")]
 pub enum RaceCommand {}
 
 /// A race adds nothing to `welcome`.
@@ -180,13 +184,15 @@ impl Progress {
 impl StreamContract for JobEvents {
     const NAME: &'static str = "job";
     const ROUTE: &'static str = "/api/jobs/{id}/events";
-    const EVENTS: &'static [&'static str] = &["state", "progress", "done", "failed", "cancelled"];
-    const STATES: &'static [&'static str] = &["state"];
 
     type Event = JobEvent;
 
     fn url(&self) -> String {
         fill(Self::ROUTE, &[&self.id.to_string()])
+    }
+
+    fn is_state(event: &JobEvent) -> bool {
+        matches!(event, JobEvent::State(_))
     }
 
     fn is_last(event: &JobEvent) -> bool {
@@ -200,8 +206,6 @@ impl StreamContract for JobEvents {
 impl StreamContract for RaceEvents {
     const NAME: &'static str = "race";
     const ROUTE: &'static str = "/api/races/{lane}/events";
-    const EVENTS: &'static [&'static str] = &["payload"];
-    const STATES: &'static [&'static str] = &[];
 
     type Event = RaceEvent;
 
@@ -214,8 +218,6 @@ impl SocketContract for RaceSocket {
     const NAME: &'static str = "race";
     const ROUTE: &'static str = "/api/races/{lane}/socket";
     const SUBPROTOCOL: &'static str = "wirewise.race.v1";
-    const COMMANDS: &'static [&'static str] = &[];
-    const EVENTS: &'static [&'static str] = &["payload"];
 
     type Welcome = RaceWelcome;
     type Command = RaceCommand;

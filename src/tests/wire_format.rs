@@ -3,23 +3,25 @@
 use std::fmt::Debug;
 
 use realtime::{
-    contract::{SocketContract, StreamContract},
+    contract::{SocketContract, StreamContract, assert_names},
     message::{ErrorCode, Hello, Limits, SocketControl, SocketError, SocketRequest, StreamControl},
     position::{Epoch, Position},
+    strum::VariantNames,
 };
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use uuid::Uuid;
 use wirewise::{
     chat::message::{
-        ChatCommand, ChatEvent, ChatMessage, ChatSocket, ChatWelcome, Joined, ReadMark,
+        ChatCommand, ChatEvent, ChatMessage, ChatSocket, ChatWelcome, Joined, NOT_JOINED, ReadMark,
+        TOO_MANY_ROOMS, in_room, room_of_error,
     },
-    collab::message::{BoardCommand, BoardEvent, BoardSocket, BoardWelcome, Peer},
+    collab::message::{BoardCommand, BoardEvent, BoardSocket, BoardWelcome, Peer, READ_ONLY},
     inspector::counterpart::{
-        CompareEvent, CompareEvents, CompareNote, CompareSocket, CompareWelcome,
+        CompareCommand, CompareEvent, CompareEvents, CompareNote, CompareSocket, CompareWelcome,
     },
     progress::message::{
-        JobEvent, JobEvents, JobStatus, Progress, RaceEvent, RaceEvents, RaceSocket,
+        JobEvent, JobEvents, JobStatus, Progress, RaceCommand, RaceEvent, RaceEvents, RaceSocket,
     },
     session::User,
     ticker::message::{FeedStatus, Quote, TickerEvent, TickerEvents},
@@ -102,9 +104,9 @@ fn kit_of_sockets() {
         limits: limits.clone(),
         feature,
     };
-    let mut error = SocketError::new(ErrorCode::RateLimited, "Slowly.")
-        .about("x")
-        .in_room("lobby");
+    let error = SocketError::new(ErrorCode::RateLimited, "Slowly.").about("x");
+    let mut error = in_room(error, "lobby");
+    assert_eq!(room_of_error(&error), Some("lobby"));
     error.retry_after_ms = Some(50);
     golden([
         (
@@ -163,11 +165,11 @@ fn kit_of_sockets() {
         ErrorCode::Malformed,
         ErrorCode::UnknownType,
         ErrorCode::InvalidField,
-        ErrorCode::NotJoined,
+        NOT_JOINED,
         ErrorCode::RateLimited,
-        ErrorCode::TooManyRooms,
+        TOO_MANY_ROOMS,
         ErrorCode::Unavailable,
-        ErrorCode::ReadOnly,
+        READ_ONLY,
     ];
     let words = json!([
         "malformed",
@@ -179,7 +181,11 @@ fn kit_of_sockets() {
         "unavailable",
         "read_only"
     ]);
-    assert_eq!(serde_json::to_value(codes).unwrap(), words);
+    assert_eq!(serde_json::to_value(&codes).unwrap(), words);
+    assert_eq!(
+        serde_json::from_value::<[ErrorCode; 8]>(words).unwrap(),
+        codes
+    );
 }
 
 #[test]
@@ -211,7 +217,7 @@ fn ticker() {
             json!({"type":"feed","status":"stale","since":5}),
         ),
     ]);
-    assert_eq!(tags, TickerEvents::EVENTS);
+    assert_eq!(tags, TickerEvent::VARIANTS);
     let some = TickerEvents {
         symbols: Some(vec!["ACME".into(), "INIT".into()]),
         added: vec!["INIT".into()],
@@ -256,7 +262,7 @@ fn progress() {
         ),
         (JobEvent::Cancelled, json!({"type":"cancelled"})),
     ]);
-    assert_eq!(tags, JobEvents::EVENTS);
+    assert_eq!(tags, JobEvent::VARIANTS);
     assert_eq!(
         JobEvents { id: id() }.url(),
         JobEvents::ROUTE.replace("{id}", ID)
@@ -280,8 +286,9 @@ fn race() {
         data: "0000000000000000".into(),
     };
     let tags = golden([(payload, json!({"type":"payload","data":"0000000000000000"}))]);
-    assert_eq!(tags, RaceEvents::EVENTS);
-    assert_eq!(tags, RaceSocket::EVENTS);
+    assert_eq!(tags, <RaceEvents as StreamContract>::Event::VARIANTS);
+    assert_eq!(tags, <RaceSocket as SocketContract>::Event::VARIANTS);
+    assert!(RaceCommand::VARIANTS.is_empty());
     let lane = id();
     assert_eq!(
         RaceEvents { lane }.url(),
@@ -337,7 +344,7 @@ fn chat() {
             json!({"type":"history","room":"lobby","before":17,"limit":50}),
         ),
     ]);
-    assert_eq!(commands, ChatSocket::COMMANDS);
+    assert_eq!(commands, ChatCommand::VARIANTS);
     golden([(
         ChatCommand::Join {
             room: room(),
@@ -425,7 +432,7 @@ fn chat() {
             json!({"type":"history","room":"lobby","messages":[message_json],"more":false}),
         ),
     ]);
-    assert_eq!(events, ChatSocket::EVENTS);
+    assert_eq!(events, ChatEvent::VARIANTS);
     assert_eq!(ChatSocket.url(), ChatSocket::ROUTE);
 }
 
@@ -438,7 +445,7 @@ fn collab() {
         ),
         (BoardCommand::Hide, json!({"type":"hide"})),
     ]);
-    assert_eq!(commands, BoardSocket::COMMANDS);
+    assert_eq!(commands, BoardCommand::VARIANTS);
     let peer = Peer {
         id: 3,
         user: ada(),
@@ -469,7 +476,7 @@ fn collab() {
             json!({"type":"saved","state_vector":"AQEB","updates":7}),
         ),
     ]);
-    assert_eq!(events, BoardSocket::EVENTS);
+    assert_eq!(events, BoardEvent::VARIANTS);
     let mut welcome = BoardSocket {
         document: "welcome".into(),
         readonly: false,
@@ -490,9 +497,9 @@ fn compare() {
         pulse,
         json!({"type":"pulse","sequence":18,"sent_us":1_700_000_000_000_001_u64}),
     )]);
-    assert_eq!(events, CompareEvents::EVENTS);
-    assert_eq!(events, CompareSocket::EVENTS);
-    assert!(CompareSocket::COMMANDS.is_empty());
+    assert_eq!(events, <CompareEvents as StreamContract>::Event::VARIANTS);
+    assert_eq!(events, <CompareSocket as SocketContract>::Event::VARIANTS);
+    assert!(CompareCommand::VARIANTS.is_empty());
     golden([(CompareWelcome {}, json!({}))]);
     let note = CompareNote::Note { text: "x".into() };
     assert_eq!(
@@ -504,11 +511,57 @@ fn compare() {
 }
 
 #[test]
+fn the_names_of_all_messages_are_their_serde_tags() {
+    assert_names::<TickerEvent>();
+    assert_names::<JobEvent>();
+    assert_names::<RaceCommand>();
+    assert_names::<RaceEvent>();
+    assert_names::<ChatCommand>();
+    assert_names::<ChatEvent>();
+    assert_names::<BoardCommand>();
+    assert_names::<BoardEvent>();
+    assert_names::<CompareCommand>();
+    assert_names::<CompareEvent>();
+}
+
+#[test]
+fn states_are_the_documented_ones() {
+    let feed = TickerEvent::Feed {
+        status: FeedStatus::Live,
+        since: 5,
+    };
+    let snapshot = TickerEvent::Snapshot { quotes: vec![] };
+    let quote =
+        json!({"symbol":"ACME","price":1.0,"change":0.0,"change_percent":0.0,"volume":0.0,"at":5});
+    let price = TickerEvent::Price(serde_json::from_value(quote).unwrap());
+    assert_eq!(
+        [snapshot, feed, price].map(|event| TickerEvents::is_state(&event)),
+        [true, true, false]
+    );
+    let progress = Progress {
+        status: JobStatus::Running,
+        done: 3,
+        total: None,
+        unit: "steps".into(),
+        eta_ms: None,
+        note: String::new(),
+    };
+    let (state, step) = (
+        JobEvent::State(progress.clone()),
+        JobEvent::Progress(progress),
+    );
+    assert_eq!(
+        [state, step, JobEvent::Cancelled].map(|event| JobEvents::is_state(&event)),
+        [true, false, false]
+    );
+}
+
+#[test]
 fn no_event_of_a_stream_collides_with_event_source_itself() {
     let streams = [
-        TickerEvents::EVENTS,
-        JobEvents::EVENTS,
-        CompareEvents::EVENTS,
+        TickerEvent::VARIANTS,
+        JobEvent::VARIANTS,
+        CompareEvent::VARIANTS,
     ];
     for name in streams.concat() {
         assert!(

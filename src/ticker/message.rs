@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{MAX_SYMBOLS, trail::Trail};
-use realtime::{contract::StreamContract, position::Position};
+use realtime::{contract::StreamContract, position::Position, strum::VariantNames};
 
 /// The event stream of prices, for all symbols or for the named ones.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -30,8 +30,9 @@ pub struct Quote {
 }
 
 /// Server to client.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, VariantNames)]
 #[serde(tag = "type", rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case", crate = "realtime::strum")]
 pub enum TickerEvent {
     /// The newest price of every requested symbol. Sent after a `hello` that did not recover, and for added symbols.
     Snapshot { quotes: Vec<Quote> },
@@ -89,8 +90,6 @@ pub struct FirstPrices {
 impl StreamContract for TickerEvents {
     const NAME: &'static str = "ticker";
     const ROUTE: &'static str = "/api/ticker/events";
-    const EVENTS: &'static [&'static str] = &["snapshot", "price", "feed"];
-    const STATES: &'static [&'static str] = &["snapshot", "feed"];
 
     type Event = TickerEvent;
 
@@ -107,6 +106,13 @@ impl StreamContract for TickerEvents {
     /// snapshot of all.
     fn continues(&self, _previous: &Self) -> bool {
         self.added.len() <= MAX_SYMBOLS
+    }
+
+    fn is_state(event: &TickerEvent) -> bool {
+        matches!(
+            event,
+            TickerEvent::Snapshot { .. } | TickerEvent::Feed { .. }
+        )
     }
 }
 

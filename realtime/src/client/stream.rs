@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 
 use serde::de::DeserializeOwned;
+use strum::VariantNames;
 
 use super::{
     connection::Driver,
@@ -16,7 +17,8 @@ use crate::{
 };
 
 /// The names of the kit's own events.
-pub(super) const KIT_EVENTS: [&str; 3] = ["hello", "heartbeat", "drain"];
+pub(super) const KIT_EVENTS: &[&str] = StreamControl::VARIANTS;
+const HELLO: &str = KIT_EVENTS[0];
 
 /// An event as a handler receives it.
 #[derive(Clone, Debug, PartialEq)]
@@ -33,14 +35,17 @@ pub enum StreamEvent<E> {
 
 /// What a received event means to the state machine.
 pub(super) enum Received {
-    Input(Input),
-    Greeted {
-        connection: String,
-        heartbeat_ms: u64,
-        connections: usize,
-    },
+    Greeted(Hello),
     Heartbeat {
         connections: usize,
+    },
+    Drain {
+        retry_ms: u64,
+    },
+    /// An event of the feature.
+    Event {
+        is_state: bool,
+        is_last: bool,
     },
     Undecoded(String),
     /// A change at a position that the client already holds.
@@ -52,7 +57,6 @@ pub(super) struct Stream {
     url: RefCell<String>,
     /// Replaces `url` once the position is past the state that this connection began with.
     settled_url: RefCell<String>,
-    states: &'static [&'static str],
     /// The number of missed events still to be replayed.
     replays_left: Cell<usize>,
     position: RefCell<Option<Position>>,
@@ -68,7 +72,6 @@ impl Stream {
         Self {
             url: RefCell::default(),
             settled_url: RefCell::default(),
-            states: C::STATES,
             replays_left: Cell::new(0),
             position: RefCell::new(position),
             handle: RefCell::new(Box::new(decoder::<C>(handler))),
@@ -117,22 +120,22 @@ impl Stream {
         driver.set_position(self.position());
         let is_new = !matches!(received, Received::Duplicate);
         let connections = match received {
-            Received::Greeted { connections, .. } | Received::Heartbeat { connections } => {
+            Received::Greeted(Hello { connections, .. }) | Received::Heartbeat { connections } => {
                 Some(connections)
             }
             _ => None,
         };
         driver.feed(match received {
-            Received::Input(input) => input,
-            Received::Greeted {
-                connection,
-                heartbeat_ms,
-                ..
-            } => {
-                driver.set_id(connection);
-                Input::Greeted { heartbeat_ms }
+            Received::Greeted(hello) => {
+                driver.set_id(hello.connection);
+                Input::Greeted {
+                    heartbeat_ms: hello.heartbeat_ms,
+                }
             }
             Received::Heartbeat { .. } => Input::Frame,
+            Received::Drain { retry_ms } => Input::Drain { retry_ms },
+            Received::Event { is_last: true, .. } => Input::Finished,
+            Received::Event { is_last: false, .. } => Input::Frame,
             Received::Duplicate => {
                 driver.trace(|| TraceEvent::Dropped(DropReason::Duplicate));
                 Input::Frame
@@ -158,10 +161,10 @@ impl Stream {
         };
         let received = (self.handle.borrow_mut())(name, data, held);
         // `hello` never moves the position; its id is the position that the client sent.
-        if at.is_some() && !held && name != KIT_EVENTS[0] {
+        if at.is_some() && !held && name != HELLO {
             self.position.replace(at);
         }
-        self.settle(name, data);
+        self.settle(&received);
         received
     }
 
@@ -169,17 +172,22 @@ impl Stream {
     ///
     /// That state may be newer than the position. It no longer is once all missed events were replayed and another event
     /// followed.
-    fn settle(&self, name: &str, data: &str) {
-        if name == KIT_EVENTS[0] {
-            let hello = serde_json::from_str::<Hello>(data);
-            self.replays_left
-                .set(hello.map_or(0, |hello| hello.replayed));
-        } else if KIT_EVENTS.contains(&name) || self.states.contains(&name) {
-            // These events do not prove that the position is past that state.
-        } else if let Some(left) = self.replays_left.get().checked_sub(1) {
-            self.replays_left.set(left);
-        } else if *self.url.borrow() != *self.settled_url.borrow() {
-            self.url.replace(self.settled_url.borrow().clone());
+    fn settle(&self, received: &Received) {
+        match received {
+            Received::Greeted(hello) => self.replays_left.set(hello.replayed),
+            Received::Event {
+                is_state: false, ..
+            }
+            | Received::Duplicate => {
+                if let Some(left) = self.replays_left.get().checked_sub(1) {
+                    self.replays_left.set(left);
+                } else if *self.url.borrow() != *self.settled_url.borrow() {
+                    self.url.replace(self.settled_url.borrow().clone());
+                }
+            }
+            // These events do not prove that the position is past that state. An event that could not be decoded may be the
+            // state itself.
+            _ => {}
         }
     }
 }
@@ -197,30 +205,25 @@ fn decoder<C: StreamContract>(
         if KIT_EVENTS.contains(&name) {
             return match decode::<StreamControl>(data) {
                 Ok(StreamControl::Hello(hello)) => {
-                    let greeted = Received::Greeted {
-                        connection: hello.connection.clone(),
-                        heartbeat_ms: hello.heartbeat_ms,
-                        connections: hello.connections,
-                    };
-                    handler(StreamEvent::Hello(hello));
-                    greeted
+                    handler(StreamEvent::Hello(hello.clone()));
+                    Received::Greeted(hello)
                 }
                 Ok(StreamControl::Heartbeat { connections, .. }) => {
                     handler(StreamEvent::Heartbeat { connections });
                     Received::Heartbeat { connections }
                 }
-                Ok(StreamControl::Drain { retry_ms }) => Received::Input(Input::Drain { retry_ms }),
+                Ok(StreamControl::Drain { retry_ms }) => Received::Drain { retry_ms },
                 Err(error) => undecoded(error, &mut handler),
             };
         }
-        if held && !C::STATES.contains(&name) {
-            return Received::Duplicate;
-        }
         match decode::<C::Event>(data) {
             Ok(event) => {
-                let last = C::is_last(&event);
+                let (is_state, is_last) = (C::is_state(&event), C::is_last(&event));
+                if held && !is_state {
+                    return Received::Duplicate;
+                }
                 handler(StreamEvent::Event(event));
-                Received::Input(if last { Input::Finished } else { Input::Frame })
+                Received::Event { is_state, is_last }
             }
             Err(error) => undecoded(error, &mut handler),
         }
@@ -242,21 +245,29 @@ mod tests {
     #[derive(Clone, PartialEq)]
     struct Weather;
 
-    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    #[derive(Debug, PartialEq, Serialize, Deserialize, VariantNames)]
     #[serde(tag = "type", rename_all = "snake_case")]
+    #[strum(serialize_all = "snake_case")]
     enum Measured {
         Now { celsius: f64 },
+        Change { celsius: f64 },
     }
 
     impl StreamContract for Weather {
         const NAME: &'static str = "weather";
         const ROUTE: &'static str = "/api/weather/events";
-        const EVENTS: &'static [&'static str] = &["now"];
-        const STATES: &'static [&'static str] = &["now"];
         type Event = Measured;
 
         fn url(&self) -> String {
+            "/api/weather/events?added=now".into()
+        }
+
+        fn settled_url(&self) -> String {
             Self::ROUTE.into()
+        }
+
+        fn is_state(event: &Measured) -> bool {
+            matches!(event, Measured::Now { .. })
         }
     }
 
@@ -278,5 +289,42 @@ mod tests {
             *received.borrow(),
             [undecoded("now"), undecoded("hello"), now]
         );
+    }
+
+    #[test]
+    fn a_state_at_a_held_position_is_delivered_and_a_change_is_dropped() {
+        let received = Rc::new(RefCell::new(vec![]));
+        let events = received.clone();
+        let mut receive = decoder::<Weather>(move |event| events.borrow_mut().push(event));
+        let dropped = receive("change", r#"{"type":"change","celsius":6.0}"#, true);
+        assert!(matches!(dropped, Received::Duplicate));
+        receive("now", r#"{"type":"now","celsius":7.0}"#, true);
+        let now = StreamEvent::Event(Measured::Now { celsius: 7.0 });
+        assert_eq!(*received.borrow(), [now]);
+    }
+
+    #[test]
+    fn the_address_settles_after_the_replay_and_one_more_change() {
+        let stream = Stream::new::<Weather>("e-4".parse().ok(), |_| {});
+        stream.set_contract(&Weather);
+        let is_settled = || *stream.url.borrow() == Weather::ROUTE;
+        let hello = r#"{"type":"hello","connection":"c","epoch":"e","offset":4,"recovered":true,"replayed":1,"heartbeat_ms":1,"connections":1}"#;
+        stream.receive("hello", hello, "e-9");
+        assert_eq!(stream.position(), "e-4".parse().ok(), "hello moves nothing");
+        let (now, change) = (
+            r#"{"type":"now","celsius":7.0}"#,
+            r#"{"type":"change","celsius":7.0}"#,
+        );
+        stream.receive("change", change, "e-5");
+        stream.receive("now", now, "e-5");
+        stream.receive("now", "{}", "e-6");
+        assert_eq!(
+            stream.position(),
+            "e-6".parse().ok(),
+            "past what cannot be decoded"
+        );
+        assert!(!is_settled(), "a state proves nothing");
+        stream.receive("change", change, "e-7");
+        assert!(is_settled());
     }
 }

@@ -6,6 +6,7 @@ use gloo_timers::callback::Timeout;
 use leptos::prelude::*;
 use send_wrapper::SendWrapper;
 use serde::Deserialize;
+use strum::VariantNames;
 use uuid::Uuid;
 use wasm_bindgen::{JsCast, closure::Closure};
 use web_sys::{BinaryType, CloseEvent, MessageEvent, WebSocket};
@@ -19,13 +20,13 @@ use super::{
 };
 use crate::{
     backoff::Backoff,
-    contract::SocketContract,
+    contract::{Refusal, SocketContract},
     message::{ErrorCode, SocketControl, SocketError, SocketRequest},
     status::{ConnectionStatus, Input, Liveness, Policy},
 };
 
 /// The names of the kit's own events.
-const KIT_EVENTS: [&str; 4] = ["welcome", "pong", "error", "drain"];
+const KIT_EVENTS: &[&str] = SocketControl::<()>::VARIANTS;
 /// The wait after a refusal that sets none, in milliseconds.
 const RETRY_AFTER_MS: u64 = 1_000;
 
@@ -39,8 +40,8 @@ pub enum SocketEvent<W, E> {
     },
     /// An event of the feature.
     Event(E),
-    /// A command was refused. A command from the outbox that may succeed later is not reported but sent again. One that cannot
-    /// succeed stays in the outbox as failed.
+    /// A command was refused. For a command from the outbox [`SocketContract::after_refusal`] decides: it is sent again, and
+    /// this event is not reported; it is kept; or it stays in the outbox as failed.
     Refused(SocketError),
     Binary(Vec<u8>),
     /// The browser reports that the socket closed (RFC 6455, section 7.4), with 1006 if there was no close frame. The
@@ -185,13 +186,13 @@ where
         if !self.holds(id) {
             return false;
         }
-        if error.code == ErrorCode::NotJoined {
-            // The command is valid, but the room has not been joined yet: keep it until the page calls `ready`.
+        let refusal = C::after_refusal(&error.code);
+        if refusal == Refusal::Keep {
             return false;
         }
-        let may_retry = error.code.may_be_retried();
+        let will_retry = refusal == Refusal::Retry;
         let _ = self.outbox.try_update(|outbox| {
-            if may_retry {
+            if will_retry {
                 let wait = error.retry_after_ms.unwrap_or(RETRY_AFTER_MS) as f64;
                 outbox.refused(id, now(), wait, error.code == ErrorCode::RateLimited);
             } else {
@@ -199,7 +200,7 @@ where
             }
         });
         self.flush();
-        may_retry
+        will_retry
     }
 }
 

@@ -9,8 +9,12 @@ use super::*;
 #[derive(Clone, PartialEq)]
 struct Echo;
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// The command is valid, but it was sent too early.
+const NOT_READY: ErrorCode = ErrorCode::other("not_ready");
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, VariantNames)]
 #[serde(tag = "type", rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 enum Say {
     Say { text: String },
 }
@@ -19,14 +23,16 @@ impl SocketContract for Echo {
     const NAME: &'static str = "echo";
     const ROUTE: &'static str = "/api/echo";
     const SUBPROTOCOL: &'static str = "echo.v1";
-    const COMMANDS: &'static [&'static str] = &["say"];
-    const EVENTS: &'static [&'static str] = &["say"];
     type Welcome = ();
     type Command = Say;
     type Event = Say;
 
-    fn url(&self) -> String {
-        Self::ROUTE.into()
+
+    fn after_refusal(code: &ErrorCode) -> Refusal {
+        match *code == NOT_READY {
+            true => Refusal::Keep,
+            false => Refusal::of(code),
+        }
     }
 }
 
@@ -122,6 +128,30 @@ fn a_socket_whose_component_is_gone_sends_nothing_and_does_not_panic() {
     assert!(socket.acknowledge(id).is_none());
     assert!(!socket.refused(&SocketError::new(ErrorCode::Unavailable, "Later.").about(id)));
     socket.flush();
+}
+
+#[test]
+fn the_contract_decides_what_becomes_of_a_refused_command() {
+    let id = Uuid::from_u128(1);
+    let refused = |code| {
+        let owner = Owner::new();
+        owner.with(|| {
+            let socket = use_socket(|| None::<Echo>, |_| {});
+            let text = "Hello".into();
+            // Not with `send_reliably`, which needs the clock of a browser.
+            socket
+                .outbox
+                .update(|outbox| outbox.push(id, "lobby", Say::Say { text }).unwrap());
+            let is_settled = socket.refused(&SocketError::new(code, "No.").about(id));
+            let outbox = socket.outbox.get_untracked();
+            let state = outbox.entries().next().map(|entry| entry.state.clone());
+            (is_settled, state)
+        })
+    };
+    let failed = || Some(EntryState::Failed("No.".into()));
+    assert_eq!(refused(NOT_READY), (false, Some(EntryState::Waiting)));
+    assert_eq!(refused(ErrorCode::other("too_late")), (false, failed()));
+    assert_eq!(refused(ErrorCode::InvalidField), (false, failed()));
 }
 
 #[test]

@@ -26,8 +26,6 @@ use crate::close::CloseCode;
 pub const QUEUE_BYTES: usize = 1024 * 1024;
 /// One part in this many of the bound counts as little.
 const LOW_WATER_PART: usize = 8;
-/// At this many pending bytes or fewer, the next page of a backlog from a log is queued.
-const LOW_WATER: usize = QUEUE_BYTES / LOW_WATER_PART;
 /// Bytes that a queued message costs beyond its text.
 const MESSAGE_OVERHEAD: usize = 64;
 /// Bytes that one write takes out of the queue.
@@ -115,7 +113,7 @@ impl OutQueue {
         }
         let (waiting, cost) = (state.bytes, cost(&message));
         state.bytes += cost;
-        if cost > self.0.limit && waiting <= self.0.limit / LOW_WATER_PART {
+        if cost > self.0.limit && waiting <= self.low_water() {
             // A single oversized message does not mean that the client is slow, so it does not count towards the bound.
             state.answer = state.bytes;
         } else if state.bytes - state.answer > self.0.limit {
@@ -174,8 +172,8 @@ impl OutQueue {
     }
 
     /// Ends the queue: pending messages are still sent, then the close. With 4100 they are dropped. Only the first call
-    /// has an effect.
-    pub fn close(&self, code: CloseCode, reason: &'static str) {
+    /// has an effect. `code` is a [`CloseCode`] or a code of the application, from 4000 to 4999 (RFC 6455, section 7.4.2).
+    pub fn close(&self, code: impl Into<u16>, reason: &'static str) {
         let state = self.state();
         if state.close.is_none() {
             self.set_close(state, code, reason);
@@ -192,9 +190,9 @@ impl OutQueue {
         }
     }
 
-    /// Resolves when the queue has room for another page of a backlog.
+    /// Resolves when the queue has room for another page of a backlog: at most an eighth of its bound is pending.
     pub async fn has_room(&self) {
-        while self.pending_bytes() > LOW_WATER {
+        while self.pending_bytes() > self.low_water() {
             self.0.drained.notified().await;
         }
     }
@@ -237,14 +235,25 @@ impl OutQueue {
         (!messages.is_empty() || close.is_some()).then_some(Batch { messages, close })
     }
 
-    fn set_close(&self, mut state: MutexGuard<'_, State>, code: CloseCode, reason: &'static str) {
-        if code == CloseCode::TooSlow {
+    /// At most this many pending bytes count as little.
+    fn low_water(&self) -> usize {
+        self.0.limit / LOW_WATER_PART
+    }
+
+    fn set_close(
+        &self,
+        mut state: MutexGuard<'_, State>,
+        code: impl Into<u16>,
+        reason: &'static str,
+    ) {
+        let code = code.into();
+        if code == CloseCode::TooSlow.code() {
             // The client gets all of it again, in order, when it resumes.
             state.messages.clear();
             (state.bytes, state.answer, state.volatile) = (0, 0, None);
         }
         state.close = Some(CloseFrame {
-            code: code.code(),
+            code,
             reason: reason.into(),
         });
         drop(state);
@@ -342,7 +351,7 @@ mod tests {
     async fn an_answer_may_exceed_the_bound_and_later_messages_may_not() {
         let queue = OutQueue::new(1_000);
         queue.push_answer(text(&"x".repeat(5_000)));
-        assert!(queue.pending_bytes() > LOW_WATER.min(5_000));
+        assert!(queue.pending_bytes() > 5_000);
         queue.push(text("behind it"));
         assert!(!queue.is_closing());
         queue.push(text(&"x".repeat(1_000)));
@@ -414,7 +423,7 @@ mod tests {
     #[tokio::test]
     async fn a_backlog_waits_for_room() {
         let queue = OutQueue::default();
-        queue.push(text(&"x".repeat(LOW_WATER)));
+        queue.push(text(&"x".repeat(QUEUE_BYTES / LOW_WATER_PART)));
         assert!(
             tokio::time::timeout(std::time::Duration::ZERO, queue.has_room())
                 .await
@@ -426,5 +435,22 @@ mod tests {
         });
         while !queue.take().await.messages.is_empty() && queue.pending_bytes() > 0 {}
         waiter.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_backlog_waits_for_the_bound_of_its_own_queue() {
+        let has_room = async |queue: &OutQueue| {
+            tokio::time::timeout(std::time::Duration::ZERO, queue.has_room())
+                .await
+                .is_ok()
+        };
+        let queue = OutQueue::new(1_000);
+        queue.push(text(&"x".repeat(500)));
+        assert!(!has_room(&queue).await);
+        queue.take().await;
+        assert!(has_room(&queue).await);
+        let queue = OutQueue::new(16 * QUEUE_BYTES);
+        queue.push(text(&"x".repeat(QUEUE_BYTES)));
+        assert!(has_room(&queue).await);
     }
 }

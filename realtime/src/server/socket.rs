@@ -12,7 +12,8 @@ use std::{
 use axum::extract::ws::{CloseFrame, Message, Utf8Bytes};
 use bytes::Bytes;
 use futures::{FutureExt, Sink, SinkExt, Stream, StreamExt};
-use serde::Deserialize;
+use serde_json::Value;
+use strum::VariantNames;
 use tokio::time::{Instant, interval_at, sleep, timeout};
 
 use super::{
@@ -61,7 +62,9 @@ pub trait SocketHandler: Send {
 
     /// Counts a message that is not a command (it did not decode) towards the limits. An `Err` is sent instead of an
     /// answer.
-    fn admit(&mut self) -> Result<(), SocketError>;
+    fn admit(&mut self) -> Result<(), SocketError> {
+        Ok(())
+    }
 
     /// Handles a binary message. By default it is refused.
     fn binary(&mut self, _bytes: Bytes) -> impl Future<Output = Result<(), SocketError>> + Send {
@@ -85,9 +88,9 @@ pub trait SocketHandler: Send {
         false
     }
 
-    /// The close code for an ended session.
-    fn session_code(&self) -> CloseCode {
-        CloseCode::Session
+    /// The close code for an ended session: 4001, unless the clients of another protocol need a code of their own.
+    fn session_code(&self) -> u16 {
+        CloseCode::Session.code()
     }
 }
 
@@ -107,10 +110,6 @@ impl<C: SocketContract> SocketHandler for ReadOnly<C> {
     fn command(&mut self, _: C::Command) -> impl Future<Output = Result<(), SocketError>> + Send {
         let error = "Nothing is accepted on this socket.";
         ready(Err(SocketError::new(ErrorCode::Malformed, error)))
-    }
-
-    fn admit(&mut self) -> Result<(), SocketError> {
-        Ok(())
     }
 }
 
@@ -187,12 +186,13 @@ where
 }
 
 /// Closes an accepted socket with a code and a reason. A browser cannot see the HTTP status of a refused upgrade.
-pub(super) async fn refuse<S, E>(mut socket: S, code: CloseCode, reason: &'static str)
+/// `code` is a [`CloseCode`] or a code of the application, from 4000 to 4999 (RFC 6455, section 7.4.2).
+pub(super) async fn refuse<S, E>(mut socket: S, code: impl Into<u16>, reason: &'static str)
 where
     S: Stream<Item = Result<Message, E>> + Sink<Message, Error = E> + Send + Unpin,
 {
     let frame = CloseFrame {
-        code: code.code(),
+        code: code.into(),
         reason: Utf8Bytes::from_static(reason),
     };
     if timeout(CLOSE_TIMEOUT, socket.send(Message::Close(Some(frame))))
@@ -336,13 +336,6 @@ enum Decoded<C> {
 
 /// Decodes a text message; the error explains in words what is wrong with it.
 fn decode<C: SocketContract>(text: &str) -> Result<Decoded<C::Command>, SocketError> {
-    const PING: &str = "ping";
-    #[derive(Default, Deserialize)]
-    struct Envelope {
-        r#type: Option<serde_json::Value>,
-        id: Option<serde_json::Value>,
-        room: Option<serde_json::Value>,
-    }
     // The common case is parsed once. What is no command of the feature is parsed again, to find out what it is. The check
     // of the first character is needed because serde accepts an array in the place of a tagged object.
     if text.trim_ascii_start().starts_with('{')
@@ -350,28 +343,23 @@ fn decode<C: SocketContract>(text: &str) -> Result<Decoded<C::Command>, SocketEr
     {
         return Ok(Decoded::Feature(command));
     }
-    let envelope = serde_json::from_str::<serde_json::Value>(text)
-        .map_err(|error| format!("A message is one JSON object; this is no JSON: {error}."))
-        .and_then(|value| match value.is_object() {
-            true => Ok(Envelope::deserialize(value).unwrap_or_default()),
-            false => Err("A message is one JSON object with a \"type\".".into()),
-        })
-        .map_err(|message| SocketError::new(ErrorCode::Malformed, message))?;
+    let fields = match serde_json::from_str(text) {
+        Ok(Value::Object(fields)) => Ok(fields),
+        Ok(_) => Err("A message is one JSON object with a \"type\".".into()),
+        Err(error) => Err(format!(
+            "A message is one JSON object; this is no JSON: {error}."
+        )),
+    };
+    let fields = fields.map_err(|message| SocketError::new(ErrorCode::Malformed, message))?;
+    let field = |name| fields.get(name).and_then(Value::as_str);
     let socket_error = |code, message: String| {
         let mut error = SocketError::new(code, message);
-        error.re = envelope
-            .id
-            .as_ref()
-            .and_then(|id| id.as_str())
-            .map(str::to_owned);
-        error.room = envelope
-            .room
-            .as_ref()
-            .and_then(|room| room.as_str())
-            .map(str::to_owned);
-        error
+        error.re = field("id").map(str::to_owned);
+        let echoed = C::ECHOED.iter().copied();
+        let echoed = echoed.filter_map(|name| Some((name, field(name)?)));
+        echoed.fold(error, |error, (name, value)| error.with(name, value))
     };
-    let Some(kind) = envelope.r#type.as_ref().and_then(|kind| kind.as_str()) else {
+    let Some(kind) = field("type") else {
         return Err(socket_error(
             ErrorCode::Malformed,
             "A message needs a \"type\" that is a string.".into(),
@@ -379,19 +367,19 @@ fn decode<C: SocketContract>(text: &str) -> Result<Decoded<C::Command>, SocketEr
     };
     let bad_field =
         |error: serde_json::Error| socket_error(ErrorCode::InvalidField, field_error(kind, &error));
-    if kind == PING {
+    if SocketRequest::VARIANTS.contains(&kind) {
         serde_json::from_str(text)
             .map(Decoded::Kit)
             .map_err(bad_field)
-    } else if C::COMMANDS.contains(&kind) {
+    } else if C::Command::VARIANTS.contains(&kind) {
         serde_json::from_str(text)
             .map(Decoded::Feature)
             .map_err(bad_field)
     } else {
-        let known = [C::COMMANDS, &[PING]].concat().join(", ");
+        let known = [C::Command::VARIANTS, SocketRequest::VARIANTS].concat();
         Err(socket_error(
             ErrorCode::UnknownType,
-            format!("The types spoken here are {known}."),
+            format!("The types spoken here are {}.", known.join(", ")),
         ))
     }
 }

@@ -9,7 +9,8 @@ use std::{
 
 use axum::extract::ws::Message;
 use futures::{SinkExt, StreamExt, channel::mpsc, stream::BoxStream};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 use super::*;
 use crate::server::{Drain, RealtimeOptions};
@@ -17,8 +18,9 @@ use crate::server::{Drain, RealtimeOptions};
 #[derive(Clone, Debug, PartialEq)]
 struct Echo;
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, VariantNames)]
 #[serde(tag = "type", rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 enum EchoCommand {
     Say {
         id: String,
@@ -38,15 +40,10 @@ impl SocketContract for Echo {
     const NAME: &'static str = "echo";
     const ROUTE: &'static str = "/echo";
     const SUBPROTOCOL: &'static str = "echo.v1";
-    const COMMANDS: &'static [&'static str] = &["say", "flood", "work"];
-    const EVENTS: &'static [&'static str] = &["say"];
+    const ECHOED: &'static [&'static str] = &["voice"];
     type Welcome = ();
     type Command = EchoCommand;
     type Event = EchoCommand;
-
-    fn url(&self) -> String {
-        Self::ROUTE.into()
-    }
 }
 
 struct Handler {
@@ -270,6 +267,14 @@ async fn an_invalid_message_is_answered_with_an_error_and_the_socket_stays_open(
         "7",
         "the refusal names the command"
     );
+    for (command, voice) in [
+        (r#"{"type":"say","voice":"low","mood":"x"}"#, json!("low")),
+        (r#"{"type":"shout","voice":7}"#, Value::Null),
+    ] {
+        peer.send(command);
+        let error = peer.next_json().await;
+        assert_eq!((&error["voice"], &error["mood"]), (&voice, &Value::Null));
+    }
     peer.to_server
         .unbounded_send(Ok(Message::Binary(vec![1, 2, 3].into())))
         .unwrap();

@@ -165,8 +165,8 @@ impl<C: SocketContract> OpenSocket<C> {
         self.queue = OutQueue::binary_only();
     }
 
-    /// Closes the socket with a code and a reason.
-    pub async fn refuse(self, code: CloseCode, reason: &'static str) {
+    /// Closes the socket with a reason and a [`CloseCode`], or a code of the application.
+    pub async fn refuse(self, code: impl Into<u16>, reason: &'static str) {
         socket::refuse(self.socket, code, reason).await;
     }
 

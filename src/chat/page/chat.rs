@@ -15,7 +15,10 @@ use super::{
 use crate::{
     chat::{
         check_text, is_room_name,
-        message::{ChatCommand, ChatEvent, ChatMessage, ChatSocket, ChatWelcome, FirstMessages},
+        message::{
+            ChatCommand, ChatEvent, ChatMessage, ChatSocket, ChatWelcome, FirstMessages,
+            NOT_JOINED, room_of_error,
+        },
     },
     session::{
         User,
@@ -30,7 +33,7 @@ use realtime::{
         outbox::{LONGEST_WAIT_MS, Outbox},
         tab_storage, use_socket_with,
     },
-    message::{ErrorCode, SocketError},
+    message::SocketError,
 };
 
 /// Storage name of the unsent messages.
@@ -313,8 +316,8 @@ impl Chat {
 
     fn refused(self, error: &SocketError) {
         let again = self.change(|state| state.refused(error)) == Some(true);
-        if let (true, Some(room)) = (again, error.room.clone()) {
-            if error.code == ErrorCode::NotJoined {
+        if let (true, Some(room)) = (again, room_of_error(error).map(str::to_owned)) {
+            if error.code == NOT_JOINED {
                 self.not_ready(&room);
             }
             let wait = error.retry_after_ms.unwrap_or(AGAIN_AFTER_MS);

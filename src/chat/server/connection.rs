@@ -22,7 +22,7 @@ use crate::{
     bus::BusError,
     chat::{
         HISTORY_LIMIT, ROOM_RULE, check_text, is_room_name,
-        message::{ChatCommand, ChatEvent, ChatSocket},
+        message::{ChatCommand, ChatEvent, ChatSocket, NOT_JOINED, TOO_MANY_ROOMS, in_room},
     },
     guard::limits::Limits,
     session::User,
@@ -84,7 +84,7 @@ impl ChatConnection {
         let first_time = !self.joined.contains_key(&name);
         if first_time && self.joined.len() >= ROOMS_A_SOCKET {
             let message = format!("At most {ROOMS_A_SOCKET} rooms a socket. Leave one first.");
-            return Err(SocketError::new(ErrorCode::TooManyRooms, message));
+            return Err(SocketError::new(TOO_MANY_ROOMS, message));
         }
         let lost = |rooms: &mut HashSet<String>| rooms.insert(name.clone());
         let after = after.filter(|_| !self.expired.as_mut().is_some_and(lost));
@@ -233,7 +233,7 @@ impl ChatConnection {
         }
         let Some(room) = self.joined.get(&name).cloned() else {
             let error = format!("Join \"{name}\" first.");
-            return Err(SocketError::new(ErrorCode::NotJoined, error));
+            return Err(SocketError::new(NOT_JOINED, error));
         };
         match command {
             ChatCommand::Join { .. } => {}
@@ -266,7 +266,7 @@ impl SocketHandler for ChatConnection {
         let Err(error) = self.execute(command).await else {
             return Ok(());
         };
-        let error = error.in_room(&room);
+        let error = in_room(error, &room);
         match send {
             Some(id) => Err(self.record_refusal(room, &id, error).about(id)),
             None => Err(error),
@@ -318,7 +318,7 @@ impl Drop for ChatConnection {
 fn no_room(error: NoRoom) -> SocketError {
     match error {
         NoRoom::Bus(error) => unavailable(error),
-        NoRoom::TooMany => SocketError::new(ErrorCode::TooManyRooms, error.to_string()),
+        NoRoom::TooMany => SocketError::new(TOO_MANY_ROOMS, error.to_string()),
     }
 }
 

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     collab::{
-        message::{BoardCommand, BoardSocket, Peer, PeerId},
+        message::{BoardCloseCode, BoardCommand, BoardSocket, Peer, PeerId, READ_ONLY},
         protocol::{self, Message, ProtocolError},
     },
     guard::limits::Limits,
@@ -161,7 +161,7 @@ impl BoardConnection {
         }
         if self.readonly {
             return self.deny(SocketError::new(
-                ErrorCode::ReadOnly,
+                READ_ONLY,
                 "This connection only reads: it was opened with readonly=1.",
             ));
         }
@@ -350,11 +350,11 @@ impl SocketHandler for BoardConnection {
         }
     }
 
-    fn session_code(&self) -> CloseCode {
+    fn session_code(&self) -> u16 {
         if self.ours {
-            CloseCode::Session
+            CloseCode::Session.code()
         } else {
-            CloseCode::YjsSession
+            BoardCloseCode::YjsSession.code()
         }
     }
 }

@@ -26,7 +26,7 @@ use self::{
 };
 use super::{
     DOCUMENT_RULE, FIRST_DOCUMENT, is_document_name,
-    message::{BoardSocket, BoardWelcome, FirstBoard},
+    message::{BoardCloseCode, BoardSocket, BoardWelcome, FirstBoard},
 };
 use crate::{
     routes::{Feature, Routes, Web},
@@ -103,9 +103,9 @@ async fn socket(
         let ours = socket.offer() == Offer::Ours;
         if !is_document_name(&document) {
             let code = if ours {
-                CloseCode::NotFound
+                CloseCode::NotFound.code()
             } else {
-                CloseCode::YjsNotFound
+                BoardCloseCode::YjsNotFound.code()
             };
             return socket.refuse(code, DOCUMENT_RULE).await;
         }

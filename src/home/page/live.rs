@@ -24,9 +24,9 @@ use realtime::{
         Connection, SocketEvent, StatusLine, StreamEvent, StreamOptions, live_text,
         use_event_source, use_socket,
     },
-    contract::StreamContract,
     position::Position,
     status::ConnectionStatus,
+    strum::VariantNames,
 };
 
 /// Not a literal in the markup, because a literal would be parsed as an attribute.
@@ -122,7 +122,7 @@ fn Measurement(running: RwSignal<bool>) -> impl IntoView {
                 let id = epoch
                     .clone()
                     .map_or(0, |epoch| Position::new(epoch, sequence).to_string().len());
-                let framing = event_overhead(CompareEvents::EVENTS[0], json_bytes(&pulse), id);
+                let framing = event_overhead(CompareEvent::VARIANTS[0], json_bytes(&pulse), id);
                 add(|all| &mut all.events, pulse, framing);
             }
             StreamEvent::Heartbeat { .. } | StreamEvent::Undecoded { .. } => {}

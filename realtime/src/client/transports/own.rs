@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use strum::VariantNames;
 use wasm_bindgen::{JsCast, closure::Closure};
 use web_sys::{EventSource, MessageEvent};
 
@@ -40,8 +41,9 @@ impl EventSourceTransport {
         Self {
             stream,
             names: KIT_EVENTS
-                .into_iter()
-                .chain(C::EVENTS.iter().copied())
+                .iter()
+                .chain(C::Event::VARIANTS)
+                .copied()
                 .collect(),
             open: None,
             relay: None,

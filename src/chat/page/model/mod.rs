@@ -12,9 +12,9 @@ pub use self::room::{Acknowledged, RoomState, Sought};
 use self::{room::Entry, transcript::Transcript};
 use crate::chat::{
     ROOMS, is_room_name,
-    message::{ChatCommand, ChatEvent, FirstMessages},
+    message::{ChatCommand, ChatEvent, FirstMessages, NOT_JOINED, room_of_error},
 };
-use realtime::message::{ErrorCode, SocketError};
+use realtime::message::SocketError;
 
 /// A user is shown as typing for this long after each `typing` event, in milliseconds.
 pub const TYPING_MS: f64 = 5_000.0;
@@ -140,10 +140,10 @@ impl ChatState {
     /// A command that is not kept in the outbox was refused. Returns whether to retry it after a wait, with
     /// [`ChatState::retry`].
     pub fn refused(&mut self, error: &SocketError) -> bool {
-        let Some(room) = error.room.as_deref().and_then(|room| self.room_mut(room)) else {
+        let Some(room) = room_of_error(error).and_then(|room| self.room_mut(room)) else {
             return false;
         };
-        if error.code == ErrorCode::NotJoined {
+        if error.code == NOT_JOINED {
             room.entry = Entry::Refused;
             return true;
         }

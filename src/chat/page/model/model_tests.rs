@@ -2,10 +2,13 @@
 
 use super::{room::PAGE, *};
 use crate::{
-    chat::message::{ChatMessage, Joined},
+    chat::message::{ChatMessage, Joined, TOO_MANY_ROOMS, in_room},
     session::User,
 };
-use realtime::position::{Epoch, Position};
+use realtime::{
+    message::ErrorCode,
+    position::{Epoch, Position},
+};
 
 const LOBBY: &str = "lobby";
 const DAY: fn(u64) -> i64 = |_| 0;
@@ -158,19 +161,16 @@ fn a_join_that_was_refused_for_the_rate_is_made_again_after_the_wait() {
     let mut state = ChatState::new(None, LOBBY, None);
     state.connected(me());
     assert_eq!(state.joins_due(LOBBY).len(), 3);
-    let refusal = |code| SocketError::new(code, "no").in_room("rust");
+    let refusal = |code| in_room(SocketError::new(code, "no"), "rust");
     assert!(state.refused(&refusal(ErrorCode::RateLimited)));
     assert!(state.joins_due(LOBBY).is_empty(), "not before");
     state.retry("rust");
     assert_eq!(state.joins_due(LOBBY).len(), 1);
-    assert!(!state.refused(&refusal(ErrorCode::TooManyRooms)));
+    assert!(!state.refused(&refusal(TOO_MANY_ROOMS)));
     state.retry("rust");
     assert!(state.joins_due(LOBBY).is_empty());
     assert_eq!(state.room("rust").unwrap().refusal.as_deref(), Some("no"));
-    assert!(
-        state.refused(&refusal(ErrorCode::NotJoined)),
-        "the server put us out"
-    );
+    assert!(state.refused(&refusal(NOT_JOINED)), "the server put us out");
     state.retry("rust");
     assert_eq!(state.joins_due(LOBBY).len(), 1);
 }
@@ -180,7 +180,7 @@ fn commands_refused_for_the_rate_are_sent_again_after_the_wait() {
     let mut state = in_lobby(3);
     assert!(state.read_due(LOBBY).is_some());
     assert!(room(&mut state).history_due().is_some());
-    let refusal = SocketError::new(ErrorCode::RateLimited, "no").in_room(LOBBY);
+    let refusal = in_room(SocketError::new(ErrorCode::RateLimited, "no"), LOBBY);
     assert!(state.refused(&refusal));
     assert_eq!(room(&mut state).history_due(), None);
     assert_eq!(state.read_due(LOBBY), None);
@@ -193,7 +193,7 @@ fn commands_refused_for_the_rate_are_sent_again_after_the_wait() {
 #[test]
 fn a_refused_message_has_its_own_line_and_the_room_says_nothing() {
     let mut state = in_lobby(0);
-    let refusal = SocketError::new(ErrorCode::InvalidField, "no").in_room(LOBBY);
+    let refusal = in_room(SocketError::new(ErrorCode::InvalidField, "no"), LOBBY);
     assert!(!state.refused(&refusal.clone().about("an id")));
     assert_eq!(lobby(&state).refusal, None);
     assert!(!state.refused(&refusal));

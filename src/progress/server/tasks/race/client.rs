@@ -29,6 +29,7 @@ use crate::progress::message::{RaceEvent, RaceEvents, RaceSocket};
 use realtime::{
     contract::{SocketContract, StreamContract},
     event_parser::EventParser,
+    strum::VariantNames,
     transport::Transport,
 };
 
@@ -88,7 +89,7 @@ impl Client {
             // Heartbeats, and whatever else a server may send.
             if name
                 .as_deref()
-                .is_some_and(|name| !RaceEvents::EVENTS.contains(&name))
+                .is_some_and(|name| !RaceEvent::VARIANTS.contains(&name))
             {
                 continue;
             }
