@@ -104,6 +104,10 @@ pub enum Input {
     Wanted,
     /// The page no longer wants the connection.
     Unwanted,
+    /// The credential of the attempt was obtained, and the transport is being opened.
+    Authorized,
+    /// The credential of the attempt, or of the stream that it needs meanwhile, could not be obtained.
+    Unauthorized { error: String },
     /// The transport is open. This does not prove that the server answers; `Greeted` does.
     TransportOpen,
     /// `hello` or `welcome` was received.
@@ -305,6 +309,21 @@ impl Machine {
             }
             Input::Unwanted => self.end(ConnectionStatus::Closed),
             Input::Finished => self.end(ConnectionStatus::Closed),
+            // Obtaining the credential and opening the connection have the time of an attempt each.
+            Input::Authorized => {
+                if let Phase::Attempt { since, .. } = &mut self.phase {
+                    *since = now;
+                }
+                vec![]
+            }
+            Input::Unauthorized { .. }
+                if matches!(self.phase, Phase::Idle | Phase::Diagnosing { .. }) =>
+            {
+                vec![]
+            }
+            Input::Unauthorized { error } => {
+                self.lost(now, random, format!("no credential was obtained: {error}"))
+            }
             Input::TransportOpen => {
                 if let Phase::Attempt { transport_open, .. } = &mut self.phase {
                     *transport_open = true;

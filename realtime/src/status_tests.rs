@@ -799,6 +799,38 @@ fn another_contract_replaces_the_connection() {
     assert_eq!(run.feed(Input::Wanted), [Action::Abandon, Action::Open]);
 }
 
+#[test]
+fn obtaining_a_credential_and_opening_the_connection_have_ten_seconds_each() {
+    let mut run = Run::new(STREAM);
+    run.feed(Input::Wanted);
+    let connecting = ConnectionStatus::Connecting { attempt: 0 };
+    assert_eq!(run.after(9_000.0).feed(Input::Authorized), []);
+    assert_eq!(*run.machine.status(), connecting);
+    assert_eq!(run.fire(), (10_000.0, SILENT.to_vec()));
+    assert_eq!(run.waiting(), Some((1, 1_000.0)));
+
+    let mut never_obtained = Run::new(STREAM);
+    never_obtained.feed(Input::Wanted);
+    assert_eq!(never_obtained.fire(), (10_000.0, SILENT.to_vec()));
+    assert_eq!(never_obtained.waiting(), Some((1, 1_000.0)));
+}
+
+#[test]
+fn an_attempt_without_a_credential_fails_with_its_error() {
+    let error = || Input::Unauthorized {
+        error: "no ticket".into(),
+    };
+    let mut run = Run::new(SOCKET);
+    assert_eq!(run.feed(error()), [], "no attempt is in progress");
+    run.feed(Input::Wanted);
+    assert_eq!(run.feed(error()), [Action::Abandon]);
+    let ConnectionStatus::Waiting { reason, .. } = run.machine.status() else {
+        panic!("it waits");
+    };
+    assert_eq!(*reason, "no credential was obtained: no ticket");
+    assert_eq!(run.feed(error()), []);
+}
+
 /// Any input that a browser, a server, another tab or a user may cause.
 fn any_input() -> impl Strategy<Value = Input> {
     let status = prop_oneof![Just(200), Just(401), Just(429), Just(502), Just(503)];
@@ -821,6 +853,8 @@ fn any_input() -> impl Strategy<Value = Input> {
         prop_oneof![
             Just(Input::Wanted),
             Just(Input::Unwanted),
+            Just(Input::Authorized),
+            Just(Input::Unauthorized { error: "no".into() }),
             Just(Input::TransportOpen),
             Just(Input::Frame),
             Just(Input::Pong),

@@ -84,7 +84,7 @@ pub fn StatusLine(
             <span {..live_text(words)} class="status-words" data-test="status-words" title=why></span>
             <span {..live_text(state)} class="visually-hidden" role="status"></span>
             <Show when=retriable>
-                <button type="button" class="small" data-test="retry-now" on:click=move |_| connection.reconnect()>"Retry now"</button>
+                <button type="button" class="small" data-test="retry-now" on:click=move |_| connection.retry_now()>"Retry now"</button>
             </Show>
             <span class="status-more"><span {..live_text(round_trip)} translate="no"></span> {count} {children.map(|children| children().into_any())}</span>
         </div>
