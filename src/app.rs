@@ -14,10 +14,11 @@ use crate::{
     session::{
         User,
         current_user::CurrentUser,
-        page::{form::Person, view::follow_renewals},
+        page::{form::Person, renewal::renew_session},
     },
     ui::{
         about::{About, Site},
+        documents::STORAGE_PREFIX,
         first_state::{PageStatus, first_state},
         hydration::guard::{APP_ID, Guard},
         icons::{Glyph, Icon},
@@ -25,6 +26,10 @@ use crate::{
         theme::{ThemeSwitch, bars},
     },
 };
+use realtime::client::ClientConfig;
+
+/// A small resource that the server answers immediately (GET).
+pub const ALIVE_ROUTE: &str = "/healthz";
 
 /// A page as the navigation and the page for unknown addresses list it.
 struct Page {
@@ -88,7 +93,11 @@ pub fn App() -> impl IntoView {
     provide_meta_context();
     let user = RwSignal::new(first_state::<(), User>(()));
     provide_context(CurrentUser(user));
-    follow_renewals(user);
+    ClientConfig::default()
+        .storage_prefix(STORAGE_PREFIX)
+        .alive_url(ALIVE_ROUTE)
+        .renew_session_with(move || renew_session(user))
+        .provide();
     provide_context(first_state::<(), Allowed>(()).unwrap_or_default());
     provide_context(PagesAwaited::default());
     view! {

@@ -13,16 +13,6 @@ use strum::VariantNames;
 
 use crate::message::ErrorCode;
 
-/// The browser renews an expired session here (POST): same user, new expiry; the response sets the cookie.
-///
-/// This route, [`GUEST_ROUTE`] and [`ALIVE_ROUTE`] are the only addresses that the kit itself requests. The application has
-/// to serve all three.
-pub const RENEWAL_ROUTE: &str = "/api/session/renew";
-/// The browser requests a new guest session here when a renewal is refused (POST; the response sets the cookie).
-pub const GUEST_ROUTE: &str = "/api/session/guest";
-/// A small resource that the server answers immediately (GET).
-pub const ALIVE_ROUTE: &str = "/healthz";
-
 /// An event stream, server to client.
 pub trait StreamContract: Clone + PartialEq + Send + Sync + 'static {
     /// The endpoint's name in metrics and in the first comment of a stream.

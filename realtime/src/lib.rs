@@ -45,9 +45,8 @@
 //!   reset, and an HTTP/2 connection with an open stream or socket does not count as idle.
 //! - A [`server::Realtime`], made of a [`server::Timing`] and a [`server::Drain`]. This server's timing: a heartbeat every 15 s,
 //!   a client's ping every 30 s, a Ping frame every 25 s, and a close after 60 s without a frame.
-//! - The three addresses that the browser half requests: [`contract::RENEWAL_ROUTE`], [`contract::GUEST_ROUTE`] and
-//!   [`contract::ALIVE_ROUTE`].
-//! - A [`client::Renewals`] as context, if pages show the user of the session.
+//! - A [`client::ClientConfig`] as context above all connections: how to renew a session, and the address of a small resource
+//!   that the server answers at once (here `src/app.rs`). Its defaults renew and flush nothing.
 //! - The look of [`client::StatusLine`], which is readable without a stylesheet: [`client::STATUS_LINE_CSS`], or rules of its
 //!   own for the classes `status`, `status-…` and `lost` (here `style/frame.css`). Its words can be replaced:
 //!   [`client::StatusWords`].
@@ -55,7 +54,7 @@
 //! The kit depends on `tokio-tungstenite` in the version that axum uses. When axum changes that version, the kit's has to
 //! follow; otherwise a socket that cannot be read any further is closed without a code.
 //!
-//! Metrics, the first comment of a stream and one key of the tab's storage begin with `wirewise`.
+//! Metrics and the first comment of a stream begin with `wirewise`.
 //!
 //! # A stream, on both sides
 //!
@@ -127,7 +126,7 @@
 //! #[component]
 //! fn Thermometer() -> impl IntoView {
 //!     let shown = RwSignal::new(None);
-//!     let connection = use_event_source(|| Some(Weather), None, move |event| {
+//!     let connection = use_event_source(|| Some(Weather), move |event| {
 //!         if let StreamEvent::Event(WeatherEvent::Now { celsius } | WeatherEvent::Change { celsius }) = event {
 //!             shown.set(Some(celsius));
 //!         }
@@ -223,7 +222,7 @@
 //!     upgrade::accept::<Echo, _>(upgrade, &headers, 0, &drain, serve)
 //! }
 //!
-//! // The browser sends commands and receives events. `send` may lose a command; `send_reliably` keeps one until it is
+//! // The browser sends commands and receives events. `send` may drop a command; `send_reliably` keeps one until it is
 //! // acknowledged.
 //! #[component]
 //! fn Echoes() -> impl IntoView {
@@ -242,6 +241,23 @@
 //!         <p>{answer}</p>
 //!     }
 //! }
+//! ```
+//!
+//! # Credentials for each attempt
+//!
+//! A browser cannot set headers on an event stream or a socket. Where cookies do not do, for instance towards another host,
+//! the address carries a credential that is valid once:
+//!
+//! ```no_run
+//! # use realtime::client::{Credential, StreamOptions};
+//! # async fn fetch_ticket() -> Result<String, std::io::Error> {
+//! #     Ok(String::new())
+//! # }
+//! let options = StreamOptions::default().credentials(async || {
+//!     let value = fetch_ticket().await?;
+//!     let name = "ticket".into();
+//!     Ok::<_, std::io::Error>(Credential::Query { name, value })
+//! });
 //! ```
 //!
 //! # Reading order

@@ -170,6 +170,10 @@ pub enum Input {
     Wanted,
     /// The page no longer wants the connection.
     Unwanted,
+    /// The credential of the attempt was obtained, and the transport is being opened.
+    Authorized,
+    /// The credential of the attempt, or of the stream that it needs meanwhile, could not be obtained.
+    Unauthorized { error: String },
     /// The transport is open. This does not prove that the server answers; `Greeted` does.
     TransportOpen,
     /// `hello` or `welcome` was received.
@@ -193,9 +197,6 @@ pub enum Input {
     },
     /// The result of the [`Action::RenewSession`] with the same `question`.
     SessionRenewed { question: u32, renewal: Renewal },
-    /// The application's function for the address or the ticket failed or timed out, for the request with the same
-    /// `question`. The attempt has failed.
-    CredentialsFailed { question: u32, error: String },
     /// The browser reports whether there is a network.
     Online(bool),
     /// The page became visible or hidden.
@@ -374,6 +375,21 @@ impl Machine {
             }
             Input::Unwanted => self.end(ConnectionStatus::Closed),
             Input::Finished => self.end(ConnectionStatus::Closed),
+            // Obtaining the credential and opening the connection have the time of an attempt each.
+            Input::Authorized => {
+                if let Phase::Attempt { since, .. } = &mut self.phase {
+                    *since = now;
+                }
+                vec![]
+            }
+            Input::Unauthorized { .. }
+                if matches!(self.phase, Phase::Idle | Phase::Diagnosing { .. }) =>
+            {
+                vec![]
+            }
+            Input::Unauthorized { error } => {
+                self.lost(now, random, LostReason::CredentialsFailed { error })
+            }
             Input::TransportOpen => {
                 if let Phase::Attempt { transport_open, .. } = &mut self.phase {
                     *transport_open = true;
@@ -423,12 +439,7 @@ impl Machine {
             Input::SessionRenewed { question, renewal } if self.awaits(question) => {
                 self.renewal_ended(renewal, now, random)
             }
-            Input::CredentialsFailed { question, error } if self.awaits(question) => {
-                self.lost(now, random, LostReason::CredentialsFailed { error })
-            }
-            Input::Probed { .. }
-            | Input::SessionRenewed { .. }
-            | Input::CredentialsFailed { .. } => vec![],
+            Input::Probed { .. } | Input::SessionRenewed { .. } => vec![],
             Input::Online(online) => {
                 self.online = online;
                 self.recheck(now, random)

@@ -328,25 +328,6 @@ fn a_probe_without_a_response_waits() {
 }
 
 #[test]
-fn an_attempt_without_an_address_has_failed() {
-    let mut run = Run::new(STREAM);
-    run.feed(Input::Wanted);
-    run.feed(Input::StreamError);
-    let question = run.question();
-    let failed = |question| Input::CredentialsFailed {
-        question,
-        error: "the ticket was refused".to_owned(),
-    };
-    assert_eq!(run.feed(failed(question - 1)), [], "of an earlier request");
-    assert_eq!(run.feed(failed(question)), [Action::Abandon]);
-    assert_eq!(run.waiting(), Some((1, 1_000.0)));
-    let error = "the ticket was refused".to_owned();
-    assert_eq!(*run.lost(), LostReason::CredentialsFailed { error });
-    assert_eq!(run.feed(failed(question)), [], "it has failed already");
-    assert_eq!(run.waiting(), Some((1, 1_000.0)));
-}
-
-#[test]
 fn a_probe_that_never_answers_is_given_up() {
     let mut run = Run::new(STREAM);
     run.feed(Input::Wanted);
@@ -862,6 +843,39 @@ fn another_contract_replaces_the_connection() {
     assert_eq!(run.feed(Input::Wanted), [Action::Abandon, Action::Open]);
 }
 
+#[test]
+fn obtaining_a_credential_and_opening_the_connection_have_ten_seconds_each() {
+    let mut run = Run::new(STREAM);
+    run.feed(Input::Wanted);
+    let connecting = ConnectionStatus::Connecting { attempt: 0 };
+    assert_eq!(run.after(9_000.0).feed(Input::Authorized), []);
+    assert_eq!(*run.machine.status(), connecting);
+    assert_eq!(run.fire(), (10_000.0, SILENT.to_vec()));
+    assert_eq!(run.waiting(), Some((1, 1_000.0)));
+
+    let mut never_obtained = Run::new(STREAM);
+    never_obtained.feed(Input::Wanted);
+    assert_eq!(never_obtained.fire(), (10_000.0, SILENT.to_vec()));
+    assert_eq!(never_obtained.waiting(), Some((1, 1_000.0)));
+}
+
+#[test]
+fn an_attempt_without_a_credential_fails_with_its_error() {
+    let unauthorized = || Input::Unauthorized {
+        error: "no ticket".into(),
+    };
+    let mut run = Run::new(SOCKET);
+    assert_eq!(run.feed(unauthorized()), [], "no attempt is in progress");
+    run.feed(Input::Wanted);
+    assert_eq!(run.feed(unauthorized()), [Action::Abandon]);
+    let ConnectionStatus::Waiting { reason, .. } = run.machine.status() else {
+        panic!("it waits");
+    };
+    let error = "no ticket".into();
+    assert_eq!(*reason, LostReason::CredentialsFailed { error });
+    assert_eq!(run.feed(unauthorized()), []);
+}
+
 /// Any input that a browser, a server, another tab or a user may cause.
 fn any_input() -> impl Strategy<Value = Input> {
     let status = prop_oneof![Just(200), Just(401), Just(429), Just(502), Just(503)];
@@ -884,6 +898,8 @@ fn any_input() -> impl Strategy<Value = Input> {
         prop_oneof![
             Just(Input::Wanted),
             Just(Input::Unwanted),
+            Just(Input::Authorized),
+            Just(Input::Unauthorized { error: "no".into() }),
             Just(Input::TransportOpen),
             Just(Input::Frame),
             Just(Input::Pong),
@@ -904,10 +920,6 @@ fn any_input() -> impl Strategy<Value = Input> {
         (0..4_u32, answer).prop_map(|(question, answer)| Input::Probed { question, answer }),
         (0..4_u32, renewal)
             .prop_map(|(question, renewal)| Input::SessionRenewed { question, renewal }),
-        (0..4_u32).prop_map(|question| Input::CredentialsFailed {
-            question,
-            error: String::new(),
-        }),
         any::<bool>().prop_map(Input::Online),
         any::<bool>().prop_map(Input::Visible),
     ]
@@ -927,7 +939,6 @@ proptest! {
             let input = match input {
                 Input::Probed { question: 0, answer } => Input::Probed { question: machine.question, answer },
                 Input::SessionRenewed { question: 0, renewal } => Input::SessionRenewed { question: machine.question, renewal },
-                Input::CredentialsFailed { question: 0, error } => Input::CredentialsFailed { question: machine.question, error },
                 input => input,
             };
             let attempted = matches!(machine.phase, Phase::Attempt { .. });

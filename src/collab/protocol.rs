@@ -24,6 +24,11 @@ pub const MAX_NUMBER: u64 = (1 << 53) - 1;
 /// The awareness state of a client that is gone.
 pub const GONE: &str = "null";
 
+/// Whether a frame begins with an awareness message.
+pub fn is_awareness(frame: &[u8]) -> bool {
+    frame.first().copied().map(u64::from) == Some(AWARENESS)
+}
+
 /// One message. The content of updates and state vectors is not checked here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Message<'a> {

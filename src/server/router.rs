@@ -7,7 +7,6 @@ use axum::{
     routing::{any, get, post},
 };
 use leptos::prelude::provide_context;
-use realtime::contract::ALIVE_ROUTE;
 use tower_http::{
     catch_panic::CatchPanicLayer,
     compression::CompressionLayer,
@@ -23,6 +22,7 @@ use super::{
     state::AppState,
 };
 use crate::{
+    app::ALIVE_ROUTE,
     guard::{
         limits,
         origin::{self, OriginPolicy},

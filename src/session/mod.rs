@@ -15,8 +15,10 @@ use uuid::Uuid;
 
 use crate::web::text_rules::has_visible_character;
 
-pub use realtime::contract::{GUEST_ROUTE, RENEWAL_ROUTE as RENEW_ROUTE};
-
+/// The browser renews an expired session here (POST): same user, new expiry; the response sets the cookie.
+pub const RENEW_ROUTE: &str = "/api/session/renew";
+/// The browser requests a new guest session here when a renewal is refused (POST; the response sets the cookie).
+pub const GUEST_ROUTE: &str = "/api/session/guest";
 pub const SIGN_IN_ROUTE: &str = "/api/session/sign_in";
 pub const SIGN_OUT_ROUTE: &str = "/api/session/sign_out";
 pub const TICKET_ROUTE: &str = "/api/session/ticket";

@@ -11,10 +11,11 @@ use leptos::{prelude::*, wasm_split::SplitLoaderError};
 use leptos_router::{hooks::use_url, location::Url};
 
 use super::{
+    documents::{document_can_be_had, load_document_once},
     hydration::guard,
     icons::{Glyph, Icon},
 };
-use realtime::{backoff::Backoff, client::probe};
+use realtime::backoff::Backoff;
 
 /// Declares the route `$page`, whose view, the component `$view`, is in a file of its own, named after `$chunk`.
 // rustfmt indents the attribute of a macro further each time.
@@ -88,8 +89,8 @@ pub async fn until_loaded<T>(load: impl AsyncFn() -> Result<T, SplitLoaderError>
         // While the app is hydrating, its own notice does not exist yet.
         guard::missing();
         let address = address(&target.read_untracked());
-        if probe::document_can_be_had(&address).await {
-            probe::load_document_once(&address);
+        if document_can_be_had(&address).await {
+            load_document_once(&address);
         }
         let delay_ms = Backoff::DEFAULT.delay_ms(attempt, true, js_sys::Math::random());
         sleep(Duration::from_millis(delay_ms)).await;

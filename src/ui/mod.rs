@@ -1,7 +1,8 @@
-//! What every page uses: title, icons, theme, numbers, first state, loading of its code, and hydration.
+//! What every page uses: title, icons, theme, numbers, first state, loading of its code and of documents, and hydration.
 
 pub mod about;
 pub mod bidi;
+pub mod documents;
 pub mod erase;
 pub mod first_state;
 pub mod hydration;

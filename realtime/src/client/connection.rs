@@ -10,17 +10,20 @@ use std::{
 };
 
 use gloo_timers::callback::Timeout;
-use leptos::{ev, prelude::*, task::spawn_local};
+use leptos::{ev, prelude::*};
 use send_wrapper::SendWrapper;
 
 use super::{
-    observer::{DropReason, Observer, TraceEvent},
-    probe::{self, AbortOnDrop, Renewals},
+    config::ClientConfig,
+    credential::{Credential, Credentials},
+    observer::{DropReason, Observers, Payload, TraceEvent},
+    probe,
+    task::Task,
 };
 use crate::{
     position::Position,
     sharing::{Asked, Role},
-    status::{Action, ConnectionStatus, Input, Machine, Policy, StopReason},
+    status::{Action, ConnectionStatus, Input, Machine, Policy, Renewal, StopReason},
 };
 
 /// The longest timer, in milliseconds. A longer one would overflow the browser's 32 bits and fire at once.
@@ -36,7 +39,9 @@ pub struct Connection {
     /// The latest round trip time in milliseconds; sockets only.
     pub round_trip: Signal<Option<f64>>,
     /// The number of events that could not be decoded, or (on a socket) whose type is unknown.
-    pub undecoded: Signal<u64>,
+    pub decode_errors: Signal<u64>,
+    /// The number of volatile commands that were dropped because the uplink was full; sockets only.
+    pub unsent: Signal<u64>,
     /// The position of the last event; event streams only.
     pub position: Signal<Option<Position>>,
     /// The role of this tab among the tabs of the browser; shared event streams only.
@@ -45,13 +50,18 @@ pub struct Connection {
     pub id: Signal<Option<String>>,
     /// The number of connections of this endpoint that the server reported last, this one included; `None` unless open.
     pub connections: Signal<Option<usize>>,
-    observer: Observer,
+    observers: Observers,
     driver: StoredValue<Option<SendWrapper<Driver>>>,
 }
 
+/// Deliberate faults of a connection, for tests and for pages that show how it recovers.
+#[derive(Clone, Copy)]
+pub struct Faults(Connection);
+
 /// The operations in which an event stream and a socket differ.
 pub(super) trait Transport {
-    /// Opens a connection at the last position and reports to `driver`.
+    /// Opens a connection at the last position and reports to `driver`. The connection obtains its credential with
+    /// [`Driver::authorize`].
     fn open(&mut self, driver: &Driver);
     /// Detaches all handlers, then closes. The old connection reports nothing afterwards.
     fn abandon(&mut self);
@@ -59,8 +69,12 @@ pub(super) trait Transport {
     fn resign(&mut self) {}
     /// Sends a ping that carries `now`; sockets only.
     fn ping(&mut self, now: f64);
-    /// The address for the request that determines why a stream was refused.
-    fn probe_url(&self) -> String;
+    /// The address of the next connection, without a credential.
+    fn url(&self) -> String;
+    /// The address of the last attempt, for the request that determines why a stream was refused.
+    fn refused_url(&self) -> String {
+        self.url()
+    }
 }
 
 /// A running connection. Cheap to clone; all clones share one state.
@@ -82,8 +96,10 @@ struct Shared {
     logged_types: RefCell<HashSet<String>>,
     /// What triggered the action being executed.
     asked: Cell<Asked>,
-    /// The request of the probe or renewal in progress; it is aborted when this is dropped.
-    request: RefCell<Option<AbortOnDrop>>,
+    /// The probe or renewal in progress.
+    request: RefCell<Option<Task>>,
+    credentials: Option<Credentials>,
+    config: ClientConfig,
     signals: Signals,
 }
 
@@ -93,13 +109,14 @@ pub(super) struct Signals {
     status: RwSignal<ConnectionStatus>,
     last_event_at: RwSignal<Option<f64>>,
     round_trip: RwSignal<Option<f64>>,
-    undecoded: RwSignal<u64>,
+    decode_errors: RwSignal<u64>,
+    unsent: RwSignal<u64>,
     position: RwSignal<Option<Position>>,
     role: RwSignal<Role>,
     id: RwSignal<Option<String>>,
     connections: RwSignal<Option<usize>>,
-    renewals: Option<Renewals>,
-    pub(super) observer: Observer,
+    config: StoredValue<ClientConfig>,
+    pub(super) observers: Observers,
     driver: StoredValue<Option<SendWrapper<Driver>>>,
 }
 
@@ -110,13 +127,14 @@ impl Signals {
             status: RwSignal::new(ConnectionStatus::Connecting { attempt: 0 }),
             last_event_at: RwSignal::new(None),
             round_trip: RwSignal::new(None),
-            undecoded: RwSignal::new(0),
+            decode_errors: RwSignal::new(0),
+            unsent: RwSignal::new(0),
             position: RwSignal::new(None),
             role: RwSignal::new(Role::Alone),
             id: RwSignal::new(None),
             connections: RwSignal::new(None),
-            renewals: use_context(),
-            observer: Observer::new(),
+            config: StoredValue::new(use_context().unwrap_or_default()),
+            observers: Observers::new(),
             driver: StoredValue::new(None),
         }
     }
@@ -126,19 +144,25 @@ impl Signals {
             status: self.status.into(),
             last_event_at: self.last_event_at.into(),
             round_trip: self.round_trip.into(),
-            undecoded: self.undecoded.into(),
+            decode_errors: self.decode_errors.into(),
+            unsent: self.unsent.into(),
             position: self.position.into(),
             role: self.role.into(),
             id: self.id.into(),
             connections: self.connections.into(),
-            observer: self.observer,
+            observers: self.observers,
             driver: self.driver,
         }
     }
 
     /// Creates and starts the driver. Called once, in an effect.
-    pub(super) fn start(self, policy: Policy, transport: Box<dyn Transport>) -> Driver {
-        let driver = self.driver(policy, transport);
+    pub(super) fn start(
+        self,
+        policy: Policy,
+        credentials: Option<Credentials>,
+        transport: Box<dyn Transport>,
+    ) -> Driver {
+        let driver = self.driver(policy, credentials, transport);
         driver.listen_to_window();
         self.driver
             .set_value(Some(SendWrapper::new(driver.clone())));
@@ -146,7 +170,12 @@ impl Signals {
     }
 
     /// Creates a driver without window listeners.
-    pub(super) fn driver(self, policy: Policy, transport: Box<dyn Transport>) -> Driver {
+    pub(super) fn driver(
+        self,
+        policy: Policy,
+        credentials: Option<Credentials>,
+        transport: Box<dyn Transport>,
+    ) -> Driver {
         Driver(Rc::new(Shared {
             machine: RefCell::new(Machine::new(policy)),
             transport: RefCell::new(transport),
@@ -157,8 +186,16 @@ impl Signals {
             logged_types: RefCell::default(),
             asked: Cell::default(),
             request: RefCell::default(),
+            credentials,
+            config: self.config.get_value(),
             signals: self,
         }))
+    }
+
+    /// Counts a volatile command that was dropped because the uplink is full.
+    pub(super) fn count_unsent(self, payload: impl FnOnce() -> Payload) {
+        self.observers.notify(|| TraceEvent::Unsent(payload()));
+        let _ = self.unsent.try_update(|count| *count += 1);
     }
 
     /// Ends the connection when the component that owns it is disposed.
@@ -176,7 +213,7 @@ impl Signals {
 
 impl Connection {
     /// Tries again now, whether the connection is waiting or has stopped.
-    pub fn reconnect(self) {
+    pub fn retry_now(self) {
         self.feed(Input::RetryNow);
     }
 
@@ -186,32 +223,26 @@ impl Connection {
     }
 
     /// Closes and reopens the connection, for a change that the server learns only from a new connection (another user name).
-    pub fn restart(self) {
+    pub fn reconnect(self) {
         self.feed(Input::Wanted);
     }
 
-    /// Calls `watcher` with every trace event from now on. It replaces an earlier watcher.
-    pub fn watch(self, watcher: impl Fn(TraceEvent) + 'static) {
-        self.observer.watch(watcher);
+    /// Calls `observer` with every trace event from now on, until the component that owns the connection is disposed. A
+    /// connection can have several observers. Trace events contain neither addresses nor credentials.
+    pub fn observe(self, observer: impl Fn(TraceEvent) + 'static) {
+        self.observers.add(observer);
     }
 
-    /// The address of the next connection, position included; `None` before the first one.
-    pub fn address(self) -> Option<String> {
+    /// The address of the next connection, position included, without a credential; `None` before the first one.
+    pub fn url(self) -> Option<String> {
         let driver = self.driver()?;
-        let address = driver.0.transport.borrow().probe_url();
-        Some(address)
+        let url = driver.0.transport.borrow().url();
+        Some(url)
     }
 
-    /// Behaves for `milliseconds` as if the browser had no network: cuts the connection and opens no other.
-    pub fn go_offline(self, milliseconds: u32) {
-        if let Some(driver) = self.driver() {
-            driver.go_offline(milliseconds);
-        }
-    }
-
-    /// Abandons the connection at once, as if the network had failed. It recovers like any lost connection.
-    pub fn cut(self) {
-        self.feed(Input::Cut);
+    /// The faults that can be caused deliberately on this connection.
+    pub fn faults(self) -> Faults {
+        Faults(self)
     }
 
     fn feed(self, input: Input) {
@@ -225,6 +256,20 @@ impl Connection {
             .driver
             .try_with_value(|driver| driver.as_ref().map(|driver| (**driver).clone()));
         driver.flatten()
+    }
+}
+
+impl Faults {
+    /// Abandons the connection at once, as if the network had failed. It recovers like any lost connection.
+    pub fn cut(self) {
+        self.0.feed(Input::Cut);
+    }
+
+    /// Behaves for `milliseconds` as if the browser had no network: cuts the connection and opens no other.
+    pub fn go_offline(self, milliseconds: u32) {
+        if let Some(driver) = self.0.driver() {
+            driver.go_offline(milliseconds);
+        }
     }
 }
 
@@ -280,6 +325,28 @@ impl Driver {
         self.0.asked.get()
     }
 
+    /// Obtains the credential of an attempt and calls `open` with it; at once with `None` if the connection needs none. When
+    /// the returned task is dropped, `open` is not called any more.
+    pub(super) fn authorize(
+        &self,
+        open: impl FnOnce(&Self, Option<&Credential>) + 'static,
+    ) -> Option<Task> {
+        let Some(credentials) = self.0.credentials.clone() else {
+            open(self, None);
+            return None;
+        };
+        let driver = self.clone();
+        Some(Task::spawn(async move {
+            match credentials.obtain().await {
+                Ok(credential) => {
+                    driver.feed(Input::Authorized);
+                    open(&driver, Some(&credential));
+                }
+                Err(error) => driver.feed(Input::Unauthorized { error }),
+            }
+        }))
+    }
+
     /// Sets the server's count of open connections; `None` if it is not known.
     pub(super) fn set_connections(&self, connections: Option<usize>) {
         let signal = self.0.signals.connections;
@@ -293,9 +360,9 @@ impl Driver {
         let _ = self.0.signals.id.try_set(Some(id));
     }
 
-    /// Reports a trace event to the watcher, if there is one.
+    /// Reports a trace event to the observers, if there are any.
     pub(super) fn trace(&self, event: impl FnOnce() -> TraceEvent) {
-        self.0.signals.observer.notify(event);
+        self.0.signals.observers.notify(event);
     }
 
     /// Records that a frame was received.
@@ -320,7 +387,7 @@ impl Driver {
     /// Counts an event that could not be decoded and logs the first one of its type.
     pub(super) fn could_not_decode(&self, name: &str, error: &str) {
         self.trace(|| TraceEvent::Dropped(DropReason::Undecoded));
-        let _ = self.0.signals.undecoded.try_update(|count| *count += 1);
+        let _ = self.0.signals.decode_errors.try_update(|count| *count += 1);
         // One log line per type is enough to find the cause; one per event would bury everything else.
         let mut logged_types = self.0.logged_types.borrow_mut();
         if logged_types.insert(name.to_owned()) {
@@ -340,35 +407,35 @@ impl Driver {
             }
             Action::Ping => self.0.transport.borrow_mut().ping(now()),
             Action::Probe { question } => {
-                let (driver, url) = (self.clone(), self.0.transport.borrow().probe_url());
-                let signal = self.begin_request();
-                spawn_local(async move {
-                    let answer = probe::why_refused(&url, signal).await;
+                let (driver, url) = (self.clone(), self.0.transport.borrow().refused_url());
+                self.0.request.replace(Some(Task::spawn(async move {
+                    let answer = probe::why_refused(&url).await;
                     driver.feed(Input::Probed { question, answer });
-                });
+                })));
+            }
+            // The next attempt obtains a new credential.
+            Action::RenewSession { question } if self.0.credentials.is_some() => {
+                let renewal = Renewal::Renewed;
+                self.feed(Input::SessionRenewed { question, renewal });
             }
             Action::RenewSession { question } => {
-                let (driver, signal) = (self.clone(), self.begin_request());
-                let renewals = self.0.signals.renewals;
-                spawn_local(async move {
-                    let renewal = probe::renew_session(signal, renewals).await;
+                let driver = self.clone();
+                self.0.request.replace(Some(Task::spawn(async move {
+                    let renewal = driver.0.config.renew().await;
                     driver.feed(Input::SessionRenewed { question, renewal });
-                });
+                })));
             }
-            Action::DropKept => probe::flush_pooled_connections(),
+            Action::DropKept => {
+                if let Some(url) = &self.0.config.alive_url {
+                    probe::flush_pooled_connections(url);
+                }
+            }
             Action::Reload => {
-                return (!probe::reload_once()).then_some(StopReason::ReloadDidNotHelp);
+                return (!probe::reload_once(&self.0.config.storage_prefix))
+                    .then_some(StopReason::ReloadDidNotHelp);
             }
         }
         None
-    }
-
-    /// Begins a request and aborts the previous one if it is still in progress.
-    fn begin_request(&self) -> Option<web_sys::AbortSignal> {
-        let request = AbortOnDrop::new()?;
-        let signal = request.signal();
-        self.0.request.replace(Some(request));
-        Some(signal)
     }
 
     fn set_timer(&self, deadline: Option<f64>) {

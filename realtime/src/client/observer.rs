@@ -1,4 +1,6 @@
-//! Reports a connection's frames and states to a watcher (the inspector, a log, a test page) without affecting it.
+//! Reports a connection's frames and states to observers (the inspector, a log, a test page) without affecting it.
+
+use std::rc::Rc;
 
 use leptos::prelude::*;
 use send_wrapper::SendWrapper;
@@ -12,6 +14,8 @@ pub enum TraceEvent {
     Frame(Frame),
     /// The last received frame was not delivered to the page.
     Dropped(DropReason),
+    /// A volatile command was not sent, because the uplink is full.
+    Unsent(Payload),
     /// The browser reports that the socket closed, with this code and reason.
     Closed { code: u16, reason: String },
     /// The state machine changed its state.
@@ -53,29 +57,75 @@ pub enum DropReason {
     Undecoded,
 }
 
-type Watcher = Box<dyn Fn(TraceEvent)>;
+type ObserverFn = Rc<dyn Fn(TraceEvent)>;
 
-/// Passes trace events to the connection's watcher, if there is one. All copies share one watcher.
+/// Passes trace events to the connection's observers, in the order in which they were added. All copies share the observers.
 #[derive(Clone, Copy)]
-pub(super) struct Observer(StoredValue<Option<SendWrapper<Watcher>>>);
+pub(super) struct Observers(StoredValue<Vec<SendWrapper<ObserverFn>>>);
 
-impl Observer {
+impl Observers {
     pub(super) fn new() -> Self {
-        Self(StoredValue::new(None))
+        Self(StoredValue::new(vec![]))
     }
 
-    pub(super) fn watch(self, watcher: impl Fn(TraceEvent) + 'static) {
-        let _ = self
-            .0
-            .try_set_value(Some(SendWrapper::new(Box::new(watcher))));
+    pub(super) fn add(self, observer: impl Fn(TraceEvent) + 'static) {
+        let observer: ObserverFn = Rc::new(observer);
+        self.0
+            .try_update_value(|observers| observers.push(SendWrapper::new(observer)));
     }
 
-    /// Calls the watcher. `event` is evaluated only if there is one, so that no frame is copied in vain.
+    /// Calls the observers. `event` is evaluated only if there is one, so that no frame is copied in vain.
     pub(super) fn notify(self, event: impl FnOnce() -> TraceEvent) {
-        self.0.try_with_value(|watcher| {
-            if let Some(watcher) = watcher {
-                watcher(event());
-            }
-        });
+        // A copy, because an observer may add another one.
+        let observers = self.0.try_get_value().unwrap_or_default();
+        let Some((last, others)) = observers.split_last() else {
+            return;
+        };
+        let event = event();
+        for observer in others {
+            observer(event.clone());
+        }
+        last(event);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::{Cell, RefCell};
+
+    use super::*;
+
+    #[test]
+    fn each_observer_gets_every_event_from_then_on_until_its_component_is_gone() {
+        let owner = Owner::new();
+        let observers = owner.with(Observers::new);
+        let built = Cell::new(0);
+        let notify = |code| {
+            observers.notify(|| {
+                built.set(built.get() + 1);
+                let reason = String::new();
+                TraceEvent::Closed { code, reason }
+            });
+        };
+        notify(1);
+        assert_eq!(built.get(), 0, "there is no observer yet");
+        let seen = Rc::new(RefCell::new(vec![]));
+        let observe = |name| {
+            let seen = seen.clone();
+            observers.add(move |event| {
+                if let TraceEvent::Closed { code, .. } = event {
+                    seen.borrow_mut().push((name, code));
+                }
+            });
+        };
+        observe("first");
+        notify(2);
+        observe("second");
+        notify(3);
+        owner.cleanup();
+        notify(4);
+        observe("late");
+        assert_eq!(*seen.borrow(), [("first", 2), ("first", 3), ("second", 3)]);
+        assert_eq!(built.get(), 2, "an event is built once for all");
     }
 }

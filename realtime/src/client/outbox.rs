@@ -158,31 +158,34 @@ impl<C: Clone> Outbox<C> {
         index.is_some()
     }
 
-    /// Returns the commands to send now, oldest first, and marks them as in flight.
-    pub fn take_due(&mut self, now: f64) -> Vec<C> {
-        if self.is_held(now) {
-            return vec![];
-        }
-        let window = self.pace_ms.map_or(WINDOW, |_| 1);
-        let in_flight = self.count(|entry| entry.state == EntryState::Sending);
-        let ready = &self.ready;
-        let due = self.entries.iter_mut().filter(|entry| {
-            entry.state == EntryState::Waiting && ready.contains(&entry.ordering_key)
-        });
-        let due: Vec<C> = due
-            .take(window.saturating_sub(in_flight))
-            .map(|entry| {
-                entry.state = EntryState::Sending;
-                entry.command.clone()
-            })
-            .collect();
-        if let Some(pace) = self.pace_ms.filter(|_| !due.is_empty()) {
+    /// Returns the next command to send now, oldest first, and marks it as in flight.
+    pub fn take_next(&mut self, now: f64) -> Option<C> {
+        let entry = self.next_due(now)?;
+        let entry = self.entries.get_mut(entry)?;
+        entry.state = EntryState::Sending;
+        if let Some(pace) = self.pace_ms {
             self.held_until = now + pace;
         }
-        due
+        Some(entry.command.clone())
     }
 
-    /// When to call [`Outbox::take_due`] again if nothing else happens before (Unix milliseconds).
+    /// Whether [`Outbox::take_next`] would return a command.
+    pub fn is_due(&self, now: f64) -> bool {
+        self.next_due(now).is_some()
+    }
+
+    fn next_due(&self, now: f64) -> Option<usize> {
+        let window = self.pace_ms.map_or(WINDOW, |_| 1);
+        let in_flight = self.count(|entry| entry.state == EntryState::Sending);
+        if self.is_held(now) || in_flight >= window {
+            return None;
+        }
+        self.entries.iter().position(|entry| {
+            entry.state == EntryState::Waiting && self.ready.contains(&entry.ordering_key)
+        })
+    }
+
+    /// When to call [`Outbox::take_next`] again if nothing else happens before (Unix milliseconds).
     pub fn due_at(&self, now: f64) -> Option<f64> {
         let waits = self.count(|entry| entry.state == EntryState::Waiting) > 0;
         (waits && self.is_held(now)).then_some(self.held_until)

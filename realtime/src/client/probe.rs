@@ -1,32 +1,27 @@
-//! Plain HTTP requests beside a connection: why a stream was refused, session renewal, flushing pooled connections, reloads.
+//! Plain HTTP requests beside a connection: why a stream was refused, flushing pooled connections, reloads.
 
-use gloo_net::http::{Method, Request, RequestBuilder, Response};
+use gloo_net::http::{Request, Response};
 use gloo_timers::callback::Timeout;
 use leptos::{prelude::*, task::spawn_local};
 use serde::Deserialize;
-use serde_json::Value;
 use wasm_bindgen::JsValue;
 use web_sys::{AbortController, AbortSignal, RequestCache};
 
-use crate::{
-    backoff::retry_after_ms,
-    close::reason,
-    contract::{ALIVE_ROUTE, GUEST_ROUTE, RENEWAL_ROUTE},
-    status::{Answer, Renewal},
-};
+use super::credential::with_parameter;
+use crate::{backoff::retry_after_ms, status::Answer};
 
-/// The storage key for the time of the last automatic reload.
-const RELOADED: &str = "wirewise-reloaded";
-
-/// Aborts its request when dropped, whatever the state of the request.
-pub(super) struct AbortOnDrop(AbortController);
+/// Aborts its requests when dropped, whatever their state. In a future it ties a request to the future: when the future is
+/// dropped, the request is aborted.
+pub struct AbortOnDrop(AbortController);
 
 impl AbortOnDrop {
-    pub(super) fn new() -> Option<Self> {
+    /// `None` if the browser has no `AbortController`.
+    pub fn new() -> Option<Self> {
         AbortController::new().ok().map(Self)
     }
 
-    pub(super) fn signal(&self) -> AbortSignal {
+    /// The signal for the requests.
+    pub fn signal(&self) -> AbortSignal {
         self.0.signal()
     }
 }
@@ -37,28 +32,16 @@ impl Drop for AbortOnDrop {
     }
 }
 
-/// The latest response to a session renewal, for pages that show the user of the session.
-///
-/// An application provides it as context above all connections. Every connection then writes the JSON of its latest renewal
-/// response into it (here `{"user":…,"token":…}`).
-#[derive(Clone, Copy)]
-pub struct Renewals(pub RwSignal<Option<Value>>);
-
-impl Default for Renewals {
-    fn default() -> Self {
-        Self(RwSignal::new(None))
-    }
-}
-
 /// Determines why a stream was refused. `EventSource` does not expose the status: 204, 401 and 502 look alike to it.
 ///
-/// Reads only the headers, and the body of a 401. The caller aborts the request, because a response that is a stream would
-/// never end.
-pub(super) async fn why_refused(url: &str, signal: Option<AbortSignal>) -> Option<Answer> {
+/// Reads only the headers, and the body of a 401. Then the request is aborted, because a response that is a stream would never
+/// end.
+pub(super) async fn why_refused(url: &str) -> Option<Answer> {
+    let abort = AbortOnDrop::new();
     let request = Request::get(url)
         .header("accept", "text/event-stream")
         .cache(RequestCache::NoStore)
-        .abort_signal(signal.as_ref());
+        .abort_signal(abort.as_ref().map(AbortOnDrop::signal).as_ref());
     let response = request.send().await.ok()?;
     Some(answer_of(&response).await)
 }
@@ -90,44 +73,11 @@ fn retry_after_of(response: &Response) -> Option<u64> {
     )
 }
 
-/// Renews the session, or requests a new guest session if the renewal is refused. The response sets the cookie.
-pub(super) async fn renew_session(
-    signal: Option<AbortSignal>,
-    renewals: Option<Renewals>,
-) -> Renewal {
-    for route in [RENEWAL_ROUTE, GUEST_ROUTE] {
-        let request = Request::post(route).abort_signal(signal.as_ref()).send();
-        let Ok(response) = request.await else { break };
-        if response.ok() {
-            if let (Some(renewals), Ok(answer)) = (renewals, response.json().await) {
-                let _ = renewals.0.try_set(Some(answer));
-            }
-            return Renewal::Renewed;
-        }
-        let answer = answer_of(&response).await;
-        match answer.status {
-            401 if answer.reason.as_deref() == Some(reason::SIGNED_OUT) => {
-                return Renewal::SignedOut;
-            }
-            // Refused: the session cannot be renewed. A server error or a request to wait (408, 429) does not mean that.
-            400..500 if !matches!(answer.status, 408 | 429) => {}
-            _ => {
-                return Renewal::Failed {
-                    retry_after_ms: answer.retry_after_ms,
-                };
-            }
-        }
-    }
-    Renewal::Failed {
-        retry_after_ms: None,
-    }
-}
-
-/// Flushes the dead connections from the browser's HTTP/1.1 keep-alive pool.
+/// Flushes the dead connections from the browser's HTTP/1.1 keep-alive pool, with requests to `alive_url`.
 ///
 /// It sends as many requests as the pool has connections, so that they occupy all of them. A request that is aborted before
 /// its response closes its connection. Working connections answer in time and stay.
-pub(super) fn flush_pooled_connections() {
+pub(super) fn flush_pooled_connections(alive_url: &str) {
     /// The number of connections that a browser opens to one host.
     const POOL_SIZE: usize = 6;
     /// Longer than a round trip, and shorter than the shortest delay before the next attempt.
@@ -138,7 +88,7 @@ pub(super) fn flush_pooled_connections() {
     let signal = requests.signal();
     for index in 0..POOL_SIZE {
         // Distinct addresses, because a browser requests the same address only once at a time.
-        let request = Request::get(&format!("{ALIVE_ROUTE}?{index}"))
+        let request = Request::get(&with_parameter(alive_url, &index.to_string()))
             .cache(RequestCache::NoStore)
             .abort_signal(Some(&signal))
             .send();
@@ -149,56 +99,27 @@ pub(super) fn flush_pooled_connections() {
     Timeout::new(ANSWERS_WITHIN_MS, move || drop(requests)).forget();
 }
 
-/// Whether the document at `path` and the code that it references can be loaded now. If the server is down, a proxy answers
-/// with an error page, and navigating there would lose the current page.
-pub async fn document_can_be_had(path: &str) -> bool {
-    let Some(document) = good_answer(Method::GET, path).await else {
-        return false;
-    };
-    let html = document.text().await.unwrap_or_default();
-    for file in html.split('"').filter(|piece| is_code(piece)) {
-        if good_answer(Method::HEAD, file).await.is_none() {
-            return false;
-        }
-    }
-    true
+/// Reloads the page, unless a document was loaded by [`load_once_a_minute`] with the same prefix within the last minute.
+/// Returns whether it does. `storage_prefix` is that of the [`ClientConfig`](super::ClientConfig).
+pub fn reload_once(storage_prefix: &str) -> bool {
+    load_once_a_minute(storage_prefix, || window().location().reload())
 }
 
-/// Whether an attribute value is the address of a script or a wasm file, without which the page does not work.
-fn is_code(address: &str) -> bool {
-    address.starts_with('/') && (address.ends_with(".js") || address.ends_with(".wasm"))
-}
-
-async fn good_answer(method: Method, path: &str) -> Option<Response> {
-    let request = RequestBuilder::new(path).method(method);
-    let response = request.cache(RequestCache::NoStore).send().await;
-    response.ok().filter(Response::ok)
-}
-
-/// Reloads the page, unless a document was loaded this way within the last minute. Returns whether it does.
-pub fn reload_once() -> bool {
-    at_most_once_a_minute(|| window().location().reload())
-}
-
-/// Loads the document at `path` (with its query and fragment), unless a document was loaded this way within the last minute.
-pub fn load_document_once(path: &str) {
-    let location = window().location();
-    let here = || Ok::<_, JsValue>(location.pathname()? + &location.search()? + &location.hash()?);
-    at_most_once_a_minute(|| match here()? == path {
-        // Assigning the current address would not load anything if it has a fragment.
-        true => location.reload(),
-        false => location.assign(path),
-    });
-}
-
-fn at_most_once_a_minute(load: impl FnOnce() -> Result<(), JsValue>) -> bool {
+/// Calls `load`, which loads a document in place of the page, unless that was done with the same prefix within the last
+/// minute. Returns whether it was called and succeeded. The time is stored in the tab's session storage, under
+/// `{storage_prefix}-reloaded`; without a storage `load` is not called.
+pub fn load_once_a_minute(
+    storage_prefix: &str,
+    load: impl FnOnce() -> Result<(), JsValue>,
+) -> bool {
     /// A second load within this many milliseconds would be a reload loop.
     const RELOAD_INTERVAL_MS: f64 = 60_000.0;
     let Ok(Some(storage)) = window().session_storage() else {
         return false;
     };
+    let reloaded = format!("{storage_prefix}-reloaded");
     let last = storage
-        .get_item(RELOADED)
+        .get_item(&reloaded)
         .ok()
         .flatten()
         .and_then(|at| at.parse::<f64>().ok());
@@ -207,7 +128,7 @@ fn at_most_once_a_minute(load: impl FnOnce() -> Result<(), JsValue>) -> bool {
         return false;
     }
     storage
-        .set_item(RELOADED, &now.to_string())
+        .set_item(&reloaded, &now.to_string())
         .and_then(|()| load())
         .is_ok()
 }

@@ -124,7 +124,7 @@ pub fn StatusLine(
             </span>
             " "
             <Show when=retriable>
-                <button {..live_text(words.retry_now)} type="button" class="small" data-test="retry-now" on:click=move |_| connection.reconnect()></button>
+                <button {..live_text(words.retry_now)} type="button" class="small" data-test="retry-now" on:click=move |_| connection.retry_now()></button>
             </Show>
             " "
             <span class="status-more"><span {..live_text(round_trip)} translate="no"></span> " " {count} " " {children.map(|children| children())}</span>

@@ -7,6 +7,7 @@ use strum::VariantNames;
 
 use super::{
     connection::Driver,
+    credential::{Credential, with_parameter},
     observer::{Direction, DropReason, Frame, Payload, TraceEvent},
 };
 use crate::{
@@ -84,14 +85,13 @@ impl Stream {
         self.settled_url.replace(contract.settled_url());
     }
 
-    pub(super) fn url(&self) -> String {
+    /// The address of the next connection, at the last position.
+    pub(super) fn url(&self, credential: Option<&Credential>) -> String {
         let url = self.url.borrow();
+        let url = credential.map_or_else(|| url.clone(), |credential| credential.address(&url));
         match &*self.position.borrow() {
-            Some(position) => format!(
-                "{url}{}last_event_id={position}",
-                if url.contains('?') { '&' } else { '?' }
-            ),
-            None => url.clone(),
+            Some(position) => with_parameter(&url, &format!("last_event_id={position}")),
+            None => url,
         }
     }
 
@@ -268,6 +268,29 @@ mod tests {
 
         fn is_state(event: &Measured) -> bool {
             matches!(event, Measured::Now { .. })
+        }
+    }
+
+    #[test]
+    fn an_address_carries_the_position_next_to_the_credential() {
+        let position: Position = "weather-7".parse().expect("a position");
+        let stream = Stream::new::<Weather>(Some(position.clone()), |_| {});
+        stream.set_contract(&Weather);
+        let ticket = Credential::Query {
+            name: "ticket".into(),
+            value: "a b".into(),
+        };
+        let elsewhere = Credential::Url("/other?ticket=1".into());
+        let after = format!("last_event_id={position}");
+        for (credential, url) in [
+            (None, format!("/api/weather/events?{after}")),
+            (
+                Some(ticket),
+                format!("/api/weather/events?ticket=a%20b&{after}"),
+            ),
+            (Some(elsewhere), format!("/other?ticket=1&{after}")),
+        ] {
+            assert_eq!(stream.url(credential.as_ref()), url);
         }
     }
 

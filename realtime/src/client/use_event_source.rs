@@ -1,12 +1,13 @@
 //! Connects a page to an event stream and calls its handler with every event once, in order. The state machine of the kit
 //! replaces the reconnect of `EventSource`.
 
-use std::{cell::RefCell, rc::Rc};
+use std::{cell::RefCell, future::Future, rc::Rc};
 
 use leptos::prelude::*;
 
 use super::{
     connection::{Connection, Driver, Signals, Transport},
+    credential::{Credential, Credentials},
     stream::Stream,
     transports::{own::EventSourceTransport, shared::SharedTransport},
 };
@@ -18,43 +19,113 @@ use crate::{
     status::{Input, Liveness, Policy},
 };
 
-/// The options of a stream. For most streams a position alone is enough.
+/// The options of a stream.
 #[derive(Clone, Debug, Default)]
 pub struct StreamOptions {
-    /// The position of the state that the page already shows.
-    pub after: Option<Position>,
-    /// `Some`: one stream for all tabs of the browser (see [`crate::sharing`]). `None`: one for this tab.
-    pub shared: Option<Sharing>,
-    pub backoff: Backoff,
-    /// `Some(n)`: stop with a reason after n failed attempts in a row. `None`: never give up.
-    pub max_attempts: Option<u32>,
+    after: Option<Position>,
+    shared: Option<Sharing>,
+    backoff: Backoff,
+    max_attempts: Option<u32>,
+    credentials: Option<Credentials>,
 }
 
-impl From<Option<Position>> for StreamOptions {
-    fn from(after: Option<Position>) -> Self {
-        Self {
-            after,
-            ..Self::default()
-        }
+impl StreamOptions {
+    /// The position of the state that the page already shows: the stream begins with the events after it. Without it the
+    /// stream begins with a state.
+    pub fn after(mut self, position: impl Into<Option<Position>>) -> Self {
+        self.after = position.into();
+        self
+    }
+
+    /// One stream for all tabs of the browser (see [`crate::sharing`]). Without it the stream is of this tab only.
+    pub fn shared(mut self, sharing: impl Into<Option<Sharing>>) -> Self {
+        self.shared = sharing.into();
+        self
+    }
+
+    /// The delays between attempts; [`Backoff::DEFAULT`] by default.
+    pub fn backoff(mut self, backoff: Backoff) -> Self {
+        self.backoff = backoff;
+        self
+    }
+
+    /// Stops with a reason after `attempts` failed attempts in a row. Without it the connection never gives up.
+    pub fn max_attempts(mut self, attempts: u32) -> Self {
+        self.max_attempts = Some(attempts);
+        self
+    }
+
+    /// Obtains a credential for each attempt, such as a single-use ticket. The position stays in the address next to it.
+    ///
+    /// `obtain` is called outside of any reactive owner. It has 10 s. An error, or no answer in time, counts as a failed
+    /// attempt; the error is shown as the reason. The future is dropped when its attempt is abandoned. After a refusal with
+    /// 401, unless its reason stops the stream, `obtain` is called once more at once, instead of a renewal of the session. The
+    /// request that determines why a stream was refused repeats the credential. Of a shared stream, only the tab that opens
+    /// the stream calls `obtain`.
+    pub fn credentials<F, E>(mut self, obtain: impl Fn() -> F + 'static) -> Self
+    where
+        F: Future<Output = Result<Credential, E>> + 'static,
+        E: ToString,
+    {
+        self.credentials = Some(Credentials::new(obtain));
+        self
     }
 }
 
 /// Connects while `contract` returns `Some`, and calls `handler` with every event once, in order.
 ///
 /// When the contract changes, the old connection is closed and a new one opened. It starts at the same position if the new
-/// contract [`continues`](StreamContract::continues) the old one. A shared stream is the same for all tabs, so its contract
-/// must not depend on what one of them shows.
+/// contract [`continues`](StreamContract::continues) the old one.
 pub fn use_event_source<C: StreamContract>(
     contract: impl Fn() -> Option<C> + 'static,
-    options: impl Into<StreamOptions>,
     handler: impl FnMut(StreamEvent<C::Event>) + 'static,
+) -> Connection {
+    use_event_source_with_options(contract, handler, StreamOptions::default())
+}
+
+/// The newest event of a stream; `None` before the first one. The connection is that of [`use_event_source`]. After a change of
+/// the contract, the value stays until the new stream's first event.
+pub fn use_latest<C>(contract: impl Fn() -> Option<C> + 'static) -> Signal<Option<C::Event>>
+where
+    C: StreamContract,
+    C::Event: Clone + Send + Sync,
+{
+    use_latest_with_options(contract, StreamOptions::default())
+}
+
+/// Like [`use_latest`], with options.
+pub fn use_latest_with_options<C>(
+    contract: impl Fn() -> Option<C> + 'static,
+    options: StreamOptions,
+) -> Signal<Option<C::Event>>
+where
+    C: StreamContract,
+    C::Event: Clone + Send + Sync,
+{
+    let latest = RwSignal::new(None);
+    let handler = move |event| {
+        if let StreamEvent::Event(event) = event {
+            let _ = latest.try_set(Some(event));
+        }
+    };
+    use_event_source_with_options(contract, handler, options);
+    latest.into()
+}
+
+/// Like [`use_event_source`], with options. A shared stream is the same for all tabs, so its contract must not depend on what
+/// one of them shows.
+pub fn use_event_source_with_options<C: StreamContract>(
+    contract: impl Fn() -> Option<C> + 'static,
+    handler: impl FnMut(StreamEvent<C::Event>) + 'static,
+    options: StreamOptions,
 ) -> Connection {
     let StreamOptions {
         after,
         shared,
         backoff,
         max_attempts,
-    } = options.into();
+        credentials,
+    } = options;
     let policy = Policy {
         backoff,
         liveness: Liveness::Heartbeat,
@@ -82,7 +153,7 @@ pub fn use_event_source<C: StreamContract>(
                 )),
                 None => Box::new(source),
             };
-            signals.start(policy, transport)
+            signals.start(policy, credentials.clone(), transport)
         });
         match &wanted {
             Some(contract) => {

@@ -1,6 +1,6 @@
 //! Connects a page to a WebSocket with typed messages, pings, and an outbox for commands that must arrive.
 
-use std::{borrow::Cow, cell::RefCell, rc::Rc};
+use std::{borrow::Cow, cell::RefCell, future::Future, rc::Rc};
 
 use gloo_timers::callback::Timeout;
 use leptos::prelude::*;
@@ -14,9 +14,12 @@ use web_sys::{BinaryType, CloseEvent, MessageEvent, WebSocket};
 use super::{
     coalesce::Alarm,
     connection::{Connection, Driver, Signals, Transport, now},
-    observer::{Direction, Frame, Observer, Payload, TraceEvent},
+    credential::{Credential, Credentials},
+    observer::{Direction, Frame, Payload, TraceEvent},
     outbox::{EntryState, Full, Outbox},
     tab_storage,
+    task::Task,
+    uplink::{self, Next},
 };
 use crate::{
     backoff::Backoff,
@@ -83,14 +86,33 @@ where
 {
     // A page's timers and callbacks may run after the page is gone. These methods do not panic then, and send nothing.
 
-    /// Sends a command now or not at all, for commands that are worthless later. Returns whether it was sent.
+    /// Sends a volatile command now or not at all: one that is worthless later, or that a later one replaces. Returns whether
+    /// it was sent. It is not sent if the socket is not open, or if the uplink is full: the browser holds more unsent bytes
+    /// than [`SocketOptions::volatile_limit`]. The latter is counted in [`Connection::unsent`].
     pub fn send(&self, command: &C::Command) -> bool {
+        let json = serde_json::to_string(command).unwrap_or_default();
+        self.with_wire(|wire| {
+            wire.admits_volatile(|| Payload::Text(json.clone())) && wire.send(&json)
+        })
+    }
+
+    /// Sends volatile bytes now or not at all, under the rules of [`Socket::send`]. Returns whether they were sent.
+    pub fn send_binary(&self, bytes: &[u8]) -> bool {
+        self.with_wire(|wire| {
+            wire.admits_volatile(|| Payload::Binary(bytes.to_vec())) && wire.send_binary(bytes)
+        })
+    }
+
+    /// Sends a command on this connection even if the uplink is full: it arrives unless the connection is lost, after which
+    /// the application has to send it again if it still matters. Returns false if the socket is not open. The application has
+    /// to bound what it sends this way.
+    pub fn send_unbounded(&self, command: &C::Command) -> bool {
         let json = serde_json::to_string(command).unwrap_or_default();
         self.with_wire(|wire| wire.send(&json))
     }
 
-    /// Sends bytes now or not at all. Returns whether they were sent.
-    pub fn send_binary(&self, bytes: &[u8]) -> bool {
+    /// Sends bytes on this connection, under the rules of [`Socket::send_unbounded`].
+    pub fn send_binary_unbounded(&self, bytes: &[u8]) -> bool {
         self.with_wire(|wire| wire.send_binary(bytes))
     }
 
@@ -148,29 +170,34 @@ where
         command
     }
 
+    /// Sends the commands that are due, as far as the uplink has room.
     fn flush(&self) {
-        let idle = |outbox: &Outbox<C::Command>| {
-            let mut waiting = outbox.entries().map(|entry| &entry.state);
-            !waiting.any(|state| *state == EntryState::Waiting)
-        };
-        // Without a change, subscribers of the signal are not notified.
-        if self.outbox.try_with_untracked(idle).unwrap_or(true) {
+        let is_empty = |outbox: &Outbox<C::Command>| outbox.waiting() == 0;
+        // The page and its outbox may be gone.
+        if self.outbox.try_with_untracked(is_empty).unwrap_or(true) {
             return;
         }
         let at = now();
-        let updated = self
-            .outbox
-            .try_update(|outbox| (outbox.take_due(at), outbox.due_at(at)));
-        let Some((due, due_at)) = updated else { return };
-        due.iter().for_each(|command| {
-            self.send(command);
-        });
-        let Some(due_at) = due_at.filter(|due_at| self.flush_alarm.set(*due_at)) else {
-            return;
+        let due_at = loop {
+            let has_room = self.with_wire(Wire::has_room);
+            // Without a change, subscribers of the signal are not notified.
+            let next = self.outbox.try_maybe_update(|outbox| {
+                let next = uplink::next(outbox, has_room, at);
+                (matches!(next, Next::Send(_)), next)
+            });
+            match next {
+                Some(Next::Send(command)) => {
+                    self.send_unbounded(&command);
+                }
+                Some(Next::WaitUntil(due_at)) => break due_at,
+                Some(Next::Idle) | None => return,
+            }
         };
+        if !self.flush_alarm.set(due_at) {
+            return;
+        }
         let this = *self;
         let wait = Timeout::new((due_at - at).ceil() as u32, move || {
-            // The page and its outbox may be gone by then.
             if this.flush_alarm.fired(due_at) {
                 this.flush();
             }
@@ -205,15 +232,68 @@ where
 }
 
 /// The options of a socket.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct SocketOptions {
-    /// The name under which the outbox is kept in the tab's storage, so that it survives a reload. `None`: it does not survive
-    /// one. The name must identify the user: commands of one user must not be sent by the next user who signs in at the same
-    /// tab.
-    pub keep_outbox_as: Option<String>,
-    pub backoff: Backoff,
-    /// `Some(n)`: stop with a reason after n failed attempts in a row. `None`: never give up.
-    pub max_attempts: Option<u32>,
+    keep_outbox_as: Option<String>,
+    backoff: Backoff,
+    max_attempts: Option<u32>,
+    credentials: Option<Credentials>,
+    volatile_limit: u32,
+}
+
+impl Default for SocketOptions {
+    fn default() -> Self {
+        Self {
+            keep_outbox_as: None,
+            backoff: Backoff::DEFAULT,
+            max_attempts: None,
+            credentials: None,
+            volatile_limit: uplink::LIMIT_BYTES,
+        }
+    }
+}
+
+impl SocketOptions {
+    /// The name under which the outbox is kept in the tab's storage, so that it survives a reload. Without a name it does not
+    /// survive one. The name must identify the user: commands of one user must not be sent by the next user who signs in at
+    /// the same tab.
+    pub fn keep_outbox_as(mut self, name: impl Into<Option<String>>) -> Self {
+        self.keep_outbox_as = name.into();
+        self
+    }
+
+    /// The delays between attempts; [`Backoff::DEFAULT`] by default.
+    pub fn backoff(mut self, backoff: Backoff) -> Self {
+        self.backoff = backoff;
+        self
+    }
+
+    /// Stops with a reason after `attempts` failed attempts in a row. Without it the connection never gives up.
+    pub fn max_attempts(mut self, attempts: u32) -> Self {
+        self.max_attempts = Some(attempts);
+        self
+    }
+
+    /// Obtains a credential for each attempt, such as a single-use ticket.
+    ///
+    /// `obtain` is called outside of any reactive owner. It has 10 s. An error, or no answer in time, counts as a failed
+    /// attempt; the error is shown as the reason. The future is dropped when its attempt is abandoned. After a close with 4001
+    /// `expired`, `obtain` is called once more at once, instead of a renewal of the session.
+    pub fn credentials<F, E>(mut self, obtain: impl Fn() -> F + 'static) -> Self
+    where
+        F: Future<Output = Result<Credential, E>> + 'static,
+        E: ToString,
+    {
+        self.credentials = Some(Credentials::new(obtain));
+        self
+    }
+
+    /// The uplink is full while the browser holds more than `bytes` unsent bytes (`WebSocket.bufferedAmount`); 64 KiB by
+    /// default. Volatile commands are dropped then, and the commands of the outbox wait.
+    pub fn volatile_limit(mut self, bytes: u32) -> Self {
+        self.volatile_limit = bytes;
+        self
+    }
 }
 
 /// Connects while `contract` returns `Some`, and calls `handler` with everything received, once, in order.
@@ -224,14 +304,14 @@ pub fn use_socket<C: SocketContract>(
 where
     C::Command: Send + Sync,
 {
-    use_socket_with(SocketOptions::default(), contract, handler)
+    use_socket_with_options(contract, handler, SocketOptions::default())
 }
 
 /// Like [`use_socket`], with options.
-pub fn use_socket_with<C: SocketContract>(
-    options: SocketOptions,
+pub fn use_socket_with_options<C: SocketContract>(
     contract: impl Fn() -> Option<C> + 'static,
     handler: impl FnMut(SocketEvent<C::Welcome, C::Event>) + 'static,
+    options: SocketOptions,
 ) -> Socket<C>
 where
     C::Command: Send + Sync,
@@ -268,17 +348,18 @@ where
             };
             let wire = Rc::new(Wire {
                 path: RefCell::default(),
-                socket: RefCell::default(),
-                observer: signals.observer,
+                open: RefCell::default(),
+                signals,
+                limit: options.volatile_limit,
                 receive: RefCell::new(receive),
             });
             socket.wire.set_value(Some(SendWrapper::new(wire.clone())));
             let transport = Box::new(SocketTransport {
                 wire,
                 protocol: C::SUBPROTOCOL,
-                listeners: None,
+                opening: None,
             });
-            signals.start(policy, transport)
+            signals.start(policy, options.credentials.clone(), transport)
         });
         match &wanted {
             Some(contract) => {
@@ -455,8 +536,10 @@ where
 /// The part of a socket that outlives its connections.
 struct Wire {
     path: RefCell<String>,
-    socket: RefCell<Option<WebSocket>>,
-    observer: Observer,
+    open: RefCell<Option<Open>>,
+    signals: Signals,
+    /// The uplink is full above this number of unsent bytes.
+    limit: u32,
     receive: RefCell<Box<Receive>>,
 }
 
@@ -472,6 +555,21 @@ impl Wire {
         }));
     }
 
+    /// Whether the uplink has room. A socket that is not open counts as one that has: it drops whatever is sent.
+    fn has_room(&self) -> bool {
+        let is_full = |socket: &WebSocket| !uplink::has_room(socket.buffered_amount(), self.limit);
+        !self.with_open(is_full)
+    }
+
+    /// Whether a volatile message may be sent. If not, it is counted.
+    fn admits_volatile(&self, payload: impl FnOnce() -> Payload) -> bool {
+        let has_room = self.has_room();
+        if !has_room {
+            self.signals.count_unsent(payload);
+        }
+        has_room
+    }
+
     fn send(&self, text: &str) -> bool {
         let sent = self.with_open(|socket| socket.send_with_str(text).is_ok());
         self.trace_if(sent, || Payload::Text(text.to_owned()))
@@ -484,7 +582,7 @@ impl Wire {
 
     fn trace_if(&self, sent: bool, payload: impl FnOnce() -> Payload) -> bool {
         if sent {
-            self.observer.notify(|| {
+            self.signals.observers.notify(|| {
                 TraceEvent::Frame(Frame {
                     direction: Direction::Out,
                     payload: payload(),
@@ -495,48 +593,42 @@ impl Wire {
     }
 
     fn with_open(&self, send: impl FnOnce(&WebSocket) -> bool) -> bool {
-        let socket = self.socket.borrow();
-        let open = socket
+        let open = self.open.borrow();
+        let open = open
             .as_ref()
+            .map(|open| &open.socket)
             .filter(|socket| socket.ready_state() == WebSocket::OPEN);
         open.is_some_and(send)
     }
 
-    /// The socket's address. It is derived from the page's address, so that https pages use wss.
-    fn url(&self) -> Option<String> {
+    /// The socket's address. A path belongs to the page's host, and https pages use wss.
+    fn url(&self, credential: Option<&Credential>) -> Option<String> {
+        let path = self.path.borrow();
+        let path = match credential {
+            Some(credential) => Cow::Owned(credential.address(&path)),
+            None => Cow::Borrowed(&*path),
+        };
+        if !path.starts_with('/') {
+            return Some(path.into_owned());
+        }
         let location = window().location();
         let scheme = if location.protocol().ok()? == "https:" {
             "wss"
         } else {
             "ws"
         };
-        Some(format!(
-            "{scheme}://{}{}",
-            location.host().ok()?,
-            self.path.borrow()
-        ))
+        Some(format!("{scheme}://{}{path}", location.host().ok()?))
     }
-}
 
-struct SocketTransport {
-    wire: Rc<Wire>,
-    protocol: &'static str,
-    listeners: Option<Listeners>,
-}
-
-/// The closures that a `WebSocket` calls.
-struct Listeners {
-    _on_open: Closure<dyn FnMut()>,
-    _on_message: Closure<dyn FnMut(MessageEvent)>,
-    _on_close: Closure<dyn FnMut(CloseEvent)>,
-}
-
-impl Transport for SocketTransport {
-    fn open(&mut self, driver: &Driver) {
+    fn open(
+        self: &Rc<Self>,
+        driver: &Driver,
+        protocol: &'static str,
+        credential: Option<&Credential>,
+    ) {
         let opened = self
-            .wire
-            .url()
-            .and_then(|url| WebSocket::new_with_str(&url, self.protocol).ok());
+            .url(credential)
+            .and_then(|url| WebSocket::new_with_str(&url, protocol).ok());
         let Some(socket) = opened else {
             return driver.feed(Input::SocketClosed {
                 code: 1006,
@@ -546,7 +638,7 @@ impl Transport for SocketTransport {
         socket.set_binary_type(BinaryType::Arraybuffer);
         let opened_by = driver.clone();
         let on_open = Closure::<dyn FnMut()>::new(move || opened_by.feed(Input::TransportOpen));
-        let (wire, receiver) = (self.wire.clone(), driver.clone());
+        let (wire, receiver) = (self.clone(), driver.clone());
         let on_message = Closure::new(move |event: MessageEvent| {
             receiver.frame_received();
             let inbound = match event.data().as_string() {
@@ -555,7 +647,7 @@ impl Transport for SocketTransport {
             };
             wire.receive(&receiver, inbound);
         });
-        let (wire, closed_by) = (self.wire.clone(), driver.clone());
+        let (wire, closed_by) = (self.clone(), driver.clone());
         // No listener for `error`: it carries no information, and `close` always follows it.
         let on_close = Closure::new(move |event: CloseEvent| {
             let (code, reason) = (event.code(), event.reason());
@@ -564,25 +656,51 @@ impl Transport for SocketTransport {
         socket.set_onopen(Some(on_open.as_ref().unchecked_ref()));
         socket.set_onmessage(Some(on_message.as_ref().unchecked_ref()));
         socket.set_onclose(Some(on_close.as_ref().unchecked_ref()));
-        self.wire.socket.replace(Some(socket));
-        self.listeners = Some(Listeners {
+        self.open.replace(Some(Open {
+            socket,
             _on_open: on_open,
             _on_message: on_message,
             _on_close: on_close,
-        });
+        }));
+    }
+
+    fn close(&self) {
+        let Some(open) = self.open.take() else { return };
+        open.socket.set_onopen(None);
+        open.socket.set_onmessage(None);
+        open.socket.set_onclose(None);
+        // It fails only for invalid codes and reasons; none is passed.
+        let _ = open.socket.close();
+        // One of the closures may be running right now, so they are freed once the stack is empty.
+        Timeout::new(0, move || drop(open)).forget();
+    }
+}
+
+struct SocketTransport {
+    wire: Rc<Wire>,
+    protocol: &'static str,
+    /// The wait for the credential of the attempt.
+    opening: Option<Task>,
+}
+
+/// A `WebSocket` with the closures that it calls.
+struct Open {
+    socket: WebSocket,
+    _on_open: Closure<dyn FnMut()>,
+    _on_message: Closure<dyn FnMut(MessageEvent)>,
+    _on_close: Closure<dyn FnMut(CloseEvent)>,
+}
+
+impl Transport for SocketTransport {
+    fn open(&mut self, driver: &Driver) {
+        let (wire, protocol) = (self.wire.clone(), self.protocol);
+        self.opening =
+            driver.authorize(move |driver, credential| wire.open(driver, protocol, credential));
     }
 
     fn abandon(&mut self) {
-        if let Some(socket) = self.wire.socket.take() {
-            socket.set_onopen(None);
-            socket.set_onmessage(None);
-            socket.set_onclose(None);
-            // It fails only for invalid codes and reasons; none is passed.
-            let _ = socket.close();
-        }
-        let listeners = self.listeners.take();
-        // One of the closures may be running right now, so they are freed once the stack is empty.
-        Timeout::new(0, move || drop(listeners)).forget();
+        self.opening = None;
+        self.wire.close();
     }
 
     fn ping(&mut self, now: f64) {
@@ -592,7 +710,7 @@ impl Transport for SocketTransport {
         self.wire.send(&ping);
     }
 
-    fn probe_url(&self) -> String {
+    fn url(&self) -> String {
         self.wire.path.borrow().clone()
     }
 }

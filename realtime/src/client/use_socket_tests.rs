@@ -46,7 +46,7 @@ impl Transport for NoSocket {
 
     fn ping(&mut self, _now: f64) {}
 
-    fn probe_url(&self) -> String {
+    fn url(&self) -> String {
         Echo.url()
     }
 }
@@ -60,7 +60,7 @@ fn receive(inbound: Inbound) -> (SocketEvent<(), Say>, Result<Input, (String, St
             liveness: Liveness::Ping,
             max_attempts: None,
         };
-        let driver = Signals::new().driver(policy, Box::new(NoSocket));
+        let driver = Signals::new().driver(policy, None, Box::new(NoSocket));
         let received = Rc::new(Cell::new(None));
         let event_cell = received.clone();
         let socket = use_socket(|| None::<Echo>, |_| {});
@@ -122,6 +122,8 @@ fn a_socket_whose_component_is_gone_sends_nothing_and_does_not_panic() {
     );
     assert!(!socket.send(&say));
     assert!(!socket.send_binary(&[1]));
+    assert!(!socket.send_unbounded(&say));
+    assert!(!socket.send_binary_unbounded(&[1]));
     assert_eq!(socket.send_reliably(id, "lobby", say), Ok(()));
     socket.ready("lobby");
     socket.not_ready("lobby");
@@ -159,11 +161,11 @@ fn a_connection_whose_component_is_gone_does_nothing() {
     let owner = Owner::new();
     let connection = owner.with(|| use_socket(|| Some(Echo), |_| {}).connection);
     owner.cleanup();
+    connection.retry_now();
     connection.reconnect();
-    connection.restart();
-    connection.cut();
+    connection.faults().cut();
     connection.close();
-    connection.go_offline(1);
-    connection.watch(|_| {});
-    assert_eq!(connection.address(), None);
+    connection.faults().go_offline(1);
+    connection.observe(|_| {});
+    assert_eq!(connection.url(), None);
 }

@@ -98,7 +98,7 @@ impl fmt::Display for LostReason {
             Self::RenewalFailed => "no new session was to be had",
             Self::NewSessionRefused => "the server refuses the new session too",
             Self::CredentialsFailed { error } => {
-                return write!(f, "the attempt could not be prepared: {error}");
+                return write!(f, "no credential was obtained: {error}");
             }
         })
     }
@@ -164,7 +164,7 @@ mod tests {
             ),
             (
                 LostReason::CredentialsFailed { error },
-                "the attempt could not be prepared: the ticket was refused",
+                "no credential was obtained: the ticket was refused",
             ),
         ] {
             assert_eq!((StatusWords::ENGLISH.lost)(&reason), clause);

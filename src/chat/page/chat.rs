@@ -31,7 +31,7 @@ use realtime::{
     client::{
         Coalesce, Socket, SocketEvent, SocketOptions,
         outbox::{LONGEST_WAIT_MS, Outbox},
-        tab_storage, use_socket_with,
+        tab_storage, use_socket_with_options,
     },
     message::SocketError,
 };
@@ -107,12 +107,9 @@ impl Chat {
             jump: StoredValue::new(None),
             place: StoredValue::new(Place::default()),
         };
-        let options = SocketOptions {
-            keep_outbox_as: kept_name(current_user, OUTBOX),
-            ..SocketOptions::default()
-        };
+        let options = SocketOptions::default().keep_outbox_as(kept_name(current_user, OUTBOX));
         let wanted = move || room.with(|room| room.is_some().then_some(ChatSocket));
-        let socket = use_socket_with(options, wanted, move |event| chat.on_event(event));
+        let socket = use_socket_with_options(wanted, move |event| chat.on_event(event), options);
         chat.socket.set_value(Some(socket));
         follow_person(current_user, socket.connection);
         chat.visit_rooms();
@@ -210,7 +207,9 @@ impl Chat {
     /// The user is typing.
     pub fn typing(self) {
         let due = self.change_room(|room| room.typing_due(js_sys::Date::now()));
-        self.send(due.flatten());
+        if let (Some(typing), Some(socket)) = (due.flatten(), self.socket()) {
+            socket.send(&typing);
+        }
     }
 
     /// Removes a room from the list and discards its unsent messages, which a room that refuses the join can have.
@@ -411,9 +410,10 @@ impl Chat {
         });
     }
 
+    /// Sends a command that the state of this page counts as sent until the connection is lost. A user causes few.
     fn send(self, command: Option<ChatCommand>) {
         if let (Some(command), Some(socket)) = (command, self.socket()) {
-            socket.send(&command);
+            socket.send_unbounded(&command);
         }
     }
 

@@ -1,5 +1,7 @@
 //! The board: sends the user's own pointer and draws the pointers of the other peers above everything else.
 
+use std::time::Duration;
+
 use leptos::{ev::PointerEvent, html, prelude::*};
 
 use super::{
@@ -11,6 +13,9 @@ use realtime::{
     client::{Coalesce, Socket, live_text},
     status::ConnectionStatus,
 };
+
+/// A position that was not sent, because the uplink is full, is sent again after this time.
+const SEND_AGAIN_AFTER: Duration = Duration::from_millis(100);
 
 /// The user's own pointer. At most one position is sent per animation frame, and none if it did not change.
 #[derive(Clone, Copy)]
@@ -56,10 +61,8 @@ impl OwnPointer {
 
     fn hide(self) {
         self.position.set_value(None);
-        let sent = self.sent.try_update_value(Option::take).flatten();
-        if sent.is_some() {
-            self.socket.send(&BoardCommand::Hide);
-        }
+        // At once: a hidden tab gets no animation frames.
+        self.send_change();
     }
 
     fn send_soon(self) {
@@ -70,17 +73,32 @@ impl OwnPointer {
 
     fn send_position(self) {
         // The page may have been disposed by then.
-        if !self.pending_frame.run() {
+        if self.pending_frame.run() {
+            self.send_change();
+        }
+    }
+
+    fn send_change(self) {
+        // The page may have been disposed by now.
+        let known = (self.position.try_get_value(), self.sent.try_get_value());
+        let (Some(position), Some(sent)) = known else {
+            return;
+        };
+        if position == sent {
             return;
         }
-        let position = self.position.get_value();
-        if position == self.sent.get_value() {
-            return;
+        let command = match position {
+            Some((x, y)) => BoardCommand::Move { x, y },
+            None => BoardCommand::Hide,
+        };
+        if self.socket.send(&command) {
+            return self.sent.set_value(position);
         }
-        if let Some((x, y)) = position
-            && self.socket.send(&BoardCommand::Move { x, y })
-        {
-            self.sent.set_value(position);
+        // A new connection sends the position by itself.
+        let status = self.socket.connection.status;
+        let is_open = status.with_untracked(|status| *status == ConnectionStatus::Open);
+        if is_open && self.pending_frame.schedule() {
+            set_timeout(move || self.send_position(), SEND_AGAIN_AFTER);
         }
     }
 }

@@ -14,7 +14,7 @@ use super::{
     writer::Writer,
 };
 use crate::{
-    collab::message::BoardSocket,
+    collab::{message::BoardSocket, protocol::is_awareness},
     session::{User, page::view::kept_name},
 };
 use realtime::{
@@ -312,8 +312,13 @@ impl Editor {
             return;
         };
         for frame in frames {
-            // A frame that is not sent is covered by the exchange of the next connection.
-            socket.send_binary(&frame);
+            // Only the exchange of the next connection covers an update that is not sent, so none is dropped on an open one.
+            // Their size is bounded by `UNSAVED_BYTES`.
+            if !is_awareness(&frame) {
+                socket.send_binary_unbounded(&frame);
+            } else if !socket.send_binary(&frame) {
+                self.with(Client::state_unsent);
+            }
         }
     }
 

@@ -21,8 +21,7 @@ use crate::{
 };
 use realtime::{
     client::{
-        Connection, SocketEvent, StatusLine, StreamEvent, StreamOptions, live_text,
-        use_event_source, use_socket,
+        Connection, SocketEvent, StatusLine, StreamEvent, live_text, use_event_source, use_socket,
     },
     position::Position,
     status::ConnectionStatus,
@@ -111,7 +110,6 @@ fn Measurement(running: RwSignal<bool>) -> impl IntoView {
     let mut epoch = None;
     let events = use_event_source(
         move || live().then_some(CompareEvents),
-        StreamOptions::default(),
         move |event| match event {
             StreamEvent::Hello(hello) => {
                 all.update_value(|all| all.events.greeted(hello.replayed));
@@ -143,8 +141,8 @@ fn Measurement(running: RwSignal<bool>) -> impl IntoView {
     let [over_events, over_socket] = figures(running, all);
     let both_open = move || is_open(events) && is_open(socket);
     let drop_both = move |_| {
-        events.cut();
-        socket.cut();
+        events.faults().cut();
+        socket.faults().cut();
     };
     view! {
         <div class="lanes" data-test="lanes">
@@ -194,7 +192,7 @@ fn SeriesPanel(
                 <div><dt>"Replayed"</dt><dd {..live_text(move || count(|figures| figures.replayed))} data-test="lane-replayed" translate="no"></dd></div>
                 <div><dt>"Missed"</dt><dd {..live_text(move || count(|figures| figures.missed))} data-test="lane-missed" translate="no"></dd></div>
             </dl>
-            <button type="button" class="small" disabled=move || !is_open(connection) on:click=move |_| connection.cut() data-test="drop">
+            <button type="button" class="small" disabled=move || !is_open(connection) on:click=move |_| connection.faults().cut() data-test="drop">
                 "Drop the connection"
             </button>
         </article>

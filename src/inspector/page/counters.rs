@@ -39,6 +39,10 @@ pub(super) fn Counters(watched: Watched) -> impl IntoView {
             // Over a socket the page itself drops duplicates, so there are none to count.
             {(watched.transport == Transport::Sse).then(|| row("Duplicates", "count-duplicates", |counters| grouped(counters.duplicates)))}
             {row("Not understood", "count-undecoded", |counters| grouped(counters.undecoded))}
+            // Rare: only while the network takes less than the page sends.
+            <Show when=move || counters.with(|counters| counters.unsent > 0)>
+                {row("Uplink full", "count-unsent", |counters| grouped(counters.unsent))}
+            </Show>
             {(watched.transport == Transport::WebSocket).then(|| row("Last close", "last-close", |counters| {
                 counters.last_close.clone().unwrap_or_else(|| "–".to_owned())
             }))}

@@ -147,7 +147,10 @@ impl FaultRun {
                 self.recovery = recovery_of(frame, &kind_of(&frame.payload));
                 self.recovery.is_some()
             }
-            TraceEvent::Frame(_) | TraceEvent::Dropped(_) | TraceEvent::Closed { .. } => false,
+            TraceEvent::Frame(_)
+            | TraceEvent::Dropped(_)
+            | TraceEvent::Unsent(_)
+            | TraceEvent::Closed { .. } => false,
         }
     }
 

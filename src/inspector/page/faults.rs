@@ -83,7 +83,7 @@ fn press(watched: Watched, action: FaultAction) {
     );
     watched.fault_run.set(Some(begun));
     match action {
-        FaultAction::GoOffline => watched.connection.go_offline(OFFLINE_MS),
+        FaultAction::GoOffline => watched.connection.faults().go_offline(OFFLINE_MS),
         FaultAction::Fault(fault) => spawn_local(async move {
             let Some(connection) = watched.connection.id.try_get_untracked().flatten() else {
                 return refuse(

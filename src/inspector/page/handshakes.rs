@@ -61,7 +61,7 @@ fn Handshake(title: String, known: Known, test: &'static str) -> impl IntoView {
 fn for_comparison(transport: Transport, known: Known) {
     let wanted = move || known.read().is_none();
     let connection = match transport {
-        Transport::Sse => use_event_source(move || wanted().then_some(CompareEvents), None, |_| {}),
+        Transport::Sse => use_event_source(move || wanted().then_some(CompareEvents), |_| {}),
         Transport::WebSocket => {
             use_socket(move || wanted().then_some(CompareSocket), |_| {}).connection
         }

@@ -56,6 +56,8 @@ pub struct Counters {
     pub heartbeats: u64,
     pub duplicates: u64,
     pub undecoded: u64,
+    /// Volatile commands that were dropped because the uplink was full.
+    pub unsent: u64,
     /// The last close of the socket: the code and, if there is one, the reason.
     pub last_close: Option<String>,
     /// The newest round trips in milliseconds, oldest first.
@@ -97,6 +99,7 @@ impl Log {
                     last.skipped = Some(*why);
                 }
             }
+            TraceEvent::Unsent(_) => self.counters.unsent += 1,
             TraceEvent::Closed { code, reason } => {
                 let close = format!("{code} {reason}");
                 self.counters.last_close = Some(close.trim_end().to_owned());

@@ -63,6 +63,13 @@ fn the_counters_hold_payload_overhead_heartbeats_and_round_trips() {
 }
 
 #[test]
+fn a_command_that_was_not_sent_is_counted_but_is_no_frame() {
+    let log = log([TraceEvent::Unsent(Payload::Text("{}".into()))]);
+    assert_eq!((log.counters.unsent, log.counters.frames_out), (1, 0));
+    assert!(log.newest(None, 10).is_empty());
+}
+
+#[test]
 fn reconnects_and_what_they_recovered_are_counted() {
     let hello = |recovered: bool, replayed: u64| {
         let data = format!(r#"{{"type":"hello","recovered":{recovered},"replayed":{replayed}}}"#);

@@ -48,7 +48,7 @@ pub(super) fn RawBytes(connection: Connection) -> impl IntoView {
     let ended = RwSignal::new(None::<String>);
     Effect::new(move |_| {
         // Not tracked, because the position moves with every event, and this stream has a position of its own.
-        let Some(url) = untrack(move || connection.address()) else {
+        let Some(url) = untrack(move || connection.url()) else {
             return ended.set(Some("There is no stream yet.".into()));
         };
         let Ok(abort) = AbortController::new() else {

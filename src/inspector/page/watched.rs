@@ -32,7 +32,7 @@ impl Watched {
 
     /// Records in the log what the connection sees from here on.
     pub fn watch(self) {
-        self.connection.watch(move |trace_event| {
+        self.connection.observe(move |trace_event| {
             let now = js_sys::Date::now();
             let _ = self
                 .log

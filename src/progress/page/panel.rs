@@ -22,7 +22,7 @@ use crate::{
     web::error::ApiError,
 };
 use realtime::{
-    client::{StatusLine, StreamEvent, live_text, use_event_source},
+    client::{StatusLine, StreamEvent, StreamOptions, live_text, use_event_source_with_options},
     contract::{StreamContract, fill},
     transport::Transport,
 };
@@ -166,7 +166,7 @@ pub(super) fn JobPanel(id: Uuid, mine: MyJobs) -> impl IntoView {
     });
     // A finished job needs no stream: the page shows its end already.
     let contract = move || (!ended).then_some(JobEvents { id });
-    let connection = use_event_source(contract, position, move |event| {
+    let handler = move |event| {
         if let StreamEvent::Event(event) = event {
             let last = JobEvents::is_last(&event);
             if let JobEvent::State(progress) | JobEvent::Progress(progress) = &event {
@@ -177,7 +177,9 @@ pub(super) fn JobPanel(id: Uuid, mine: MyJobs) -> impl IntoView {
                 mine.refresh();
             }
         }
-    });
+    };
+    let options = StreamOptions::default().after(position);
+    let connection = use_event_source_with_options(contract, handler, options);
     let current_user = expect_context::<CurrentUser>().0;
     follow_sign_out(current_user, connection);
     let may_cancel = move || {

@@ -1,11 +1,10 @@
 //! The avatar of a user, and what a page does when its user is renamed, is another one, or has signed out.
 
 use leptos::prelude::*;
-use serde::Deserialize;
 
-use crate::session::User;
+use crate::{session::User, ui::documents::STORAGE_PREFIX};
 use realtime::{
-    client::{Connection, Renewals, probe::reload_once},
+    client::{Connection, probe::reload_once},
     status::{ConnectionStatus, StopReason},
 };
 
@@ -24,7 +23,7 @@ pub fn follow_person(current_user: RwSignal<Option<User>>, connection: Connectio
         if let (Some(before), Some(name)) = (before.flatten(), &name)
             && before != *name
         {
-            connection.restart();
+            connection.reconnect();
         }
         name
     });
@@ -44,15 +43,16 @@ pub fn follow_sign_out(current_user: RwSignal<Option<User>>, connection: Connect
     });
 }
 
-/// Applies the user of a `welcome`. Returns whether the page goes on. It does not if the server sees another user than
-/// the one who opened the page (who signed out, or whose session could not be renewed): that user must not send what is
-/// waiting here. The page is then loaded again for the other user; if that was just done, it shows that instead.
+/// Applies the user of a `welcome` or of a renewed session. Returns whether the page goes on. It does not if the server
+/// sees another user than the one who opened the page (who signed out, or whose session could not be renewed): that user
+/// must not send what is waiting here. The page is then loaded again for the other user; if that was just done, it shows
+/// that instead.
 pub fn welcomed(current_user: RwSignal<Option<User>>, user: User) -> bool {
     let same =
         current_user.with_untracked(|known| known.as_ref().is_some_and(|it| it.id == user.id));
     if !same {
         current_user.set(None);
-        reload_once();
+        reload_once(STORAGE_PREFIX);
         return false;
     }
     // Set only if it differs: the visitor may be editing the name.
@@ -62,28 +62,11 @@ pub fn welcomed(current_user: RwSignal<Option<User>>, user: User) -> bool {
     true
 }
 
-/// Applies the user of every session that a connection of this page renewed. If the old session could not be renewed,
-/// the browser has a guest's now: without this, a page without a socket, which gets no `welcome`, would go on under the
-/// former user's name.
-pub fn follow_renewals(current_user: RwSignal<Option<User>>) {
-    let renewals = Renewals::default();
-    provide_context(renewals);
-    Effect::new(move |_| {
-        let user = renewals.0.with(|answer| {
-            let user = answer.as_ref()?.get("user")?;
-            User::deserialize(user).ok()
-        });
-        if let Some(user) = user {
-            welcomed(current_user, user);
-        }
-    });
-}
-
 /// The storage name of something that the user wrote in this tab. It contains the user's id, so that the next user who
 /// signs in at this tab does not get it. `None` if there is no user.
 pub fn kept_name(current_user: RwSignal<Option<User>>, what: &str) -> Option<String> {
     current_user.with_untracked(|user| {
         let id = user.as_ref()?.id;
-        Some(format!("wirewise.{what}.{id}"))
+        Some(format!("{STORAGE_PREFIX}.{what}.{id}"))
     })
 }

@@ -40,7 +40,7 @@ use crate::{
 use realtime::{
     client::{
         Connection, Sharing, StatusLine, StreamEvent, StreamOptions, live_text, tabs_can_share,
-        text_content, use_event_source,
+        text_content, use_event_source_with_options,
     },
     sharing::Role,
     status::ConnectionStatus,
@@ -221,13 +221,11 @@ fn stream(
         let mut subscription = subscription.borrow_mut();
         Some(listings.with_untracked(|listings| subscription.want(wanted, listings)))
     };
-    let options = StreamOptions {
-        after: first.map(|first| first.position),
-        shared,
-        ..StreamOptions::default()
-    };
+    let options = StreamOptions::default()
+        .after(first.map(|first| first.position))
+        .shared(shared);
     let greeted = RefCell::new(false);
-    use_event_source(wanted, options, move |event| match event {
+    let handler = move |event| match event {
         StreamEvent::Hello(hello) => {
             let again = greeted.replace(true);
             event_subscription
@@ -260,7 +258,8 @@ fn stream(
                 .stale_since
                 .set((status == FeedStatus::Stale).then_some(since));
         }
-    })
+    };
+    use_event_source_with_options(wanted, handler, options)
 }
 
 /// Shows since when the feed is stale, in the user's time zone.

@@ -1,6 +1,6 @@
 //! The transport of an event stream that belongs to this tab: an `EventSource` without its own reconnect.
 
-use std::rc::Rc;
+use std::{cell::RefCell, rc::Rc};
 
 use strum::VariantNames;
 use wasm_bindgen::{JsCast, closure::Closure};
@@ -9,7 +9,9 @@ use web_sys::{EventSource, MessageEvent};
 use crate::{
     client::{
         connection::{Driver, Transport},
+        credential::Credential,
         stream::{KIT_EVENTS, Stream},
+        task::Task,
     },
     contract::StreamContract,
     position::Position,
@@ -21,16 +23,23 @@ use crate::{
 pub type Relay = Rc<dyn Fn(&str, &str, &str, Option<Position>, bool)>;
 
 pub struct EventSourceTransport {
+    source: Rc<Source>,
+    /// The wait for the credential of the attempt.
+    opening: Option<Task>,
+}
+
+struct Source {
     stream: Rc<Stream>,
     names: Vec<&'static str>,
-    open: Option<Open>,
-    pub relay: Option<Relay>,
+    open: RefCell<Option<Open>>,
+    relay: RefCell<Option<Relay>>,
+    /// The address of the last attempt, with its credential.
+    attempted_url: RefCell<String>,
 }
 
 /// An `EventSource` with the closures that it calls. One listener serves all event names, so the order across names is kept.
 struct Open {
     source: EventSource,
-    names: Vec<&'static str>,
     on_event: Closure<dyn FnMut(MessageEvent)>,
     _on_open: Closure<dyn FnMut()>,
     _on_error: Closure<dyn FnMut()>,
@@ -38,25 +47,59 @@ struct Open {
 
 impl EventSourceTransport {
     pub fn new<C: StreamContract>(stream: Rc<Stream>) -> Self {
-        Self {
+        let source = Rc::new(Source {
             stream,
             names: KIT_EVENTS
                 .iter()
                 .chain(C::Event::VARIANTS)
                 .copied()
                 .collect(),
-            open: None,
-            relay: None,
+            open: RefCell::default(),
+            relay: RefCell::default(),
+            attempted_url: RefCell::default(),
+        });
+        Self {
+            source,
+            opening: None,
         }
+    }
+
+    pub fn set_relay(&self, relay: Relay) {
+        self.source.relay.replace(Some(relay));
     }
 }
 
 impl Transport for EventSourceTransport {
     fn open(&mut self, driver: &Driver) {
-        let Ok(source) = EventSource::new(&self.stream.url()) else {
+        let source = self.source.clone();
+        self.opening = driver.authorize(move |driver, credential| source.open(driver, credential));
+    }
+
+    fn abandon(&mut self) {
+        self.opening = None;
+        self.source.close();
+    }
+
+    fn ping(&mut self, _now: f64) {}
+
+    fn url(&self) -> String {
+        self.source.stream.url(None)
+    }
+
+    fn refused_url(&self) -> String {
+        self.source.attempted_url.borrow().clone()
+    }
+}
+
+impl Source {
+    fn open(&self, driver: &Driver, credential: Option<&Credential>) {
+        let url = self.stream.url(credential);
+        self.attempted_url.replace(url.clone());
+        let Ok(source) = EventSource::new(&url) else {
             return driver.feed(Input::StreamError);
         };
-        let (stream, receiver, relay) = (self.stream.clone(), driver.clone(), self.relay.clone());
+        let (stream, receiver) = (self.stream.clone(), driver.clone());
+        let relay = self.relay.borrow().clone();
         let on_event = Closure::new(move |event: MessageEvent| {
             let (name, data) = (event.type_(), event.data().as_string().unwrap_or_default());
             let (id, before) = (event.last_event_id(), stream.position());
@@ -77,18 +120,17 @@ impl Transport for EventSourceTransport {
         let (on_open, on_error) = (report(Input::TransportOpen), report(Input::StreamError));
         source.set_onopen(Some(on_open.as_ref().unchecked_ref()));
         source.set_onerror(Some(on_error.as_ref().unchecked_ref()));
-        self.open = Some(Open {
+        self.open.replace(Some(Open {
             source,
-            names: self.names.clone(),
             on_event,
             _on_open: on_open,
             _on_error: on_error,
-        });
+        }));
     }
 
-    fn abandon(&mut self) {
+    fn close(&self) {
         let Some(open) = self.open.take() else { return };
-        for name in &open.names {
+        for name in &self.names {
             let _ = open
                 .source
                 .remove_event_listener_with_callback(name, open.on_event.as_ref().unchecked_ref());
@@ -98,11 +140,5 @@ impl Transport for EventSourceTransport {
         open.source.close();
         // The closure may be running right now, so it is freed once the stack is empty.
         gloo_timers::callback::Timeout::new(0, move || drop(open)).forget();
-    }
-
-    fn ping(&mut self, _now: f64) {}
-
-    fn probe_url(&self) -> String {
-        self.stream.url()
     }
 }

@@ -73,11 +73,12 @@ impl SharedTransport {
             lock: RefCell::default(),
         });
         let receiver = Rc::downgrade(&shared);
-        shared.source.borrow_mut().relay = Some(Rc::new(move |name, data, id, before, is_new| {
+        let relay = Rc::new(move |name: &_, data: &_, id: &_, before, is_new| {
             if let Some(shared) = receiver.upgrade() {
                 shared.received(name, data, id, before, is_new);
             }
-        }));
+        });
+        shared.source.borrow().set_relay(relay);
         Self(shared)
     }
 }
@@ -119,8 +120,12 @@ impl Transport for SharedTransport {
 
     fn ping(&mut self, _now: f64) {}
 
-    fn probe_url(&self) -> String {
-        self.0.source.borrow().probe_url()
+    fn url(&self) -> String {
+        self.0.source.borrow().url()
+    }
+
+    fn refused_url(&self) -> String {
+        self.0.source.borrow().refused_url()
     }
 }
 

@@ -169,6 +169,11 @@ impl Awareness {
         }
     }
 
+    /// The last state was not sent: the next [`Awareness::tick`] sends it again.
+    pub fn unsent(&mut self) {
+        self.renewed_at = f64::NEG_INFINITY;
+    }
+
     /// The other clients that are present.
     pub fn others(&self) -> impl Iterator<Item = (u64, &State)> {
         let others = self.others.iter();
@@ -222,6 +227,16 @@ mod tests {
     }
 
     const ADA: &str = r##"{"user":{"name":"Ada","color":"#123456"},"more":[1]}"##;
+
+    #[test]
+    fn a_state_that_was_not_sent_is_sent_at_the_next_tick() {
+        let mut awareness = Awareness::new(1);
+        sent(awareness.set(Some(&named("Ada")), 0.0));
+        assert_eq!(awareness.tick(5_000.0).send, None);
+        awareness.unsent();
+        assert_eq!(sent(awareness.tick(10_000.0).send).0, 2);
+        assert_eq!(awareness.tick(15_000.0).send, None);
+    }
 
     #[test]
     fn a_higher_clock_wins_and_an_equal_one_only_removes() {

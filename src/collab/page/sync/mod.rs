@@ -291,6 +291,11 @@ impl Client {
         body.filter(|_| self.connected).map(awareness_frame)
     }
 
+    /// The frame with the own state was not sent: the next [`Client::tick`] returns one again.
+    pub fn state_unsent(&mut self) {
+        self.awareness.unsent();
+    }
+
     /// Handles the passing of time. Call it every few seconds.
     pub fn tick(&mut self, now: f64) -> Outcome {
         let change = self.awareness.tick(now);
