@@ -19,6 +19,7 @@ use crate::{
     ui::{
         about::{About, Site},
         documents::STORAGE_PREFIX,
+        erase::Erase,
         first_state::{PageStatus, first_state},
         hydration::guard::{APP_ID, Guard},
         icons::{Glyph, Icon},
@@ -104,20 +105,7 @@ pub fn App() -> impl IntoView {
         <Router>
             // The browser follows this link, not the router: the browser also moves the focus.
             <a class="skip" href="#main" rel="external">"Skip to the content"</a>
-            <header class="site">
-                <A href="/" attr:class="brand" exact=true>
-                    <svg viewBox="0 0 32 32" aria-hidden="true">
-                        <path class="one-way" d="M4 9.5h23M22 4.5l5 5-5 5"></path>
-                        <path class="both-ways" d="M5 22.5h22M22 17.5l5 5-5 5M10 17.5l-5 5 5 5"></path>
-                    </svg>
-                    <span>"Wirewise"</span>
-                </A>
-                <nav aria-label="Pages">
-                    {PAGES.iter().map(|page| view! { <PageLink page/> }).collect_view()}
-                </nav>
-                <Person/>
-                <ThemeSwitch/>
-            </header>
+            <Header/>
             <main id="main" tabindex="-1">
                 <Routes fallback=NotFound>
                     <Route path=path!("/") view={Lazy::<HomePage>::new()} ssr=SsrMode::Async/>
@@ -132,10 +120,36 @@ pub fn App() -> impl IntoView {
     }
 }
 
+/// The links to all pages, the visitor, and the switch of the theme.
+#[component]
+fn Header() -> impl IntoView {
+    let mark = view! {
+        <svg viewBox="0 0 32 32" aria-hidden="true">
+            <path class="one-way" d="M4 9.5h23M22 4.5l5 5-5 5"></path>
+            <path class="both-ways" d="M5 22.5h22M22 17.5l5 5-5 5M10 17.5l-5 5 5 5"></path>
+        </svg>
+        <span>"Wirewise"</span>
+    }
+    .erase();
+    view! {
+        <header class="site">
+            <A href="/" attr:class="brand" exact=true>{mark}</A>
+            <nav aria-label="Pages">
+                {PAGES.iter().map(|page| view! { <PageLink page/> }).collect_view()}
+            </nav>
+            <Person/>
+            <ThemeSwitch/>
+        </header>
+    }
+    .erase()
+}
+
 /// A link of the navigation. The mark behind the name is that of the page's transport.
 #[component]
 fn PageLink(page: &'static Page) -> impl IntoView {
-    view! { <A href=page.href><Icon glyph=page.glyph/>{page.name}<span class="mark" data-transport=page.transport></span></A> }
+    let name = view! { <Icon glyph=page.glyph/>{page.name}<span class="mark" data-transport=page.transport></span> };
+    let name = name.erase();
+    view! { <A href=page.href>{name}</A> }
 }
 
 #[component]
@@ -153,4 +167,5 @@ fn NotFound() -> impl IntoView {
             </ul>
         </section>
     }
+    .erase()
 }

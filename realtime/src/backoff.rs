@@ -24,6 +24,8 @@ impl Default for Backoff {
 }
 
 impl Backoff {
+    /// 1 s, doubled with each attempt up to 30 s, or up to 5 s while the page is visible and the browser reports a
+    /// network; each delay before jitter.
     pub const DEFAULT: Self = Self {
         base_ms: 1_000,
         cap_ms: 30_000,

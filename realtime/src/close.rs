@@ -13,9 +13,13 @@ use crate::status::StopReason;
 pub enum CloseCode {
     /// Normal closure.
     Done = 1000,
+    /// A frame violates the WebSocket protocol (RFC 6455, section 7.4.1).
     ProtocolError = 1002,
+    /// A text message is not valid UTF-8 (RFC 6455, sections 7.4.1 and 8.1).
     InvalidUtf8 = 1007,
+    /// A message violates the server's policy (RFC 6455, section 7.4.1).
     Policy = 1008,
+    /// A message is longer than the server accepts (RFC 6455, section 7.4.1).
     TooBig = 1009,
     /// The request cannot be served now, for instance because the storage is unavailable. It may succeed later.
     ServerError = 1011,
@@ -23,7 +27,9 @@ pub enum CloseCode {
     ServiceRestart = 1012,
     /// There is no valid session. The close reason says why: [`reason`].
     Session = 4001,
+    /// The user has no access to what the socket is about.
     Forbidden = 4003,
+    /// What the socket is about does not exist.
     NotFound = 4004,
     /// The server supports none of the offered subprotocols.
     UnknownProtocol = 4010,

@@ -21,7 +21,9 @@ pub struct EventParser {
 pub struct ParsedEvent {
     /// `message` if the stream gives no name.
     pub name: String,
+    /// The values of the `data` lines, joined by line feeds, without a trailing one.
     pub data: String,
+    /// The value of the event's own last `id` line without a NUL; `None` if it has none.
     pub id: Option<String>,
 }
 

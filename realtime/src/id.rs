@@ -21,6 +21,7 @@ impl SpelledId {
         Self { value, spelling }
     }
 
+    /// The UUID itself, by which ids are compared whatever their spelling.
     pub fn value(&self) -> Uuid {
         self.value
     }

@@ -24,7 +24,10 @@ pub enum StreamControl {
         connections: usize,
     },
     /// Server to client, the last event before the server shuts down: reconnect after `retry_ms` milliseconds.
-    Drain { retry_ms: u64 },
+    Drain {
+        /// The shortest delay before the reconnect, in milliseconds, drawn at random for each stream.
+        retry_ms: u64,
+    },
 }
 
 /// The first event of a stream.
@@ -32,6 +35,7 @@ pub enum StreamControl {
 pub struct Hello {
     /// Identifies this connection among all connections of this node.
     pub connection: String,
+    /// The history that `offset` refers to. If it is not the epoch that the client sent, the old history is gone.
     pub epoch: Epoch,
     /// Where this connection continues: if `recovered`, at the position that the client sent, otherwise at the position of
     /// the snapshot or state that follows.
@@ -60,6 +64,7 @@ pub enum SocketControl<W> {
         heartbeat_ms: u64,
         /// Open sockets of this endpoint on this node.
         connections: usize,
+        /// What the server accepts on this socket.
         limits: Limits,
         /// The feature's fields: the user, and the other users present.
         #[serde(flatten)]
@@ -71,12 +76,16 @@ pub enum SocketControl<W> {
         at: serde_json::Number,
         /// Unix milliseconds.
         server_at: u64,
+        /// Open sockets of this endpoint on this node.
         connections: usize,
     },
     /// Server to client: a message was refused. The socket stays open.
     Error(SocketError),
     /// Server to client, before a close with 1012: reconnect after `retry_ms` milliseconds.
-    Drain { retry_ms: u64 },
+    Drain {
+        /// The shortest delay before the reconnect, in milliseconds, drawn at random for each socket.
+        retry_ms: u64,
+    },
 }
 
 /// The kit's client messages on every socket.
@@ -106,6 +115,7 @@ pub struct Limits {
 /// A refusal on a socket.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SocketError {
+    /// The kind of refusal, by which the client decides whether to send the command again.
     pub code: ErrorCode,
     /// A sentence that says what is wrong and what would be right.
     pub message: String,

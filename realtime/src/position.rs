@@ -21,7 +21,9 @@ pub struct Epoch(Arc<str>);
 /// A position in a history. Its holder has received everything up to and including `offset`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Position {
+    /// The history that the offset belongs to.
     pub epoch: Epoch,
+    /// The number of the last event received, below [`OFFSET_LIMIT`]; 0 before the first.
     #[serde(deserialize_with = "offset_below_limit")]
     pub offset: u64,
 }
@@ -29,10 +31,13 @@ pub struct Position {
 /// Why a text is not a position. The message describes the expected form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PositionError {
+    /// The epoch is empty, longer than 32 characters, or contains others than `0-9` and `a-z`.
     #[error("an epoch is 1 to 32 characters of 0-9 and a-z")]
     Epoch,
+    /// The offset is not a decimal number below [`OFFSET_LIMIT`].
     #[error("an offset is a whole number from 0 to 9007199254740991")]
     Offset,
+    /// The text contains no hyphen between an epoch and an offset.
     #[error("a position is an epoch, a hyphen and an offset, as in k3j9x0-17")]
     Shape,
 }
@@ -59,12 +64,15 @@ impl Epoch {
         Self(format!("{high:08x}{middle:04x}").into())
     }
 
+    /// The 1 to 32 characters of the epoch, as they are sent.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
 impl Position {
+    /// The position after the event number `offset` of this history. `offset` must be below [`OFFSET_LIMIT`], which is
+    /// not checked here.
     pub fn new(epoch: Epoch, offset: u64) -> Self {
         Self { epoch, offset }
     }

@@ -35,8 +35,11 @@ pub enum Role {
 /// An event as the server sent it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Frame {
+    /// The type of the event (WHATWG HTML, section 9.2.6).
     pub name: String,
+    /// The data of the event, undecoded.
     pub data: String,
+    /// The position in the event's id; `None` if it has no id or the id is not a position.
     pub at: Option<Position>,
     /// The position before it; `None` for a state, which does not depend on earlier events.
     pub after: Option<Position>,
@@ -61,24 +64,41 @@ pub enum Asked {
 pub enum TabMessage {
     /// From a follower: requests the events after `after`, the position that it holds.
     Join {
+        /// The id of the tab that asks, unique among the tabs.
         tab: String,
         /// The tab's counter of its requests. The answer repeats it.
         question: u32,
+        /// The position that the tab holds; `None` if it holds none and needs a state.
         after: Option<Position>,
+        /// Why the tab asks. It counts only while the leader's stream is not open.
         asked: Asked,
     },
     /// From the leader to one tab: the events after the tab's position. After them the tab holds `at`.
     Joined {
+        /// The id of the tab that is answered; the others ignore the message.
         tab: String,
+        /// The number of the request that is answered; the tab ignores an answer to an earlier one.
         question: u32,
+        /// The greeting of the leader's stream, adjusted to the position at which `frames` begin.
         hello: Hello,
+        /// The events after the tab's position, oldest first. If its position is not in the ring, they begin with a
+        /// state.
         frames: Vec<Frame>,
+        /// The position of the leader; `None` if it holds none.
         at: Option<Position>,
     },
     /// From the leader to one tab: the tab's position is older than the leader's ring. The tab has to load the state.
-    Reload { tab: String, question: u32 },
+    Reload {
+        /// The id of the tab that is answered; the others ignore the message.
+        tab: String,
+        /// The number of the request that is answered; the tab ignores an answer to an earlier one.
+        question: u32,
+    },
     /// From the leader: an event.
-    Event { frame: Frame },
+    Event {
+        /// The event. A follower that does not hold the position before it joins again.
+        frame: Frame,
+    },
     /// From the leader: its stream is open (again). Followers join.
     Up,
     /// From the leader: its stream is lost. `Up` follows once it is open again.
@@ -92,6 +112,7 @@ pub enum Action {
     Send(TabMessage),
     /// Open an event stream of this tab's own, at the position it holds.
     OpenStream,
+    /// Close the event stream of this tab's own; the position stays.
     CloseStream,
     /// Call [`Tab::loaded`] as soon as the events that came with this state have been received too.
     FinishLoading,
@@ -148,6 +169,7 @@ pub struct Tab {
 }
 
 impl Tab {
+    /// A tab that wants no connection yet. `id` must be unique among the tabs of the browser.
     pub fn new(id: String) -> Self {
         Self {
             id,
@@ -161,6 +183,7 @@ impl Tab {
         }
     }
 
+    /// The role that the tab has after the last reaction; a new tab is a follower.
     pub fn role(&self) -> Role {
         self.role
     }

@@ -54,23 +54,30 @@ pub enum ConnectionStatus {
     Closed,
     /// An attempt is in progress; 0 is the first.
     Connecting {
+        /// Failures in a row before this attempt: failed attempts and lost connections.
         attempt: u32,
     },
+    /// `hello` or `welcome` was received, and the connection has not been lost since.
     Open,
     /// The connection was lost or the attempt failed, for this reason. The next attempt starts at `retry_at` (Unix
     /// milliseconds).
     Waiting {
+        /// Failures in a row so far: failed attempts and lost connections.
         attempt: u32,
+        /// When the next attempt starts (Unix milliseconds).
         retry_at: f64,
+        /// Why the connection was lost, or the attempt failed or was put off.
         reason: LostReason,
     },
     /// The browser reports no network. The next attempt starts when it reports one, or at `retry_at` (Unix milliseconds) at
     /// the latest.
     Offline {
+        /// When the next attempt starts at the latest (Unix milliseconds).
         retry_at: f64,
     },
     /// There is no further automatic attempt.
     Stopped {
+        /// Why the state machine makes no further attempt.
         reason: StopReason,
     },
 }
@@ -90,9 +97,17 @@ pub enum LostReason {
     /// An event stream was refused, but its probe got 200.
     RefusedButOpen,
     /// The probe of a refused event stream got an HTTP status that has no reason of its own.
-    UnexpectedStatus { status: u16 },
+    UnexpectedStatus {
+        /// The HTTP status of the probe's response (RFC 9110, section 15).
+        status: u16,
+    },
     /// The socket closed with a code after which a client retries. `reason` is the close reason, often empty.
-    SocketClosed { code: u16, reason: String },
+    SocketClosed {
+        /// The close code (RFC 6455, section 7.1.5); 1006 if no close frame was received.
+        code: u16,
+        /// The server's close reason (RFC 6455, section 7.1.6); empty if it gave none.
+        reason: String,
+    },
     /// An attempt, a probe or a session renewal took 10 s.
     NoAnswer,
     /// An event stream was silent for 2.5 heartbeat intervals.
@@ -103,8 +118,12 @@ pub enum LostReason {
     RenewalFailed,
     /// The server refused a session that was renewed immediately before.
     NewSessionRefused,
-    /// The application's function for the address or the ticket of an attempt failed or timed out.
-    CredentialsFailed { error: String },
+    /// The function that obtains the credential of an attempt returned an error. Where it takes longer than 10 s, the reason is
+    /// [`LostReason::NoAnswer`].
+    CredentialsFailed {
+        /// The application's error, as its `to_string` returned it.
+        error: String,
+    },
 }
 
 /// Why there is no further automatic attempt. Its `Display` is an English sentence for the user.
@@ -134,14 +153,22 @@ pub enum StopReason {
     /// The server does not understand the request for the event stream (HTTP 400).
     BadRequest,
     /// The server closed the socket with a code from 4000 to 4099 that has no reason of its own.
-    ClosedByServer { code: u16 },
+    ClosedByServer {
+        /// The close code of the application (RFC 6455, section 7.4.2).
+        code: u16,
+    },
     /// The server supports none of the subprotocols that this page offers (close code 4010). The page is being reloaded.
     OutdatedPage,
     /// The page was reloaded a short time ago because of [`StopReason::OutdatedPage`], and the server still does not
     /// support it.
     ReloadDidNotHelp,
     /// As many attempts in a row failed as [`Policy::max_attempts`] allows.
-    GaveUp { attempts: u32, last: LostReason },
+    GaveUp {
+        /// Failures in a row before the last one.
+        attempts: u32,
+        /// Why the last attempt failed.
+        last: LostReason,
+    },
 }
 
 impl ConnectionStatus {
@@ -173,30 +200,52 @@ pub enum Input {
     /// The credential of the attempt was obtained, and the transport is being opened.
     Authorized,
     /// The credential of the attempt, or of the stream that it needs meanwhile, could not be obtained.
-    Unauthorized { error: String },
+    Unauthorized {
+        /// The application's error as text; it becomes [`LostReason::CredentialsFailed`].
+        error: String,
+    },
     /// The transport is open. This does not prove that the server answers; `Greeted` does.
     TransportOpen,
     /// `hello` or `welcome` was received.
-    Greeted { heartbeat_ms: u64 },
+    Greeted {
+        /// The interval in milliseconds at which the server sends heartbeats, or expects pings on a socket; 0 counts as
+        /// 1.
+        heartbeat_ms: u64,
+    },
     /// Any other frame was received.
     Frame,
     /// The answer to a ping was received.
     Pong,
     /// The server shuts down and sets the shortest delay before a reconnect, in milliseconds.
-    Drain { retry_ms: u64 },
+    Drain {
+        /// The delay from now, in milliseconds; a value above 600,000 counts as 600,000.
+        retry_ms: u64,
+    },
     /// The last event of a finite stream was received, so there is no reconnect.
     Finished,
     /// An event stream broke or was refused; the browser does not say which.
     StreamError,
     /// A socket closed.
-    SocketClosed { code: u16, reason: String },
+    SocketClosed {
+        /// The close code (RFC 6455, section 7.1.5); 1006 if no close frame was received.
+        code: u16,
+        /// The server's close reason (RFC 6455, section 7.1.6); with 4001 it decides the reaction.
+        reason: String,
+    },
     /// The result of the [`Action::Probe`] with the same `question`. `None`: the request got no response.
     Probed {
+        /// The number of the probe. The result of an earlier one is ignored.
         question: u32,
+        /// The response to the probe, if there was one.
         answer: Option<Answer>,
     },
     /// The result of the [`Action::RenewSession`] with the same `question`.
-    SessionRenewed { question: u32, renewal: Renewal },
+    SessionRenewed {
+        /// The number of the renewal. The result of an earlier one is ignored.
+        question: u32,
+        /// How the renewal ended.
+        renewal: Renewal,
+    },
     /// The browser reports whether there is a network.
     Online(bool),
     /// The page became visible or hidden.
@@ -231,6 +280,7 @@ pub struct Answer {
 /// The result of a session renewal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Renewal {
+    /// The browser has a new session, or the next attempt obtains a new credential.
     Renewed,
     /// The user signed out, possibly in another tab.
     SignedOut,
@@ -250,9 +300,15 @@ pub enum Action {
     /// event, because Chromium may take 60 s to fire it.
     Abandon,
     /// Fetch the status of a refused event stream with a plain request; report [`Input::Probed`] with this number.
-    Probe { question: u32 },
+    Probe {
+        /// The number of the probe, which its result repeats.
+        question: u32,
+    },
     /// Request a new session; report [`Input::SessionRenewed`] with this number.
-    RenewSession { question: u32 },
+    RenewSession {
+        /// The number of the renewal, which its result repeats.
+        question: u32,
+    },
     /// Send a ping.
     Ping,
     /// Reload the page, unless it was reloaded a short time ago.
@@ -265,9 +321,11 @@ pub enum Action {
 /// The fixed settings of a state machine.
 #[derive(Clone, Copy, Debug)]
 pub struct Policy {
+    /// The delays before reconnects.
     pub backoff: Backoff,
+    /// How an open connection is found to be dead.
     pub liveness: Liveness,
-    /// `Some(n)`: stop with a reason after n failed attempts in a row. `None`: never give up.
+    /// `Some(n)`: stop with a reason when the first attempt and n more in a row have failed. `None`: never give up.
     pub max_attempts: Option<u32>,
 }
 
@@ -318,6 +376,7 @@ pub struct Machine {
 }
 
 impl Machine {
+    /// A machine in the state `Closed`. It assumes a network and a visible page until an input says otherwise.
     pub fn new(policy: Policy) -> Self {
         Self {
             policy,
@@ -339,6 +398,7 @@ impl Machine {
         }
     }
 
+    /// The state after the last step.
     pub fn status(&self) -> &ConnectionStatus {
         &self.status
     }

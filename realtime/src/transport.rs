@@ -6,7 +6,9 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Transport {
+    /// Server-Sent Events: an event stream from the server to the page (WHATWG HTML, section 9.2).
     Sse,
+    /// Messages in both directions on one connection (RFC 6455).
     WebSocket,
 }
 

@@ -186,7 +186,6 @@ impl SocketContract for ChatSocket {
     type Command = ChatCommand;
     type Event = ChatEvent;
 
-
     fn after_refusal(code: &ErrorCode) -> Refusal {
         // The command is valid, but the room has not been joined yet: keep it until the page has joined.
         if *code == NOT_JOINED {

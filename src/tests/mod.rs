@@ -20,6 +20,7 @@ mod feeds;
 mod floors;
 mod health;
 mod hydration;
+mod kit_readme;
 mod limits;
 mod output;
 mod process;

@@ -12,6 +12,7 @@ use leptos_router::{hooks::use_url, location::Url};
 
 use super::{
     documents::{document_can_be_had, load_document_once},
+    erase::Erase,
     hydration::guard,
     icons::{Glyph, Icon},
 };
@@ -117,4 +118,5 @@ pub fn AwaitedPage() -> impl IntoView {
             })}
         </div>
     }
+    .erase()
 }

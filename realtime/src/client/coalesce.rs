@@ -8,6 +8,7 @@ use leptos::prelude::*;
 pub struct Coalesce(StoredValue<bool>);
 
 impl Coalesce {
+    /// Creates the state with nothing scheduled. It is disposed of with the current reactive owner.
     pub fn new() -> Self {
         Self(StoredValue::new(false))
     }
@@ -37,6 +38,7 @@ impl Coalesce {
 pub struct Alarm(StoredValue<Option<f64>>);
 
 impl Alarm {
+    /// Creates the state with no timer set. It is disposed of with the current reactive owner.
     pub fn new() -> Self {
         Self(StoredValue::new(None))
     }

@@ -11,7 +11,9 @@ pub enum Credential {
     Url(String),
     /// A query parameter that is added to the address of the contract, percent-encoded (RFC 3986, section 2.1).
     Query {
+        /// The name of the parameter, not yet encoded.
         name: Cow<'static, str>,
+        /// The value of the parameter, such as a single-use ticket, not yet encoded.
         value: String,
     },
 }

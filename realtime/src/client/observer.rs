@@ -17,7 +17,12 @@ pub enum TraceEvent {
     /// A volatile command was not sent, because the uplink is full.
     Unsent(Payload),
     /// The browser reports that the socket closed, with this code and reason.
-    Closed { code: u16, reason: String },
+    Closed {
+        /// The close code (RFC 6455, section 7.1.5); 1006 if no close frame was received.
+        code: u16,
+        /// The server's close reason (RFC 6455, section 7.1.6); empty if it gave none.
+        reason: String,
+    },
     /// The state machine changed its state.
     Status(ConnectionStatus),
 }
@@ -25,26 +30,36 @@ pub enum TraceEvent {
 /// A frame as a script sees it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Frame {
+    /// Whether the page received or sent the frame.
     pub direction: Direction,
+    /// The content as it was received or sent, undecoded.
     pub payload: Payload,
 }
 
+/// Which way a frame travelled, as the page sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
+    /// From the server to the page; in a follower, forwarded by the leader.
     In,
+    /// From the page to the server; sockets only.
     Out,
 }
 
 /// The content of a frame. For an event stream, a script gets the fields, never the bytes.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Payload {
+    /// An event of an event stream (WHATWG HTML, section 9.2.6).
     Event {
+        /// The type of the event; in the kit's streams, the serde tag.
         name: String,
+        /// The joined `data` lines of the event; in the kit's streams, JSON.
         data: String,
         /// The last event id (WHATWG HTML, section 9.2.6): the id of an earlier event if this one has none.
         id: String,
     },
+    /// A text message of a socket (RFC 6455, section 5.6).
     Text(String),
+    /// A binary message of a socket (RFC 6455, section 5.6).
     Binary(Vec<u8>),
 }
 
@@ -76,16 +91,19 @@ impl Observers {
 
     /// Calls the observers. `event` is evaluated only if there is one, so that no frame is copied in vain.
     pub(super) fn notify(self, event: impl FnOnce() -> TraceEvent) {
+        let observed = self.0.try_with_value(|observers| !observers.is_empty());
+        if observed == Some(true) {
+            self.call(event());
+        }
+    }
+
+    /// Not generic, so that its code exists once.
+    fn call(self, event: TraceEvent) {
         // A copy, because an observer may add another one.
         let observers = self.0.try_get_value().unwrap_or_default();
-        let Some((last, others)) = observers.split_last() else {
-            return;
-        };
-        let event = event();
-        for observer in others {
+        for observer in observers {
             observer(event.clone());
         }
-        last(event);
     }
 }
 

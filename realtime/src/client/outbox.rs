@@ -38,7 +38,9 @@ pub struct Entry<C> {
     pub id: Uuid,
     /// Commands with the same key are sent in order. The key is a room, for instance.
     pub ordering_key: String,
+    /// What is sent, unchanged with every repetition.
     pub command: C,
+    /// Whether the command waits, is in flight, or was refused permanently.
     pub state: EntryState,
 }
 
@@ -198,6 +200,7 @@ impl<C: Clone> Outbox<C> {
         left_ms > 0.0 && left_ms <= LONGEST_WAIT_MS
     }
 
+    /// All commands that are kept, the failed ones included, in the order in which they were pushed.
     pub fn entries(&self) -> impl Iterator<Item = &Entry<C>> {
         self.entries.iter()
     }
@@ -207,6 +210,7 @@ impl<C: Clone> Outbox<C> {
         self.count(|entry| !matches!(entry.state, EntryState::Failed(_)))
     }
 
+    /// Whether a command with this id is kept, in any state.
     pub fn contains(&self, id: Uuid) -> bool {
         self.find(id).is_some()
     }

@@ -54,6 +54,7 @@ pub const STATUS_LINE_CSS: &str = include_str!("status_line.css");
 /// | `--realtime-status-lost-background` | the background, lost | `transparent` |
 #[component]
 pub fn StatusLine(
+    /// The connection whose state the line shows and whose next attempt the button starts.
     connection: Connection,
     /// The name of the transport: "SSE" or "WebSocket".
     transport: &'static str,

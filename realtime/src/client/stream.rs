@@ -27,11 +27,19 @@ pub enum StreamEvent<E> {
     /// The connection is open. It says whether the missed events follow, or a state.
     Hello(Hello),
     /// A heartbeat, with the server's count of open connections of this stream.
-    Heartbeat { connections: usize },
+    Heartbeat {
+        /// Open connections of this stream on the node that serves it.
+        connections: usize,
+    },
     /// An event of the feature.
     Event(E),
     /// An event with a known name whose data could not be decoded, with the original data. It is counted and skipped.
-    Undecoded { name: String, text: String },
+    Undecoded {
+        /// The type of the event (WHATWG HTML, section 9.2.6).
+        name: String,
+        /// The data of the event as it was received.
+        text: String,
+    },
 }
 
 /// What a received event means to the state machine.
@@ -283,10 +291,10 @@ mod tests {
         let elsewhere = Credential::Url("/other?ticket=1".into());
         let after = format!("last_event_id={position}");
         for (credential, url) in [
-            (None, format!("/api/weather/events?{after}")),
+            (None, format!("/api/weather/events?added=now&{after}")),
             (
                 Some(ticket),
-                format!("/api/weather/events?ticket=a%20b&{after}"),
+                format!("/api/weather/events?added=now&ticket=a%20b&{after}"),
             ),
             (Some(elsewhere), format!("/other?ticket=1&{after}")),
         ] {

@@ -2,7 +2,7 @@
 
 use std::future::Future;
 
-use futures::future::{AbortHandle, Aborted, abortable};
+use futures::future::{AbortHandle, Aborted, LocalBoxFuture, abortable};
 use leptos::task::spawn_local;
 
 /// A running future. When this is dropped, the future is not polled again: nothing that follows its next `await` happens.
@@ -10,6 +10,8 @@ pub(super) struct Task(AbortHandle);
 
 impl Task {
     pub(super) fn spawn(future: impl Future<Output = ()> + 'static) -> Self {
+        // Boxed, so that the code around it exists once and not for each future.
+        let future: LocalBoxFuture<'static, ()> = Box::pin(future);
         let (task, future) = Self::new(future);
         spawn_local(async move {
             let _ = future.await;

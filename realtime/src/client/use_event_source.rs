@@ -49,7 +49,8 @@ impl StreamOptions {
         self
     }
 
-    /// Stops with a reason after `attempts` failed attempts in a row. Without it the connection never gives up.
+    /// Stops with a reason when the first attempt and `attempts` more in a row have failed. Without it the connection never
+    /// gives up.
     pub fn max_attempts(mut self, attempts: u32) -> Self {
         self.max_attempts = Some(attempts);
         self

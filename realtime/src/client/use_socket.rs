@@ -38,7 +38,9 @@ const RETRY_AFTER_MS: u64 = 1_000;
 pub enum SocketEvent<W, E> {
     /// The connection is open.
     Welcome {
+        /// The fields that the feature adds to `welcome`.
         welcome: W,
+        /// Open sockets of this endpoint on the node that serves it.
         connections: usize,
     },
     /// An event of the feature.
@@ -46,22 +48,27 @@ pub enum SocketEvent<W, E> {
     /// A command was refused. For a command from the outbox [`SocketContract::after_refusal`] decides: it is sent again, and
     /// this event is not reported; it is kept; or it stays in the outbox as failed.
     Refused(SocketError),
+    /// A binary message (RFC 6455, section 5.6), as it was received.
     Binary(Vec<u8>),
     /// The browser reports that the socket closed (RFC 6455, section 7.4), with 1006 if there was no close frame. The
     /// connection's status shows what happens next. Not reported if this side abandoned the socket, for instance after a
     /// missed pong.
     Closed {
+        /// The close code (RFC 6455, section 7.1.5).
         code: u16,
+        /// The server's close reason (RFC 6455, section 7.1.6); empty if it gave none.
         reason: String,
     },
     /// A text message that could not be decoded or whose type is unknown, with its original text. It is counted and skipped.
     Undecoded {
+        /// The message as it was received.
         text: String,
     },
 }
 
 /// A page's handle to a socket.
 pub struct Socket<C: SocketContract> {
+    /// The handle to the socket's connection: its status, its counters, and the user's "retry now".
     pub connection: Connection,
     /// The commands that are not acknowledged yet.
     pub outbox: RwSignal<Outbox<C::Command>>,
@@ -268,7 +275,8 @@ impl SocketOptions {
         self
     }
 
-    /// Stops with a reason after `attempts` failed attempts in a row. Without it the connection never gives up.
+    /// Stops with a reason when the first attempt and `attempts` more in a row have failed. Without it the connection never
+    /// gives up.
     pub fn max_attempts(mut self, attempts: u32) -> Self {
         self.max_attempts = Some(attempts);
         self

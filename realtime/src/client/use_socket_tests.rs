@@ -27,7 +27,6 @@ impl SocketContract for Echo {
     type Command = Say;
     type Event = Say;
 
-
     fn after_refusal(code: &ErrorCode) -> Refusal {
         match *code == NOT_READY {
             true => Refusal::Keep,

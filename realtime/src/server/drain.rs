@@ -28,6 +28,7 @@ impl Drain {
         self.token.cancel();
     }
 
+    /// Whether [`Drain::start`] was called on any clone; from then on it stays true.
     pub fn is_draining(&self) -> bool {
         self.token.is_cancelled()
     }

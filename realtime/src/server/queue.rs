@@ -63,6 +63,7 @@ struct State {
 /// What the write loop takes out of the queue at once.
 #[derive(Debug, Default)]
 pub struct Batch {
+    /// The messages to send, oldest first: as many as it takes to reach 64 KiB, or all that are queued.
     pub messages: Vec<Message>,
     /// The close to send after the messages; nothing follows it.
     pub close: Option<CloseFrame>,
@@ -207,6 +208,7 @@ impl OutQueue {
         }
     }
 
+    /// Whether a close is queued; messages that are pushed from then on are dropped.
     pub fn is_closing(&self) -> bool {
         self.state().close.is_some()
     }

@@ -59,7 +59,9 @@ struct OpenConnection {
 /// The handshake of a connection, as text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Handshake {
+    /// The request as the server received it.
     pub request: String,
+    /// The response as the server sent it.
     pub response: String,
 }
 

@@ -52,6 +52,7 @@ const FREE_PINGS: u32 = 10;
 /// Meanwhile no further message is read, so TCP slows down a client that sends faster than its commands are executed.
 /// The other methods are quick and never wait.
 pub trait SocketHandler: Send {
+    /// The contract of the socket, which defines the types of its commands, its events and its welcome.
     type Contract: SocketContract;
 
     /// Executes a command within the limits. An `Err` is sent to the client, and the socket stays open.

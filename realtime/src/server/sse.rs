@@ -117,6 +117,14 @@ impl<C: StreamContract> StreamRequest<C> {
         self
     }
 
+    /// The response with all events of a topic whose state is its newest event; see [`Topic::latest`].
+    pub fn respond_latest(self, topic: &Topic<C::Event>) -> Response
+    where
+        C::Event: Clone,
+    {
+        self.respond(topic, |newest| vec![newest.clone()])
+    }
+
     /// The response with all events of a topic; see [`StreamRequest::respond_with`]. `snapshot` makes the events that give
     /// the topic's state to a client that does not resume.
     pub fn respond<T, K>(

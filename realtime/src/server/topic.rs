@@ -119,6 +119,7 @@ impl<K> Selection<K> {
 
 /// A reader at its first position, and what a client gets before its events.
 pub struct Opened<K> {
+    /// It begins at the client's position if `recovered` is `Some`, otherwise at the position of the state.
     pub reader: Reader<K>,
     /// `Some(n)`: every event after the client's position is still held, and `n` of them follow, oldest first. `None`: the
     /// client starts from the state.
@@ -173,6 +174,7 @@ pub struct Reader<K> {
 pub enum Pending {
     /// Encoded events in order, joined for one write.
     Events(Bytes),
+    /// No event is pending that the reader wants: wait for [`Reader::changed`].
     Nothing,
     /// The ring no longer holds the reader's next event. End the connection; the client reconnects and gets what is
     /// still available.
@@ -187,6 +189,21 @@ impl<S> Topic<S> {
     /// `change` runs while the state is locked, so it must be quick and must not use this topic.
     pub fn publish<E: Serialize>(&self, change: impl FnOnce(&mut S) -> E) -> Position {
         self.publish_all(|state| [((), change(state))])
+    }
+}
+
+impl<E: Clone + Serialize> Topic<E> {
+    /// A topic whose state is its newest event: every event replaces the state. The ring holds 1,000 events.
+    pub fn latest(event: E) -> Self {
+        Self::new(event, Delivery::LatestPerKey, REPLAY_CAP)
+    }
+
+    /// Publishes an event, which becomes the state.
+    pub fn set(&self, event: E) -> Position {
+        self.publish(|newest| {
+            *newest = event;
+            newest.clone()
+        })
     }
 }
 

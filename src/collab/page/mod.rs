@@ -133,6 +133,7 @@ fn Desk(document: String, readonly: bool) -> impl IntoView {
     follow_person(visitor, socket.connection);
     let others = others(peers, editor, visitor);
     let here = Memo::new(move |_| others.with(Vec::len) + 1);
+    let field = view! { <Field editor text=first.text readonly/> }.erase();
     let more = view! {
         <span {..live_text(move || format!("{} here", here.get()))} data-test="here"></span>
     }
@@ -146,7 +147,7 @@ fn Desk(document: String, readonly: bool) -> impl IntoView {
             <People others visitor/>
             <Toolbar editor document readonly/>
         </div>
-        <Board socket peers><Field editor text=first.text readonly/></Board>
+        <Board socket peers>{field}</Board>
         <p class="quiet board-note">"Pointers are volatile: only the newest place is sent, at most once in 33 ms. The text is a CRDT: it merges whatever anybody writes, offline too."</p>
         <Inspector connection=socket.connection transport=Transport::WebSocket history=false describe=wire::describe/>
         <noscript inner_html="<p class=\"notice\">Reading works without JavaScript; writing needs it, since it goes through a WebSocket.</p>"></noscript>

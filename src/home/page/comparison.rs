@@ -28,7 +28,7 @@ pub static ROWS: [Row; 17] = [
         socket: "A protocol of its own (RFC 6455) on a connection that began as HTTP: frames, control frames, a closing handshake.",
         shown_by: &[
             source("realtime/src/server/frame.rs", "pub fn frame"),
-            source("realtime/src/server/socket.rs", "pub async fn run"),
+            source("realtime/src/server/socket.rs", "async fn run"),
         ],
     },
     Row {
@@ -37,7 +37,7 @@ pub static ROWS: [Row; 17] = [
         socket: "A GET with Upgrade: websocket and a random key, answered with 101 and a hash of that key; over HTTP/2 an extended CONNECT (RFC 8441). Whatever refuses it, script sees 1006; so this server accepts, then closes with a code that says why.",
         shown_by: &[
             source("realtime/src/client/probe.rs", "async fn why_refused"),
-            source("realtime/src/server/upgrade.rs", "pub fn accept"),
+            source("realtime/src/server/upgrade.rs", "pub struct SocketRequest"),
             source(
                 "src/tests/sessions.rs",
                 "a_socket_takes_cookie_bearer_and_ticket_and_closes_none_with_4001",

@@ -64,7 +64,7 @@ pub static RECOMMENDATIONS: [Recommendation; 7] = [
         lost: "A mail that is seen late; it is in the mailbox all the same. The resume brings the notice.",
         page: "/ticker",
         shown_by: &[
-            source("realtime/src/server/sse.rs", "pub struct ResumeFrom"),
+            source("realtime/src/server/sse.rs", "struct ResumeFrom"),
             source(
                 "end2end/acceptance/native-event-source.spec.ts",
                 "the browser comes back by itself and resumes without gap or duplicate",

@@ -30,9 +30,13 @@ pub struct ActiveRequest {
 /// The activity of a connection, shared by the parts that serve it.
 #[derive(Debug)]
 pub struct Activity {
+    /// The remote address of the TCP connection; behind a proxy it is the proxy's.
     pub peer: SocketAddr,
+    /// Cancelled to reset the connection: reads and writes fail from then on, and unsent bytes are dropped.
     pub reset: CancellationToken,
+    /// Bytes received so far, heads and framing included.
     pub read: AtomicU64,
+    /// Bytes that the transport has accepted so far, heads and framing included.
     pub written: AtomicU64,
     /// The newest four bytes that were read, as a big-endian number.
     tail: AtomicU32,
@@ -60,6 +64,7 @@ struct Idle {
 }
 
 impl Activity {
+    /// The activity of a connection that begins now and has received nothing.
     pub fn new(peer: SocketAddr) -> Arc<Self> {
         Arc::new(Self {
             peer,
@@ -118,6 +123,7 @@ impl Activity {
         self.blocked.store(true, Ordering::Relaxed);
     }
 
+    /// Whether a write was blocked since the transport last accepted bytes.
     pub fn is_blocked(&self) -> bool {
         self.blocked.load(Ordering::Relaxed)
     }
@@ -149,6 +155,8 @@ impl Activity {
 }
 
 impl ActiveRequest {
+    /// Counts one more running request of the connection until the guard is dropped. `has_body`: bytes beyond its head
+    /// belong to it.
     pub fn new(connection: &Arc<Activity>, has_body: bool) -> Self {
         connection.requests.fetch_add(1, Ordering::Relaxed);
         Self {
