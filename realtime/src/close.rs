@@ -4,7 +4,7 @@
 //! Ours come in bands, so that a client reacts correctly to a code that it does not know: it stops on 4000 to 4099 and
 //! retries on 4100 to 4199.
 
-use crate::status::StopReason;
+use crate::reasons::StopReason;
 
 /// A close code that the kit sends or handles. An application sends codes of its own as numbers, from 4000 to 4999 (RFC 6455,
 /// section 7.4.2).

@@ -16,6 +16,7 @@ pub mod id;
 pub mod message;
 pub mod position;
 pub mod prelude;
+mod reasons;
 #[cfg(feature = "ssr")]
 pub mod server;
 pub mod sharing;
