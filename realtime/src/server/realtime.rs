@@ -11,7 +11,7 @@ use axum::http::request::Parts;
 
 use super::{
     drain::Drain,
-    listen::ConnectionHandle,
+    listen::handle::ConnectionHandle,
     metric,
     permits::{KeyedSemaphore, Permit},
     registry::{Connection, ConnectionRegistry},

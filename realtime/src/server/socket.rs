@@ -17,8 +17,11 @@ use strum::VariantNames;
 use tokio::time::{Instant, interval_at, sleep, timeout};
 
 use super::{
-    Connection, Counted, Realtime, now_ms,
+    clock::now_ms,
+    counted::Counted,
     queue::{Batch, OutQueue},
+    realtime::Realtime,
+    registry::Connection,
 };
 use crate::{
     close::CloseCode,

@@ -27,10 +27,14 @@ use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep};
 
 use super::{
-    ClientAddress, Connection, Counted, Realtime, Refused, Timing,
+    clock::now_ms,
+    counted::Counted,
     frame::frame,
-    metric, now_ms,
+    metric,
     permits::Permit,
+    realtime::{ClientAddress, Realtime, Timing},
+    refused::Refused,
+    registry::Connection,
     topic::{Opened, Pending, Reader, Selection, Topic},
 };
 use crate::{

@@ -15,8 +15,11 @@ use axum::{
 };
 
 use super::{
-    ClientAddress, Connection, Counted, Realtime, Refused,
+    counted::Counted,
     queue::OutQueue,
+    realtime::{ClientAddress, Realtime},
+    refused::Refused,
+    registry::Connection,
     socket::{self, SocketHandler, TEXT_BYTES, TEXT_READ_BYTES},
 };
 use crate::{
