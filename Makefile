@@ -28,18 +28,20 @@ run: build ## build, serve, print the address; more flags with ARGS="..."
 watch: tools ## build and serve, again and again while you edit
 	WIREWISE_ALLOW_FAULTS=true cargo leptos watch --split
 
-check: tools ## formatting, feature gates, lints of both halves, documentation and its links, types of the browser tests
+check: tools ## formatting, feature gates, lints of both halves, documentation and its links, the kit's package, types of the browser tests
 	cargo fmt --all --check
 	sh tools/feature-gates.sh src realtime/src
 	cargo clippy --workspace --features ssr --all-targets -- -D warnings
 	cargo clippy --workspace --features hydrate --lib --target wasm32-unknown-unknown -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items --features ssr
+	cargo package --quiet --package wirewise-realtime --allow-dirty --no-verify
 	node tools/check-links.mjs
 	tsc --project end2end
 
 # The release binary is named explicitly, because cargo test leaves a newer, unoptimised binary behind.
-test: build browser ## the Rust tests, then the browser tests against the built release
+test: build browser ## the Rust tests (the kit's also alone), then the browser tests against the built release
 	cargo test --workspace --features ssr
+	cargo test --package wirewise-realtime --features ssr
 	cd end2end && WIREWISE_BIN="$(CURDIR)/target/release/wirewise" playwright test
 
 screenshots: build browser ## take the pictures of the README and of link previews again; takes five minutes, until the chart is full

@@ -11,7 +11,7 @@ use serde::{
 };
 use strum::VariantNames;
 
-use crate::message::ErrorCode;
+use crate::message::{ErrorCode, SocketControl, SocketRequest, StreamControl};
 
 /// An event stream, server to client.
 pub trait StreamContract: Clone + PartialEq + Send + Sync + 'static {
@@ -121,9 +121,25 @@ pub fn fill(route: &str, parameters: &[&str]) -> String {
 /// # Panics
 ///
 /// Panics if the names differ or have another order, if the tag is not `type`, or if the enum accepts unknown tags. An alias of
-/// a serde tag counts as a difference.
+/// a serde tag counts as a difference. Panics if a name is reserved: those of the kit's own messages, and `error` and `open`,
+/// which `EventSource` dispatches itself (WHATWG HTML, section 9.2.3).
 #[track_caller]
 pub fn assert_names<E: VariantNames + DeserializeOwned>() {
+    const OF_THE_BROWSER: [&str; 2] = ["error", "open"];
+    assert_tags::<E>();
+    let of_the_kit = [
+        StreamControl::VARIANTS,
+        SocketControl::<()>::VARIANTS,
+        SocketRequest::VARIANTS,
+        &OF_THE_BROWSER,
+    ]
+    .concat();
+    let reserved = E::VARIANTS.iter().find(|name| of_the_kit.contains(name));
+    assert_eq!(reserved, None, "this name is reserved");
+}
+
+#[track_caller]
+fn assert_tags<E: VariantNames + DeserializeOwned>() {
     // serde knows no tags of an enum without variants.
     if E::VARIANTS.is_empty() {
         return;
@@ -170,8 +186,6 @@ mod tests {
     use serde::Deserialize;
 
     use super::*;
-    use crate::message::{SocketControl, SocketRequest, StreamControl};
-
     #[test]
     fn a_route_is_filled_in_order() {
         assert_eq!(fill("/api/jobs/{id}/events", &["7"]), "/api/jobs/7/events");
@@ -180,9 +194,21 @@ mod tests {
 
     #[test]
     fn the_names_of_the_kits_messages_are_their_serde_tags() {
-        assert_names::<StreamControl>();
-        assert_names::<SocketControl<()>>();
-        assert_names::<SocketRequest>();
+        assert_tags::<StreamControl>();
+        assert_tags::<SocketControl<()>>();
+        assert_tags::<SocketRequest>();
+    }
+
+    #[test]
+    #[should_panic(expected = "this name is reserved")]
+    fn a_reserved_name_is_found() {
+        #[derive(Deserialize, VariantNames)]
+        #[serde(tag = "type", rename_all = "snake_case")]
+        #[strum(serialize_all = "snake_case")]
+        enum Reserved {
+            Open,
+        }
+        assert_names::<Reserved>();
     }
 
     #[test]

@@ -69,6 +69,9 @@ pub(super) struct Stream {
     /// The number of missed events still to be replayed.
     replays_left: Cell<usize>,
     position: RefCell<Option<Position>>,
+    /// The position of the snapshot that this connection began with. All events at this position belong to the snapshot,
+    /// so none of them is a duplicate of another.
+    snapshot_at: RefCell<Option<Position>>,
     #[expect(clippy::type_complexity, reason = "one closure, used once")]
     handle: RefCell<Box<dyn FnMut(&str, &str, bool) -> Received>>,
 }
@@ -83,6 +86,7 @@ impl Stream {
             settled_url: RefCell::default(),
             replays_left: Cell::new(0),
             position: RefCell::new(position),
+            snapshot_at: RefCell::default(),
             handle: RefCell::new(Box::new(decoder::<C>(handler))),
         }
     }
@@ -163,8 +167,9 @@ impl Stream {
     /// time.
     fn receive(&self, name: &str, data: &str, id: &str) -> Received {
         let at: Option<Position> = id.parse().ok();
+        let in_snapshot = at.is_some() && at == *self.snapshot_at.borrow();
         let held = match (&at, &*self.position.borrow()) {
-            (Some(at), Some(position)) => at <= position,
+            (Some(at), Some(position)) => !in_snapshot && at <= position,
             _ => false,
         };
         let received = (self.handle.borrow_mut())(name, data, held);
@@ -172,7 +177,14 @@ impl Stream {
         if at.is_some() && !held && name != HELLO {
             self.position.replace(at);
         }
-        self.settle(&received);
+        if let Received::Greeted(hello) = &received {
+            let begins_at = Position::new(hello.epoch.clone(), hello.offset);
+            let snapshot_at = (!hello.recovered).then_some(begins_at);
+            self.snapshot_at.replace(snapshot_at);
+        }
+        if !in_snapshot {
+            self.settle(&received);
+        }
         received
     }
 
@@ -332,6 +344,39 @@ mod tests {
         receive("now", r#"{"type":"now","celsius":7.0}"#, true);
         let now = StreamEvent::Event(Measured::Now { celsius: 7.0 });
         assert_eq!(*received.borrow(), [now]);
+    }
+
+    #[test]
+    fn all_events_of_a_snapshot_are_delivered() {
+        let received = Rc::new(Cell::new(0));
+        let count = received.clone();
+        let stream = Stream::new::<Weather>(None, move |event| {
+            if matches!(event, StreamEvent::Event(_)) {
+                count.set(count.get() + 1);
+            }
+        });
+        stream.set_contract(&Weather);
+        let hello = |recovered| {
+            format!(
+                r#"{{"type":"hello","connection":"c","epoch":"e","offset":4,"recovered":{recovered},"replayed":0,"heartbeat_ms":1,"connections":1}}"#
+            )
+        };
+        let change = r#"{"type":"change","celsius":6.0}"#;
+        stream.receive("hello", &hello(false), "");
+        for _ in 0..3 {
+            stream.receive("change", change, "e-4");
+        }
+        assert_eq!(received.get(), 3, "one snapshot of three events");
+        stream.receive("change", change, "e-5");
+        let again = stream.receive("change", change, "e-5");
+        assert!(matches!(again, Received::Duplicate));
+        stream.receive("hello", &hello(true), "e-5");
+        let replayed = stream.receive("change", change, "e-4");
+        assert!(
+            matches!(replayed, Received::Duplicate),
+            "it has no snapshot"
+        );
+        assert_eq!(received.get(), 4);
     }
 
     #[test]

@@ -95,7 +95,7 @@ where
 
     /// Sends a volatile command now or not at all: one that is worthless later, or that a later one replaces. Returns whether
     /// it was sent. It is not sent if the socket is not open, or if the uplink is full: the browser holds more unsent bytes
-    /// than [`SocketOptions::volatile_limit`]. The latter is counted in [`Connection::unsent`].
+    /// than [`SocketOptions::uplink_limit`]. The latter is counted in [`Connection::unsent`].
     pub fn send(&self, command: &C::Command) -> bool {
         let json = serde_json::to_string(command).unwrap_or_default();
         self.with_wire(|wire| {
@@ -245,7 +245,7 @@ pub struct SocketOptions {
     backoff: Backoff,
     max_attempts: Option<u32>,
     credentials: Option<Credentials>,
-    volatile_limit: u32,
+    uplink_limit: u32,
 }
 
 impl Default for SocketOptions {
@@ -255,7 +255,7 @@ impl Default for SocketOptions {
             backoff: Backoff::DEFAULT,
             max_attempts: None,
             credentials: None,
-            volatile_limit: uplink::LIMIT_BYTES,
+            uplink_limit: uplink::LIMIT_BYTES,
         }
     }
 }
@@ -298,8 +298,8 @@ impl SocketOptions {
 
     /// The uplink is full while the browser holds more than `bytes` unsent bytes (`WebSocket.bufferedAmount`); 64 KiB by
     /// default. Volatile commands are dropped then, and the commands of the outbox wait.
-    pub fn volatile_limit(mut self, bytes: u32) -> Self {
-        self.volatile_limit = bytes;
+    pub fn uplink_limit(mut self, bytes: u32) -> Self {
+        self.uplink_limit = bytes;
         self
     }
 }
@@ -358,7 +358,7 @@ where
                 path: RefCell::default(),
                 open: RefCell::default(),
                 signals,
-                limit: options.volatile_limit,
+                limit: options.uplink_limit,
                 receive: RefCell::new(receive),
             });
             socket.wire.set_value(Some(SendWrapper::new(wire.clone())));

@@ -2,18 +2,23 @@
 
 use std::{
     collections::HashMap,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    net::{IpAddr, Ipv6Addr, SocketAddr},
     sync::{Arc, Mutex, PoisonError, atomic::AtomicUsize},
     time::Duration,
 };
 
-use axum::http::request::Parts;
+use axum::{
+    extract::ConnectInfo,
+    http::request::Parts,
+    response::{IntoResponse, Response},
+};
 
 use super::{
     drain::Drain,
     listen::handle::ConnectionHandle,
     metric,
     permits::{KeyedSemaphore, Permit},
+    refused::Refused,
     registry::{Connection, ConnectionRegistry},
 };
 
@@ -40,6 +45,7 @@ pub struct RealtimeOptions {
     connections_per_address: usize,
     messages_per_second: u32,
     allow_faults: bool,
+    refuse_with: fn(Refused) -> Response,
 }
 
 /// The intervals of a server.
@@ -72,20 +78,18 @@ impl ClientAddress {
         })
     }
 
-    /// The address of a request: the one that a layer has set, otherwise the peer's.
-    pub(super) fn of_request(parts: &Parts) -> Self {
-        let peer = |handle: &ConnectionHandle| handle.peer().ip();
-        // Requests without a connection exist in tests only.
-        let peer = || {
-            parts
-                .extensions
-                .get()
-                .map_or(Ipv4Addr::LOCALHOST.into(), peer)
+    /// The address of a request: the one that a layer has set, otherwise the peer's. `None` if it is not known: under an
+    /// accept loop that says neither.
+    pub(super) fn of_request(parts: &Parts) -> Option<Self> {
+        let extensions = &parts.extensions;
+        let handle = || extensions.get().map(ConnectionHandle::peer);
+        let info = || {
+            extensions
+                .get::<ConnectInfo<SocketAddr>>()
+                .map(|info| info.0)
         };
-        match parts.extensions.get::<Self>() {
-            Some(address) => *address,
-            None => Self::of(peer()),
-        }
+        let peer = || handle().or_else(info).map(|peer| Self::of(peer.ip()));
+        extensions.get::<Self>().copied().or_else(peer)
     }
 }
 
@@ -110,12 +114,14 @@ impl Default for RealtimeOptions {
             connections_per_address: 100,
             messages_per_second: 20,
             allow_faults: false,
+            refuse_with: Refused::into_response,
         }
     }
 }
 
 impl RealtimeOptions {
-    /// The server's name: the prefix of all metrics, and the first comment of every stream. The default is `realtime`.
+    /// The server's name: the prefix of all metrics, and the first comment of every stream. The default is `realtime`. The
+    /// recorder of metrics belongs to the process, so the first [`Realtime`] of a process sets their prefix.
     pub fn name(mut self, name: &'static str) -> Self {
         self.name = name;
         self
@@ -146,9 +152,17 @@ impl RealtimeOptions {
         self
     }
 
-    /// Whether faults may be injected into the connections; see [`Connection`]. The default is false.
+    /// Whether connections keep what fault injection needs: the last event, for a repeat. The kit has no route for faults;
+    /// a route of the application calls the methods of [`Connection`]. The default is false.
     pub fn allow_faults(mut self, allow: bool) -> Self {
         self.allow_faults = allow;
+        self
+    }
+
+    /// The answer to a request that gets no stream, in the application's own form and words. The default is that of
+    /// [`Refused`].
+    pub fn refuse_with(mut self, refuse: fn(Refused) -> Response) -> Self {
+        self.refuse_with = refuse;
         self
     }
 }
@@ -195,9 +209,17 @@ impl Realtime {
         self.0.options.messages_per_second
     }
 
-    /// Takes a permit of an address for a stream or socket; `None` if all are taken.
-    pub(super) fn permit(&self, address: IpAddr) -> Option<Permit> {
-        self.0.permits.enter(address)
+    /// Takes a permit of an address for a stream or socket. An error if all are taken; no permit if the address is unknown.
+    pub(super) fn permit(&self, address: Option<ClientAddress>) -> Result<Option<Permit>, Refused> {
+        let taken = address.map(|address| self.0.permits.enter(address.0));
+        taken
+            .map(|permit| permit.ok_or(Refused::TooManyConnections))
+            .transpose()
+    }
+
+    /// The answer to a request that gets no stream.
+    pub(super) fn refuse(&self, refused: Refused) -> Response {
+        (self.0.options.refuse_with)(refused)
     }
 
     /// The counter of the open sockets of an endpoint.

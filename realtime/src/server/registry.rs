@@ -5,7 +5,6 @@
 
 use std::{
     collections::HashMap,
-    convert::Infallible,
     future::pending,
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak,
@@ -14,7 +13,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use axum::{extract::FromRequestParts, http::request::Parts};
 use tokio::sync::Notify;
 
 use super::listen::{activity::ActiveRequest, handle::ConnectionHandle};
@@ -192,16 +190,6 @@ impl Drop for OpenConnection {
         if let Some(registry) = self.registry.upgrade() {
             lock(&registry.open).remove(&self.id);
         }
-    }
-}
-
-/// Extracts the connection that was opened for this request, or an unregistered one if none was.
-impl<S: Send + Sync> FromRequestParts<S> for Connection {
-    type Rejection = Infallible;
-
-    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Infallible> {
-        let connection = parts.extensions.get::<Self>().cloned();
-        Ok(connection.unwrap_or_else(Self::unknown))
     }
 }
 

@@ -25,6 +25,7 @@ use futures::{
 };
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep};
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::{
     clock::now_ms,
@@ -33,7 +34,6 @@ use super::{
     metric,
     permits::Permit,
     realtime::{ClientAddress, Realtime, Timing},
-    refused::Refused,
     registry::Connection,
     topic::{Opened, Pending, Reader, Selection, Topic},
 };
@@ -88,7 +88,7 @@ impl<S: Send + Sync> FromRequestParts<S> for ResumeFrom {
 pub struct StreamRequest<C> {
     realtime: Realtime,
     after: Option<Position>,
-    address: ClientAddress,
+    address: Option<ClientAddress>,
     connection: Connection,
     session_ended: BoxFuture<'static, ()>,
     contract: PhantomData<C>,
@@ -115,6 +115,11 @@ where
 }
 
 impl<C: StreamContract> StreamRequest<C> {
+    /// The connection, for instance to record whose it is.
+    pub fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
     /// Ends the stream when `ended` resolves, for a stream that only the users of a session may read.
     pub fn until(mut self, ended: impl Future<Output: Send> + Send + 'static) -> Self {
         self.session_ended = async { drop(ended.await) }.boxed();
@@ -161,8 +166,9 @@ impl<C: StreamContract> StreamRequest<C> {
         if end.is_some_and(|end| self.after.as_ref().is_some_and(|after| *after >= end)) {
             return StatusCode::NO_CONTENT.into_response();
         }
-        let Some(permit) = self.realtime.permit(self.address.0) else {
-            return Refused::TooManyConnections.into_response();
+        let permit = match self.realtime.permit(self.address) {
+            Ok(permit) => permit,
+            Err(refused) => return self.realtime.refuse(refused),
         };
         let after = self.after.filter(|_| !self.connection.has_expired());
         let opened = topic.open(after.as_ref(), selection, snapshot);
@@ -186,6 +192,8 @@ impl<C: StreamContract> StreamRequest<C> {
         let mut heartbeat = interval_at(Instant::now() + period, period);
         // A connection that was blocked for a minute gets one heartbeat afterwards, not four.
         heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        // Held by the stream itself: under another accept loop the drain would not wait for it.
+        let hold = self.realtime.drain().hold();
         let live = Live {
             opening: Some(opening.freeze()),
             reader: opened.reader,
@@ -196,7 +204,7 @@ impl<C: StreamContract> StreamRequest<C> {
             connection: self.connection,
             newest: None,
             finished: false,
-            _counted: (counted, permit),
+            _counted: (counted, permit, hold),
         };
         let body = Body::from_stream(stream::unfold(live, async |mut live| {
             let bytes = live.next().await?;
@@ -275,7 +283,7 @@ struct Live<K> {
     newest: Option<Bytes>,
     finished: bool,
     /// Released when the response body is dropped, however the stream ends.
-    _counted: (Counted, Permit),
+    _counted: (Counted, Option<Permit>, TaskTrackerToken),
 }
 
 impl<K: Clone + Eq + Hash + Send + Sync + 'static> Live<K> {
@@ -284,14 +292,14 @@ impl<K: Clone + Eq + Hash + Send + Sync + 'static> Live<K> {
         if self.finished {
             return None;
         }
-        if let Some(opening) = self.opening.take() {
-            return Some(opening);
-        }
         let drain = self.realtime.drain().clone();
         loop {
             let session_ended = &mut self.session_ended;
             if session_ended.is_terminated() || session_ended.now_or_never().is_some() {
                 return None;
+            }
+            if let Some(opening) = self.opening.take() {
+                return Some(opening);
             }
             // Checked before the events, otherwise a stream that is always busy would never send a heartbeat.
             if self.heartbeat.tick().now_or_never().is_some() {

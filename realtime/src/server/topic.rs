@@ -314,8 +314,9 @@ impl<S, K: Clone + Eq + Hash> Topic<S, K> {
     ///
     /// The client is recovered if the epoch is this topic's, the offset is not in the future, every event after it is still
     /// in the ring, and at most [`REPLAY_CAP`] selected events were missed. Otherwise it gets a snapshot: `snapshot` makes
-    /// its events from the state, for the keys that its second argument accepts. The snapshot's position is the head; in a
-    /// topic that has ended it is the position before the last event, which then follows.
+    /// its events from the state, for the keys that its second argument accepts. The snapshot's position is the head. In a
+    /// topic that has ended it is the position before the last event, which then follows, so that a client learns of the
+    /// end: the last event has to be one that may follow a state that includes it.
     ///
     /// `snapshot` runs while the state is locked, so it must be quick and must not use this topic.
     pub fn open<E: Serialize>(

@@ -51,7 +51,7 @@ pub struct SocketRequest<C> {
     /// The subprotocol to answer with.
     echo: Option<String>,
     realtime: Realtime,
-    address: ClientAddress,
+    address: Option<ClientAddress>,
     connection: Connection,
     binary_bytes: usize,
     contract: PhantomData<C>,
@@ -114,7 +114,7 @@ impl<C: SocketContract> SocketRequest<C> {
                 let reason = "this subprotocol is not spoken here";
                 return socket::refuse(socket, CloseCode::UnknownProtocol, reason).await;
             }
-            let Some(_permit) = self.realtime.permit(self.address.0) else {
+            let Ok(_permit) = self.realtime.permit(self.address) else {
                 let reason = "too many open sockets from this address";
                 return socket::refuse(socket, CloseCode::RateLimitIgnored, reason).await;
             };
@@ -155,6 +155,11 @@ impl<C: SocketContract> OpenSocket<C> {
     /// The subprotocols that the client offered.
     pub fn offer(&self) -> Offer {
         self.offer
+    }
+
+    /// The connection, for instance to record whose it is.
+    pub fn connection(&self) -> &Connection {
+        &self.connection
     }
 
     /// Whether this socket must treat the history of its client as lost; see [`Connection::has_expired`].

@@ -102,13 +102,15 @@ impl Feed {
     }
 
     fn publish(&self) {
-        // One task publishes, so the next offset is known.
-        let pulse = CompareEvent::Pulse {
-            sequence: self.0.topic.head().offset + 1,
-            sent_us: now_us(),
-        };
-        let message = encode(&pulse);
-        self.0.topic.publish(|()| pulse);
+        let message = self.0.topic.change(|(), events| {
+            let pulse = CompareEvent::Pulse {
+                sequence: events.position().offset + 1,
+                sent_us: now_us(),
+            };
+            let message = encode(&pulse);
+            events.push((), pulse);
+            message
+        });
         for queue in self.sockets().values() {
             queue.push(message.clone());
         }
