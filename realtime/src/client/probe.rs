@@ -46,7 +46,9 @@ pub(super) async fn why_refused(url: &str) -> Option<Answer> {
     Some(answer_of(&response).await)
 }
 
-async fn answer_of(response: &Response) -> Answer {
+/// What a response says about a refusal: the status, `Retry-After`, and the reason in the body of a 401. An application uses it
+/// for the response to a renewal of the session.
+pub async fn answer_of(response: &Response) -> Answer {
     #[derive(Default, Deserialize)]
     struct Unauthorized {
         reason: Option<String>,

@@ -1,13 +1,14 @@
 //! Renews the session when a connection is refused because it has expired.
 
-use gloo_net::http::{Request, Response};
+use gloo_net::http::Request;
 use leptos::prelude::*;
-use serde::Deserialize;
 
 use super::view::welcomed;
 use crate::session::{GUEST_ROUTE, RENEW_ROUTE, SignedIn, User};
 use realtime::{
-    backoff::retry_after_ms, client::AbortOnDrop, close::reason::SIGNED_OUT, status::Renewal,
+    client::{AbortOnDrop, probe::answer_of},
+    close::reason::SIGNED_OUT,
+    status::Renewal,
 };
 
 /// Renews the session, or requests a new guest session if the renewal is refused. The response sets the cookie.
@@ -27,13 +28,14 @@ pub async fn renew_session(current_user: RwSignal<Option<User>>) -> Renewal {
             }
             return Renewal::Renewed;
         }
-        match response.status() {
-            401 if is_signed_out(&response).await => return Renewal::SignedOut,
+        let answer = answer_of(&response).await;
+        match answer.status {
+            401 if answer.reason.as_deref() == Some(SIGNED_OUT) => return Renewal::SignedOut,
             // Refused: the session cannot be renewed. A server error or a request to wait (408, 429) does not mean that.
             status @ 400..500 if !matches!(status, 408 | 429) => {}
             _ => {
                 return Renewal::Failed {
-                    retry_after_ms: retry_after_of(&response),
+                    retry_after_ms: answer.retry_after_ms,
                 };
             }
         }
@@ -41,23 +43,4 @@ pub async fn renew_session(current_user: RwSignal<Option<User>>) -> Renewal {
     Renewal::Failed {
         retry_after_ms: None,
     }
-}
-
-async fn is_signed_out(unauthorized: &Response) -> bool {
-    #[derive(Deserialize)]
-    struct Unauthorized {
-        reason: Option<String>,
-    }
-    let body = unauthorized.json::<Unauthorized>().await;
-    body.is_ok_and(|body| body.reason.as_deref() == Some(SIGNED_OUT))
-}
-
-fn retry_after_of(response: &Response) -> Option<u64> {
-    let headers = response.headers();
-    let date = headers.get("date");
-    retry_after_ms(
-        &headers.get("retry-after")?,
-        date.as_deref(),
-        js_sys::Date::now(),
-    )
 }
