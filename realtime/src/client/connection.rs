@@ -9,7 +9,6 @@ use std::{
     rc::Rc,
 };
 
-use gloo_timers::callback::Timeout;
 use leptos::{ev, prelude::*};
 use send_wrapper::SendWrapper;
 
@@ -17,6 +16,7 @@ use super::{
     config::ClientConfig,
     credential::{Credential, Credentials},
     observer::{DropReason, Observers, Payload, TraceEvent},
+    platform::{Timer, now, random},
     probe,
     task::Task,
 };
@@ -86,12 +86,12 @@ struct Shared {
     transport: RefCell<Box<dyn Transport>>,
     /// Inputs received while another one is processed: closing a connection can call back synchronously.
     pending: RefCell<VecDeque<Input>>,
-    timer: RefCell<Option<Timeout>>,
+    timer: RefCell<Option<Timer>>,
     /// Window listeners. They are removed with the component rather than with the effect that created the driver, because an
     /// effect may run again.
     listeners: RefCell<Vec<WindowListenerHandle>>,
     /// While set, the browser counts as offline, whatever it reports.
-    unplugged: RefCell<Option<Timeout>>,
+    unplugged: RefCell<Option<Timer>>,
     /// Event types for which a decoding error has been logged.
     logged_types: RefCell<HashSet<String>>,
     /// What triggered the action being executed.
@@ -290,7 +290,7 @@ impl Driver {
                 Input::RetryNow => Asked::ByPerson,
                 _ => Asked::ByItself,
             });
-            for action in machine.step(input, now(), js_sys::Math::random()) {
+            for action in machine.step(input, now(), random()) {
                 if let Some(reason) = self.execute(action) {
                     machine.stop(reason);
                 }
@@ -443,7 +443,7 @@ impl Driver {
         *self.0.timer.borrow_mut() = deadline.map(|deadline| {
             let wait = (deadline - now()).clamp(0.0, LONGEST_TIMER_MS);
             let this = self.clone();
-            Timeout::new(wait as u32, move || this.feed(Input::Timer))
+            Timer::new(wait as u32, move || this.feed(Input::Timer))
         });
     }
 
@@ -484,7 +484,7 @@ impl Driver {
 
     fn go_offline(&self, milliseconds: u32) {
         let this = self.clone();
-        let plug_in = Timeout::new(milliseconds, move || {
+        let plug_in = Timer::new(milliseconds, move || {
             this.0.unplugged.take();
             this.check_network();
         });
@@ -494,8 +494,6 @@ impl Driver {
     }
 }
 
-/// The current time in Unix milliseconds. The monotonic clock would not do: it stops while a laptop sleeps, but connections
-/// time out nevertheless.
-pub(super) fn now() -> f64 {
-    js_sys::Date::now()
-}
+#[cfg(test)]
+#[path = "connection_tests.rs"]
+mod tests;

@@ -10,6 +10,7 @@ pub mod credential;
 pub mod live_text;
 pub mod observer;
 pub mod outbox;
+mod platform;
 pub mod probe;
 pub mod status_line;
 mod stream;

@@ -83,7 +83,11 @@ impl Observers {
         Self(StoredValue::new(vec![]))
     }
 
+    /// Does nothing on a server, where nothing is ever reported, and where another thread may drop what is stored.
     pub(super) fn add(self, observer: impl Fn(TraceEvent) + 'static) {
+        if is_server() {
+            return;
+        }
         let observer: ObserverFn = Rc::new(observer);
         self.0
             .try_update_value(|observers| observers.push(SendWrapper::new(observer)));
@@ -109,9 +113,25 @@ impl Observers {
 
 #[cfg(test)]
 mod tests {
-    use std::cell::{Cell, RefCell};
+    use std::{
+        cell::{Cell, RefCell},
+        sync::Arc,
+    };
+
+    use hydration_context::SsrSharedContext;
 
     use super::*;
+
+    #[test]
+    fn a_server_that_renders_stores_no_observer() {
+        let owner = Owner::new_root(Some(Arc::new(SsrSharedContext::new())));
+        let captured = Rc::new(());
+        owner.with(|| {
+            let captured = captured.clone();
+            Observers::new().add(move |_| drop(captured.clone()));
+        });
+        assert_eq!(Rc::strong_count(&captured), 1);
+    }
 
     #[test]
     fn each_observer_gets_every_event_from_then_on_until_its_component_is_gone() {

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use wasm_bindgen::JsValue;
 use web_sys::{AbortController, AbortSignal, RequestCache};
 
-use super::credential::with_parameter;
+use super::{credential::with_parameter, platform::now};
 use crate::{backoff::retry_after_ms, status::Answer};
 
 /// Aborts its requests when dropped, whatever their state. In a future it ties a request to the future: when the future is
@@ -68,11 +68,7 @@ pub async fn answer_of(response: &Response) -> Answer {
 fn retry_after_of(response: &Response) -> Option<u64> {
     let headers = response.headers();
     let date = headers.get("date");
-    retry_after_ms(
-        &headers.get("retry-after")?,
-        date.as_deref(),
-        js_sys::Date::now(),
-    )
+    retry_after_ms(&headers.get("retry-after")?, date.as_deref(), now())
 }
 
 /// Flushes the dead connections from the browser's HTTP/1.1 keep-alive pool, with requests to `alive_url`.
@@ -125,7 +121,7 @@ pub fn load_once_a_minute(
         .ok()
         .flatten()
         .and_then(|at| at.parse::<f64>().ok());
-    let now = js_sys::Date::now();
+    let now = now();
     if last.is_some_and(|last| now - last < RELOAD_INTERVAL_MS) {
         return false;
     }

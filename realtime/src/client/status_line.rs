@@ -5,8 +5,9 @@ use leptos::prelude::*;
 use send_wrapper::SendWrapper;
 
 use super::{
-    connection::{Connection, now},
+    connection::Connection,
     live_text::{live_text, text_content},
+    platform::now,
     words::StatusWords,
 };
 use crate::status::ConnectionStatus;

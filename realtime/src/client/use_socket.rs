@@ -13,10 +13,11 @@ use web_sys::{BinaryType, CloseEvent, MessageEvent, WebSocket};
 
 use super::{
     coalesce::Alarm,
-    connection::{Connection, Driver, Signals, Transport, now},
+    connection::{Connection, Driver, Signals, Transport},
     credential::{Credential, Credentials},
     observer::{Direction, Frame, Payload, TraceEvent},
     outbox::{EntryState, Full, Outbox},
+    platform::now,
     tab_storage,
     task::Task,
     uplink::{self, Next},

@@ -191,10 +191,16 @@ impl OutQueue {
         }
     }
 
-    /// Resolves when the queue has room for another page of a backlog: at most an eighth of its bound is pending.
+    /// Resolves when the queue has room for another page of a backlog: at most an eighth of its bound is pending. Also
+    /// resolves when a close is queued or the socket has ended; what is pushed then is dropped.
     pub async fn has_room(&self) {
-        while self.pending_bytes() > self.low_water() {
-            self.0.drained.notified().await;
+        loop {
+            // Created before the state is examined, so that no notification is missed in between.
+            let drained = self.0.drained.notified();
+            if self.is_closing() || self.pending_bytes() <= self.low_water() {
+                return;
+            }
+            drained.await;
         }
     }
 
@@ -233,7 +239,7 @@ impl OutQueue {
         state.answer = state.answer.saturating_sub(bytes);
         let close = state.close.clone().filter(|_| state.messages.is_empty());
         drop(state);
-        self.0.drained.notify_one();
+        self.0.drained.notify_waiters();
         (!messages.is_empty() || close.is_some()).then_some(Batch { messages, close })
     }
 
@@ -261,6 +267,7 @@ impl OutQueue {
         drop(state);
         self.0.ready.notify_one();
         self.0.closing.notify_one();
+        self.0.drained.notify_waiters();
     }
 
     fn drops(&self, state: &State, message: &Message) -> bool {
@@ -437,6 +444,22 @@ mod tests {
         });
         while !queue.take().await.messages.is_empty() && queue.pending_bytes() > 0 {}
         waiter.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn no_backlog_waits_for_a_queue_that_is_closed() {
+        let queue = OutQueue::default();
+        queue.push(text(&"x".repeat(QUEUE_BYTES / LOW_WATER_PART)));
+        let waiters = [(); 2].map(|()| {
+            let queue = queue.clone();
+            tokio::spawn(async move { queue.has_room().await })
+        });
+        tokio::task::yield_now().await;
+        queue.close(CloseCode::Done, "");
+        for waiter in waiters {
+            waiter.await.unwrap();
+        }
+        queue.has_room().await;
     }
 
     #[tokio::test]

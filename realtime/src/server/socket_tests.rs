@@ -140,6 +140,8 @@ struct Peer {
     from_server: mpsc::Receiver<Message>,
     drain: Drain,
     sign_out: tokio::sync::oneshot::Sender<&'static str>,
+    /// The out-queue of the socket, as another part of an application may hold it.
+    queue: OutQueue,
     ended: tokio::task::JoinHandle<Ended>,
 }
 
@@ -157,8 +159,9 @@ impl Peer {
         let (sign_out, signed_out) = tokio::sync::oneshot::channel();
         let drain = Drain::default();
         let realtime = Realtime::new(RealtimeOptions::default().drain(drain.clone()));
+        let queue = OutQueue::default();
+        let held = queue.clone();
         let ended = tokio::spawn(async move {
-            let queue = OutQueue::default();
             let handler = Handler {
                 queue: queue.clone(),
                 admitted: 20,
@@ -181,6 +184,7 @@ impl Peer {
             from_server,
             drain,
             sign_out,
+            queue: held,
             ended,
         }
     }
@@ -488,4 +492,8 @@ async fn a_close_from_the_peer_ends_the_socket_at_once() {
     drop(peer.to_server);
     assert_eq!(peer.ended.await.unwrap(), Ended::Cleanly);
     assert_eq!(start.elapsed(), Duration::ZERO);
+    assert!(
+        peer.queue.is_closing(),
+        "nothing collects in the queue any more"
+    );
 }
