@@ -40,7 +40,7 @@ async fn good_answer(method: Method, path: &str) -> Option<Response> {
 pub fn load_document_once(path: &str) {
     let location = window().location();
     let here = || Ok::<_, JsValue>(location.pathname()? + &location.search()? + &location.hash()?);
-    load_once_a_minute(STORAGE_PREFIX, || match here()? == path {
+    load_once_a_minute(STORAGE_PREFIX, &|| match here()? == path {
         // Assigning the current address would not load anything if it has a fragment.
         true => location.reload(),
         false => location.assign(path),

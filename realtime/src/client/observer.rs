@@ -95,13 +95,16 @@ impl Observers {
 
     /// Calls the observers. `event` is evaluated only if there is one, so that no frame is copied in vain.
     pub(super) fn notify(self, event: impl FnOnce() -> TraceEvent) {
-        let observed = self.0.try_with_value(|observers| !observers.is_empty());
-        if observed == Some(true) {
+        if self.has_observers() {
             self.call(event());
         }
     }
 
-    /// Not generic, so that its code exists once.
+    /// Not generic, like [`Observers::call`], so that its code exists once.
+    fn has_observers(self) -> bool {
+        self.0.try_with_value(Vec::is_empty) == Some(false)
+    }
+
     fn call(self, event: TraceEvent) {
         // A copy, because an observer may add another one.
         let observers = self.0.try_get_value().unwrap_or_default();

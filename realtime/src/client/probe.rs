@@ -100,16 +100,13 @@ pub(super) fn flush_pooled_connections(alive_url: &str) {
 /// Reloads the page, unless a document was loaded by [`load_once_a_minute`] with the same prefix within the last minute.
 /// Returns whether it does. `storage_prefix` is that of the [`ClientConfig`](super::ClientConfig).
 pub fn reload_once(storage_prefix: &str) -> bool {
-    load_once_a_minute(storage_prefix, || window().location().reload())
+    load_once_a_minute(storage_prefix, &|| window().location().reload())
 }
 
 /// Calls `load`, which loads a document in place of the page, unless that was done with the same prefix within the last
 /// minute. Returns whether it was called and succeeded. The time is stored in the tab's session storage, under
 /// `{storage_prefix}-reloaded`; without a storage `load` is not called.
-pub fn load_once_a_minute(
-    storage_prefix: &str,
-    load: impl FnOnce() -> Result<(), JsValue>,
-) -> bool {
+pub fn load_once_a_minute(storage_prefix: &str, load: &dyn Fn() -> Result<(), JsValue>) -> bool {
     /// A second load within this many milliseconds would be a reload loop.
     const RELOAD_INTERVAL_MS: f64 = 60_000.0;
     let Ok(Some(storage)) = window().session_storage() else {
