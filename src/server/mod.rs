@@ -36,9 +36,11 @@ pub enum ShutdownReason {
     Broken(String),
 }
 
-/// Serves until `shutdown` resolves, then shuts down within the drain time, whatever the clients do.
+/// Serves until `shutdown` resolves, then shuts down within the drain time, whatever the clients do. Metrics are answered
+/// on a listener of their own, if there is one.
 pub async fn run(
     listener: TcpListener,
+    metrics_listener: Option<TcpListener>,
     state: AppState,
     shutdown: impl Future<Output = ()>,
 ) -> ShutdownReason {
@@ -54,6 +56,11 @@ pub async fn run(
     // Installed before the first connection, so that the counts include every connection.
     let _ = metrics::prometheus();
     run_in_background(&state, std::mem::take(&mut routes.tasks));
+    if let Some(listener) = metrics_listener {
+        // Not started again: it only accepts, and each connection is a task of its own.
+        let serving = metrics::serve(listener, state.realtime.clone());
+        state.background.once("metrics listener", serving);
+    }
     let last_writes = std::mem::take(&mut routes.last_writes);
     let bus = state.bus.clone();
     let background = state.background.clone();

@@ -107,14 +107,7 @@ async fn a_task_that_keeps_failing_makes_the_server_unready_and_one_that_failed_
             .contains("\"always\""),
         "{answer}"
     );
-    let text = server
-        .get("/metrics")
-        .send()
-        .await
-        .unwrap()
-        .text()
-        .await
-        .unwrap();
+    let text = server.metrics_listener().text("/metrics").await;
     assert!(
         text.contains("wirewise_task_panics{task=\"always\"}"),
         "{text}"
