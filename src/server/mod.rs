@@ -8,6 +8,7 @@ pub mod output;
 pub mod render;
 pub mod router;
 pub mod security_headers;
+pub mod service_manager;
 pub mod state;
 pub mod text_nodes;
 
@@ -20,7 +21,7 @@ pub use self::{
     router::router,
     state::{AppState, StartError},
 };
-use crate::routes::Task;
+use crate::{background::Supervisor, bus::SharedBus, routes::Task};
 
 /// How long the storage may take for its last writes, after the connections have ended.
 const LAST_WRITES: Duration = Duration::from_secs(2);
@@ -70,13 +71,25 @@ pub async fn run(
     let realtime = state.realtime.clone();
     let serving = async move { listen::serve(listener, app, max_connections, &realtime).await };
     let serving = background.essential("accept loop", serving);
+    service_manager::ready();
+    let broken = {
+        let (background, bus) = (background.clone(), bus.clone());
+        move || broken(background.clone(), bus.clone())
+    };
+    let until_broken = broken.clone();
+    background.run(
+        "watchdog",
+        move || service_manager::watchdog(until_broken()),
+    );
     tokio::pin!(shutdown);
     let reason = tokio::select! {
         () = &mut shutdown => ShutdownReason::Shutdown,
         () = restart.cancelled() => ShutdownReason::Restart,
-        sentence = background.broken() => ShutdownReason::Broken(sentence),
-        sentence = health::storage_broken(&bus) => ShutdownReason::Broken(sentence),
+        sentence = broken() => ShutdownReason::Broken(sentence),
     };
+    if reason != ShutdownReason::Restart {
+        service_manager::stopping();
+    }
     tracing::info!(
         deadline_ms = deadline.as_millis() as u64,
         "draining: no new connections, clients are asked to reconnect later"
@@ -106,13 +119,21 @@ pub async fn run(
     if reason == ShutdownReason::Restart {
         tokio::select! {
             () = &mut draining => return ShutdownReason::Restart,
-            () = &mut shutdown => {}
+            () = &mut shutdown => service_manager::stopping(),
         }
     }
     draining.await;
     match reason {
         ShutdownReason::Broken(sentence) => ShutdownReason::Broken(sentence),
         ShutdownReason::Shutdown | ShutdownReason::Restart => ShutdownReason::Shutdown,
+    }
+}
+
+/// Resolves with a sentence when the server cannot go on.
+async fn broken(background: Supervisor, bus: SharedBus) -> String {
+    tokio::select! {
+        sentence = background.broken() => sentence,
+        sentence = health::storage_broken(&bus) => sentence,
     }
 }
 
