@@ -17,7 +17,7 @@ use tokio::{
 };
 use wirewise::{
     bus::embedded,
-    server::{self, AppState, ShutdownReason, metrics, output::Output},
+    server::{self, AppState, ShutdownReason, health_check, metrics, output::Output},
     settings::{Command, CommandLine, Settings},
 };
 
@@ -77,7 +77,7 @@ async fn start(output: &Output) -> Result<Ended, String> {
     output.start_logging(&settings);
     match command {
         None => serve(settings, output).await,
-        Some(command) => run(&command, &settings, output).map(|()| Ended::Done),
+        Some(command) => run(&command, &settings, output).await.map(|()| Ended::Done),
     }
 }
 
@@ -143,9 +143,13 @@ fn start_again(addr: SocketAddr, metrics_addr: Option<SocketAddr>) -> String {
     format!("Cannot start again: {error}.")
 }
 
-fn run(command: &Command, settings: &Settings, output: &Output) -> Result<(), String> {
+async fn run(command: &Command, settings: &Settings, output: &Output) -> Result<(), String> {
     let data_dir = settings.data_dir.display();
     match command {
+        Command::Health => {
+            health_check::check(settings.addr).await?;
+            output.print(format_args!("The server at {} is ready.", settings.addr));
+        }
         Command::Backup { file } => {
             embedded::backup(&settings.data_dir, file).map_err(|error| error.to_string())?;
             output.print(format_args!(

@@ -46,13 +46,15 @@ pub enum Command {
     Backup { file: PathBuf },
     /// Replaces the database with a backup; no server may be using the data folder.
     Restore { file: PathBuf },
+    /// Asks the server at `--addr` whether it is ready; the exit code is 1 where it is not.
+    Health,
 }
 
 /// The settings of a server.
 #[derive(Args, Clone, Debug)]
 pub struct Settings {
     /// Where to listen. If a host has several addresses, the first IPv4 address is used, else the first.
-    #[arg(long, env = "LEPTOS_SITE_ADDR", default_value = "127.0.0.1:3000", value_name = "HOST:PORT", value_parser = address)]
+    #[arg(long, env = "LEPTOS_SITE_ADDR", default_value = "127.0.0.1:3000", value_name = "HOST:PORT", value_parser = address, global = true)]
     pub addr: SocketAddr,
 
     /// The folder that `cargo leptos build` filled for the browser.

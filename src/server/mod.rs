@@ -3,6 +3,7 @@
 pub mod assets;
 pub mod features;
 pub mod health;
+pub mod health_check;
 pub mod metrics;
 pub mod output;
 pub mod render;
