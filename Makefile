@@ -3,10 +3,13 @@
 # The versions of the tools. The crate wasm-bindgen in Cargo.toml has the same version as its command line tool.
 export CARGO_LEPTOS := 0.3.10
 export WASM_BINDGEN := 0.2.129
+export CARGO_DENY := 0.20.2
+export CHECK_JSONSCHEMA := 0.39.0
+export HADOLINT := 2.15.1
 # The folders into which `cargo install` puts programs and npm put wasm-opt: cargo-leptos takes both from PATH.
 export PATH := $(CURDIR)/node_modules/.bin:$(or $(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH)
 
-.PHONY: help setup tools browser build run watch check test screenshots check-budgets check-upload torture fuzz bench-chat bench-collab bench-writers
+.PHONY: help setup tools browser build run watch check test screenshots check-budgets check-upload check-packages audit torture fuzz bench-chat bench-collab bench-writers
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(firstword $(MAKEFILE_LIST))
@@ -49,6 +52,12 @@ screenshots: build browser ## take the pictures of the README and of link previe
 
 check-upload: build ## upload 1 GiB: digests as those of sha256sum and b3sum, memory within 100 MiB
 	bash tools/check-upload.sh
+
+check-packages: build ## the unit, the Dockerfile, compose.yaml, and the server in the root folder of the image; needs no Docker
+	bash tools/check-packages.sh
+
+audit: ## licences, sources, banned and duplicated crates, and known vulnerabilities where the database can be had
+	sh tools/audit.sh
 
 SECONDS ?= 60
 SEED ?=

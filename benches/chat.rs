@@ -126,14 +126,15 @@ async fn at_the_bus(target: &Path, options: Options, senders: usize, id: fn() ->
 async fn through_sockets(target: &Path, senders: usize) -> Rate {
     let folder = tempfile::tempdir_in(target).unwrap();
     let process = Process::start(folder.path(), &["--messages-per-second", "1000000"]);
-    let (addr, acknowledged) = (process.addr, Arc::<AtomicU64>::default());
+    let (addr, metrics_addr) = (process.addr, process.metrics_addr());
+    let acknowledged = Arc::<AtomicU64>::default();
     let tasks: Vec<_> = (0..senders)
         .map(|number| {
             let room = format!("room-{}", number % ROOMS);
             tokio::spawn(send(addr, room, acknowledged.clone()))
         })
         .collect();
-    let rate = measure(&acknowledged, async || scrape(addr).await).await;
+    let rate = measure(&acknowledged, async || scrape(metrics_addr).await).await;
     tasks.iter().for_each(|task| task.abort());
     rate
 }
@@ -189,8 +190,8 @@ async fn measure(acknowledged: &AtomicU64, commits: impl AsyncFn() -> Commits) -
 }
 
 /// The commits and writes that the server counted.
-async fn scrape(addr: std::net::SocketAddr) -> Commits {
-    let text = reqwest::get(format!("http://{addr}/metrics"))
+async fn scrape(metrics_addr: std::net::SocketAddr) -> Commits {
+    let text = reqwest::get(format!("http://{metrics_addr}/metrics"))
         .await
         .unwrap();
     let text = text.text().await.unwrap();

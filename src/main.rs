@@ -9,7 +9,7 @@ use std::{
     process::ExitCode,
 };
 
-use clap::{Parser, error::Error};
+use clap::error::Error;
 use tokio::{
     net::TcpListener,
     runtime::Runtime,
@@ -17,7 +17,7 @@ use tokio::{
 };
 use wirewise::{
     bus::embedded,
-    server::{self, AppState, ShutdownReason, output::Output},
+    server::{self, AppState, ShutdownReason, health_check, metrics, output::Output},
     settings::{Command, CommandLine, Settings},
 };
 
@@ -39,10 +39,10 @@ fn main() -> ExitCode {
             output.close();
             return ExitCode::SUCCESS;
         }
-        Ok(Ended::Restart(addr)) => {
+        Ok(Ended::Restart { addr, metrics_addr }) => {
             // Closed before the new process replaces this one, and with it the threads that write.
             output.close();
-            (Output::open(), start_again(addr))
+            (Output::open(), start_again(addr, metrics_addr))
         }
         Err(sentence) => (output, sentence),
     };
@@ -54,13 +54,17 @@ fn main() -> ExitCode {
 /// What remains to be done after an orderly end.
 enum Ended {
     Done,
-    /// Start again on the same address, with the same settings.
-    Restart(SocketAddr),
+    /// Start again on the same addresses, with the same settings.
+    Restart {
+        addr: SocketAddr,
+        /// That of the metrics, if a setting asked for it.
+        metrics_addr: Option<SocketAddr>,
+    },
 }
 
 /// An error is a sentence for the person who started the process.
 async fn start(output: &Output) -> Result<Ended, String> {
-    let CommandLine { command, settings } = match CommandLine::try_parse() {
+    let CommandLine { command, settings } = match CommandLine::read() {
         Ok(command_line) => command_line,
         Err(error) if error.use_stderr() => return Err(one_sentence(&error)),
         // `--help` and `--version`. Unlike `println!`, this returns an error instead of panicking when it cannot be
@@ -73,7 +77,7 @@ async fn start(output: &Output) -> Result<Ended, String> {
     output.start_logging(&settings);
     match command {
         None => serve(settings, output).await,
-        Some(command) => run(&command, &settings, output).map(|()| Ended::Done),
+        Some(command) => run(&command, &settings, output).await.map(|()| Ended::Done),
     }
 }
 
@@ -85,6 +89,11 @@ async fn serve(settings: Settings, output: &Output) -> Result<Ended, String> {
     let listener = TcpListener::bind(addr).await.map_err(|error| {
         format!("Cannot listen on {addr}: {error}. Name another address with --addr.")
     })?;
+    let metrics_listener = metrics::bind(&state.settings).await?;
+    let metrics_addr = metrics_listener
+        .as_ref()
+        .and_then(|listener| listener.local_addr().ok());
+    let metrics_addr_given = state.settings.metrics_addr_given;
     let mut terminate = signal(SignalKind::terminate())
         .map_err(|error| format!("Cannot wait for SIGTERM: {error}."))?;
     let shutdown = async move {
@@ -96,16 +105,25 @@ async fn serve(settings: Settings, output: &Output) -> Result<Ended, String> {
     let addr = listener.local_addr().unwrap_or(addr);
     // Printed to standard output whatever the log filter is: a person, and a test that chose port 0, need the address.
     output.print(format_args!("Wirewise listens on http://{addr}"));
-    match server::run(listener, state, shutdown).await {
+    if let Some(addr) = metrics_addr {
+        output.print(format_args!(
+            "Wirewise's metrics are at http://{addr}{}",
+            metrics::METRICS_ROUTE
+        ));
+    }
+    match server::run(listener, metrics_listener, state, shutdown).await {
         ShutdownReason::Shutdown => Ok(Ended::Done),
-        ShutdownReason::Restart => Ok(Ended::Restart(addr)),
+        ShutdownReason::Restart => Ok(Ended::Restart {
+            addr,
+            metrics_addr: metrics_addr.filter(|_| metrics_addr_given),
+        }),
         ShutdownReason::Broken(sentence) => Err(sentence),
     }
 }
 
-/// Replaces this process with a new one that has the same settings and the same address. Returns only if that fails,
+/// Replaces this process with a new one that has the same settings and the same addresses. Returns only if that fails,
 /// with a sentence that says why.
-fn start_again(addr: SocketAddr) -> String {
+fn start_again(addr: SocketAddr, metrics_addr: Option<SocketAddr>) -> String {
     // If the binary was replaced meanwhile, the process table has another name for the old one; the new one is at the
     // path that this process was called with.
     let running = env::current_exe().ok().filter(|program| program.exists());
@@ -113,17 +131,25 @@ fn start_again(addr: SocketAddr) -> String {
     let Some(program) = running.or_else(called) else {
         return "Cannot start again: this process does not know its own program.".to_owned();
     };
-    // The system may have chosen the port. Of a setting given twice the last one counts.
-    let error = std::process::Command::new(program)
+    // The system may have chosen the ports. Of a setting given twice the last one counts.
+    let mut command = std::process::Command::new(program);
+    command
         .args(env::args_os().skip(1))
-        .args(["--addr", &addr.to_string()])
-        .exec();
+        .args(["--addr", &addr.to_string()]);
+    if let Some(addr) = metrics_addr {
+        command.args(["--metrics-addr", &addr.to_string()]);
+    }
+    let error = command.exec();
     format!("Cannot start again: {error}.")
 }
 
-fn run(command: &Command, settings: &Settings, output: &Output) -> Result<(), String> {
+async fn run(command: &Command, settings: &Settings, output: &Output) -> Result<(), String> {
     let data_dir = settings.data_dir.display();
     match command {
+        Command::Health => {
+            health_check::check(settings.addr).await?;
+            output.print(format_args!("The server at {} is ready.", settings.addr));
+        }
         Command::Backup { file } => {
             embedded::backup(&settings.data_dir, file).map_err(|error| error.to_string())?;
             output.print(format_args!(

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Error, FromArgMatches, Parser, Subcommand, parser::ValueSource};
 use realtime::server::{RealtimeOptions, Timing};
 
 use crate::{
@@ -28,6 +28,17 @@ pub struct CommandLine {
     pub settings: Settings,
 }
 
+impl CommandLine {
+    /// Parses the arguments and the environment of this process.
+    pub fn read() -> Result<Self, Error> {
+        let matches = Self::command().try_get_matches()?;
+        let mut line = Self::from_arg_matches(&matches)?;
+        line.settings.metrics_addr_given =
+            matches.value_source("metrics_addr") != Some(ValueSource::DefaultValue);
+        Ok(line)
+    }
+}
+
 /// What the binary does besides serving.
 #[derive(Clone, Debug, Subcommand)]
 pub enum Command {
@@ -35,13 +46,15 @@ pub enum Command {
     Backup { file: PathBuf },
     /// Replaces the database with a backup; no server may be using the data folder.
     Restore { file: PathBuf },
+    /// Asks the server at `--addr` whether it is ready; the exit code is 1 where it is not.
+    Health,
 }
 
 /// The settings of a server.
 #[derive(Args, Clone, Debug)]
 pub struct Settings {
     /// Where to listen. If a host has several addresses, the first IPv4 address is used, else the first.
-    #[arg(long, env = "LEPTOS_SITE_ADDR", default_value = "127.0.0.1:3000", value_name = "HOST:PORT", value_parser = address)]
+    #[arg(long, env = "LEPTOS_SITE_ADDR", default_value = "127.0.0.1:3000", value_name = "HOST:PORT", value_parser = address, global = true)]
     pub addr: SocketAddr,
 
     /// The folder that `cargo leptos build` filled for the browser.
@@ -124,6 +137,14 @@ pub struct Settings {
     #[arg(long, env = "WIREWISE_ALLOW_FAULTS", num_args = 0..=1, default_value_t = false, default_missing_value = "true", action = clap::ArgAction::Set, value_name = "BOOL")]
     pub allow_faults: bool,
 
+    /// Where `/metrics` is answered, and nothing else: an address, or `none`. A port 0 is chosen by the system and printed.
+    #[arg(long, env = "WIREWISE_METRICS_ADDR", default_value = "127.0.0.1:9464", value_name = "HOST:PORT", value_parser = metrics_address)]
+    pub metrics_addr: MetricsAddress,
+
+    /// Whether `metrics_addr` was set. The server starts without metrics only where it was left at its default.
+    #[arg(skip)]
+    pub metrics_addr_given: bool,
+
     /// Signs sessions: at least 32 characters. Without it a secret is generated once and kept in the data folder.
     #[arg(long, env = "WIREWISE_SECRET", value_name = "SECRET", hide_env_values = true, value_parser = secret)]
     pub secret: Option<String>,
@@ -150,6 +171,13 @@ pub struct Settings {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BusSetting {
     Embedded,
+}
+
+/// Where metrics are answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MetricsAddress {
+    Nowhere,
+    At(SocketAddr),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -201,6 +229,15 @@ fn address(text: &str) -> Result<SocketAddr, String> {
     found.sort_by_key(SocketAddr::is_ipv6);
     let none = || format!("the host {host} has no address; {expected}");
     found.first().copied().ok_or_else(none)
+}
+
+fn metrics_address(text: &str) -> Result<MetricsAddress, String> {
+    match text {
+        "none" => Ok(MetricsAddress::Nowhere),
+        _ => address(text)
+            .map(MetricsAddress::At)
+            .map_err(|error| format!("{error}; none turns the metrics off")),
+    }
 }
 
 impl FromStr for BusSetting {
@@ -275,6 +312,7 @@ mod tests {
                 ["--addr", "nowhere.invalid:3000"],
                 ["--addr", "nowhere.invalid is not found"],
             ),
+            (["--metrics-addr", "9464"], ["--metrics-addr", "none turns"]),
             (["--tick-ms", "0"], ["--tick-ms", "1..=86400000"]),
             (["--heartbeat-ms", "soon"], ["--heartbeat-ms", "soon"]),
             (["--feed", "magic"], ["--feed", "simulated"]),
@@ -327,6 +365,18 @@ mod tests {
                 address.parse().unwrap(),
                 "{text}"
             );
+        }
+    }
+
+    #[test]
+    fn metrics_are_on_loopback_unless_an_address_or_none_is_given() {
+        let at = |text: &str| MetricsAddress::At(text.parse().unwrap());
+        for (arguments, expected) in [
+            (&[][..], at("127.0.0.1:9464")),
+            (&["--metrics-addr", "0.0.0.0:0"], at("0.0.0.0:0")),
+            (&["--metrics-addr", "none"], MetricsAddress::Nowhere),
+        ] {
+            assert_eq!(settings(arguments).metrics_addr, expected);
         }
     }
 

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use axum::{Json, extract::State, http::StatusCode};
 use bytes::Bytes;
 use realtime::server::Drain;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio::time::sleep;
 
 use crate::{
@@ -32,7 +32,7 @@ pub struct Reporter {
 }
 
 /// The answer of `/readyz`, with status 200 if `ready`, else 503.
-#[derive(Clone, Debug, Serialize, PartialEq, Eq)]
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
 pub struct Readiness {
     pub ready: bool,
     /// One sentence for each reason. A ready server may have reasons too: a stale feed is reported, but it does not

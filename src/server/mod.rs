@@ -3,11 +3,13 @@
 pub mod assets;
 pub mod features;
 pub mod health;
+pub mod health_check;
 pub mod metrics;
 pub mod output;
 pub mod render;
 pub mod router;
 pub mod security_headers;
+pub mod service_manager;
 pub mod state;
 pub mod text_nodes;
 
@@ -20,7 +22,7 @@ pub use self::{
     router::router,
     state::{AppState, StartError},
 };
-use crate::routes::Task;
+use crate::{background::Supervisor, bus::SharedBus, routes::Task};
 
 /// How long the storage may take for its last writes, after the connections have ended.
 const LAST_WRITES: Duration = Duration::from_secs(2);
@@ -36,9 +38,11 @@ pub enum ShutdownReason {
     Broken(String),
 }
 
-/// Serves until `shutdown` resolves, then shuts down within the drain time, whatever the clients do.
+/// Serves until `shutdown` resolves, then shuts down within the drain time, whatever the clients do. Metrics are answered
+/// on a listener of their own, if there is one.
 pub async fn run(
     listener: TcpListener,
+    metrics_listener: Option<TcpListener>,
     state: AppState,
     shutdown: impl Future<Output = ()>,
 ) -> ShutdownReason {
@@ -54,6 +58,11 @@ pub async fn run(
     // Installed before the first connection, so that the counts include every connection.
     let _ = metrics::prometheus();
     run_in_background(&state, std::mem::take(&mut routes.tasks));
+    if let Some(listener) = metrics_listener {
+        // Not started again: it only accepts, and each connection is a task of its own.
+        let serving = metrics::serve(listener, state.realtime.clone());
+        state.background.once("metrics listener", serving);
+    }
     let last_writes = std::mem::take(&mut routes.last_writes);
     let bus = state.bus.clone();
     let background = state.background.clone();
@@ -63,13 +72,25 @@ pub async fn run(
     let realtime = state.realtime.clone();
     let serving = async move { listen::serve(listener, app, max_connections, &realtime).await };
     let serving = background.essential("accept loop", serving);
+    service_manager::ready();
+    let broken = {
+        let (background, bus) = (background.clone(), bus.clone());
+        move || broken(background.clone(), bus.clone())
+    };
+    let until_broken = broken.clone();
+    background.run(
+        "watchdog",
+        move || service_manager::watchdog(until_broken()),
+    );
     tokio::pin!(shutdown);
     let reason = tokio::select! {
         () = &mut shutdown => ShutdownReason::Shutdown,
         () = restart.cancelled() => ShutdownReason::Restart,
-        sentence = background.broken() => ShutdownReason::Broken(sentence),
-        sentence = health::storage_broken(&bus) => ShutdownReason::Broken(sentence),
+        sentence = broken() => ShutdownReason::Broken(sentence),
     };
+    if reason != ShutdownReason::Restart {
+        service_manager::stopping();
+    }
     tracing::info!(
         deadline_ms = deadline.as_millis() as u64,
         "draining: no new connections, clients are asked to reconnect later"
@@ -99,13 +120,21 @@ pub async fn run(
     if reason == ShutdownReason::Restart {
         tokio::select! {
             () = &mut draining => return ShutdownReason::Restart,
-            () = &mut shutdown => {}
+            () = &mut shutdown => service_manager::stopping(),
         }
     }
     draining.await;
     match reason {
         ShutdownReason::Broken(sentence) => ShutdownReason::Broken(sentence),
         ShutdownReason::Shutdown | ShutdownReason::Restart => ShutdownReason::Shutdown,
+    }
+}
+
+/// Resolves with a sentence when the server cannot go on.
+async fn broken(background: Supervisor, bus: SharedBus) -> String {
+    tokio::select! {
+        sentence = background.broken() => sentence,
+        sentence = health::storage_broken(&bus) => sentence,
     }
 }
 

@@ -16,7 +16,6 @@ use tower_http::{
 use super::{
     assets,
     health::{self, Reporter},
-    metrics,
     render::{self, Pages},
     security_headers,
     state::AppState,
@@ -122,7 +121,6 @@ pub fn assemble(state: &AppState, routes: Routes) -> Router {
         .layer(middleware::map_request(headers::in_ascii))
         .route(ALIVE_ROUTE, get(async || "alive\n"))
         .route(health::READY_ROUTE, get(health::ready).with_state(reporter))
-        .route("/metrics", get(metrics::text))
         .layer(middleware::map_response(security_headers::add))
         .layer(middleware::map_response(
             inspector::server::remember_answers,

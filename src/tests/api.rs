@@ -1,12 +1,13 @@
 //! Tests what all routes have in common: errors in JSON, origins, headers, files, and pages for errors.
 
 use serde_json::Value;
+use tokio::{net::TcpStream, time::timeout};
 use tokio_tungstenite::{
     connect_async,
     tungstenite::{Error, client::IntoClientRequest},
 };
 
-use crate::support::Server;
+use crate::support::{PATIENCE, Server};
 
 #[tokio::test]
 async fn unknown_paths_of_the_api_are_404_in_json_and_others_a_page() {
@@ -393,18 +394,42 @@ async fn files_carry_an_etag_and_are_immutable_only_when_their_name_is_their_has
 }
 
 #[tokio::test]
+async fn metrics_are_on_their_own_listener_only_and_end_with_the_server() {
+    let mut server = Server::start().await;
+    let answer = server.get("/metrics").send().await.unwrap();
+    assert_eq!(answer.status(), 404);
+    assert!(!answer.text().await.unwrap().contains("wirewise_log_lines"));
+    let metrics = server.metrics_listener();
+    let answer = metrics.get("/metrics").send().await.unwrap();
+    assert_eq!(answer.headers()["x-content-type-options"], "nosniff");
+    assert!(answer.text().await.unwrap().contains("wirewise_log_lines"));
+    for path in ["/", "/healthz", "/api/ticker/symbols"] {
+        assert_eq!(metrics.get(path).send().await.unwrap().status(), 404);
+    }
+    server.shut_down();
+    timeout(PATIENCE, server.ended).await.unwrap().unwrap();
+    assert!(TcpStream::connect(metrics.addr).await.is_err());
+}
+
+#[tokio::test]
+async fn connections_to_the_metrics_are_few_and_take_nothing_from_those_of_clients() {
+    let server = Server::with(|settings| settings.max_connections = 1).await;
+    let metrics = server.metrics_listener();
+    let mut open = vec![];
+    for _ in 0..16 {
+        open.push(TcpStream::connect(metrics.addr).await.unwrap());
+    }
+    let answer = metrics.get("/metrics").send().await.unwrap();
+    assert_eq!(answer.status(), 429);
+    assert_eq!(server.text("/healthz").await, "alive\n");
+}
+
+#[tokio::test]
 async fn metrics_count_open_connections() {
     let server = Server::start().await;
     let mut events = server.stream("/api/ticker/events", &[]).await;
     events.expect("hello").await;
-    let text = server
-        .get("/metrics")
-        .send()
-        .await
-        .unwrap()
-        .text()
-        .await
-        .unwrap();
+    let text = server.metrics_listener().text("/metrics").await;
     assert!(
         text.lines()
             .any(|line| line.starts_with("wirewise_connections{")

@@ -365,6 +365,8 @@ async fn a_restarted_process_keeps_its_process_id_its_port_and_its_data() {
     assert_ne!(events.expect("hello").await.data["epoch"], epoch);
     // The secret is kept, so the session holds.
     assert!(remote.json("/api/jobs", Some(&guest)).await.is_array());
+    // The system has chosen the port of the metrics, and the new process has the same.
+    Remote::new(server.metrics_addr()).text("/metrics").await;
     drop(events);
     assert!(server.terminate().success());
 }

@@ -1,5 +1,10 @@
 //! Tests what `/readyz` reports of a server in trouble, and that a server that cannot go on shuts down.
 
+use std::{
+    net::{SocketAddr, TcpListener},
+    process::Command,
+};
+
 use rusqlite::Connection;
 use serde_json::{Value, json};
 use tokio::time::timeout;
@@ -8,7 +13,10 @@ use wirewise::{
     ticker::{message::FeedStatus, server::feeds::News},
 };
 
-use crate::support::{PATIENCE, Server};
+use crate::{
+    process::binary,
+    support::{PATIENCE, Server},
+};
 
 async fn ready(server: &Server) -> (u16, Value) {
     let answer = server.get("/readyz").send().await.unwrap();
@@ -107,18 +115,54 @@ async fn a_task_that_keeps_failing_makes_the_server_unready_and_one_that_failed_
             .contains("\"always\""),
         "{answer}"
     );
-    let text = server
-        .get("/metrics")
-        .send()
-        .await
-        .unwrap()
-        .text()
-        .await
-        .unwrap();
+    let text = server.metrics_listener().text("/metrics").await;
     assert!(
         text.contains("wirewise_task_panics{task=\"always\"}"),
         "{text}"
     );
+}
+
+/// What `wirewise health` says of the server at this address, and whether it found it ready.
+fn health_check(addr: SocketAddr) -> (bool, String) {
+    let mut command = Command::new(binary());
+    let output = command.args(["health", "--addr", &addr.to_string()]);
+    let output = output.output().unwrap();
+    let words = [output.stdout, output.stderr].concat();
+    (output.status.success(), String::from_utf8(words).unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_health_command_fails_with_the_reason_where_the_server_is_not_ready() {
+    let server = Server::start().await;
+    let (ready, words) = health_check(server.addr);
+    assert!(ready && words.contains("is ready"), "{words}");
+    // A server in a container listens on all addresses.
+    let mut everywhere = server.addr;
+    everywhere.set_ip([0, 0, 0, 0].into());
+    let mut command = Command::new(binary());
+    let command = command.env("LEPTOS_SITE_ADDR", everywhere.to_string());
+    assert!(command.arg("health").status().unwrap().success());
+    let other = Connection::open(server.folder.path().join("data/wirewise.db")).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    assert!(
+        server
+            .state
+            .bus
+            .put_latest("test", "x".into())
+            .await
+            .is_err()
+    );
+    let (ready, words) = health_check(server.addr);
+    assert!(!ready && words.contains("database is locked"), "{words}");
+    // Another server answers there, or none.
+    let (ready, words) = health_check(server.metrics_listener().addr);
+    assert!(!ready && words.contains("404"), "{words}");
+    let free = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = free.local_addr().unwrap();
+    drop(free);
+    let (ready, words) = health_check(addr);
+    assert!(!ready && words.contains(&addr.to_string()), "{words}");
+    assert_eq!(words.lines().count(), 1, "{words}");
 }
 
 #[tokio::test]

@@ -29,6 +29,7 @@ mod protocol;
 mod proxies;
 mod race;
 mod renewal;
+mod service_manager;
 mod sessions;
 mod slow_readers;
 mod start;

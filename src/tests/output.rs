@@ -66,15 +66,8 @@ async fn listening(addr: SocketAddr) {
     timeout(PATIENCE, connects).await.expect("it listens");
 }
 
-async fn metric(server: &Remote, name: &str) -> u64 {
-    let text = server
-        .get("/metrics")
-        .send()
-        .await
-        .unwrap()
-        .text()
-        .await
-        .unwrap();
+async fn metric(metrics: &Remote, name: &str) -> u64 {
+    let text = metrics.text("/metrics").await;
     let value = text
         .lines()
         .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
@@ -101,7 +94,12 @@ async fn a_log_that_cannot_be_written_blocks_nothing_and_is_counted() {
         }
         if !matches!(end, End::Unread) {
             assert!(
-                metric(&server, "wirewise_log_lines_dropped").await > 0,
+                metric(
+                    &Remote::new(process.metrics_addr()),
+                    "wirewise_log_lines_dropped"
+                )
+                .await
+                    > 0,
                 "{end:?}"
             );
         }
@@ -201,8 +199,10 @@ async fn exhausted_file_descriptors_end_no_accept_loop_and_fill_no_log() {
             command.stderr(stderr);
         });
         let server = Remote::new(process.addr);
-        // Its connection stays open, so that the metrics can be read meanwhile.
         alive(&server).await;
+        let metrics = Remote::new(process.metrics_addr());
+        // Its connection stays open, so that the metrics can be read meanwhile.
+        metrics.text("/metrics").await;
         let few = Rlimit {
             current: Some(80),
             maximum: Some(80),
@@ -213,7 +213,7 @@ async fn exhausted_file_descriptors_end_no_accept_loop_and_fill_no_log() {
             connections.push(TcpStream::connect(process.addr).await.unwrap());
         }
         let failing = async {
-            while metric(&server, "wirewise_accept_errors").await < 10 {
+            while metric(&metrics, "wirewise_accept_errors").await < 10 {
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         };

@@ -20,6 +20,7 @@ pub fn binary() -> PathBuf {
 pub struct Process {
     child: Child,
     pub addr: SocketAddr,
+    metrics_addr: Option<SocketAddr>,
 }
 
 impl Process {
@@ -33,14 +34,22 @@ impl Process {
         let mut command = command(folder, "127.0.0.1:0", flags);
         change(command.stdout(Stdio::piped()));
         let mut child = command.spawn().unwrap();
-        let mut line = String::new();
-        let stdout = child.stdout.as_mut().unwrap();
-        BufReader::new(stdout).read_line(&mut line).unwrap();
-        let addr = line.trim().rsplit('/').next().unwrap();
-        let addr = addr
-            .parse()
-            .unwrap_or_else(|_| panic!("it listens and says where: {line:?}"));
-        Self { child, addr }
+        let mut stdout = BufReader::new(child.stdout.as_mut().unwrap());
+        let mut announced = |before: &str| {
+            let mut line = String::new();
+            stdout.read_line(&mut line).unwrap();
+            let addr = line.split('/').nth(2).map(str::trim);
+            addr.filter(|_| line.starts_with(before))
+                .and_then(|addr| addr.parse().ok())
+                .unwrap_or_else(|| panic!("it says where it listens: {line:?}"))
+        };
+        let addr = announced("Wirewise listens on http://");
+        let metrics_addr = announced("Wirewise's metrics are at http://");
+        Self {
+            child,
+            addr,
+            metrics_addr: Some(metrics_addr),
+        }
     }
 
     /// Starts on an address that the caller chose, for tests in which standard output cannot report the address.
@@ -53,7 +62,16 @@ impl Process {
         let mut command = command(folder, &addr.to_string(), flags);
         change(&mut command);
         let child = command.spawn().unwrap();
-        Self { child, addr }
+        Self {
+            child,
+            addr,
+            metrics_addr: None,
+        }
+    }
+
+    /// Where `/metrics` is answered. Unknown of a server on an address that the caller chose.
+    pub fn metrics_addr(&self) -> SocketAddr {
+        self.metrics_addr.unwrap()
     }
 
     /// Waits until the process has ended by itself.
@@ -93,7 +111,8 @@ fn command(folder: &Path, addr: &str, flags: &[&str]) -> Command {
     std::fs::create_dir_all(folder.join("site/pkg")).unwrap();
     let mut command = Command::new(binary());
     command
-        .args(["--addr", addr, "--site-root", "site"])
+        .args(["--addr", addr, "--metrics-addr", "127.0.0.1:0"])
+        .args(["--site-root", "site"])
         .args(["--data-dir", "data", "--max-connections-per-ip", "0"])
         .args(["--requests-per-second", "1000000", "--log", "error"])
         .args(flags)

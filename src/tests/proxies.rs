@@ -41,6 +41,7 @@ async fn logged(flags: &[&str], headers: &[(&str, &str)]) -> String {
     let mut child = Command::new(binary())
         .args(["--addr", "127.0.0.1:0", "--site-root", "site"])
         .args(["--data-dir", "data", "--log", "warn"])
+        .args(["--metrics-addr", "none"])
         .args(flags)
         .current_dir(folder.path())
         .stdout(Stdio::piped())

@@ -1,12 +1,13 @@
 //! Tests that a start that cannot succeed ends at once, with one sentence and a code that is not zero.
 
 use std::{
-    io::{BufRead, BufReader},
+    io::{BufRead, BufReader, Read},
     net::TcpListener,
     path::Path,
     process::{Command, Output, Stdio},
 };
 
+use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 use crate::process::binary;
@@ -59,6 +60,47 @@ fn a_taken_port_is_reported() {
 }
 
 #[test]
+fn a_taken_port_for_metrics_is_reported_where_a_setting_names_it() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = taken.local_addr().unwrap().to_string();
+    let words = refusal(folder().path(), &["--metrics-addr", &addr]);
+    assert!(
+        words.contains(&addr) && words.contains("--metrics-addr"),
+        "{words}"
+    );
+}
+
+#[test]
+fn a_taken_default_port_for_metrics_is_logged_and_the_server_starts_without_metrics() {
+    // Where this fails, another process has the port, which is as good.
+    let _taken = TcpListener::bind("127.0.0.1:9464");
+    let folder = folder();
+    let mut command = Command::new(binary());
+    command.args(["--addr", "127.0.0.1:0", "--site-root", "site"]);
+    command.args(["--data-dir", "data", "--log", "warn"]);
+    command.env_remove("WIREWISE_METRICS_ADDR");
+    command.current_dir(folder.path());
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut stdout = BufReader::new(child.stdout.take().unwrap());
+    let mut line = String::new();
+    stdout.read_line(&mut line).unwrap();
+    assert!(line.starts_with("Wirewise listens on "), "{line:?}");
+    kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+    let mut more = String::new();
+    stdout.read_to_string(&mut more).unwrap();
+    assert_eq!(more, "");
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{}", output.status);
+    let log = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(log.lines().count(), 1, "{log}");
+    assert!(
+        log.contains("127.0.0.1:9464") && log.contains("--metrics-addr"),
+        "{log}"
+    );
+}
+
+#[test]
 fn a_host_is_looked_up_whether_a_flag_or_the_environment_names_it() {
     let folder = folder();
     for change in [
@@ -67,6 +109,7 @@ fn a_host_is_looked_up_whether_a_flag_or_the_environment_names_it() {
     ] {
         let mut command = Command::new(binary());
         command.args(["--site-root", "site", "--data-dir", "data"]);
+        command.args(["--metrics-addr", "none"]);
         command.args(change.0).current_dir(folder.path());
         command.envs(change.1.map(|addr| ("LEPTOS_SITE_ADDR", addr)));
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();

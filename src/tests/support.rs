@@ -39,6 +39,7 @@ pub struct Remote {
 /// A running server. It ends when dropped.
 pub struct Server {
     remote: Remote,
+    metrics_addr: SocketAddr,
     pub state: AppState,
     shutdown: Option<oneshot::Sender<()>>,
     pub ended: JoinHandle<server::ShutdownReason>,
@@ -82,12 +83,17 @@ impl Server {
         prepare(&mut state);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
+        let metrics_listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let metrics_addr = metrics_listener.local_addr().unwrap();
         let (shutdown, requested) = oneshot::channel::<()>();
-        let ended = tokio::spawn(server::run(listener, state.clone(), async move {
+        let requested = async move {
             let _ = requested.await;
-        }));
+        };
+        let running = server::run(listener, Some(metrics_listener), state.clone(), requested);
+        let ended = tokio::spawn(running);
         Self {
             remote: Remote::new(addr),
+            metrics_addr,
             state,
             shutdown: Some(shutdown),
             ended,
@@ -107,6 +113,11 @@ impl Server {
                 .ticker
                 .publish(News::Prices(market.step(*now)));
         }
+    }
+
+    /// The listener of the metrics.
+    pub fn metrics_listener(&self) -> Remote {
+        Remote::new(self.metrics_addr)
     }
 
     /// Asks the server to shut down.
@@ -166,6 +177,13 @@ impl Remote {
         let response = request.send().await.unwrap();
         assert_eq!(response.status(), 200, "{path}");
         response.json().await.unwrap()
+    }
+
+    /// The answer of a GET request that must succeed, as text.
+    pub async fn text(&self, path: &str) -> String {
+        let response = self.get(path).send().await.unwrap();
+        assert_eq!(response.status(), 200, "{path}");
+        response.text().await.unwrap()
     }
 
     /// Starts a job that must be accepted. Returns its id.
