@@ -10,10 +10,12 @@ use std::{
 };
 
 use clap::{Parser, error::Error};
+use realtime::server::listen::Tls;
 use tokio::{
     net::TcpListener,
     runtime::Runtime,
-    signal::unix::{SignalKind, signal},
+    signal::unix::{Signal, SignalKind, signal},
+    task::block_in_place,
 };
 use wirewise::{
     bus::embedded,
@@ -79,6 +81,9 @@ async fn start(output: &Output) -> Result<Ended, String> {
 
 async fn serve(settings: Settings, output: &Output) -> Result<Ended, String> {
     let addr = settings.addr;
+    // First of all: without a handler SIGHUP ends the process.
+    let hangup = signal(SignalKind::hangup())
+        .map_err(|error| format!("Cannot wait for SIGHUP: {error}."))?;
     let state = AppState::open(settings)
         .await
         .map_err(|error| error.to_string())?;
@@ -87,6 +92,7 @@ async fn serve(settings: Settings, output: &Output) -> Result<Ended, String> {
     })?;
     let mut terminate = signal(SignalKind::terminate())
         .map_err(|error| format!("Cannot wait for SIGTERM: {error}."))?;
+    tokio::spawn(reload_certificate(hangup, state.tls.clone()));
     let shutdown = async move {
         tokio::select! {
             _ = terminate.recv() => {}
@@ -95,11 +101,26 @@ async fn serve(settings: Settings, output: &Output) -> Result<Ended, String> {
     };
     let addr = listener.local_addr().unwrap_or(addr);
     // Printed to standard output whatever the log filter is: a person, and a test that chose port 0, need the address.
-    output.print(format_args!("Wirewise listens on http://{addr}"));
+    let scheme = state.tls.as_ref().map_or("http", |_| "https");
+    output.print(format_args!("Wirewise listens on {scheme}://{addr}"));
     match server::run(listener, state, shutdown).await {
         ShutdownReason::Shutdown => Ok(Ended::Done),
         ShutdownReason::Restart => Ok(Ended::Restart(addr)),
         ShutdownReason::Broken(sentence) => Err(sentence),
+    }
+}
+
+/// Reads the certificate again on every SIGHUP. Without one the signal has no effect: a reload that is sent to every server
+/// of a machine must not end this one.
+async fn reload_certificate(mut hangup: Signal, tls: Option<Tls>) {
+    while hangup.recv().await.is_some() {
+        match tls.as_ref().map(|tls| block_in_place(|| tls.reload())) {
+            None => tracing::info!("SIGHUP: there is no certificate to read again (--tls-cert)"),
+            Some(Ok(())) => tracing::info!("SIGHUP: new connections get the new certificate"),
+            Some(Err(error)) => {
+                tracing::error!("SIGHUP: the old certificate stays in use, because {error}");
+            }
+        }
     }
 }
 
