@@ -25,8 +25,8 @@ use tokio_rustls::{
 /// Names of protocols in a handshake (RFC 7301; RFC 9113, section 3.1).
 const HTTP_2: &[u8] = b"h2";
 const HTTP_1: &[u8] = b"http/1.1";
-/// Encrypted bytes that may wait for the kernel. With rustls' default of 64 KiB a client that stops reading would get
-/// that many bytes of outdated events.
+/// Encrypted bytes that may wait for the kernel. With rustls' default of 64 KiB so many bytes of outdated messages would
+/// wait for a client of a socket that stops reading.
 const BUFFER: usize = 16 * 1024;
 
 /// The TLS of a server: TLS 1.2 and 1.3, HTTP/2 and HTTP/1.1 (ALPN), one certificate for every host name. Cheap to

@@ -178,6 +178,21 @@ async fn over_tls_a_peer_that_reads_nothing_for_a_minute_is_disconnected_and_a_s
 }
 
 #[tokio::test(start_paused = true)]
+async fn over_tls_few_bytes_wait_for_a_peer_that_reads_nothing() {
+    let files = Files::new();
+    let (client, server) = duplex(16 * 1024);
+    let (tls, connecting) = (files.open(), files.connect(client, &[]));
+    let (served, client) = tokio::join!(tls.accept(server), connecting);
+    let (mut served, _client) = (served.unwrap(), client.unwrap());
+    let (piece, mut taken) = ([b'x'; 1_024], 0);
+    while let Ok(written) = timeout(Duration::from_secs(1), served.write(&piece)).await {
+        taken += written.unwrap();
+    }
+    // As many in the pipe as in the buffer of TLS; a record more is begun.
+    assert!((16 * 1024..40 * 1024).contains(&taken), "{taken}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn over_tls_an_idle_http_2_connection_ends_and_one_with_an_open_stream_does_not() {
     let (client, served, _drain) = tls_client("h2").await;
     let mut sender = http_2_over(client).await;
@@ -243,6 +258,7 @@ async fn over_tls_a_connection_over_the_limit_receives_the_refusal() {
     let tcp = TcpStream::connect(addr).await.unwrap();
     // A browser offers both; the refusal is HTTP/1.1.
     let mut client = files.connect(tcp, &["h2", "http/1.1"]).await.unwrap();
+    assert_eq!(client.get_ref().1.alpn_protocol(), Some(&b"http/1.1"[..]));
     write(&mut client, GET).await;
     let mut answer = vec![];
     let reading = timeout(TEST_TIMEOUT, client.read_buf(&mut answer));
