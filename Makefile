@@ -23,7 +23,7 @@ browser: tools ## ... the browser of the browser tests: a Chromium
 	@sh tools/browser.sh
 
 build: tools ## build the release: target/release/wirewise and target/site
-	LEPTOS_HASH_FILES=true cargo leptos build --release --split --precompress
+	LEPTOS_HASH_FILES=true sh tools/step.sh "The application" "15 minutes" cargo leptos build --release --split --precompress
 
 run: build ## build, serve, print the address; more flags with ARGS="..."
 	target/release/wirewise --allow-faults $(ARGS)

@@ -10,10 +10,12 @@ use std::{
 };
 
 use clap::error::Error;
+use realtime::server::listen::Tls;
 use tokio::{
     net::TcpListener,
     runtime::Runtime,
-    signal::unix::{SignalKind, signal},
+    signal::unix::{Signal, SignalKind, signal},
+    task::block_in_place,
 };
 use wirewise::{
     bus::embedded,
@@ -83,6 +85,9 @@ async fn start(output: &Output) -> Result<Ended, String> {
 
 async fn serve(settings: Settings, output: &Output) -> Result<Ended, String> {
     let addr = settings.addr;
+    // First of all: without a handler SIGHUP ends the process.
+    let hangup = signal(SignalKind::hangup())
+        .map_err(|error| format!("Cannot wait for SIGHUP: {error}."))?;
     let state = AppState::open(settings)
         .await
         .map_err(|error| error.to_string())?;
@@ -96,6 +101,7 @@ async fn serve(settings: Settings, output: &Output) -> Result<Ended, String> {
     let metrics_addr_given = state.settings.metrics_addr_given;
     let mut terminate = signal(SignalKind::terminate())
         .map_err(|error| format!("Cannot wait for SIGTERM: {error}."))?;
+    tokio::spawn(reload_certificate(hangup, state.tls.clone()));
     let shutdown = async move {
         tokio::select! {
             _ = terminate.recv() => {}
@@ -104,7 +110,8 @@ async fn serve(settings: Settings, output: &Output) -> Result<Ended, String> {
     };
     let addr = listener.local_addr().unwrap_or(addr);
     // Printed to standard output whatever the log filter is: a person, and a test that chose port 0, need the address.
-    output.print(format_args!("Wirewise listens on http://{addr}"));
+    let scheme = state.tls.as_ref().map_or("http", |_| "https");
+    output.print(format_args!("Wirewise listens on {scheme}://{addr}"));
     if let Some(addr) = metrics_addr {
         output.print(format_args!(
             "Wirewise's metrics are at http://{addr}{}",
@@ -118,6 +125,20 @@ async fn serve(settings: Settings, output: &Output) -> Result<Ended, String> {
             metrics_addr: metrics_addr.filter(|_| metrics_addr_given),
         }),
         ShutdownReason::Broken(sentence) => Err(sentence),
+    }
+}
+
+/// Reads the certificate again on every SIGHUP. Without one the signal has no effect: a reload that is sent to every server
+/// of a machine must not end this one.
+async fn reload_certificate(mut hangup: Signal, tls: Option<Tls>) {
+    while hangup.recv().await.is_some() {
+        match tls.as_ref().map(|tls| block_in_place(|| tls.reload())) {
+            None => tracing::info!("SIGHUP: there is no certificate to read again (--tls-cert)"),
+            Some(Ok(())) => tracing::info!("SIGHUP: new connections get the new certificate"),
+            Some(Err(error)) => {
+                tracing::error!("SIGHUP: the old certificate stays in use, because {error}");
+            }
+        }
     }
 }
 
@@ -147,7 +168,7 @@ async fn run(command: &Command, settings: &Settings, output: &Output) -> Result<
     let data_dir = settings.data_dir.display();
     match command {
         Command::Health => {
-            health_check::check(settings.addr).await?;
+            health_check::check(settings.addr, settings.tls.cert.is_some()).await?;
             output.print(format_args!("The server at {} is ready.", settings.addr));
         }
         Command::Backup { file } => {

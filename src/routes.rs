@@ -11,7 +11,7 @@ use std::{
 
 use axum::{Router, extract::FromRef};
 use futures::{FutureExt, future::BoxFuture};
-use realtime::server::Realtime;
+use realtime::server::{Realtime, listen::Tls};
 
 use crate::{
     background::Supervisor, guard::limits::Limits, session::server::token::Sessions,
@@ -33,9 +33,17 @@ pub struct Feature<F> {
     pub own: F,
 }
 
-/// The address on which this server listens, once it does.
+/// Where this server listens, once it does.
 #[derive(Clone, Debug, Default)]
-pub struct OwnAddress(Arc<OnceLock<SocketAddr>>);
+pub struct OwnAddress(Arc<OnceLock<OwnServer>>);
+
+/// How a client in this process connects to this server.
+#[derive(Clone, Debug)]
+pub struct OwnServer {
+    pub address: SocketAddr,
+    /// The server speaks TLS, with this certificate.
+    pub tls: Option<Tls>,
+}
 
 /// Runs within the reactive owner of a page render, or of a server function call, and provides contexts.
 pub type Provide = Arc<dyn Fn() + Send + Sync>;
@@ -85,21 +93,22 @@ impl<F> FromRef<Feature<F>> for Realtime {
 }
 
 impl OwnAddress {
-    /// Sets the address on which the server listens. Only the first call counts.
-    pub fn set(&self, address: SocketAddr) {
-        let _ = self.0.set(address);
+    /// Sets where the server listens. Only the first call counts.
+    pub fn set(&self, server: OwnServer) {
+        let _ = self.0.set(server);
     }
 
-    /// The address under which this server can reach itself. An error if it does not listen yet.
-    pub fn reachable(&self) -> Result<SocketAddr, ApiError> {
+    /// How this server can reach itself. An error if it does not listen yet.
+    pub fn reachable(&self) -> Result<OwnServer, ApiError> {
         let unknown = || ApiError::new(503, "The server does not listen yet. Try again.");
-        let address = *self.0.get().ok_or_else(unknown)?;
+        let OwnServer { address, tls } = self.0.get().ok_or_else(unknown)?.clone();
         let ip = match address.ip() {
             IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
             IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
             ip => ip,
         };
-        Ok(SocketAddr::new(ip, address.port()))
+        let address = SocketAddr::new(ip, address.port());
+        Ok(OwnServer { address, tls })
     }
 }
 

@@ -133,6 +133,9 @@ pub struct Settings {
     #[arg(long, env = "WIREWISE_TRUST_PROXY", num_args = 0..=1, default_value_t = false, default_missing_value = "true", action = clap::ArgAction::Set, value_name = "BOOL")]
     pub trust_proxy: bool,
 
+    #[command(flatten)]
+    pub tls: TlsSettings,
+
     /// Let visitors break their own connections, and restart the server, from the inspector. For demonstrations, not for production.
     #[arg(long, env = "WIREWISE_ALLOW_FAULTS", num_args = 0..=1, default_value_t = false, default_missing_value = "true", action = clap::ArgAction::Set, value_name = "BOOL")]
     pub allow_faults: bool,
@@ -165,6 +168,22 @@ pub struct Settings {
         value_name = "FORMAT"
     )]
     pub log_format: LogFormat,
+}
+
+/// The settings of the server's own TLS.
+#[derive(Args, Clone, Debug, Default)]
+pub struct TlsSettings {
+    /// The certificate, in PEM, with those of its issuers after it: the server then speaks HTTPS only. Read again on SIGHUP.
+    #[arg(long = "tls-cert", env = "WIREWISE_TLS_CERT", value_name = "FILE")]
+    pub cert: Option<PathBuf>,
+
+    /// The private key of the certificate, in PEM.
+    #[arg(long = "tls-key", env = "WIREWISE_TLS_KEY", value_name = "FILE")]
+    pub key: Option<PathBuf>,
+
+    /// Tell browsers to use https only, for a year. Sent over https: with `--tls-cert`, or where a trusted proxy says https.
+    #[arg(long, env = "WIREWISE_HSTS", num_args = 0..=1, default_value_t = false, default_missing_value = "true", action = clap::ArgAction::Set, value_name = "BOOL")]
+    pub hsts: bool,
 }
 
 /// What implements the bus.

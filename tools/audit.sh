@@ -5,7 +5,7 @@
 set -eu
 cd "$(dirname "$0")/.."
 
-sh tools/cargo-tool.sh "cargo deny" cargo-deny "$CARGO_DENY"
+sh tools/cargo-tool.sh "cargo deny" cargo-deny "$CARGO_DENY" "5 minutes"
 
 # An entry of deny.toml that nothing needs any more is an error too.
 cargo deny check -D unmatched-skip -D license-not-encountered bans licenses sources

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Finds or installs the programs that the tests drive: curl, and a Chromium (the one on PATH, else the package of
+# Finds or installs the programs that the tests drive: curl, openssl, and a Chromium (the one on PATH, else the package of
 # Debian, else that of Playwright). The names are those of end2end/playwright.config.ts.
 set -eu
 cd "$(dirname "$0")/.."
@@ -23,12 +23,14 @@ install() {
     fi
 }
 
-# A test reads the stream of prices with curl.
-command -v curl >/dev/null 2>&1 || install curl
-command -v curl >/dev/null 2>&1 || {
-    echo "Install curl (on Debian: apt-get install curl). Then run make again." >&2
-    exit 1
-}
+# A test reads the stream of prices with curl, and the certificates of the tests come from openssl.
+for program in curl openssl; do
+    command -v "$program" >/dev/null 2>&1 || install "$program"
+    command -v "$program" >/dev/null 2>&1 || {
+        echo "Install $program (on Debian: apt-get install $program). Then run make again." >&2
+        exit 1
+    }
+done
 
 on_path && exit 0
 playwrights_own && exit 0

@@ -14,20 +14,6 @@ has() {
     command -v "$1" >/dev/null 2>&1
 }
 
-# cargo_tool PROGRAM PACKAGE VERSION [FLAG...]: builds a tool with little optimisation, because a fast build matters
-# more than a fast tool.
-cargo_tool() {
-    program=$1 package=$2 version=$3
-    shift 3
-    case "$($program --version 2>/dev/null || true)" in
-    *" $version"*) return ;;
-    esac
-    echo "Building $package $version, once; this takes some minutes."
-    CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 CARGO_PROFILE_RELEASE_OPT_LEVEL=1 \
-        cargo install "$package" --version "$version" --locked "$@" ||
-        fail "$package $version could not be installed: see cargo's words above."
-}
-
 has cargo || fail "Install Rust with rustup (https://rustup.rs)."
 has cc || fail "Install a C compiler, which Rust links with (on Debian: apt-get install build-essential)."
 has npm || fail "Install Node.js 20 or newer with npm (https://nodejs.org)."
@@ -43,8 +29,8 @@ for component in rustfmt clippy; do
         fail "Install the component with: rustup component add $component."
 done
 
-cargo_tool "cargo leptos" cargo-leptos "$CARGO_LEPTOS" --features no_downloads
-cargo_tool wasm-bindgen wasm-bindgen-cli "$WASM_BINDGEN"
+sh tools/cargo-tool.sh "cargo leptos" cargo-leptos "$CARGO_LEPTOS" "10 minutes" --features no_downloads
+sh tools/cargo-tool.sh wasm-bindgen wasm-bindgen-cli "$WASM_BINDGEN" "2 minutes"
 
 # npm ci empties the folder first, so the copy of the lock file exists only after a complete installation.
 if ! cmp -s package-lock.json node_modules/.installed; then

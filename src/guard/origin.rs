@@ -95,7 +95,11 @@ fn standing(origin: Option<&HeaderValue>, caller: &Caller, allowed: &[String]) -
     let origin = String::from_utf8_lossy(origin.as_bytes()).to_ascii_lowercase();
     let own = origin.split_once("://").is_some_and(|(scheme, host)| {
         let default_port = if scheme == "https" { ":443" } else { ":80" };
-        host.trim_end_matches(default_port) == caller.host.trim_end_matches(default_port)
+        // A page of this host over plain HTTP may be anybody's who is on the way to the browser. Where the browser seems
+        // to use plain HTTP both schemes are own: a proxy that ends TLS may not report it.
+        let known_scheme = scheme == "https" || !caller.secure;
+        let host = host.trim_end_matches(default_port);
+        known_scheme && host == caller.host.trim_end_matches(default_port)
     });
     if own {
         Standing::Own
@@ -174,9 +178,13 @@ mod tests {
     use super::*;
 
     fn stand(origin: Option<&'static str>, host: &str) -> Standing {
+        stand_over(false, origin, host)
+    }
+
+    fn stand_over(secure: bool, origin: Option<&'static str>, host: &str) -> Standing {
         let caller = Caller {
             address: [127, 0, 0, 1].into(),
-            secure: false,
+            secure,
             host: host.into(),
         };
         standing(
@@ -213,6 +221,16 @@ mod tests {
                 Standing::Foreign,
                 "{origin}"
             );
+        }
+    }
+
+    #[test]
+    fn over_https_the_own_origin_has_that_scheme() {
+        for (origin, standing) in [
+            ("https://wire.example", Standing::Own),
+            ("http://wire.example", Standing::Foreign),
+        ] {
+            assert_eq!(stand_over(true, Some(origin), "wire.example"), standing);
         }
     }
 }

@@ -4,12 +4,15 @@
 
 use std::sync::OnceLock;
 
-use axum::{Router, middleware, routing::get};
+use axum::{Router, middleware::from_fn_with_state, routing::get};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use realtime::server::{Realtime, listen};
 use tokio::net::TcpListener;
 
-use super::{output, security_headers};
+use super::{
+    output,
+    security_headers::{self, HeaderPolicy},
+};
 use crate::settings::{MetricsAddress, Settings};
 
 pub const METRICS_ROUTE: &str = "/metrics";
@@ -40,9 +43,10 @@ pub async fn bind(settings: &Settings) -> Result<Option<TcpListener>, String> {
 
 /// Answers the metrics until the server drains. The accept loop is that of the public port, with its time limits.
 pub async fn serve(listener: TcpListener, realtime: Realtime) {
+    let plain_http = HeaderPolicy::default();
     let app = Router::new()
         .route(METRICS_ROUTE, get(text))
-        .layer(middleware::map_response(security_headers::add));
+        .layer(from_fn_with_state(plain_http, security_headers::add));
     listen::serve(listener, app, MAX_CONNECTIONS, &realtime).await;
 }
 

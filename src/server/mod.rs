@@ -22,7 +22,11 @@ pub use self::{
     router::router,
     state::{AppState, StartError},
 };
-use crate::{background::Supervisor, bus::SharedBus, routes::Task};
+use crate::{
+    background::Supervisor,
+    bus::SharedBus,
+    routes::{OwnServer, Task},
+};
 
 /// How long the storage may take for its last writes, after the connections have ended.
 const LAST_WRITES: Duration = Duration::from_secs(2);
@@ -48,8 +52,10 @@ pub async fn run(
 ) -> ShutdownReason {
     let restart = state.restart.clone();
     let drain = state.realtime.drain().clone();
+    let tls = state.tls.clone();
     if let Ok(address) = listener.local_addr() {
-        state.address.set(address);
+        let tls = tls.clone();
+        state.address.set(OwnServer { address, tls });
     }
     let mut routes = router::routes(&state);
     for prepare in std::mem::take(&mut routes.before_start) {
@@ -70,7 +76,14 @@ pub async fn run(
     let max_connections = state.settings.max_connections as usize;
     let app = router::assemble(&state, routes);
     let realtime = state.realtime.clone();
-    let serving = async move { listen::serve(listener, app, max_connections, &realtime).await };
+    let serving = async move {
+        match tls {
+            None => listen::serve(listener, app, max_connections, &realtime).await,
+            Some(tls) => {
+                listen::serve_tls(listener, tls, app, max_connections, &realtime).await;
+            }
+        }
+    };
     let serving = background.essential("accept loop", serving);
     service_manager::ready();
     let broken = {

@@ -17,7 +17,7 @@ use super::{
     assets,
     health::{self, Reporter},
     render::{self, Pages},
-    security_headers,
+    security_headers::{self, HeaderPolicy},
     state::AppState,
 };
 use crate::{
@@ -106,6 +106,10 @@ pub fn assemble(state: &AppState, routes: Routes) -> Router {
         allowed: state.settings.allowed_origins.clone().into(),
         public: routes.public.into(),
     };
+    let headers_of_answers = HeaderPolicy {
+        hsts: state.settings.tls.hsts,
+        trust_proxy: state.settings.trust_proxy,
+    };
     let reporter = Reporter {
         drain: state.realtime.drain().clone(),
         bus: state.bus.clone(),
@@ -121,7 +125,10 @@ pub fn assemble(state: &AppState, routes: Routes) -> Router {
         .layer(middleware::map_request(headers::in_ascii))
         .route(ALIVE_ROUTE, get(async || "alive\n"))
         .route(health::READY_ROUTE, get(health::ready).with_state(reporter))
-        .layer(middleware::map_response(security_headers::add))
+        .layer(from_fn_with_state(
+            headers_of_answers,
+            security_headers::add,
+        ))
         .layer(middleware::map_response(
             inspector::server::remember_answers,
         ))

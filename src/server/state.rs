@@ -3,7 +3,10 @@
 use std::{io, path::PathBuf, sync::Arc};
 
 use leptos::prelude::LeptosOptions;
-use realtime::server::{Drain, Realtime};
+use realtime::server::{
+    Drain, Realtime,
+    listen::{Tls, TlsError},
+};
 
 use super::{assets::Assets, features::Features};
 use crate::{
@@ -17,7 +20,7 @@ use crate::{
     inspector::server::Restart,
     routes::{OwnAddress, Web},
     session::server::token::{self, Sessions},
-    settings::{BusSetting, Settings},
+    settings::{BusSetting, Settings, TlsSettings},
 };
 
 /// The parts of a server. Cheap to clone; all clones are the same server.
@@ -34,6 +37,8 @@ pub struct AppState {
     pub background: Supervisor,
     pub features: Features,
     pub address: OwnAddress,
+    /// `None`: the server speaks plain HTTP.
+    pub tls: Option<Tls>,
     /// Makes [`run`](super::run) shut down and return [`ShutdownReason::Restart`](super::ShutdownReason::Restart).
     pub restart: Restart,
 }
@@ -52,6 +57,13 @@ pub enum StartError {
     NoSignOuts { path: PathBuf, error: BusError },
     #[error("{0}")]
     NoFeed(String),
+    #[error("{given} needs {missing} beside it: TLS takes a certificate and its private key.")]
+    HalfTls {
+        given: &'static str,
+        missing: &'static str,
+    },
+    #[error("The files of --tls-cert and --tls-key cannot be used: {0}.")]
+    BadTls(#[from] TlsError),
 }
 
 impl AppState {
@@ -67,6 +79,7 @@ impl AppState {
             path: path(),
             error,
         };
+        let tls = open_tls(&settings.tls)?;
         std::fs::create_dir_all(&settings.data_dir).map_err(no_data)?;
         // Opened first, because it locks the folder, and a second server must not touch what the first one keeps there.
         let bus: SharedBus = match settings.bus {
@@ -115,6 +128,7 @@ impl AppState {
             background,
             features,
             address,
+            tls,
             restart: Restart::new(),
             bus,
             settings: settings.into(),
@@ -128,5 +142,15 @@ impl AppState {
             limits: self.limits.clone(),
             sessions: self.sessions.clone(),
         }
+    }
+}
+
+fn open_tls(settings: &TlsSettings) -> Result<Option<Tls>, StartError> {
+    let half = |given, missing| Err(StartError::HalfTls { given, missing });
+    match (&settings.cert, &settings.key) {
+        (Some(certificate), Some(key)) => Ok(Some(Tls::open(certificate, key)?)),
+        (None, None) => Ok(None),
+        (Some(_), None) => half("--tls-cert", "--tls-key"),
+        (None, Some(_)) => half("--tls-key", "--tls-cert"),
     }
 }

@@ -36,6 +36,7 @@ mod start;
 mod support;
 mod ticker;
 mod ticker_property;
+mod tls;
 mod torture;
 mod upload;
 mod wire_format;

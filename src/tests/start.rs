@@ -10,7 +10,7 @@ use std::{
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-use crate::process::binary;
+use crate::{process::binary, tls::write_pair};
 
 /// A folder with a valid site root.
 fn folder() -> TempDir {
@@ -44,7 +44,11 @@ fn start(folder: &Path, flags: &[&str]) -> Output {
 /// The one line with which the start ended.
 fn refusal(folder: &Path, flags: &[&str]) -> String {
     let output = start(folder, flags);
-    assert!(!output.status.success(), "it must not start with {flags:?}");
+    assert_eq!(
+        output.status.code(),
+        Some(1),
+        "it must not start with {flags:?}"
+    );
     assert!(output.stdout.is_empty());
     let words = String::from_utf8(output.stderr).unwrap();
     assert_eq!(words.lines().count(), 1, "{words}");
@@ -191,4 +195,54 @@ fn a_replay_file_is_found_from_the_working_directory_and_one_without_a_good_row_
         words.contains("bad.csv") && words.contains("no good row") && words.contains("line 2"),
         "{words}"
     );
+}
+
+#[test]
+fn a_certificate_that_cannot_be_used_is_reported() {
+    let folder = folder();
+    let file = |name: &str| folder.path().join(name);
+    write_pair(folder.path());
+    let other = tempfile::tempdir().unwrap();
+    write_pair(other.path());
+    std::fs::copy(other.path().join("key.pem"), file("other.pem")).unwrap();
+    std::fs::write(file("empty.pem"), "").unwrap();
+    std::fs::write(
+        file("broken.pem"),
+        "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
+    )
+    .unwrap();
+    for (certificate, key, needle) in [
+        ("nowhere.pem", "key.pem", "nowhere.pem cannot be read"),
+        ("cert.pem", "nowhere.pem", "nowhere.pem cannot be read"),
+        ("empty.pem", "key.pem", "empty.pem holds no certificate"),
+        ("cert.pem", "empty.pem", "empty.pem holds no private key"),
+        ("cert.pem", "cert.pem", "cert.pem holds no private key"),
+        ("key.pem", "key.pem", "key.pem holds no certificate"),
+        ("cert.pem", "other.pem", "other.pem does not belong"),
+        ("broken.pem", "key.pem", "broken.pem and the private key"),
+    ] {
+        let flags = ["--tls-cert", certificate, "--tls-key", key];
+        let words = refusal(folder.path(), &flags);
+        assert!(words.contains(needle), "{words}");
+        assert!(
+            words.contains("--tls-cert") && words.contains("--tls-key"),
+            "{words}"
+        );
+    }
+}
+
+#[test]
+fn a_certificate_without_a_key_and_a_key_without_a_certificate_are_reported() {
+    let folder = folder();
+    write_pair(folder.path());
+    for (given, file, missing) in [
+        ("--tls-cert", "cert.pem", "--tls-key"),
+        ("--tls-key", "key.pem", "--tls-cert"),
+    ] {
+        let words = refusal(folder.path(), &[given, file]);
+        assert!(
+            words.contains(&format!("{given} needs {missing}")),
+            "{words}"
+        );
+    }
 }

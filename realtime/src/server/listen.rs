@@ -2,15 +2,18 @@
 //!
 //! `axum::serve` sets no timer (hyper's header timeout then has no effect), no limit and no socket options; this does.
 //!
-//! `connection.rs` serves one connection and ends it when its peer is idle for too long. `wire.rs` wraps the
-//! connection's bytes and ends it when the peer reads none. `stream.rs` does the same for a single HTTP/2 stream.
-//! `activity.rs` is the state that they share, and `handle.rs` the handle that a request gets.
+//! `connection.rs` serves one connection and ends it when its peer is idle for too long. `tls.rs` encrypts it. `wire.rs`
+//! wraps the connection's bytes and ends it when the peer reads none. `stream.rs` does the same for a single HTTP/2
+//! stream. `refuse.rs` answers what is not served. `activity.rs` is the state that they share, and `handle.rs` the
+//! handle that a request gets.
 
 pub mod activity;
 mod connection;
 pub mod handle;
 mod patience;
+mod refuse;
 mod stream;
+mod tls;
 mod wire;
 
 use std::{io, sync::Arc, time::Duration};
@@ -18,14 +21,22 @@ use std::{io, sync::Arc, time::Duration};
 use axum::Router;
 use socket2::SockRef;
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
     sync::Semaphore,
-    time::{Instant, sleep, timeout},
+    time::{Instant, sleep},
 };
 
-pub use self::{activity::ActiveRequest, handle::ConnectionHandle};
-use self::{connection::connection, patience::PATIENCE, wire::Wire};
+pub use self::{
+    activity::ActiveRequest,
+    handle::ConnectionHandle,
+    tls::{Tls, TlsError},
+};
+use self::{
+    connection::{connection, tls_connection},
+    patience::PATIENCE,
+    refuse::refuse_full,
+    wire::Wire,
+};
 use super::{metric, realtime::Realtime};
 
 /// Unsent bytes that the kernel may hold. Without this limit a client that stops reading costs megabytes of kernel
@@ -38,14 +49,34 @@ const ACCEPT_AGAIN: Duration = Duration::from_millis(50);
 const WARN_EVERY: Duration = Duration::from_secs(10);
 /// Refused connections that get an explanation at the same time. Further ones are closed without an answer.
 const REFUSALS: usize = 64;
-/// How long a refused client has to send its request, and again as long to read the answer and close.
-const REFUSE_WITHIN: Duration = Duration::from_secs(1);
 
 /// Serves `app` until the server drains. Then the listener closes at once, and each open connection ends when its
 /// requests have ended. Every connection is a task of the drain. Further connections than `max_connections` are refused
 /// with 429.
 pub async fn serve(
     listener: TcpListener,
+    app: Router,
+    max_connections: usize,
+    realtime: &Realtime,
+) {
+    accept(listener, None, app, max_connections, realtime).await;
+}
+
+/// Like [`serve`], over TLS. A handshake that is not complete within 10 s ends its connection. A client that speaks HTTP
+/// without TLS is answered with 400 and a sentence.
+pub async fn serve_tls(
+    listener: TcpListener,
+    tls: Tls,
+    app: Router,
+    max_connections: usize,
+    realtime: &Realtime,
+) {
+    accept(listener, Some(tls), app, max_connections, realtime).await;
+}
+
+async fn accept(
+    listener: TcpListener,
+    tls: Option<Tls>,
     app: Router,
     max_connections: usize,
     realtime: &Realtime,
@@ -77,16 +108,22 @@ pub async fn serve(
             if let Err(error) = set_options(&tcp) {
                 tracing::debug!(%error, %peer, "socket options were refused");
             }
+            let (app, draining) = (app.clone(), drain.clone());
             let wire = Wire::new(tcp, peer, permit, PATIENCE, drain.clone());
-            drain.spawn(connection(wire, app.clone(), PATIENCE, drain.clone()));
+            // Two kinds of tasks, so that a connection without TLS takes no memory for it.
+            match tls.clone() {
+                None => drain.spawn(connection(wire, app, PATIENCE, draining)),
+                Some(tls) => drain.spawn(tls_connection(wire, tls, app, PATIENCE, draining)),
+            }
             continue;
         }
         metric::counter("connections_refused").increment(1);
         if let Ok(permit) = refusals.clone().try_acquire_owned() {
+            let tls = tls.clone();
             tokio::spawn(async move {
                 let _permit = permit;
                 // An error means that the peer is gone or never closes: then nobody reads the answer.
-                let _ = refuse(tcp).await;
+                let _ = refuse_full(tcp, tls).await;
             });
         }
     }
@@ -104,27 +141,6 @@ fn set_options(tcp: &TcpStream) -> io::Result<()> {
         socket.set_tcp_user_timeout(Some(PATIENCE.stall * 2))?;
     }
     Ok(())
-}
-
-/// Answers that the connection limit is reached. The request is read first, since some clients treat an answer without
-/// a request as an error. Afterwards it reads on until the client closes: closing with unread input causes a reset, and
-/// the client would lose the answer.
-async fn refuse(mut tcp: TcpStream) -> io::Result<()> {
-    const BODY: &str = r#"{"error":"The server holds as many connections as it may. Try again in a few seconds."}"#;
-    let answer = format!(
-        "HTTP/1.1 429 Too Many Requests\r\ncontent-type: application/json\r\ncontent-length: {}\r\nretry-after: 5\r\n\
-         connection: close\r\n\r\n{BODY}",
-        BODY.len()
-    );
-    let mut request = [0; 4 * 1024];
-    let _ = timeout(REFUSE_WITHIN, tcp.read(&mut request)).await;
-    timeout(REFUSE_WITHIN, async {
-        tcp.write_all(answer.as_bytes()).await?;
-        tcp.shutdown().await?;
-        while tcp.read(&mut request).await? > 0 {}
-        Ok(())
-    })
-    .await?
 }
 
 #[cfg(test)]

@@ -15,14 +15,18 @@ use http_body_util::BodyExt;
 use hyper::client::conn::http2::{self, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::{
-    io::{DuplexStream, duplex},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, duplex},
     net::TcpSocket,
     task::JoinHandle,
+    time::timeout,
 };
 use tokio_tungstenite::{WebSocketStream, tungstenite::protocol::Role};
 
 use super::{patience::Patience, wire::Transport, *};
 use crate::server::Drain;
+
+#[path = "listen/tls_tests.rs"]
+mod over_tls;
 
 const GET: &str = "GET / HTTP/1.1\r\nhost: x\r\n\r\n";
 const GET_FLOOD: &str = "GET /flood HTTP/1.1\r\nhost: x\r\n\r\n";
@@ -30,6 +34,11 @@ const GET_FLOOD: &str = "GET /flood HTTP/1.1\r\nhost: x\r\n\r\n";
 const TEST_TIMEOUT: Duration = Duration::from_secs(20);
 
 impl Transport for DuplexStream {
+    /// A pipe cannot look ahead: what is served over TLS in these tests begins with a handshake.
+    async fn peek(&self) -> io::Result<Option<u8>> {
+        Ok(Some(22))
+    }
+
     fn end_with_reset(&self) {}
 }
 
@@ -87,12 +96,12 @@ fn client() -> (DuplexStream, JoinHandle<()>, Drain) {
     (client, served, drain)
 }
 
-async fn write(client: &mut DuplexStream, text: &str) {
+async fn write(client: &mut (impl AsyncWrite + Unpin), text: &str) {
     client.write_all(text.as_bytes()).await.unwrap();
 }
 
 /// Sends a request and reads the whole response.
-async fn ask(client: &mut DuplexStream) {
+async fn ask(client: &mut (impl AsyncRead + AsyncWrite + Unpin)) {
     write(client, GET).await;
     let mut answer = vec![];
     while !answer.ends_with(b"\r\n\r\nok") {
@@ -234,13 +243,20 @@ async fn a_peer_that_reads_nothing_does_not_delay_a_draining_server() {
 /// An HTTP/2 client whose streams have a flow-control window of 16 KiB.
 async fn http_2_client() -> (SendRequest<Body>, JoinHandle<()>, Drain) {
     let (client, served, drain) = client();
+    (http_2_over(client).await, served, drain)
+}
+
+async fn http_2_over<S>(transport: S) -> SendRequest<Body>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let (sender, connection) = http2::Builder::new(TokioExecutor::new())
         .initial_stream_window_size(16 * 1024)
-        .handshake(TokioIo::new(client))
+        .handshake(TokioIo::new(transport))
         .await
         .unwrap();
     tokio::spawn(connection);
-    (sender, served, drain)
+    sender
 }
 
 async fn ask_http_2(sender: &mut SendRequest<Body>, path: &str) -> Response {

@@ -195,7 +195,7 @@ fn write_headers(text: &mut String, headers: &HeaderMap) {
 
 /// Shows only headers that are known to be harmless: what a proxy adds for the server may be a credential too.
 fn shown(name: &HeaderName, value: &HeaderValue) -> String {
-    const HARMLESS: [&str; 26] = [
+    const HARMLESS: [&str; 27] = [
         "accept",
         "accept-encoding",
         "accept-language",
@@ -215,6 +215,7 @@ fn shown(name: &HeaderName, value: &HeaderValue) -> String {
         "pragma",
         "priority",
         "referrer-policy",
+        "strict-transport-security",
         "upgrade",
         "user-agent",
         "vary",

@@ -1,6 +1,6 @@
 //! The caller of a request: the client's address, scheme and host.
 //!
-//! Behind a proxy (`--trust-proxy`) they are read from the proxy's headers. A header may have several entries, because
+//! The scheme is https where this server's own TLS encrypts the connection, or where a trusted proxy says so. Behind a proxy (`--trust-proxy`) they are read from the proxy's headers. A header may have several entries, because
 //! each proxy in a chain adds its own:
 //!
 //! - `X-Forwarded-For`: the last counts. Our own proxy added it; the client may have made up the entries before it.
@@ -51,9 +51,7 @@ impl Caller {
                 .last()
                 .and_then(parse_address)
                 .map_or_else(|| limit_key(peer(request)), limit_key),
-            secure: forwarded(PROTO)
-                .next()
-                .is_some_and(|scheme| scheme.eq_ignore_ascii_case("https")),
+            secure: is_secure(request, trust_proxy),
             host: forwarded(HOST)
                 .next()
                 .or(host)
@@ -89,6 +87,18 @@ impl Caller {
             .iter()
             .map(|scheme| format!(" {scheme}://{}", self.host));
         sources.collect()
+    }
+}
+
+/// Whether the browser uses https: as the trusted proxy says, else whether this server's own TLS encrypts the connection.
+pub fn is_secure(request: &Request, trust_proxy: bool) -> bool {
+    let forwarded = entries(request.headers(), PROTO)
+        .next()
+        .filter(|_| trust_proxy);
+    let connection = request.extensions().get::<ConnectionHandle>();
+    match forwarded {
+        Some(scheme) => scheme.eq_ignore_ascii_case("https"),
+        None => connection.is_some_and(ConnectionHandle::is_encrypted),
     }
 }
 

@@ -32,9 +32,11 @@ pub struct ActiveRequest {
 pub struct Activity {
     /// The remote address of the TCP connection; behind a proxy it is the proxy's.
     pub peer: SocketAddr,
+    /// TLS encrypts the connection.
+    pub is_encrypted: AtomicBool,
     /// Cancelled to reset the connection: reads and writes fail from then on, and unsent bytes are dropped.
     pub reset: CancellationToken,
-    /// Bytes received so far, heads and framing included.
+    /// Bytes that the transport has delivered so far, heads and framing included.
     pub read: AtomicU64,
     /// Bytes that the transport has accepted so far, heads and framing included.
     pub written: AtomicU64,
@@ -68,6 +70,7 @@ impl Activity {
     pub fn new(peer: SocketAddr) -> Arc<Self> {
         Arc::new(Self {
             peer,
+            is_encrypted: AtomicBool::new(false),
             reset: CancellationToken::new(),
             read: AtomicU64::new(0),
             written: AtomicU64::new(0),
@@ -92,12 +95,16 @@ impl Activity {
         active
     }
 
-    /// Records received bytes.
+    /// Records how many bytes the transport delivered.
+    pub fn count_read(&self, bytes: usize) {
+        self.read.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// Records received bytes of HTTP.
     pub fn has_read(&self, bytes: &[u8]) {
         if bytes.is_empty() {
             return;
         }
-        self.read.fetch_add(bytes.len() as u64, Ordering::Relaxed);
         let newest = &bytes[bytes.len().saturating_sub(4)..];
         let shift = |tail: u32, byte: &u8| tail << 8 | u32::from(*byte);
         let tail = newest.iter().fold(self.tail.load(Ordering::Relaxed), shift);

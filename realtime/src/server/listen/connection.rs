@@ -1,9 +1,11 @@
-//! Serves one connection over HTTP/1.1 or HTTP/2, and ends it when its peer is idle for too long.
+//! Serves one connection over HTTP/1.1 or HTTP/2, with TLS or without, and ends it when its peer is idle for too long.
 
 use std::{
     convert::Infallible,
     future::{Future, poll_fn},
+    io,
     pin::pin,
+    sync::atomic::Ordering,
     task::Poll,
     time::Duration,
 };
@@ -17,14 +19,20 @@ use hyper_util::{
     rt::{TokioIo, TokioTimer},
     server::conn::auto,
 };
-use tokio::time::timeout;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    time::timeout,
+};
+use tokio_rustls::server::TlsStream;
 use tower::ServiceExt;
 
 use super::{
     handle::ConnectionHandle,
     patience::{Patience, Timer},
+    refuse::{NOT_TLS, refuse},
     stream::{Answer, Stream, Streams},
-    wire::{Transport, Wire},
+    tls::Tls,
+    wire::{Plaintext, Transport, Wire},
 };
 use crate::server::drain::Drain;
 
@@ -34,7 +42,10 @@ const HTTP_BUFFER: usize = 16 * 1024;
 const H2_PING: Duration = Duration::from_secs(20);
 const H2_PONG: Duration = Duration::from_secs(10);
 
-/// Serves a connection to its end.
+/// Begins every TLS connection: the content type of a handshake record (RFC 8446, section 5.1).
+const HANDSHAKE: u8 = 22;
+
+/// Serves a connection without TLS to its end.
 pub(super) async fn connection<T: Transport>(
     wire: Wire<T>,
     app: Router,
@@ -42,6 +53,50 @@ pub(super) async fn connection<T: Transport>(
     drain: Drain,
 ) {
     let activity = wire.connection().clone();
+    serve(Plaintext::new(wire, activity), app, patience, drain).await;
+}
+
+/// Makes the TLS handshake and serves the connection to its end. The handshake has the time of a request's head. While
+/// the server drains there is none.
+pub(super) async fn tls_connection<T: Transport>(
+    wire: Wire<T>,
+    tls: Tls,
+    app: Router,
+    patience: Patience,
+    drain: Drain,
+) {
+    let activity = wire.connection().clone();
+    let accepting = timeout(patience.head, accept(wire, &tls));
+    let accepted = tokio::select! {
+        accepted = accepting => accepted.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())),
+        () = drain.started() => return,
+    };
+    match accepted {
+        Ok(Some(stream)) => {
+            activity.is_encrypted.store(true, Ordering::Relaxed);
+            serve(Plaintext::new(stream, activity), app, patience, drain).await;
+        }
+        Ok(None) => {}
+        Err(error) => {
+            tracing::debug!(%error, peer = %activity.peer, "a TLS handshake failed");
+        }
+    }
+}
+
+/// `None` for a client that spoke HTTP without TLS, which was told so, and for one that sent nothing.
+async fn accept<T: Transport>(wire: Wire<T>, tls: &Tls) -> io::Result<Option<TlsStream<Wire<T>>>> {
+    match wire.transport().peek().await? {
+        Some(HANDSHAKE) => tls.accept(wire).await.map(Some),
+        Some(_) => refuse(wire, NOT_TLS).await.map(|()| None),
+        None => Ok(None),
+    }
+}
+
+async fn serve<S>(plaintext: Plaintext<S>, app: Router, patience: Patience, drain: Drain)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let activity = plaintext.connection().clone();
     let for_requests = activity.clone();
     let service = service_fn(move |request: Request<Incoming>| {
         // Counted here and not inside the future, which over HTTP/2 runs in a task of its own.
@@ -62,7 +117,8 @@ pub(super) async fn connection<T: Transport>(
         }
     });
     let builder = builder(patience, drain.clone());
-    let mut serving = pin!(builder.serve_connection_with_upgrades(TokioIo::new(wire), service));
+    let mut serving =
+        pin!(builder.serve_connection_with_upgrades(TokioIo::new(plaintext), service));
     let mut drain_started = pin!(drain.started());
     let (mut draining, mut timer) = (false, Timer::default());
     // `None`: the connection was idle for too long.

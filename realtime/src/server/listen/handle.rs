@@ -33,6 +33,11 @@ impl ConnectionHandle {
         self.connection.peer
     }
 
+    /// Whether TLS encrypts the connection, in this server; behind a proxy it says nothing of the client's side.
+    pub fn is_encrypted(&self) -> bool {
+        self.connection.is_encrypted.load(Ordering::Relaxed)
+    }
+
     /// Ends the request and drops unsent bytes; the peer sees an error at once. Over HTTP/2 it resets the request's own
     /// stream, otherwise the TCP connection.
     pub fn reset(&self) {
@@ -42,7 +47,7 @@ impl ConnectionHandle {
         }
     }
 
-    /// Bytes read from and written to the TCP connection so far, heads and framing included.
+    /// Bytes read from and written to the TCP connection so far: heads and framing included, those of TLS too.
     pub fn bytes(&self) -> (u64, u64) {
         (
             self.connection.read.load(Ordering::Relaxed),

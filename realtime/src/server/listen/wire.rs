@@ -1,4 +1,5 @@
-//! Wraps the transport of a connection: counts its bytes, and resets it when asked to or when the peer reads nothing.
+//! Wraps a connection twice. [`Wire`] is below TLS: it counts bytes, and resets the connection when asked to or when the
+//! peer reads nothing. [`Plaintext`] is above TLS: it finds the beginnings of requests.
 
 use std::{
     io,
@@ -25,12 +26,21 @@ use super::{
 use crate::server::{drain::Drain, metric};
 
 /// What a connection runs over.
-pub(super) trait Transport: AsyncRead + AsyncWrite + Unpin + Send + 'static {
+pub(super) trait Transport: AsyncRead + AsyncWrite + Unpin + Send + Sync + 'static {
+    /// Waits for the first byte and leaves it to be read; `None` at the end of the connection.
+    fn peek(&self) -> impl Future<Output = io::Result<Option<u8>>> + Send;
+
     /// Turns the coming close into a reset: unsent bytes are dropped, and the peer sees an error.
     fn end_with_reset(&self);
 }
 
 impl Transport for TcpStream {
+    async fn peek(&self) -> io::Result<Option<u8>> {
+        let mut first = [0];
+        let read = TcpStream::peek(self, &mut first).await?;
+        Ok((read > 0).then_some(first[0]))
+    }
+
     fn end_with_reset(&self) {
         // Zero linger turns the close into a reset.
         let _ = SockRef::from(self).set_linger(Some(Duration::ZERO));
@@ -74,6 +84,10 @@ impl<T: Transport> Wire<T> {
 
     pub fn connection(&self) -> &Arc<Activity> {
         &self.connection
+    }
+
+    pub fn transport(&self) -> &T {
+        &self.transport
     }
 
     /// Fails once the connection was reset. It also registers the waker, so that a pending read or write notices the
@@ -132,7 +146,7 @@ impl<T: Transport> AsyncRead for Wire<T> {
         this.check_reset(context)?;
         let before = buffer.filled().len();
         let polled = Pin::new(&mut this.transport).poll_read(context, buffer);
-        this.connection.has_read(&buffer.filled()[before..]);
+        this.connection.count_read(buffer.filled().len() - before);
         polled
     }
 }
@@ -170,5 +184,65 @@ impl<T: Transport> AsyncWrite for Wire<T> {
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.get_mut().transport).poll_shutdown(context)
+    }
+}
+
+/// The bytes of HTTP, whether TLS is below them or not.
+pub(super) struct Plaintext<S> {
+    bytes: S,
+    connection: Arc<Activity>,
+}
+
+impl<S> Plaintext<S> {
+    pub fn new(bytes: S, connection: Arc<Activity>) -> Self {
+        Self { bytes, connection }
+    }
+
+    pub fn connection(&self) -> &Arc<Activity> {
+        &self.connection
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Plaintext<S> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let before = buffer.filled().len();
+        let polled = Pin::new(&mut this.bytes).poll_read(context, buffer);
+        this.connection.has_read(&buffer.filled()[before..]);
+        polled
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Plaintext<S> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().bytes).poll_write(context, bytes)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().bytes).poll_write_vectored(context, bytes)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.bytes.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().bytes).poll_flush(context)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().bytes).poll_shutdown(context)
     }
 }

@@ -1,4 +1,5 @@
-//! The client of a race: an HTTP client that parses an event stream, or a WebSocket client.
+//! The client of a race: an HTTP client that parses an event stream, or a WebSocket client. It connects over TLS where the
+//! server speaks it.
 
 use std::{
     net::SocketAddr,
@@ -18,14 +19,19 @@ use http_body_util::BodyExt;
 use hyper::{body::Incoming, client::conn::http1};
 use hyper_util::rt::TokioIo;
 use tokio::{net::TcpStream, task::JoinSet};
+use tokio_rustls::client::TlsStream;
 use tokio_tungstenite::{
     WebSocketStream, client_async,
     tungstenite::{Message, client::IntoClientRequest, http::HeaderValue},
 };
-use tokio_util::io::InspectReader;
+use tokio_util::{either::Either, io::InspectReader};
 use uuid::Uuid;
 
-use crate::progress::message::{RaceEvent, RaceEvents, RaceSocket};
+use crate::{
+    progress::message::{RaceEvent, RaceEvents, RaceSocket},
+    routes::OwnServer,
+    web::server::own_certificate,
+};
 use realtime::{
     contract::{SocketContract, StreamContract},
     event_parser::EventParser,
@@ -36,6 +42,7 @@ use realtime::{
 /// A connection that counts the bytes read from it.
 type Counting = InspectReader<TcpStream, Count>;
 type Count = Box<dyn FnMut(&[u8]) + Send>;
+type Wire = Either<Counting, TlsStream<Counting>>;
 
 /// A client of one channel that has received its greeting.
 pub struct Client {
@@ -50,17 +57,18 @@ enum Connection {
         /// Drives the HTTP connection; ends with the client.
         _driving: JoinSet<()>,
     },
-    Socket(Box<WebSocketStream<Counting>>),
+    Socket(Box<WebSocketStream<Wire>>),
 }
 
 impl Client {
     /// Connects and waits for the greeting.
     pub async fn connect(
-        server: SocketAddr,
+        server: &OwnServer,
         transport: Transport,
         channel: Uuid,
     ) -> Result<Self, String> {
-        let tcp = TcpStream::connect(server).await.map_err(words)?;
+        let address = server.address;
+        let tcp = TcpStream::connect(address).await.map_err(words)?;
         tcp.set_nodelay(true).map_err(words)?;
         let bytes = Arc::<AtomicU64>::default();
         let counter = bytes.clone();
@@ -68,9 +76,17 @@ impl Client {
             counter.fetch_add(read.len() as u64, Ordering::Relaxed);
         });
         let tcp = InspectReader::new(tcp, count);
+        let wire = match &server.tls {
+            None => Either::Left(tcp),
+            Some(tls) => {
+                let connecting =
+                    own_certificate::connector(Some(tls))?.connect(address.ip().into(), tcp);
+                Either::Right(connecting.await.map_err(words)?)
+            }
+        };
         let connection = match transport {
-            Transport::Sse => events(tcp, server, channel).await?,
-            Transport::WebSocket => socket(tcp, server, channel).await?,
+            Transport::Sse => events(wire, address, channel).await?,
+            Transport::WebSocket => socket(wire, address, channel).await?,
         };
         let mut client = Self { connection, bytes };
         client.greeting().await?;
@@ -135,8 +151,8 @@ impl Client {
     }
 }
 
-async fn events(tcp: Counting, server: SocketAddr, channel: Uuid) -> Result<Connection, String> {
-    let (mut requests, connection) = http1::handshake(TokioIo::new(tcp)).await.map_err(words)?;
+async fn events(wire: Wire, server: SocketAddr, channel: Uuid) -> Result<Connection, String> {
+    let (mut requests, connection) = http1::handshake(TokioIo::new(wire)).await.map_err(words)?;
     let mut driving = JoinSet::new();
     driving.spawn(async move {
         // Errors of the connection reach the body too.
@@ -158,14 +174,14 @@ async fn events(tcp: Counting, server: SocketAddr, channel: Uuid) -> Result<Conn
     })
 }
 
-async fn socket(tcp: Counting, server: SocketAddr, channel: Uuid) -> Result<Connection, String> {
+async fn socket(wire: Wire, server: SocketAddr, channel: Uuid) -> Result<Connection, String> {
     let url = format!("ws://{server}{}", RaceSocket { lane: channel }.url());
     let mut request = url.into_client_request().map_err(words)?;
     request.headers_mut().insert(
         header::SEC_WEBSOCKET_PROTOCOL,
         HeaderValue::from_static(RaceSocket::SUBPROTOCOL),
     );
-    let (socket, _) = client_async(request, tcp).await.map_err(words)?;
+    let (socket, _) = client_async(request, wire).await.map_err(words)?;
     Ok(Connection::Socket(Box::new(socket)))
 }
 

@@ -11,7 +11,7 @@ mod payload;
 pub mod routes;
 mod tally;
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use cpu_time::ProcessTime;
 use rand::seq::SliceRandom;
@@ -33,6 +33,7 @@ use crate::progress::{
     result::{RaceMode, RaceResult, RaceRow},
     server::job::Job,
 };
+use crate::routes::OwnServer;
 use realtime::{server::queue::QUEUE_BYTES, transport::Transport};
 
 /// The bytes that a burst keeps in flight: below the bound of a socket's queue, and the same for both transports.
@@ -81,8 +82,8 @@ impl RaceSpec {
 pub struct Race {
     pub spec: RaceSpec,
     pub channels: RaceChannels,
-    /// The address at which this server listens.
-    pub server: SocketAddr,
+    /// How a client reaches this server.
+    pub server: OwnServer,
 }
 
 impl Task for Race {
@@ -136,7 +137,7 @@ impl Race {
             heat.transport.name()
         );
         let (channel, outlet) = self.channels.open(heat.transport, self.spec.history());
-        let connecting = Client::connect(self.server, heat.transport, channel.id());
+        let connecting = Client::connect(&self.server, heat.transport, channel.id());
         let mut client = timeout(RECEIVE_TIMEOUT, connecting)
             .await
             .unwrap_or_else(|_| Err("the server did not greet".into()))
