@@ -43,7 +43,7 @@ impl Process {
                 .and_then(|addr| addr.parse().ok())
                 .unwrap_or_else(|| panic!("it says where it listens: {line:?}"))
         };
-        let addr = announced("Wirewise listens on http://");
+        let addr = announced("Wirewise listens on http");
         let metrics_addr = announced("Wirewise's metrics are at http://");
         Self {
             child,

@@ -6,6 +6,7 @@ use std::{
     io,
     net::SocketAddr,
     path::Path,
+    process::Command,
     sync::Arc,
 };
 
@@ -48,7 +49,7 @@ use tokio_tungstenite::{
 use wirewise::{progress::result::RaceResult, settings::Settings};
 
 use crate::{
-    process::Process,
+    process::{Process, binary},
     support::{PATIENCE, Server},
 };
 
@@ -368,13 +369,8 @@ async fn over_http_2_twenty_streams_and_a_socket_share_a_connection_and_a_drain_
     let drain = socket.next_of("drain").await;
     assert!((1_000..=5_000).contains(&drain["retry_ms"].as_u64().unwrap()));
     assert_eq!(socket.closed().await, 1012);
-    drop((socket, http));
-    let ended = timeout(PATIENCE, connection)
-        .await
-        .expect("the connection ends");
-    ended
-        .unwrap()
-        .expect("in order: a GOAWAY came before the end");
+    let ended = timeout(PATIENCE, connection).await;
+    ended.expect("the connection ends").unwrap().unwrap();
     timeout(PATIENCE, server.ended)
         .await
         .expect("the server ends")
@@ -382,17 +378,29 @@ async fn over_http_2_twenty_streams_and_a_socket_share_a_connection_and_a_drain_
 }
 
 #[tokio::test]
-async fn over_http_2_an_idle_connection_does_not_delay_the_shutdown() {
+async fn over_http_2_an_idle_connection_gets_a_goaway_and_does_not_delay_the_shutdown() {
     let (mut server, client) = server(|settings| settings.drain_ms = 60_000).await;
-    let (mut http, connection) = client.http_2().await;
-    assert_eq!(http.get("/healthz").await.status(), StatusCode::OK);
+    let tls = client.connect(HTTP_2).await.unwrap();
+    // Not hyper's client, which does not say why a connection has ended.
+    let (requests, connection) = h2::client::handshake(tls).await.unwrap();
+    tokio::spawn(connection);
+    let mut requests = requests.ready().await.unwrap();
+    let request = Request::get("https://localhost/healthz").body(()).unwrap();
+    let (answer, _) = requests.send_request(request, true).unwrap();
+    assert_eq!(answer.await.unwrap().status(), StatusCode::OK);
     server.shut_down();
-    let ended = timeout(PATIENCE, connection)
-        .await
-        .expect("the connection ends");
-    ended
-        .unwrap()
-        .expect("in order: a GOAWAY came before the end");
+    let ending = async {
+        loop {
+            match requests.ready().await {
+                Ok(ready) => requests = ready,
+                Err(error) => break error,
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    let error = timeout(PATIENCE, ending).await.expect("it ends");
+    assert!(error.is_go_away() && error.is_remote(), "{error}");
+    assert_eq!(error.reason(), Some(h2::Reason::NO_ERROR));
     timeout(PATIENCE, server.ended)
         .await
         .expect("the server ends")
@@ -588,4 +596,26 @@ async fn a_restarted_process_speaks_tls_again() {
     let (mut http, _connection) = running.client.http_2().await;
     assert_eq!(http.get("/healthz").await.status(), StatusCode::OK);
     assert!(running.process.terminate().success());
+}
+
+#[tokio::test]
+async fn the_health_command_asks_over_tls_also_while_the_file_holds_a_newer_certificate() {
+    let running = Running::start(&[]);
+    write_pair(running.folder.path());
+    let addr = running.process.addr.to_string();
+    let health = |flags: &[&str]| {
+        let mut command = Command::new(binary());
+        command.current_dir(running.folder.path());
+        let output = command
+            .args(["health", "--addr", &addr])
+            .args(flags)
+            .output();
+        output.unwrap()
+    };
+    let over_tls = health(&["--tls-cert", "cert.pem", "--tls-key", "key.pem"]);
+    assert!(over_tls.status.success(), "{over_tls:?}");
+    let plain = health(&[]);
+    assert!(!plain.status.success());
+    let words = String::from_utf8_lossy(&plain.stderr);
+    assert!(words.contains("it answers 400"), "{words}");
 }
