@@ -9,7 +9,7 @@ export HADOLINT := 2.15.1
 # The folders into which `cargo install` puts programs and npm put wasm-opt: cargo-leptos takes both from PATH.
 export PATH := $(CURDIR)/node_modules/.bin:$(or $(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH)
 
-.PHONY: help setup tools browser build run watch check test screenshots check-budgets check-upload check-packages audit torture fuzz bench-chat bench-collab bench-writers
+.PHONY: help setup tools browser proxies build run watch check test test-proxies screenshots check-budgets check-upload check-packages audit torture fuzz bench-chat bench-collab bench-writers
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(firstword $(MAKEFILE_LIST))
@@ -21,6 +21,9 @@ tools: ## ... the build tools: wasm target, cargo-leptos, wasm-bindgen, npm pack
 
 browser: tools ## ... the browser of the browser tests: a Chromium
 	@sh tools/browser.sh
+
+proxies: ## ... what the tests of the proxies drive: nginx, Caddy, openssl
+	@sh tools/proxies.sh
 
 build: tools ## build the release: target/release/wirewise and target/site
 	LEPTOS_HASH_FILES=true sh tools/step.sh "The application" "15 minutes" cargo leptos build --release --split --precompress
@@ -46,6 +49,9 @@ test: build browser ## the Rust tests (the kit's also alone), then the browser t
 	cargo test --workspace --features ssr
 	cargo test --package wirewise-realtime --features ssr
 	cd end2end && WIREWISE_BIN="$(CURDIR)/target/release/wirewise" playwright test
+
+test-proxies: build browser proxies ## the pages behind nginx and Caddy as deploy/ configures them, and what breaks without each line
+	cd end2end && WIREWISE_BIN="$(CURDIR)/target/release/wirewise" playwright test --config proxies.config.ts
 
 screenshots: build browser ## take the pictures of the README and of link previews again; takes five minutes, until the chart is full
 	cd end2end && WIREWISE_BIN="$(CURDIR)/target/release/wirewise" playwright test --config screenshots.config.ts

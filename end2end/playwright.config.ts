@@ -1,6 +1,5 @@
-import { accessSync, constants } from 'node:fs';
-import { delimiter, join } from 'node:path';
 import { defineConfig } from '@playwright/test';
+import { find } from './fixtures/program';
 
 // No `webServer`: each test starts a server of its own, with the flags it needs (fixtures/server.ts).
 export default defineConfig({
@@ -20,7 +19,8 @@ export default defineConfig({
     testIdAttribute: 'data-test',
     trace: 'retain-on-failure',
     launchOptions: {
-      executablePath: chromiumOnPath(),
+      // The installed browser; `undefined` selects the browser of Playwright. The names are those of tools/browser.sh.
+      executablePath: find(['chromium', 'chromium-browser', 'google-chrome', 'google-chrome-stable']),
       // Containers have no user namespaces for the sandbox and no GPU. The other flags keep the browser from traffic of
       // its own.
       args: [
@@ -35,19 +35,3 @@ export default defineConfig({
     },
   },
 });
-
-/** The installed browser; `undefined` selects the browser of Playwright. The names are those of tools/browser.sh. */
-function chromiumOnPath(): string | undefined {
-  const names = ['chromium', 'chromium-browser', 'google-chrome', 'google-chrome-stable'];
-  const folders = (process.env.PATH ?? '').split(delimiter);
-  return names.flatMap((name) => folders.map((folder) => join(folder, name))).find(isProgram);
-}
-
-function isProgram(path: string): boolean {
-  try {
-    accessSync(path, constants.X_OK);
-    return true;
-  } catch {
-    return false;
-  }
-}

@@ -166,7 +166,7 @@ test.describe('one message a second', () => {
     await ada.evaluate(
       (id) =>
         new Promise<void>((done) => {
-          const socket = new WebSocket(`ws://${location.host}/api/chat/socket`, 'wirewise.chat.v1');
+          const socket = new WebSocket(`${location.origin.replace('http', 'ws')}/api/chat/socket`, 'wirewise.chat.v1');
           const send = (command: object) => socket.send(JSON.stringify(command));
           const message = { type: 'send', id, room: 'lobby', text: 'Stored already' };
           const on: Record<string, (event: { retry_after_ms?: number; re?: string }) => void> = {

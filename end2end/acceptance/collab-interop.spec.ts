@@ -60,8 +60,8 @@ function join(server: string, room: string, name: string): Stock {
   return client;
 }
 
-test('stock Yjs clients and the page write one text, apart and together', async ({ server, wire, visit }) => {
-  const ada = join(server.url, 'interop', 'Ada');
+test('stock Yjs clients and the page write one text, apart and together', async ({ baseURL, wire, visit }) => {
+  const ada = join(baseURL!, 'interop', 'Ada');
   // The connection of Grace can be cut.
   const grace = join(wire.url, 'interop', 'Grace');
   const { page: joan } = await visit('Joan', '/collab/interop');
@@ -95,15 +95,15 @@ test('stock Yjs clients and the page write one text, apart and together', async 
   expect(whole()).toContain('世界 🦀\nfrom the page');
 
   // The clocks are the same too, for a client that connects only now and for the page, which has them from the server.
-  const late = join(server.url, 'interop', 'Late');
+  const late = join(baseURL!, 'interop', 'Late');
   await expect.poll(() => late.text.toString() === whole()).toBe(true);
   expect(grace.stateVector()).toEqual(ada.stateVector());
   expect(late.stateVector()).toEqual(ada.stateVector());
   await saved(joan);
 });
 
-test('carets and names are seen both ways', async ({ server, visit }) => {
-  const ada = join(server.url, 'carets', 'Ada');
+test('carets and names are seen both ways', async ({ baseURL, visit }) => {
+  const ada = join(baseURL!, 'carets', 'Ada');
   const { page: joan } = await visit('Joan', '/collab/carets');
   await editable(joan);
   ada.text.insert(0, 'one two three');
@@ -129,15 +129,15 @@ test('carets and names are seen both ways', async ({ server, visit }) => {
   await expect(caret(joan, 'Ada')).toHaveCount(0);
 });
 
-test('a read-only stock client is notified and goes on reading', async ({ server }) => {
-  const ada = join(server.url, 'readonly', 'Ada');
-  const grace = new Stock(server.url, 'readonly', { name: 'Grace', color: '#30bced' }, { readonly: '1' });
+test('a read-only stock client is notified and goes on reading', async ({ baseURL }) => {
+  const ada = join(baseURL!, 'readonly', 'Ada');
+  const grace = new Stock(baseURL!, 'readonly', { name: 'Grace', color: '#30bced' }, { readonly: '1' });
   stock.push(grace);
   ada.text.insert(0, 'to be read');
   await expect.poll(() => grace.text.toString()).toBe('to be read');
   grace.text.insert(0, 'not ');
   ada.text.insert(10, '!');
   await expect.poll(() => grace.text.toString()).toBe('not to be read!');
-  const late = join(server.url, 'readonly', 'Late');
+  const late = join(baseURL!, 'readonly', 'Late');
   await expect.poll(() => late.text.toString()).toBe('to be read!');
 });

@@ -169,6 +169,8 @@ pub static ROWS: [Row; 17] = [
                 "a_client_that_asks_for_compression_gets_none_on_a_stream",
             ),
             source("realtime/src/server/upgrade.rs", ""),
+            source("deploy/nginx.conf", "proxy_read_timeout"),
+            source("deploy/Caddyfile", ""),
         ],
     },
     Row {

@@ -56,6 +56,8 @@ pub static RULES: [Rule; 8] = [
         shown_by: &[
             source("realtime/src/client/use_socket.rs", "wss"),
             source("realtime/src/client/transports/shared.rs", "tabs_can_share"),
+            source("deploy/nginx.conf", "http2"),
+            source("deploy/Caddyfile", ""),
         ],
     },
     Rule {

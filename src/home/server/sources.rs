@@ -1,15 +1,16 @@
-//! Serves the source that the guide links to, embedded in the binary: the files in `src` of both crates, and of the
-//! browser tests those in `end2end/acceptance` and `end2end/fixtures`.
+//! Serves the source that the guide links to, embedded in the binary: the files in `src` of both crates and in `deploy`,
+//! and of the browser tests those in `end2end/acceptance` and `end2end/fixtures`.
 
 use include_dir::{Dir, include_dir};
 
 /// Folders of the repository whose files are served. A link into any other folder fails a test.
-static FOLDERS: [(&str, Dir<'static>); 4] = [
+static FOLDERS: [(&str, Dir<'static>); 5] = [
     ("src", include_dir!("$CARGO_MANIFEST_DIR/src")),
     (
         "realtime/src",
         include_dir!("$CARGO_MANIFEST_DIR/realtime/src"),
     ),
+    ("deploy", include_dir!("$CARGO_MANIFEST_DIR/deploy")),
     (
         "end2end/acceptance",
         include_dir!("$CARGO_MANIFEST_DIR/end2end/acceptance"),
