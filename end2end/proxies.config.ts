@@ -1,5 +1,5 @@
 import { defineConfig } from '@playwright/test';
-import { CERTIFICATE, makeCertificate } from './fixtures/certificate';
+import { certificateFiles, makeCertificate } from './fixtures/certificate';
 import type { Kind } from './fixtures/reverse-proxy';
 import everyday from './playwright.config';
 
@@ -7,7 +7,7 @@ import everyday from './playwright.config';
 // certificate. Chromium has its own list of authorities, and accepts any certificate instead.
 if (!process.env.TEST_WORKER_INDEX) {
   makeCertificate();
-  process.env.NODE_EXTRA_CA_CERTS = CERTIFICATE.certificate;
+  process.env.NODE_EXTRA_CA_CERTS = certificateFiles().certificate;
 }
 
 /** The acceptance tests of the four pages, through a proxy. */

@@ -15,6 +15,8 @@ test('one goes offline, types three messages, comes back, and both see all in on
   await connected(grace);
   await say(ada, 'Before');
   await expect(texts(grace)).toHaveText(['Before']);
+  // It is acknowledged too.
+  await expect(ada.getByTestId('sending')).toHaveCount(0);
 
   await adaHas.setOffline(true);
   wire.cut();
