@@ -174,11 +174,21 @@ pub struct Settings {
 #[derive(Args, Clone, Debug, Default)]
 pub struct TlsSettings {
     /// The certificate, in PEM, with those of its issuers after it: the server then speaks HTTPS only. Read again on SIGHUP.
-    #[arg(long = "tls-cert", env = "WIREWISE_TLS_CERT", value_name = "FILE")]
+    #[arg(
+        long = "tls-cert",
+        env = "WIREWISE_TLS_CERT",
+        global = true,
+        value_name = "FILE"
+    )]
     pub cert: Option<PathBuf>,
 
     /// The private key of the certificate, in PEM.
-    #[arg(long = "tls-key", env = "WIREWISE_TLS_KEY", value_name = "FILE")]
+    #[arg(
+        long = "tls-key",
+        env = "WIREWISE_TLS_KEY",
+        global = true,
+        value_name = "FILE"
+    )]
     pub key: Option<PathBuf>,
 
     /// Tell browsers to use https only, for a year. Sent over https: with `--tls-cert`, or where a trusted proxy says https.

@@ -181,6 +181,11 @@ impl OutQueue {
         }
     }
 
+    /// The socket has ended: nothing takes messages out of the queue any more.
+    pub(super) fn end(&self) {
+        self.close(CloseCode::Done, "");
+    }
+
     /// Waits for messages or a close to write.
     pub async fn take(&self) -> Batch {
         loop {

@@ -182,8 +182,8 @@ where
             ended
         }
     };
-    // Parts of the application may still hold the queue. Nothing takes messages out of it any more.
-    queue.close(CloseCode::Done, "the socket has ended");
+    // Parts of the application may still hold the queue.
+    queue.end();
     if ended == Ended::Stuck {
         // Reset while the socket still exists: when it is dropped, its connection ends with a reset instead of a close.
         connection.reset();
