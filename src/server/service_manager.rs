@@ -1,4 +1,4 @@
-//! Tells the service manager how the server is, where there is one that asks: systemd names a socket in `NOTIFY_SOCKET`
+//! Reports the state of the server to the service manager, if there is one: systemd names a socket in `NOTIFY_SOCKET`
 //! (sd_notify(3)).
 //!
 //! A restart from inside sends neither `STOPPING=1`, after which systemd would end the unit, nor anything else. The
@@ -9,14 +9,14 @@ use std::time::Duration;
 use sd_notify::NotifyState;
 use tokio::time::sleep;
 
-/// Says that the server serves.
+/// Reports that the server serves.
 pub fn ready() {
-    tell(NotifyState::Ready);
+    notify(NotifyState::Ready);
 }
 
-/// Says that the server drains and ends afterwards.
+/// Reports that the server drains and ends afterwards.
 pub fn stopping() {
-    tell(NotifyState::Stopping);
+    notify(NotifyState::Stopping);
 }
 
 /// Sends signs of life (`WATCHDOG=1`), if the service manager asks for them, until `broken` resolves. Without them the
@@ -26,7 +26,7 @@ pub fn stopping() {
 /// server cannot go on: it then drains and ends by itself, and a hang meanwhile must end too.
 pub async fn watchdog(broken: impl Future) {
     if let Some(limit) = sd_notify::watchdog_enabled() {
-        signs_of_life(limit, broken, || tell(NotifyState::Watchdog)).await;
+        signs_of_life(limit, broken, || notify(NotifyState::Watchdog)).await;
     }
 }
 
@@ -44,7 +44,7 @@ async fn signs_of_life(limit: Duration, broken: impl Future, send: impl Fn()) {
     }
 }
 
-fn tell(state: NotifyState<'_>) {
+fn notify(state: NotifyState<'_>) {
     if let Err(error) = sd_notify::notify(std::slice::from_ref(&state)) {
         tracing::warn!(%error, "the service manager does not take \"{state}\"");
     }

@@ -80,6 +80,12 @@ impl AppState {
             error,
         };
         let tls = open_tls(&settings.tls)?;
+        if settings.tls.hsts && tls.is_none() && !settings.trust_proxy {
+            tracing::warn!(
+                "--hsts has no effect: the header is sent over https only, which needs --tls-cert and --tls-key here, or \
+                 --trust-proxy behind a proxy."
+            );
+        }
         std::fs::create_dir_all(&settings.data_dir).map_err(no_data)?;
         // Opened first, because it locks the folder, and a second server must not touch what the first one keeps there.
         let bus: SharedBus = match settings.bus {
