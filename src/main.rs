@@ -9,7 +9,7 @@ use std::{
     process::ExitCode,
 };
 
-use clap::error::Error;
+use clap::error::{ContextKind, Error};
 use realtime::server::listen::Tls;
 use tokio::{
     net::TcpListener,
@@ -198,7 +198,12 @@ async fn run(command: &Command, settings: &Settings, output: &Output) -> Result<
 
 /// One sentence from the several lines of a clap error: the setting, the value it got, and the values it takes.
 fn one_sentence(error: &Error) -> String {
-    let text = error.to_string();
+    let context = |kind| error.get(kind).map(ToString::to_string).unwrap_or_default();
+    let mut text = error.to_string();
+    // A log may keep the sentence, and a secret must not be in it.
+    if context(ContextKind::InvalidArg).starts_with("--secret") {
+        text = text.replace(&format!(" '{}'", context(ContextKind::InvalidValue)), "");
+    }
     let paragraph = text.split("\n\n").next().unwrap_or_default();
     let paragraph = paragraph.trim_start_matches("error: ");
     let sentence = paragraph.split_whitespace().collect::<Vec<_>>().join(" ");

@@ -511,6 +511,34 @@ async fn a_backup_is_made_during_writes_and_restored_under_a_new_epoch() {
 }
 
 #[tokio::test]
+async fn a_backup_and_a_restored_database_are_for_their_owner_and_no_earlier_copy_is_lost() {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+
+    let (bus, folder) = bus();
+    fill(&bus, 3).await;
+    bus.close().await;
+    drop(bus);
+    let data = folder.path();
+    let file = tempfile::tempdir().unwrap();
+    let file = file.path().join("backup.db");
+    backup(data, &file).unwrap();
+    let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&file), 0o600);
+    // Only root can give the folder to another user, as an installation does.
+    let is_root = chown(data, Some(65_532), Some(65_532)).is_ok();
+    let kept = [(); 3].map(|()| restore(data, &file).unwrap().unwrap());
+    assert!(kept.iter().all(|kept| kept.is_file()), "{kept:?}");
+    let distinct: std::collections::BTreeSet<_> = kept.iter().collect();
+    assert_eq!(distinct.len(), 3, "{kept:?}");
+    let database = data.join("wirewise.db");
+    assert_eq!(mode(&database), 0o600);
+    let owner = std::fs::metadata(&database).unwrap();
+    let folder = std::fs::metadata(data).unwrap();
+    assert_eq!((owner.uid(), owner.gid()), (folder.uid(), folder.gid()));
+    assert!(!is_root || owner.uid() == 65_532);
+}
+
+#[tokio::test]
 async fn a_failed_restore_is_reported_and_changes_nothing() {
     let (bus, folder) = bus();
     fill(&bus, 3).await;

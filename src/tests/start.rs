@@ -64,6 +64,16 @@ fn a_taken_port_is_reported() {
 }
 
 #[test]
+fn a_secret_that_is_too_short_is_refused_and_not_shown() {
+    let words = refusal(folder().path(), &["--secret", "correct horse"]);
+    assert!(words.contains("at least 32"), "{words}");
+    assert!(
+        words.contains("--secret") && !words.contains("horse"),
+        "{words}"
+    );
+}
+
+#[test]
 fn a_taken_port_for_metrics_is_reported_where_a_setting_names_it() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = taken.local_addr().unwrap().to_string();

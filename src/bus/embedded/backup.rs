@@ -1,14 +1,18 @@
 //! Makes a consistent backup while the server keeps writing, and restores one.
 
 use std::{
-    fs::{self, File},
+    fs::{self, File, OpenOptions, Permissions},
     io,
+    os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, chown},
     path::{Path, PathBuf},
 };
 
 use rusqlite::Connection;
 
 use super::schema::{OpenError, database, lock, migrate, open_to_read, renew_epoch, version_of};
+
+/// A database holds everything that users wrote: only its owner may read it.
+const OWNER_ONLY: u32 = 0o600;
 
 /// Why a backup or a restore failed, as one sentence for the operator.
 #[derive(Debug, thiserror::Error)]
@@ -42,6 +46,13 @@ pub fn backup(data_dir: &Path, file: &Path) -> Result<(), BackupError> {
     version_of(&connection, &path)?;
     let partial = with_suffix(file, ".partial");
     let _ = fs::remove_file(&partial);
+    // SQLite writes into an empty file that is there already, and leaves its permissions alone.
+    OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(OWNER_ONLY)
+        .open(&partial)
+        .map_err(|error| io_error(&partial, error))?;
     let written = connection.execute("VACUUM INTO ?1", [partial.to_string_lossy()]);
     if let Err(error) = written {
         let _ = fs::remove_file(&partial);
@@ -71,12 +82,10 @@ pub fn restore(data_dir: &Path, file: &Path) -> Result<Option<PathBuf>, BackupEr
     let fresh = with_suffix(&path, ".restoring");
     fs::copy(file, &fresh).map_err(|error| io_error(&fresh, error))?;
     prepare_restored(&fresh).map_err(|error| damaged(&fresh, error))?;
-    let kept = path
-        .is_file()
-        .then(|| with_suffix(&path, ".before-restore"));
+    give_to_owner(&fresh, data_dir).map_err(|error| io_error(&fresh, error))?;
+    let kept = path.is_file().then(|| unused_name(&path));
     if let Some(kept) = &kept {
         merge_wal(&path);
-        let _ = fs::remove_file(kept);
         fs::hard_link(&path, kept).map_err(|error| io_error(kept, error))?;
     }
     // The write-ahead log belongs to the old file. If it stayed, SQLite would apply it to the new one.
@@ -117,6 +126,27 @@ fn prepare_restored(fresh: &Path) -> rusqlite::Result<()> {
     migrate(&mut connection)?;
     renew_epoch(&connection)?;
     Ok(())
+}
+
+/// Gives a new file the owner of the data folder. A restore may run as root, and the server must be able to write.
+fn give_to_owner(file: &Path, data_dir: &Path) -> io::Result<()> {
+    fs::set_permissions(file, Permissions::from_mode(OWNER_ONLY))?;
+    let (file_is, folder_is) = (fs::metadata(file)?, fs::metadata(data_dir)?);
+    if file_is.uid() != folder_is.uid() {
+        chown(file, Some(folder_is.uid()), Some(folder_is.gid()))?;
+    }
+    Ok(())
+}
+
+/// A name for the previous database. Those of earlier restores are kept too.
+fn unused_name(path: &Path) -> PathBuf {
+    let mut name = with_suffix(path, ".before-restore");
+    let mut number = 1;
+    while name.exists() {
+        number += 1;
+        name = with_suffix(path, &format!(".before-restore-{number}"));
+    }
+    name
 }
 
 /// Writes the write-ahead log back into its database, so that a single file holds everything. A damaged database stays
