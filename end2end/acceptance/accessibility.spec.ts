@@ -82,6 +82,8 @@ for (const colorScheme of SCHEMES) {
         test.use({ flags: { 'allow-faults': 'true', 'heartbeat-ms': 1_000 } });
 
         test('the inspector, in each of its tabs, and the result of a fault', async ({ page }) => {
+          // axe reads a long list of frames four times, which takes long on a busy machine.
+          test.setTimeout(180_000);
           await page.goto('/ticker');
           await connected(page);
           await page.getByTestId('inspector-toggle').click();
