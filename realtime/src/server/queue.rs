@@ -183,7 +183,8 @@ impl OutQueue {
 
     /// The socket has ended: nothing takes messages out of the queue any more.
     pub(super) fn end(&self) {
-        self.close(CloseCode::Done, "");
+        let never_sent = CloseCode::Done;
+        self.close(never_sent, "");
     }
 
     /// Waits for messages or a close to write.
