@@ -461,7 +461,7 @@ mod tests {
             tokio::spawn(async move { queue.has_room().await })
         });
         tokio::task::yield_now().await;
-        queue.close(CloseCode::Done, "");
+        queue.end();
         for waiter in waiters {
             waiter.await.unwrap();
         }
