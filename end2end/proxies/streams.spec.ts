@@ -78,7 +78,7 @@ test.describe('nginx', () => {
 
   // Over HTTP/1.1 this version of nginx passes each chunk on, buffered or not. Over HTTP/1.0 there are no chunks.
   const old = replaced(deployed('nginx'), 'proxy_http_version 1.1;', '');
-  const buffers = replaced(old, 'location / {', 'location / { proxy_ignore_headers X-Accel-Buffering;');
+  const buffers = replaced(old, 'proxy_pass http://wirewise;', 'proxy_pass http://wirewise; proxy_ignore_headers X-Accel-Buffering;');
 
   test('buffers no stream over HTTP/1.0 either, because the server sends X-Accel-Buffering', async ({ page, server }) => {
     expect(await behind('nginx', server, old, ({ url }) => delay(page, url))).toBeLessThan(500);
