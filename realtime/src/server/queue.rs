@@ -183,8 +183,8 @@ impl OutQueue {
 
     /// The socket has ended: nothing takes messages out of the queue any more.
     pub(super) fn end(&self) {
-        let never_sent = CloseCode::Done;
-        self.close(never_sent, "");
+        // A code without a reason, because this close is never sent.
+        self.close(CloseCode::Done.code(), "");
     }
 
     /// Waits for messages or a close to write.

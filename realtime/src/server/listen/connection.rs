@@ -5,7 +5,7 @@ use std::{
     future::{Future, poll_fn},
     io,
     pin::pin,
-    sync::atomic::Ordering,
+    sync::{Arc, atomic::Ordering},
     task::Poll,
     time::Duration,
 };
@@ -24,15 +24,17 @@ use tokio::{
     time::timeout,
 };
 use tokio_rustls::server::TlsStream;
+use tokio_util::io::InspectReader;
 use tower::ServiceExt;
 
 use super::{
+    activity::Activity,
     handle::ConnectionHandle,
     patience::{Patience, Timer},
     refuse::{NOT_TLS, refuse},
     stream::{Answer, Stream, Streams},
     tls::Tls,
-    wire::{Plaintext, Transport, Wire},
+    wire::{Transport, Wire},
 };
 use crate::server::drain::Drain;
 
@@ -53,7 +55,7 @@ pub(super) async fn connection<T: Transport>(
     drain: Drain,
 ) {
     let activity = wire.connection().clone();
-    serve(Plaintext::new(wire, activity), app, patience, drain).await;
+    serve(wire, activity, app, patience, drain).await;
 }
 
 /// Makes the TLS handshake and serves the connection to its end. The handshake has the time of a request's head. While
@@ -74,7 +76,7 @@ pub(super) async fn tls_connection<T: Transport>(
     match accepted {
         Ok(Some(stream)) => {
             activity.is_encrypted.store(true, Ordering::Relaxed);
-            serve(Plaintext::new(stream, activity), app, patience, drain).await;
+            serve(stream, activity, app, patience, drain).await;
         }
         Ok(None) => {}
         Err(error) => {
@@ -92,11 +94,14 @@ async fn accept<T: Transport>(wire: Wire<T>, tls: &Tls) -> io::Result<Option<Tls
     }
 }
 
-async fn serve<S>(plaintext: Plaintext<S>, app: Router, patience: Patience, drain: Drain)
+/// Serves the bytes of HTTP, whether TLS is below them or not.
+async fn serve<S>(bytes: S, activity: Arc<Activity>, app: Router, patience: Patience, drain: Drain)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let activity = plaintext.connection().clone();
+    // Above TLS, because it finds the beginnings of requests.
+    let reading = activity.clone();
+    let bytes = InspectReader::new(bytes, move |read: &[u8]| reading.has_read(read));
     let for_requests = activity.clone();
     let service = service_fn(move |request: Request<Incoming>| {
         // Counted here and not inside the future, which over HTTP/2 runs in a task of its own.
@@ -117,8 +122,7 @@ where
         }
     });
     let builder = builder(patience, drain.clone());
-    let mut serving =
-        pin!(builder.serve_connection_with_upgrades(TokioIo::new(plaintext), service));
+    let mut serving = pin!(builder.serve_connection_with_upgrades(TokioIo::new(bytes), service));
     let mut drain_started = pin!(drain.started());
     let (mut draining, mut timer) = (false, Timer::default());
     // `None`: the connection was idle for too long.

@@ -1,5 +1,5 @@
-//! Wraps a connection twice. [`Wire`] is below TLS: it counts bytes, and resets the connection when asked to or when the
-//! peer reads nothing. [`Plaintext`] is above TLS: it finds the beginnings of requests.
+//! Wraps the transport of a connection, below TLS: counts its bytes, and resets it when asked to or when the peer reads
+//! nothing.
 
 use std::{
     io,
@@ -184,65 +184,5 @@ impl<T: Transport> AsyncWrite for Wire<T> {
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.get_mut().transport).poll_shutdown(context)
-    }
-}
-
-/// The bytes of HTTP, whether TLS is below them or not.
-pub(super) struct Plaintext<S> {
-    bytes: S,
-    connection: Arc<Activity>,
-}
-
-impl<S> Plaintext<S> {
-    pub fn new(bytes: S, connection: Arc<Activity>) -> Self {
-        Self { bytes, connection }
-    }
-
-    pub fn connection(&self) -> &Arc<Activity> {
-        &self.connection
-    }
-}
-
-impl<S: AsyncRead + Unpin> AsyncRead for Plaintext<S> {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        let before = buffer.filled().len();
-        let polled = Pin::new(&mut this.bytes).poll_read(context, buffer);
-        this.connection.has_read(&buffer.filled()[before..]);
-        polled
-    }
-}
-
-impl<S: AsyncWrite + Unpin> AsyncWrite for Plaintext<S> {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().bytes).poll_write(context, bytes)
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().bytes).poll_write_vectored(context, bytes)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.bytes.is_write_vectored()
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().bytes).poll_flush(context)
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().bytes).poll_shutdown(context)
     }
 }
