@@ -6,7 +6,10 @@
 
 use std::{
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -120,27 +123,33 @@ impl Pool {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .pop();
-        let outcome =
-            idle.map_or_else(|| self.open(), Ok)
-                .and_then(|connection| -> rusqlite::Result<_> {
-                    let answer = {
-                        let transaction = connection.unchecked_transaction()?;
-                        if let Some(deadline) = deadline {
-                            let is_over = move || Instant::now() >= deadline;
-                            connection.progress_handler(STEPS, Some(is_over))?;
-                        }
-                        let answer = read(&transaction)?;
-                        // Removed before the transaction ends, because the end must not be interrupted.
-                        connection.progress_handler(0, None::<fn() -> bool>)?;
-                        answer
-                    };
-                    // A connection with a failed read is not returned to the pool.
-                    self.idle
-                        .lock()
-                        .unwrap_or_else(PoisonError::into_inner)
-                        .push(connection);
-                    Ok(answer)
-                });
+        let outcome = idle.map_or_else(|| self.open(), Ok).and_then(
+            |mut connection| -> rusqlite::Result<_> {
+                // The end of the transaction must not be interrupted.
+                let reading = Arc::new(AtomicBool::new(true));
+                if let Some(deadline) = deadline {
+                    let reading = reading.clone();
+                    let is_over =
+                        move || reading.load(Ordering::Relaxed) && Instant::now() >= deadline;
+                    connection.progress_handler(STEPS, Some(is_over))?;
+                }
+                let answer = {
+                    let transaction = connection.unchecked_transaction()?;
+                    let answer = read(&transaction);
+                    reading.store(false, Ordering::Relaxed);
+                    answer?
+                };
+                if deadline.is_some() {
+                    connection.progress_handler(0, None::<fn() -> bool>)?;
+                }
+                // A connection with a failed read is not returned to the pool.
+                self.idle
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .push(connection);
+                Ok(answer)
+            },
+        );
         outcome.unwrap_or_else(|error| {
             if error.sqlite_error_code() == Some(ErrorCode::OperationInterrupted) {
                 return Err(BusError::TimedOut);

@@ -285,7 +285,7 @@ fn milliseconds(text: &str) -> Result<i64, String> {
         return Ok(timestamp.as_millisecond());
     }
     text.parse::<DateTime>()
-        .and_then(|civil| civil.to_zoned(TimeZone::UTC))
+        .and_then(|civil| civil.to_zoned_datetime(TimeZone::UTC))
         .map(|zoned| zoned.timestamp().as_millisecond())
         .map_err(|_| {
             "a timestamp is Unix seconds or milliseconds, or as in 2024-05-01T14:30:00Z".into()
