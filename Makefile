@@ -1,22 +1,28 @@
 # Sets up a fresh machine, and runs every task of a developer. `make` alone lists the targets.
 
 # The versions of the tools. The crate wasm-bindgen in Cargo.toml has the same version as its command line tool.
-export CARGO_LEPTOS := 0.3.10
 export WASM_BINDGEN := 0.2.129
 export CARGO_DENY := 0.20.2
 export CHECK_JSONSCHEMA := 0.39.0
 export HADOLINT := 2.15.1
-# The folders into which `cargo install` puts programs and npm put wasm-opt: cargo-leptos takes both from PATH.
-export PATH := $(CURDIR)/node_modules/.bin:$(or $(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH)
+# The folder of the project's own cargo-leptos (tools/cargo-leptos): all clones share it, and other projects do not see it.
+CARGO_FOLDER := $(or $(CARGO_HOME),$(HOME)/.cargo)
+export TOOLS := $(CARGO_FOLDER)/wirewise
+# The folders into which npm puts wasm-opt and `cargo install` puts programs: cargo-leptos takes both from PATH.
+export PATH := $(CURDIR)/node_modules/.bin:$(TOOLS)/bin:$(CARGO_FOLDER)/bin:$(PATH)
 
-.PHONY: help setup tools browser proxies build run watch check test test-proxies screenshots check-budgets check-upload check-packages audit torture fuzz bench-chat bench-collab bench-writers
+.PHONY: help setup rust tools browser proxies build site server run watch check test test-proxies weight screenshots check-budgets check-upload check-packages audit torture fuzz bench-chat bench-collab bench-writers
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(firstword $(MAKEFILE_LIST))
 
 setup: tools browser ## install what is missing; costs nothing when nothing is missing
 
-tools: ## ... the build tools: wasm target, cargo-leptos, wasm-bindgen, npm packages
+# Before anything is built side by side.
+rust:
+	@sh tools/rust.sh
+
+tools: rust ## ... the build tools: wasm target, cargo-leptos, wasm-bindgen, npm packages
 	@sh tools/setup.sh
 
 browser: tools ## ... the browser of the browser tests: a Chromium
@@ -25,8 +31,16 @@ browser: tools ## ... the browser of the browser tests: a Chromium
 proxies: ## ... what the tests of the proxies drive: nginx, Caddy, openssl
 	@sh tools/proxies.sh
 
-build: tools ## build the release: target/release/wirewise and target/site
-	LEPTOS_HASH_FILES=true sh tools/step.sh "The application" "15 minutes" cargo leptos build --release --split --precompress
+build: ## build the release: target/release/wirewise and target/site
+	@$(MAKE) --no-print-directory --jobs=2 site server
+
+# Side by side, because each of them leaves a core idle for minutes: the one when it links, the other when it begins.
+site: tools
+	LEPTOS_SITE_ROOT=target/unpacked sh tools/step.sh "The browser's half" "4 minutes" cargo leptos build --release --split --frontend-only
+	sh tools/step.sh "The site" "4 minutes" node tools/pack.mjs target/unpacked target/site
+
+server: rust
+	sh tools/step.sh "The server" "11 minutes" cargo build --release --bin wirewise --features ssr
 
 run: build ## build, serve, print the address; more flags with ARGS="..."
 	target/release/wirewise --allow-faults $(ARGS)
@@ -52,6 +66,11 @@ test: build browser ## the Rust tests (the kit's also alone), then the browser t
 
 test-proxies: build browser proxies ## the pages behind nginx and Caddy as deploy/ configures them, and what breaks without each line
 	cd end2end && WIREWISE_BIN="$(CURDIR)/target/release/wirewise" playwright test --config proxies.config.ts
+
+weight: tools ## what each page downloads, and of what that consists, into docs/weight.md
+	LEPTOS_SITE_ROOT=target/named LEPTOS_WASM_OPT_FEATURES=-O0,-g cargo leptos build --release --split --frontend-only --wasm-debug
+	KEEP_NAMES=1 node tools/pack.mjs target/named target/named-site
+	node tools/weight.mjs target/named-site docs/weight.md
 
 screenshots: build browser ## take the pictures of the README and of link previews again; takes five minutes, until the chart is full
 	cd end2end && WIREWISE_BIN="$(CURDIR)/target/release/wirewise" playwright test --config screenshots.config.ts

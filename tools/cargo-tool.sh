@@ -15,7 +15,7 @@ if command -v cargo-binstall >/dev/null 2>&1; then
 else
     echo "$package is built from source. It would be there at once with cargo binstall (https://github.com/cargo-bins/cargo-binstall)."
 fi
-export CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 CARGO_PROFILE_RELEASE_OPT_LEVEL=1
+export CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 CARGO_PROFILE_RELEASE_OPT_LEVEL=0
 sh "$(dirname "$0")/step.sh" "$package $version" "$about" cargo install "$package" --version "$version" --locked "$@" || {
     echo "$package $version could not be installed: see cargo's words above. Then run make again." >&2
     exit 1
