@@ -24,6 +24,7 @@ use crate::{
         hydration::guard::{APP_ID, Guard},
         icons::{Glyph, Icon},
         lazy_page::{AwaitedPage, PagesAwaited},
+        served::ServedMarkup,
         theme::{ThemeSwitch, bars},
     },
 };
@@ -101,6 +102,7 @@ pub fn App() -> impl IntoView {
         .provide();
     provide_context(first_state::<(), Allowed>(()).unwrap_or_default());
     provide_context(PagesAwaited::default());
+    provide_context(ServedMarkup::default());
     view! {
         <Router>
             // The browser follows this link, not the router: the browser also moves the focus.

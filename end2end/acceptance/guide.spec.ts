@@ -1,5 +1,5 @@
 import type { Locator, Page } from '@playwright/test';
-import { expect, openGuide, pageLink, states, test } from '../fixtures/app';
+import { BROKEN_CONNECTION, connected, expect, markDocument, openGuide, pageLink, sameDocument, states, test } from '../fixtures/app';
 
 type Transport = 'SSE' | 'WebSocket';
 
@@ -172,6 +172,39 @@ test('every link to the source shows a file that holds what the link is about', 
     expect(await answer.text(), path).toContain(decodeURIComponent(text ?? ''));
   }
   expect((await page.request.get('/source/Cargo.lock')).status()).toBe(404);
+});
+
+test('the guide that the router opens has its texts, and a place in them can be linked to', async ({ page }) => {
+  await page.goto('/ticker');
+  await connected(page);
+  await markDocument(page);
+  await page.getByRole('link', { name: 'Wirewise' }).click();
+  await expect(page.getByTestId('comparison').locator('tbody tr')).toHaveCount(17);
+  await expect(page.getByRole('heading', { level: 1 })).toHaveText('Two ways to keep a page live');
+  // A link in a text is followed by the router, as those of the app.
+  await page.getByRole('link', { name: 'the chat', exact: true }).click();
+  await expect(page).toHaveURL(/\/chat/);
+  await connected(page);
+  await page.goBack();
+  await expect(page.getByTestId('rules').locator('li')).toHaveCount(8);
+  expect(await sameDocument(page)).toBe(true);
+});
+
+test.describe('chosen while the connection is cut', () => {
+  test.use({ tolerated: new RegExp(`${BROKEN_CONNECTION.source}|Failed to fetch`) });
+
+  test('the guide opens with its texts after the connection recovers', async ({ page, context }) => {
+    await page.goto('/ticker');
+    await connected(page);
+    await markDocument(page);
+    await context.setOffline(true);
+    await page.getByRole('link', { name: 'Wirewise' }).click();
+    await expect(page.getByTestId('awaited-page')).toHaveText(/could not be loaded/);
+    await context.setOffline(false);
+    await expect(page.getByTestId('comparison').locator('tbody tr')).toHaveCount(17);
+    await expect(page.getByTestId('awaited-page')).toBeEmpty();
+    expect(await sameDocument(page)).toBe(true);
+  });
 });
 
 test('a link to the source leaves the app for the file', async ({ page }) => {

@@ -1,4 +1,4 @@
-import { connected, expect, test } from '../fixtures/app';
+import { BROKEN_CONNECTION, connected, expect, test } from '../fixtures/app';
 import { say } from '../fixtures/chat';
 import { editable, typeAt } from '../fixtures/collab';
 
@@ -10,6 +10,23 @@ test('the panel is folded at first, and counts all the same', async ({ page }) =
   await expect(page.getByTestId('inspector-toggle')).toHaveAttribute('aria-expanded', 'false');
   await expect(page.getByTestId('frame')).toHaveCount(0);
   await expect(page.getByTestId('inspector-summary')).toHaveText(/^[1-9][\d,]* in · 0 out · [\d.]+ (B|KiB|MiB)$/);
+});
+
+test.describe('unfolded while the connection is cut', () => {
+  test.use({ tolerated: new RegExp(`${BROKEN_CONNECTION.source}|Failed to fetch`) });
+
+  test('the panel says so, and opens after the connection recovers', async ({ page, context }) => {
+    await page.goto('/ticker');
+    await connected(page);
+    await context.setOffline(true);
+    await page.getByTestId('inspector-toggle').click();
+    await expect(page.getByTestId('awaited-page')).toHaveText(/could not be loaded/);
+    await expect(page.getByTestId('frame-filter')).toHaveCount(0);
+    await context.setOffline(false);
+    await expect(page.getByTestId('frame-filter')).toBeVisible();
+    await expect(page.getByTestId('awaited-page')).toBeEmpty();
+    await connected(page);
+  });
 });
 
 test('an event is shown with its fields, filtered, paused and cleared', async ({ page }) => {

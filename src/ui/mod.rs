@@ -11,4 +11,5 @@ pub mod input_method;
 pub mod lazy_page;
 pub mod numbers;
 pub mod one_press;
+pub mod served;
 pub mod theme;

@@ -2,6 +2,7 @@
 
 pub mod feed;
 pub mod sources;
+pub mod texts;
 
 use axum::{
     Router,
@@ -14,8 +15,10 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use self::feed::{Feed, Listener};
-use super::page::source::SOURCE_ROUTE;
+use self::{
+    feed::{Feed, Listener},
+    texts::source::SOURCE_ROUTE,
+};
 use crate::inspector::counterpart::{
     CompareCommand, CompareEvents, CompareNote, CompareSocket, CompareWelcome,
 };
@@ -40,6 +43,7 @@ pub fn routes(web: Web, compare: Feed) -> Routes {
     Routes::default()
         .live(live.with_state(web.with(compare)))
         .plain(Router::new().route(SOURCE_ROUTE, get(source)))
+        .context(texts::provide)
         .background("comparison", move || running.clone().run(drain.clone()))
 }
 

@@ -32,9 +32,9 @@ pub fn text(path: &str) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::home::page::{
+    use crate::home::server::texts::{
+        MEASURED_BY,
         comparison::ROWS,
-        live,
         recommendations::RECOMMENDATIONS,
         rules::{ALTERNATIVES, CRDT, RULES},
         source::Source,
@@ -46,7 +46,7 @@ mod tests {
         let cases = RECOMMENDATIONS.iter().map(|case| case.shown_by);
         let rules = RULES.iter().map(|rule| rule.shown_by);
         let alternatives = ALTERNATIVES.iter().map(|one| one.shown_by);
-        let sections = [CRDT.as_slice(), &live::SHOWN_BY];
+        let sections = [CRDT.as_slice(), &MEASURED_BY];
         let all = rows.chain(cases).chain(rules).chain(alternatives);
         all.chain(sections).flatten().copied().collect()
     }

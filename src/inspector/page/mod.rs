@@ -9,6 +9,7 @@ mod log;
 mod machine;
 mod panel;
 pub(crate) mod raw;
+mod unfolded;
 mod watched;
 
 pub use self::panel::Inspector;

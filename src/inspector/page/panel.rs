@@ -1,4 +1,4 @@
-//! The inspector's panel: a bar at the foot of a live page that unfolds.
+//! The inspector's panel: a bar at the foot of a live page that unfolds. What unfolds is loaded then.
 
 use std::time::Duration;
 
@@ -7,22 +7,17 @@ use leptos::prelude::*;
 use send_wrapper::SendWrapper;
 
 use super::{
-    counters::{Counters, bytes_in_words},
-    fault_run::FaultAction,
-    faults::Faults,
-    frames::Frames,
-    handshakes::Handshakes,
-    machine::MachineView,
-    raw::RawBytes,
+    counters::bytes_in_words,
+    unfolded::{Describe, unfolded},
     watched::Watched,
 };
-use crate::{
-    inspector::message::Allowed,
-    ui::{erase::Erase, numbers::grouped},
+use crate::ui::{
+    erase::Erase,
+    lazy_page::{PartAwaited, lazy_part, part_when},
+    numbers::grouped,
 };
 use realtime::{
     client::{Connection, live_text},
-    sharing::Role,
     transport::Transport,
 };
 
@@ -31,12 +26,8 @@ use realtime::{
 const UNFOLDED_INTERVAL: Duration = Duration::from_millis(250);
 const FOLDED_INTERVAL: Duration = Duration::from_secs(1);
 
-#[derive(Clone, Copy, PartialEq)]
-enum Tab {
-    Frames,
-    Raw,
-    Handshakes,
-}
+// Most visits never unfold it.
+lazy_part!(inspector, load_body, unfolded: fn(Watched, Option<Describe>, bool) -> AnyView);
 
 /// The panel for a page's connection, folded at first.
 #[component]
@@ -48,7 +39,7 @@ pub fn Inspector(
     history: bool,
     /// Describes a binary frame in words.
     #[prop(optional)]
-    describe: Option<fn(&[u8]) -> String>,
+    describe: Option<Describe>,
 ) -> impl IntoView {
     let watched = Watched::new(connection, transport);
     let unfolded = RwSignal::new(false);
@@ -66,8 +57,7 @@ pub fn Inspector(
         // Dropped when the effect runs again or the panel is disposed, which stops the interval.
         on_cleanup(move || drop(interval));
     });
-    let allowed = use_context::<Allowed>().unwrap_or_default();
-    let actions = allowed.faults.then(|| FaultAction::all(history));
+    let body = part_when(move || unfolded.get(), load_body);
     let summary = move || {
         watched.read(|log| {
             let counters = &log.counters;
@@ -90,59 +80,13 @@ pub fn Inspector(
                 <span {..live_text(summary)} class="inspector-summary" data-test="inspector-summary"></span>
             </div>
             <div id="inspector-body">
-                <Show when=move || unfolded.get()>
-                    <Unfolded watched describe actions=actions.clone()/>
-                </Show>
+                {move || unfolded.get().then(|| match body.get() {
+                    Some(body) => body(watched, describe, history),
+                    None => view! { <PartAwaited/> }.erase(),
+                })}
             </div>
         </section>
     }
     // Erased to one plain type, because it is part of pages whose types are deep already.
     .erase()
-}
-
-#[component]
-fn Unfolded(
-    watched: Watched,
-    describe: Option<fn(&[u8]) -> String>,
-    /// `None`: this server does not allow faults.
-    actions: Option<Vec<FaultAction>>,
-) -> impl IntoView {
-    let tab = RwSignal::new(Tab::Frames);
-    let shown = move |of: Tab| {
-        move || match of {
-            Tab::Frames => view! { <Frames watched describe/> }.erase(),
-            Tab::Raw => view! { <RawBytes connection=watched.connection/> }.erase(),
-            Tab::Handshakes => view! { <Handshakes watched/> }.erase(),
-        }
-    };
-    let choice = move |of: Tab, label: &'static str, name: &'static str| {
-        view! {
-            <button type="button" aria-pressed=move || (tab.get() == of).to_string() on:click=move |_| tab.set(of) data-test=format!("inspector-{name}")>
-                {label}
-            </button>
-        }
-    };
-    let follows = move || watched.connection.role.get() == Role::Follower;
-    view! {
-        <div class="inspector-columns">
-            <div class="inspector-main">
-                <div class="tabs" role="group" aria-label="What is shown">
-                    {choice(Tab::Frames, "Frames", "frames")}
-                    {(watched.transport == Transport::Sse).then(|| choice(Tab::Raw, "Raw bytes", "raw"))}
-                    {choice(Tab::Handshakes, "Handshakes", "handshakes")}
-                </div>
-                <div class="inspector-shown">
-                    {move || shown(tab.get())()}
-                </div>
-            </div>
-            <div class="inspector-side">
-                <Show when=follows>
-                    <p class="quiet" data-test="inspector-follows">"This tab has no stream of its own: what is shown, and what the server breaks, is the leading tab's. Only going offline is this tab's own."</p>
-                </Show>
-                <MachineView connection=watched.connection/>
-                {actions.map(|actions| view! { <Faults watched actions/> })}
-                <Counters watched/>
-            </div>
-        </div>
-    }
 }

@@ -3,7 +3,6 @@
 use leptos::prelude::*;
 
 use super::source::{Source, Sources, source};
-use crate::ui::erase::Erase;
 
 pub struct Row {
     property: &'static str,
@@ -253,5 +252,4 @@ pub fn Comparison() -> impl IntoView {
             </div>
         </section>
     }
-    .erase()
 }

@@ -2,10 +2,8 @@
 //! pattern.
 
 use leptos::prelude::*;
-use leptos_router::components::A;
 
 use super::source::{Source, Sources, source};
-use crate::ui::erase::Erase;
 
 pub struct Recommendation {
     case: &'static str,
@@ -78,7 +76,7 @@ pub static RECOMMENDATIONS: [Recommendation; 7] = [
         lost: "A point of a curve costs nothing; an alarm costs an outage. So curves are conflated, and alarms replayed.",
         page: "/#live",
         shown_by: &[
-            source("src/home/page/live.rs", "fn figures"),
+            source("src/home/page/measurement.rs", "fn figures"),
             source(
                 "src/tests/slow_readers.rs",
                 "a_reader_that_wakes_reads_little_old_news_and_then_the_newest_prices",
@@ -131,7 +129,7 @@ pub fn Recommendations() -> impl IntoView {
                 <td><span class="badge" data-transport=row.transport>{row.transport}</span></td>
                 <td data-label=REASON>{row.reason}</td>
                 <td data-label=LOST>{row.lost}</td>
-                <td class="sources"><A href=row.page>{row.page}</A> <Sources places=row.shown_by/></td>
+                <td class="sources"><a href=row.page>{row.page}</a> <Sources places=row.shown_by/></td>
             </tr>
         }
     };
@@ -148,5 +146,4 @@ pub fn Recommendations() -> impl IntoView {
             </div>
         </section>
     }
-    .erase()
 }

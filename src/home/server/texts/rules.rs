@@ -3,7 +3,6 @@
 use leptos::prelude::*;
 
 use super::source::{Source, Sources, source};
-use crate::ui::erase::Erase;
 
 pub struct Rule {
     name: &'static str,
@@ -141,7 +140,6 @@ pub fn Rules() -> impl IntoView {
             <ol class="rules" data-test="rules">{RULES.iter().map(rule).collect_view()}</ol>
         </section>
     }
-    .erase()
 }
 
 #[component]
@@ -160,7 +158,6 @@ pub fn Neither() -> impl IntoView {
             <dl class="alternatives" data-test="alternatives">{ALTERNATIVES.iter().map(alternative).collect_view()}</dl>
         </section>
     }
-    .erase()
 }
 
 #[component]
@@ -182,5 +179,4 @@ pub fn WhyCrdt() -> impl IntoView {
             </p>
         </section>
     }
-    .erase()
 }
