@@ -193,6 +193,16 @@ test('the guide that the router opens has its texts, and a place in them can be 
 test.describe('chosen while the connection is cut', () => {
   test.use({ tolerated: new RegExp(`${BROKEN_CONNECTION.source}|Failed to fetch`) });
 
+  test('the guide that the visitor came from opens at once', async ({ page, context }) => {
+    await openGuide(page);
+    await pageLink(page, 'Ticker').click();
+    await connected(page);
+    await context.setOffline(true);
+    await page.goBack();
+    await expect(page.getByTestId('comparison').locator('tbody tr')).toHaveCount(17);
+    await expect(page.getByRole('heading', { level: 1 })).toHaveText('Two ways to keep a page live');
+  });
+
   test('the guide opens with its texts after the connection recovers', async ({ page, context }) => {
     await page.goto('/ticker');
     await connected(page);

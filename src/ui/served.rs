@@ -38,6 +38,16 @@ impl ServedMarkup {
     fn get(self, id: &str) -> Option<String> {
         self.0.with_value(|markup| markup.get(id).cloned())
     }
+
+    /// Keeps the content of the [`Served`] elements of a document.
+    fn keep(self, document: &Document) {
+        let found = document.get_elements_by_class_name(CLASS);
+        let elements =
+            (0..found.length()).filter_map(|index| found.item(index)?.dyn_into::<Element>().ok());
+        self.0.update_value(|markup| {
+            markup.extend(elements.map(|element| (element.id(), element.inner_html())));
+        });
+    }
 }
 
 /// An element with what the server provides for its id.
@@ -50,7 +60,8 @@ pub fn Served(id: &'static str) -> impl IntoView {
 }
 
 /// Fetches the document at `path` and keeps the content of its [`Served`] elements, unless the element `id` is there
-/// already: then the server rendered this page, and the browser is about to hydrate it.
+/// already or was fetched before: then the server rendered this page and the browser is about to hydrate it, or the visitor
+/// comes back to it.
 ///
 /// # Errors
 ///
@@ -61,7 +72,10 @@ pub async fn load(path: &str, id: &'static str) -> Result<(), String> {
         return Ok(());
     }
     let markup: ServedMarkup = expect_context();
-    if document().get_element_by_id(id).is_some() || markup.get(id).is_some() {
+    if document().get_element_by_id(id).is_some() {
+        markup.keep(&document());
+    }
+    if markup.get(id).is_some() {
         return Ok(());
     }
     let response = Request::get(path)
@@ -69,14 +83,7 @@ pub async fn load(path: &str, id: &'static str) -> Result<(), String> {
         .await
         .map_err(|error| error.to_string())?;
     let html = response.text().await.map_err(|error| error.to_string())?;
-    let found = DOMParser::new()
-        .parse_from_string(&html, "text/html")
-        .get_elements_by_class_name(CLASS);
-    let elements =
-        (0..found.length()).filter_map(|index| found.item(index)?.dyn_into::<Element>().ok());
-    markup.0.update_value(|markup| {
-        markup.extend(elements.map(|element| (element.id(), element.inner_html())))
-    });
+    markup.keep(&DOMParser::new().parse_from_string(&html, "text/html"));
     match markup.get(id) {
         Some(_) => Ok(()),
         None => Err(format!("{path} has no element {id}")),
