@@ -36,11 +36,11 @@ build: ## build the release: target/release/wirewise and target/site
 
 # Side by side, because each of them leaves a core idle for minutes: the one when it links, the other when it begins.
 site: tools
-	LEPTOS_SITE_ROOT=target/unpacked sh tools/step.sh "The browser's half" "4 minutes" cargo leptos build --release --split --frontend-only
+	LEPTOS_SITE_ROOT=target/unpacked sh tools/step.sh "The browser's half" "6 minutes" cargo leptos build --release --split --frontend-only
 	sh tools/step.sh "The site" "4 minutes" node tools/pack.mjs target/unpacked target/site
 
 server: rust
-	sh tools/step.sh "The server" "11 minutes" cargo build --release --bin wirewise --features ssr
+	sh tools/step.sh "The server" "22 minutes" cargo build --release --bin wirewise --features ssr
 
 run: build ## build, serve, print the address; more flags with ARGS="..."
 	target/release/wirewise --allow-faults $(ARGS)

@@ -14,12 +14,12 @@ fail() {
 # installed, so that an interrupted installation goes on where it was.
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' tools/cargo-leptos/Cargo.toml)
 if [ "$(cargo leptos --version 2>/dev/null || true)" != "cargo-leptos $version" ]; then
-    CARGO_TARGET_DIR=target/tools sh tools/step.sh "cargo-leptos $version" "5 minutes" \
+    CARGO_TARGET_DIR=target/tools sh tools/step.sh "cargo-leptos $version" "11 minutes" \
         cargo install --path tools/cargo-leptos --root "$TOOLS" --locked --force ||
         fail "cargo-leptos could not be installed: see cargo's words above."
     rm -rf target/tools
 fi
-sh tools/cargo-tool.sh wasm-bindgen wasm-bindgen-cli "$WASM_BINDGEN" "2 minutes"
+sh tools/cargo-tool.sh wasm-bindgen wasm-bindgen-cli "$WASM_BINDGEN" "3 minutes"
 
 # npm ci empties the folder first, so the copy of the lock file exists only after a complete installation.
 if ! cmp -s package-lock.json node_modules/.installed; then
