@@ -11,18 +11,14 @@ export TOOLS := $(CARGO_FOLDER)/wirewise
 # The folders into which npm puts wasm-opt and `cargo install` puts programs: cargo-leptos takes both from PATH.
 export PATH := $(CURDIR)/node_modules/.bin:$(TOOLS)/bin:$(CARGO_FOLDER)/bin:$(PATH)
 
-.PHONY: help setup rust tools browser proxies build site server run watch check test test-proxies weight screenshots check-budgets check-upload check-packages audit torture fuzz bench-chat bench-collab bench-writers
+.PHONY: help setup tools browser proxies build run watch check test test-proxies weight screenshots check-budgets check-upload check-packages audit torture fuzz bench-chat bench-collab bench-writers
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(firstword $(MAKEFILE_LIST))
 
 setup: tools browser ## install what is missing; costs nothing when nothing is missing
 
-# Before anything is built side by side.
-rust:
-	@sh tools/rust.sh
-
-tools: rust ## ... the build tools: wasm target, cargo-leptos, wasm-bindgen, npm packages
+tools: ## ... the build tools: wasm target, cargo-leptos, wasm-bindgen, npm packages
 	@sh tools/setup.sh
 
 browser: tools ## ... the browser of the browser tests: a Chromium
@@ -31,16 +27,10 @@ browser: tools ## ... the browser of the browser tests: a Chromium
 proxies: ## ... what the tests of the proxies drive: nginx, Caddy, openssl
 	@sh tools/proxies.sh
 
-build: ## build the release: target/release/wirewise and target/site
-	@$(MAKE) --no-print-directory --jobs=2 site server
-
-# Side by side, because each of them leaves a core idle for minutes: the one when it links, the other when it begins.
-site: tools
-	LEPTOS_SITE_ROOT=target/unpacked sh tools/step.sh "The browser's half" "6 minutes" cargo leptos build --release --split --frontend-only
+build: tools ## build the release: target/release/wirewise and target/site
+	LEPTOS_SITE_ROOT=target/unpacked sh tools/step.sh "The browser's half" "5 minutes" cargo leptos build --release --split --frontend-only
 	sh tools/step.sh "The site" "4 minutes" node tools/pack.mjs target/unpacked target/site
-
-server: rust
-	sh tools/step.sh "The server" "22 minutes" cargo build --release --bin wirewise --features ssr
+	sh tools/step.sh "The server" "11 minutes" cargo build --release --bin wirewise --features ssr
 
 run: build ## build, serve, print the address; more flags with ARGS="..."
 	target/release/wirewise --allow-faults $(ARGS)

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Installs what the build needs and the machine lacks: cargo-leptos, wasm-bindgen, the npm packages.
+# Installs what the build needs and the machine lacks: the wasm target, cargo-leptos, wasm-bindgen, the npm packages.
 # What is installed already is only looked up. `make` passes the versions and the PATH. A failure ends with one
 # sentence.
 set -eu
@@ -10,16 +10,35 @@ fail() {
     exit 1
 }
 
+has() {
+    command -v "$1" >/dev/null 2>&1
+}
+
+has cargo || fail "Install Rust with rustup (https://rustup.rs)."
+has npm || fail "Install Node.js 20 or newer with npm (https://nodejs.org)."
+has cc || fail "Install a C compiler, which Rust links with (on Debian: apt-get install build-essential)."
+
+# rustup installs the toolchain of rust-toolchain.toml by itself, unless that is turned off.
+sysroot=$(rustc --print sysroot) || fail "Install the Rust toolchain that rust-toolchain.toml names, with rustup."
+if [ ! -d "$sysroot/lib/rustlib/wasm32-unknown-unknown/lib" ]; then
+    has rustup || fail "Install rustup (https://rustup.rs): this Rust has no wasm32-unknown-unknown target."
+    rustup target add wasm32-unknown-unknown || fail "Install the target with: rustup target add wasm32-unknown-unknown."
+fi
+for component in rustfmt clippy; do
+    "cargo-${component#rust}" --version >/dev/null 2>&1 || rustup component add "$component" ||
+        fail "Install the component with: rustup component add $component."
+done
+
 # A build of cargo-leptos of this project's own: tools/cargo-leptos/Cargo.toml says why. What is built of it stays until it is
 # installed, so that an interrupted installation goes on where it was.
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' tools/cargo-leptos/Cargo.toml)
 if [ "$(cargo leptos --version 2>/dev/null || true)" != "cargo-leptos $version" ]; then
-    CARGO_TARGET_DIR=target/tools sh tools/step.sh "cargo-leptos $version" "11 minutes" \
+    CARGO_TARGET_DIR=target/tools sh tools/step.sh "cargo-leptos $version" "6 minutes" \
         cargo install --path tools/cargo-leptos --root "$TOOLS" --locked --force ||
         fail "cargo-leptos could not be installed: see cargo's words above."
     rm -rf target/tools
 fi
-sh tools/cargo-tool.sh wasm-bindgen wasm-bindgen-cli "$WASM_BINDGEN" "3 minutes"
+sh tools/cargo-tool.sh wasm-bindgen wasm-bindgen-cli "$WASM_BINDGEN" "2 minutes"
 
 # npm ci empties the folder first, so the copy of the lock file exists only after a complete installation.
 if ! cmp -s package-lock.json node_modules/.installed; then
