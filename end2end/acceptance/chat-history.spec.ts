@@ -89,7 +89,8 @@ test('new messages do not move a reader further up, are counted, and are reached
   const log = page.getByTestId('log');
   await expect(texts(page).last()).toHaveText('message 100');
   await expect(page.getByTestId('to-latest')).toHaveCount(0);
-  // Everything is read first; a reader who scrolls away sooner has not read it.
+  // Everything is read first; a reader who scrolls away sooner has not read it. What is unread is known with the members.
+  await expect(page.getByTestId('member').filter({ hasText: 'Ada' })).toBeVisible();
   await expect(page.getByTestId('unread')).toHaveCount(0);
   await log.hover();
   await page.mouse.wheel(0, -400);
