@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs a program of a package of cargo in one version, unless it is there: prebuilt where cargo binstall is on PATH,
-# else built with little optimisation, because a fast build matters more than a fast tool.
+# else built without optimisation, because a fast build matters more than a fast tool.
 #
 # Usage: tools/cargo-tool.sh PROGRAM PACKAGE VERSION ABOUT [FLAG...]; ABOUT is how long it takes to build.
 set -eu

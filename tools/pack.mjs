@@ -107,7 +107,7 @@ async function baseModule(folder) {
   const needed = (file) => WebAssembly.Module.imports(new WebAssembly.Module(readFileSync(join(source, file))));
   const split = readdirSync(source).filter((file) => /^(chunk|split)_.*\.wasm$/.test(file));
   const imports = new Map();
-  for (const file of split.toSorted((one, other) => readFileSync(join(source, one)).length - readFileSync(join(source, other)).length)) {
+  for (const file of split.toSorted((one, other) => statSync(join(source, one)).size - statSync(join(source, other)).size)) {
     const missing = needed(file).filter(({ name }) => !imports.has(name));
     if (missing.length === 0) continue;
     const text = await binaryen('wasm-dis', join(source, file));
@@ -227,7 +227,7 @@ await each(compressible, async ({ parentPath, name }) => {
   writeFileSync(`${path}.gz`, await promisify(gzip)(bytes, { level: 9 }));
 });
 
-const size = (file) => readFileSync(join(target, `${file}.br`)).length;
+const size = (file) => statSync(join(target, `${file}.br`)).size;
 const shared = size(js) + size(wasm) + size(split);
 for (const [part, files] of filesOf) {
   const own = files.reduce((sum, file) => sum + size(file), 0);

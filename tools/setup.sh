@@ -15,8 +15,8 @@ has() {
 }
 
 has cargo || fail "Install Rust with rustup (https://rustup.rs)."
-has npm || fail "Install Node.js 20 or newer with npm (https://nodejs.org)."
 has cc || fail "Install a C compiler, which Rust links with (on Debian: apt-get install build-essential)."
+has npm || fail "Install Node.js 20 or newer with npm (https://nodejs.org)."
 
 # rustup installs the toolchain of rust-toolchain.toml by itself, unless that is turned off.
 sysroot=$(rustc --print sysroot) || fail "Install the Rust toolchain that rust-toolchain.toml names, with rustup."

@@ -13,7 +13,7 @@ elapsed() {
 }
 
 began=$(date +%s)
-echo "== $title: about $about on two cores where everything has to be built"
+echo "== $title: about $about on two cores if nothing of it is built yet"
 # The sleep holds no output open: a reader of this script's output need not wait for it.
 while sleep 15 >/dev/null 2>&1; do echo "== $title: $(elapsed) of about $about"; done &
 ticker=$!

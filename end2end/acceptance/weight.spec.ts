@@ -4,12 +4,18 @@ import { alive, expect, test } from '../fixtures/app';
 /** What a first visit may download of JavaScript and wasm, in KiB as sent. `docs/weight.md` says what it consists of. */
 const BUDGETS = { '/': 250, '/ticker': 419, '/progress': 446, '/chat': 495, '/collab': 517 };
 
+interface Download {
+  encoding: string | undefined;
+  /** Of the body, as sent. */
+  bytes: number;
+}
+
 /** The code that a page downloads from now on, as the browser's network log has it: bytes of the body as sent. */
 async function downloads(page: Page) {
   const devtools = await page.context().newCDPSession(page);
   await devtools.send('Network.enable');
-  const open = new Map<string, { file: string; headers: number }>();
-  const files = new Map<string, number>();
+  const open = new Map<string, Download & { file: string }>();
+  const files = new Map<string, Download>();
   const cached = new Set<string>();
   // The memory's cache; the disk's is told with the response.
   devtools.on('Network.requestServedFromCache', ({ requestId }) => cached.add(requestId));
@@ -17,13 +23,12 @@ async function downloads(page: Page) {
     const { pathname } = new URL(response.url);
     // What a cache answers counts for nothing.
     if (!/^\/pkg\//.test(pathname) || response.fromDiskCache || cached.has(requestId)) return;
-    if (/\.(js|wasm)$/.test(pathname)) expect(response.headers['content-encoding'], pathname).toBe('br');
     // The length so far is that of the head.
-    open.set(requestId, { file: pathname, headers: response.encodedDataLength });
+    open.set(requestId, { file: pathname, encoding: response.headers['content-encoding'], bytes: -response.encodedDataLength });
   });
   devtools.on('Network.loadingFinished', ({ requestId, encodedDataLength }) => {
     const response = open.get(requestId);
-    if (response) files.set(response.file, encodedDataLength - response.headers);
+    if (response) files.set(response.file, { ...response, bytes: response.bytes + encodedDataLength });
   });
   return files;
 }
@@ -45,7 +50,8 @@ for (const [path, budget] of Object.entries(BUDGETS)) {
     const preloaded = await page.locator('link[rel=preload], link[rel=modulepreload]').evaluateAll((links) => links.map((link) => new URL((link as HTMLLinkElement).href).pathname));
     await expect.poll(() => preloaded.filter((file) => !files.has(file))).toEqual([]);
     const code = [...files].filter(([file]) => /\.(js|wasm)$/.test(file));
-    const kib = code.reduce((sum, [, bytes]) => sum + bytes, 0) / 1024;
+    expect(code.filter(([, { encoding }]) => encoding !== 'br')).toEqual([]);
+    const kib = code.reduce((sum, [, { bytes }]) => sum + bytes, 0) / 1024;
     console.log(`${path}: ${kib.toFixed(1)} KiB of code in ${code.length} files, ${(budget - kib).toFixed(1)} KiB left`);
     expect(kib).toBeLessThanOrEqual(budget);
   });
