@@ -66,9 +66,9 @@ pub fn Served(id: &'static str) -> impl IntoView {
 /// # Errors
 ///
 /// The document could not be fetched, or it has no element with this id.
-pub async fn load(path: &str, id: &'static str) -> Result<(), String> {
+pub async fn load(path: &str, id: &str) -> Result<(), String> {
     // The server has what it provides.
-    if FirstState::<ServedId, String>::find(ServedId(id)).is_some() {
+    if use_context::<FirstState<ServedId, String>>().is_some() {
         return Ok(());
     }
     let markup: ServedMarkup = expect_context();

@@ -126,9 +126,8 @@ impl Pool {
         let outcome = idle.map_or_else(|| self.open(), Ok).and_then(
             |mut connection| -> rusqlite::Result<_> {
                 // The end of the transaction must not be interrupted.
-                let reading = Arc::new(AtomicBool::new(true));
-                if let Some(deadline) = deadline {
-                    let reading = reading.clone();
+                let reading = deadline.map(|_| Arc::new(AtomicBool::new(true)));
+                if let Some((deadline, reading)) = deadline.zip(reading.clone()) {
                     let is_over =
                         move || reading.load(Ordering::Relaxed) && Instant::now() >= deadline;
                     connection.progress_handler(STEPS, Some(is_over))?;
@@ -136,10 +135,12 @@ impl Pool {
                 let answer = {
                     let transaction = connection.unchecked_transaction()?;
                     let answer = read(&transaction);
-                    reading.store(false, Ordering::Relaxed);
+                    if let Some(reading) = &reading {
+                        reading.store(false, Ordering::Relaxed);
+                    }
                     answer?
                 };
-                if deadline.is_some() {
+                if reading.is_some() {
                     connection.progress_handler(0, None::<fn() -> bool>)?;
                 }
                 // A connection with a failed read is not returned to the pool.
