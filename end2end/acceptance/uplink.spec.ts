@@ -63,12 +63,18 @@ function notSent(page: Page): Locator {
   return page.getByTestId('count-unsent');
 }
 
+/** Unfolds the inspector, and waits for its code, which could not be loaded once the uplink is full. */
+async function unfoldInspector(page: Page): Promise<void> {
+  await page.getByTestId('inspector-toggle').click();
+  await expect(page.getByTestId('inspector-frames')).toBeVisible();
+  await expect(notSent(page)).toHaveCount(0);
+}
+
 test('a full uplink keeps messages in the outbox, drops what is volatile, and loses nothing', async ({ visit, wire }) => {
   const ada = await visitRecorded(visit, 'Ada', `${wire.url}/chat`);
   const { page: grace } = await visit('Grace', '/chat');
   await connected(grace);
-  await ada.getByTestId('inspector-toggle').click();
-  await expect(notSent(ada)).toHaveCount(0);
+  await unfoldInspector(ada);
   // Folded again, since it would cover the button that sends.
   await ada.getByTestId('inspector-toggle').click();
 
@@ -98,7 +104,7 @@ test('a full uplink drops pointers, keeps every edit, and the newest pointer and
   const { page: grace } = await visit('Grace', '/collab');
   await connected(grace);
   await editable(ada);
-  await ada.getByTestId('inspector-toggle').click();
+  await unfoldInspector(ada);
 
   wire.stopReading();
   const filled = await fillUplink(ada);
