@@ -1,41 +1,52 @@
 # Sets up a fresh machine, and runs every task of a developer. `make` alone lists the targets.
 
-# The versions of the tools. The crate wasm-bindgen in Cargo.toml has the same version as its command line tool.
+# The versions of the tools. The crate wasm-bindgen in Cargo.toml has the same version as its command line tool, and as the
+# library in tools/split-wasm.
+export CARGO_LEPTOS := 0.3.11
 export WASM_BINDGEN := 0.2.129
 export CARGO_DENY := 0.20.2
 export CHECK_JSONSCHEMA := 0.39.0
 export HADOLINT := 2.15.1
-# The folder of the project's own cargo-leptos (tools/cargo-leptos): all clones share it, and other projects do not see it.
+# The folder of the project's own tool (tools/split-wasm): all clones share it.
 CARGO_FOLDER := $(or $(CARGO_HOME),$(HOME)/.cargo)
 export TOOLS := $(CARGO_FOLDER)/wirewise
-# The folders into which npm puts wasm-opt and `cargo install` puts programs: cargo-leptos takes both from PATH.
+# The folders into which npm and `cargo install` put programs.
 export PATH := $(CURDIR)/node_modules/.bin:$(TOOLS)/bin:$(CARGO_FOLDER)/bin:$(PATH)
 
-.PHONY: help setup tools browser proxies build run watch check test test-proxies weight screenshots check-budgets check-upload check-packages audit torture fuzz bench-chat bench-collab bench-writers
+# The browser's half. The splitter reads the relocations. The paths of this machine do not belong into what browsers download.
+SHORT_PATHS = --remap-path-prefix=$(CARGO_FOLDER)/registry/src/= --remap-path-prefix=$(shell rustc --print sysroot)/lib/rustlib/src/rust=std
+FRONT = RUSTFLAGS="-Clink-args=--emit-relocs $(SHORT_PATHS)" cargo build --profile wasm-release --lib --no-default-features --features hydrate --target wasm32-unknown-unknown --target-dir target/front
+WASM := target/front/wasm32-unknown-unknown/wasm-release/wirewise.wasm
+
+.PHONY: help setup tools browser leptos proxies build run watch check test test-proxies weight screenshots check-budgets check-upload check-packages audit torture fuzz bench-chat bench-collab bench-writers
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(firstword $(MAKEFILE_LIST))
 
-setup: tools browser ## install what is missing; costs nothing when nothing is missing
+setup: tools browser leptos ## install what is missing; costs nothing when nothing is missing
 
-tools: ## ... the build tools: wasm target, cargo-leptos, wasm-bindgen, npm packages
+tools: ## ... what builds: the wasm target, split-wasm, npm packages
 	@sh tools/setup.sh
 
 browser: tools ## ... the browser of the browser tests: a Chromium
 	@sh tools/browser.sh
 
+leptos: tools ## ... what watches: cargo-leptos and wasm-bindgen, prebuilt where cargo binstall is on PATH
+	@sh tools/cargo-tool.sh "cargo leptos" cargo-leptos "$(CARGO_LEPTOS)" "10 minutes" --features no_downloads
+	@sh tools/cargo-tool.sh wasm-bindgen wasm-bindgen-cli "$(WASM_BINDGEN)" "2 minutes"
+
 proxies: ## ... what the tests of the proxies drive: nginx, Caddy, openssl
 	@sh tools/proxies.sh
 
 build: tools ## build the release: target/release/wirewise and target/site
-	LEPTOS_SITE_ROOT=target/unpacked sh tools/step.sh "The browser's half" "5 minutes" cargo leptos build --release --split --frontend-only
-	sh tools/step.sh "The site" "4 minutes" node tools/pack.mjs target/unpacked target/site
+	sh tools/step.sh "The browser's half" "4 minutes" env $(FRONT)
+	sh tools/step.sh "The site" "4 minutes" node tools/site.mjs $(WASM) target/site
 	sh tools/step.sh "The server" "11 minutes" cargo build --release --bin wirewise --features ssr
 
 run: build ## build, serve, print the address; more flags with ARGS="..."
 	target/release/wirewise --allow-faults $(ARGS)
 
-watch: tools ## build and serve, again and again while you edit
+watch: leptos ## build and serve, again and again while you edit
 	WIREWISE_ALLOW_FAULTS=true cargo leptos watch --split
 
 check: tools ## formatting, feature gates, lints of both halves, documentation and its links, the kit's package, types of the browser tests
@@ -58,8 +69,8 @@ test-proxies: build browser proxies ## the pages behind nginx and Caddy as deplo
 	cd end2end && WIREWISE_BIN="$(CURDIR)/target/release/wirewise" playwright test --config proxies.config.ts
 
 weight: tools ## what each page downloads, and of what that consists, into docs/weight.md
-	LEPTOS_SITE_ROOT=target/named LEPTOS_WASM_OPT_FEATURES=-O0,-g cargo leptos build --release --split --frontend-only --wasm-debug
-	KEEP_NAMES=1 node tools/pack.mjs target/named target/named-site
+	$(FRONT)
+	KEEP_NAMES=1 node tools/site.mjs $(WASM) target/named-site
 	node tools/weight.mjs target/named-site docs/weight.md
 
 screenshots: build browser ## take the pictures of the README and of link previews again; takes five minutes, until the chart is full

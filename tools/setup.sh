@@ -1,5 +1,5 @@
 #!/bin/sh
-# Installs what the build needs and the machine lacks: the wasm target, cargo-leptos, wasm-bindgen, the npm packages.
+# Installs what the build needs and the machine lacks: the wasm target, split-wasm, the npm packages.
 # What is installed already is only looked up. `make` passes the versions and the PATH. A failure ends with one
 # sentence.
 set -eu
@@ -29,16 +29,14 @@ for component in rustfmt clippy; do
         fail "Install the component with: rustup component add $component."
 done
 
-# A build of cargo-leptos of this project's own: tools/cargo-leptos/Cargo.toml says why. What is built of it stays until it is
-# installed, so that an interrupted installation goes on where it was.
-version=$(sed -n 's/^version = "\(.*\)"/\1/p' tools/cargo-leptos/Cargo.toml)
-if [ "$(cargo leptos --version 2>/dev/null || true)" != "cargo-leptos $version" ]; then
-    CARGO_TARGET_DIR=target/tools sh tools/step.sh "cargo-leptos $version" "6 minutes" \
-        cargo install --path tools/cargo-leptos --root "$TOOLS" --locked --force ||
-        fail "cargo-leptos could not be installed: see cargo's words above."
+# What is built of it stays until it is installed, so that an interrupted installation goes on where it was.
+version=$(sed -n 's/^version = "\(.*\)"/\1/p' tools/split-wasm/Cargo.toml)
+if [ "$(split-wasm --version 2>/dev/null || true)" != "split-wasm $version" ]; then
+    CARGO_TARGET_DIR=target/tools sh tools/step.sh "split-wasm $version" "2 minutes" \
+        cargo install --path tools/split-wasm --root "$TOOLS" --locked --force ||
+        fail "split-wasm could not be installed: see cargo's words above."
     rm -rf target/tools
 fi
-sh tools/cargo-tool.sh wasm-bindgen wasm-bindgen-cli "$WASM_BINDGEN" "2 minutes"
 
 # npm ci empties the folder first, so the copy of the lock file exists only after a complete installation.
 if ! cmp -s package-lock.json node_modules/.installed; then

@@ -234,7 +234,7 @@ for (const [page, chunks] of Object.entries(manifest)) {
 const lines = [];
 const print = (line) => lines.push(line);
 const version = (program, ...args) => execFileSync(program, args).toString().trim();
-const versions = [version('rustc', '--version'), version('cargo', 'leptos', '--version'), version('wasm-bindgen', '--version'), version('wasm-opt', '--version')];
+const versions = [version('rustc', '--version'), version('split-wasm', '--version'), version('wasm-opt', '--version')];
 print(`Written by \`make weight\` on ${new Date().toISOString().slice(0, 10)}, with ${versions.join(', ')}. Bytes.\n`);
 print('### Pages\n');
 print('| Page | files | raw | brotli | of that its own |');

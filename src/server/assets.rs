@@ -1,6 +1,6 @@
 //! Serves the files of the site root: precompressed, with an ETag, and cached for ever only where that is right.
 //!
-//! `tools/pack.mjs` names the files of a release after their content. Other builds have names that stay while the bytes
+//! `tools/site.mjs` names the files of a release after their content. Other builds have names that stay while the bytes
 //! change. The header `immutable` is therefore sent only where the hash in the name is the hash of the bytes.
 
 use std::{
@@ -53,7 +53,7 @@ impl Assets {
         }
     }
 
-    /// The base64 MD5 of a file, as `tools/pack.mjs` computes it for file names; `None` when there is no such file.
+    /// The base64 MD5 of a file, as `tools/site.mjs` computes it for file names; `None` when there is no such file.
     async fn hash(&self, path: &str) -> Option<String> {
         let path = self.root.join(path.trim_start_matches('/'));
         let metadata = tokio::fs::metadata(&path)
