@@ -21,6 +21,7 @@ use crate::{
         documents::STORAGE_PREFIX,
         erase::Erase,
         first_state::{PageStatus, first_state},
+        forms::RefusedForm,
         hydration::guard::{APP_ID, Guard},
         icons::{Glyph, Icon},
         lazy_page::{AwaitedPage, PagesAwaited},
@@ -101,6 +102,7 @@ pub fn App() -> impl IntoView {
         .renew_session_with(move || renew_session(user))
         .provide();
     provide_context(first_state::<(), Allowed>(()).unwrap_or_default());
+    RefusedForm::provide();
     provide_context(PagesAwaited::default());
     provide_context(ServedMarkup::default());
     view! {

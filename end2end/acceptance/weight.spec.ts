@@ -2,7 +2,7 @@ import type { Page } from '@playwright/test';
 import { alive, expect, test } from '../fixtures/app';
 
 /** What a first visit may download of JavaScript and wasm, in KiB as sent. `docs/weight.md` says what it consists of. */
-const BUDGETS = { '/': 250, '/ticker': 419, '/progress': 446, '/chat': 495, '/collab': 517 };
+const BUDGETS = { '/': 228, '/ticker': 391, '/progress': 385, '/chat': 455, '/collab': 479 };
 
 interface Download {
   encoding: string | undefined;

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use axum::{
-    extract::{Request, State},
+    extract::{Query, Request, State},
     http::{HeaderValue, Method, StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
 };
 use futures::future::join_all;
-use leptos::prelude::*;
+use leptos::{prelude::*, server_fn::error::ServerFnUrlError};
 use leptos_axum::ResponseOptions;
 
 use super::{security_headers::content_security_policy, text_nodes::keep_text_nodes};
@@ -19,6 +19,7 @@ use crate::{
     ui::{
         about::Site,
         first_state::{FirstState, PageStatus},
+        forms::RefusedForm,
         theme::{self, Theme},
     },
     web::{error::ApiError, server::caller::Caller},
@@ -78,6 +79,8 @@ fn provide_page() {
 
 /// Provides what the request carries: the user, the theme, and the address of the site as the client wrote it.
 fn provide_request(parts: &Parts) {
+    let refused = refused_form(parts);
+    FirstState::<(), RefusedForm>::provide(move |()| refused.clone());
     let theme = theme::server::theme_of(&parts.headers);
     FirstState::<(), Theme>::provide(move |()| theme);
     if let Some(session) = parts.extensions.get::<Session>() {
@@ -87,6 +90,18 @@ fn provide_request(parts: &Parts) {
     if let Some(caller) = parts.extensions.get::<Caller>() {
         provide_context(Site(caller.site()));
     }
+}
+
+/// The refusal in the address, to which a form was redirected that a browser posted without JavaScript.
+fn refused_form(parts: &Parts) -> RefusedForm {
+    #[derive(serde::Deserialize)]
+    struct Address {
+        #[serde(rename = "__err")]
+        error: Option<String>,
+    }
+    let address = Query::<Address>::try_from_uri(&parts.uri).ok();
+    let error = address.and_then(|address| address.0.error);
+    RefusedForm(error.map(|error| ServerFnUrlError::decode_err(&error)))
 }
 
 /// Pages depend on the user, so no shared cache may keep them. Not `no-store`, which would keep them out of the

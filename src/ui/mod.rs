@@ -1,10 +1,11 @@
-//! What every page uses: title, icons, theme, numbers, first state, loading of its code and of documents, and hydration.
+//! What every page uses: title, icons, theme, numbers, first state, forms, loading of its code and of documents, and hydration.
 
 pub mod about;
 pub mod bidi;
 pub mod documents;
 pub mod erase;
 pub mod first_state;
+pub mod forms;
 pub mod hydration;
 pub mod icons;
 pub mod input_method;

@@ -58,6 +58,17 @@ impl ApiError {
         }
     }
 
+    /// 503: the request did not reach the server.
+    pub fn unreachable() -> Self {
+        let error = "The server cannot be reached. Nothing was changed; try again.";
+        Self::new(503, error)
+    }
+
+    /// An answer of which nothing but its status can be read.
+    pub fn unreadable(status: u16) -> Self {
+        Self::new(status, format!("The server answers {status}."))
+    }
+
     /// 401: no session, or none that is valid; `why` is one of [`reason`].
     pub fn unauthorized(why: &str) -> Self {
         // A page shows the sentence to a visitor; a program's log shows it to the author.
@@ -79,13 +90,10 @@ impl ApiError {
     }
 }
 
-/// The sentence to show for a refused request: that of its [`ApiError`], or at least the status.
-pub async fn refusal(response: gloo_net::http::Response) -> String {
+/// The error of a refused request, or at least its status.
+pub async fn refused(response: gloo_net::http::Response) -> ApiError {
     let refused = response.json::<ApiError>().await;
-    refused.map_or_else(
-        |_| format!("The server answers {}.", response.status()),
-        |refused| refused.error,
-    )
+    refused.unwrap_or_else(|_| ApiError::unreadable(response.status()))
 }
 
 impl FromServerFnError for ApiError {
@@ -99,10 +107,7 @@ impl FromServerFnError for ApiError {
             ServerFnErrorErr::Deserialization(message) => {
                 Self::new(400, format!("What came cannot be read: {message}."))
             }
-            ServerFnErrorErr::Request(_) => Self::new(
-                503,
-                "The server cannot be reached. Nothing was changed; try again.",
-            ),
+            ServerFnErrorErr::Request(_) => Self::unreachable(),
             other => Self::new(500, format!("Something went wrong on the server: {other}.")),
         }
     }

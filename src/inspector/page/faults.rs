@@ -10,7 +10,7 @@ use super::{
 use crate::{
     inspector::message::{FAULT_ROUTE, Fault},
     ui::{erase::Erase, one_press::one_press},
-    web::error::refusal,
+    web::error::refused,
 };
 use realtime::{
     client::{live_text, text_content},
@@ -127,5 +127,5 @@ pub async fn request_fault(fault: Fault, connection: &str) -> Result<(), String>
     if response.ok() {
         return Ok(());
     }
-    Err(refusal(response).await)
+    Err(refused(response).await.error)
 }

@@ -11,7 +11,7 @@ use crate::{
         message::{HANDSHAKE_ROUTE, HandshakeView},
     },
     ui::erase::Erase,
-    web::error::refusal,
+    web::error::refused,
 };
 use realtime::{
     client::{text_content, use_event_source, use_socket},
@@ -88,5 +88,5 @@ async fn fetch_handshake(connection: &str) -> Result<HandshakeView, String> {
     if response.ok() {
         return response.json().await.map_err(|error| error.to_string());
     }
-    Err(refusal(response).await)
+    Err(refused(response).await.error)
 }

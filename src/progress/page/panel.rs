@@ -1,7 +1,7 @@
 //! Shows one job and its live progress.
 
 use gloo_net::http::Request;
-use leptos::{prelude::*, task::spawn_local};
+use leptos::{prelude::*, server_fn::ServerFn, task::spawn_local};
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -16,6 +16,7 @@ use crate::{
     ui::{
         erase::Erase,
         first_state::{PageStatus, first_state},
+        forms::Submission,
         numbers::grouped,
         one_press::one_press,
     },
@@ -238,22 +239,16 @@ pub(super) fn JobPanel(id: Uuid, mine: MyJobs) -> impl IntoView {
 
 #[component]
 fn CancelForm(id: Uuid) -> impl IntoView {
-    let cancel = ServerAction::<CancelJob>::new();
-    let refusal = move || {
-        cancel
-            .value()
-            .get()
-            .and_then(Result::err)
-            .map(|error| error.error)
-    };
+    let cancel = Submission::new(CancelJob::PATH);
+    let refusal = move || Some(cancel.answer()?.err()?.error);
     let fields = view! {
         <input type="hidden" name="id" value=id.to_string()/>
-        <button type="submit" class="small" data-test="cancel" on:click=one_press(move || cancel.pending().get_untracked())>"Cancel"</button>
+        <button type="submit" class="small" data-test="cancel" on:click=one_press(move || cancel.is_pending())>"Cancel"</button>
         <output {..live_text(refusal)} class="refusal"></output>
     }
     .erase();
     view! {
-        <ActionForm action=cancel>{fields}</ActionForm>
+        <form method="post" action=CancelJob::PATH on:submit=cancel.post(|()| ())>{fields}</form>
     }
 }
 

@@ -3,17 +3,18 @@
 // On the module, because the code that `#[server]` generates does not inherit the attributes of its function.
 #![allow(clippy::too_many_arguments, reason = "the fields of all start forms")]
 
-use leptos::{
-    prelude::*,
-    server_fn::{ServerFn, error::ServerFnUrlError},
-};
-use leptos_router::hooks::use_query_map;
+use leptos::{ev::SubmitEvent, prelude::*, server_fn::ServerFn};
+use leptos_router::{NavigateOptions, hooks::use_navigate};
 use serde::{Deserialize, Serialize};
 
 use super::upload::UploadForm;
 use crate::{
     progress::message::Started,
-    ui::{erase::Erase, one_press::one_press},
+    ui::{
+        erase::Erase,
+        forms::{Submission, refused_before},
+        one_press::one_press,
+    },
     web::error::ApiError,
 };
 use realtime::client::live_text;
@@ -87,23 +88,21 @@ pub(super) fn StartForms() -> impl IntoView {
 
 #[component]
 fn CountdownForm(refusals: Refusals) -> impl IntoView {
-    let action = refusals.action;
     let fields = view! {
         <input type="hidden" name="kind" value="countdown"/>
         <Number refusals name="steps" label="Steps" value="10" test="steps"/>
         <Number refusals name="step_ms" label="Milliseconds a step" value="1000" test="step-ms"/>
-        <button type="submit" data-test="start" on:click=one_press(move || action.pending().get_untracked())>"Start a countdown"</button>
+        <button type="submit" data-test="start" on:click=one_press(move || refusals.form.is_pending())>"Start a countdown"</button>
         <output {..live_text(move || refusals.words())} id=refusals.id class="refusal" data-test="start-refusal"></output>
     }
     .erase();
     view! {
-        <ActionForm action attr:class="stack" attr:data-test="start-form">{fields}</ActionForm>
+        <form class="stack" method="post" action=StartJob::PATH on:submit=refusals.start() data-test="start-form">{fields}</form>
     }
 }
 
 #[component]
 fn RaceForm(refusals: Refusals) -> impl IntoView {
-    let action = refusals.action;
     let fields = view! {
         <input type="hidden" name="kind" value="race"/>
         <div class="pair">
@@ -117,13 +116,13 @@ fn RaceForm(refusals: Refusals) -> impl IntoView {
             <label><input type="radio" name="mode" value="burst" checked=true/> "Burst, as fast as it goes"</label>
             <label><input type="radio" name="mode" value="paced" data-test="paced"/> "Paced, at a rate"</label>
         </fieldset>
-        <button type="submit" data-test="start-race" on:click=one_press(move || action.pending().get_untracked())>"Start the race"</button>
+        <button type="submit" data-test="start-race" on:click=one_press(move || refusals.form.is_pending())>"Start the race"</button>
         <output {..live_text(move || refusals.words())} id=refusals.id class="refusal" data-test="race-refusal"></output>
     }
     .erase();
     view! {
         <p class="quiet">"The server connects to itself and sends the same messages over both transports, one after the other in random order."</p>
-        <ActionForm action attr:class="stack" attr:data-test="race-form">{fields}</ActionForm>
+        <form class="stack" method="post" action=StartJob::PATH on:submit=refusals.start() data-test="race-form">{fields}</form>
     }
 }
 
@@ -147,7 +146,7 @@ fn Number(
 /// Why a form was refused: just now, or, without JavaScript, before this page was rendered.
 #[derive(Clone, Copy)]
 struct Refusals {
-    action: ServerAction<StartJob>,
+    form: Submission,
     /// The id of the element with the refusal, to which the fields refer.
     id: &'static str,
     refusal: Memo<Option<ApiError>>,
@@ -158,32 +157,32 @@ impl Refusals {
     /// The refusals of the form with these fields. With `others` they include errors that name no field, which cannot
     /// be assigned to a form.
     fn new(id: &'static str, fields: &'static [&'static str], others: bool) -> Self {
-        let action = ServerAction::<StartJob>::new();
-        let query = use_query_map();
-        let before = Memo::new(move |_| {
-            let query = query.get();
-            let here = query
-                .get_str("__path")
-                .is_some_and(|path| path == StartJob::PATH);
-            let error = query.get_str("__err").filter(|_| here)?;
-            let error = ServerFnUrlError::<ApiError>::decode_err(error);
-            let ours = match &error.field {
-                Some(field) => fields.contains(&field.as_str()),
-                None => others,
-            };
-            ours.then_some(error)
-        });
-        let refusal = Memo::new(move |_| match action.version().get() {
-            // Until it is used, an action holds any error in the address, also that of the other form.
-            0 => before.get(),
-            _ => action.value().get().and_then(Result::err),
+        let form = Submission::new(StartJob::PATH);
+        let refused = refused_before(StartJob::PATH);
+        let ours = move |error: &ApiError| match &error.field {
+            Some(field) => fields.contains(&field.as_str()),
+            None => others,
+        };
+        let before = Memo::new(move |_| refused.get().filter(ours));
+        let refusal = Memo::new(move |_| match form.answer() {
+            None => before.get(),
+            Some(answer) => answer.err(),
         });
         Self {
-            action,
+            form,
             id,
             refusal,
             before,
         }
+    }
+
+    /// The handler of `submit`, after which the page of the job opens.
+    fn start(self) -> impl Fn(SubmitEvent) {
+        let navigate = use_navigate();
+        self.form.post(move |started: Started| {
+            let job = format!("/progress/{}", started.id);
+            navigate(&job, NavigateOptions::default());
+        })
     }
 
     fn before(self) -> Option<ApiError> {

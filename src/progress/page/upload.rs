@@ -8,13 +8,9 @@ use leptos::{
     ev::{DragEvent, SubmitEvent},
     html,
     prelude::*,
-    server_fn::error::ServerFnUrlError,
     task::spawn_local,
 };
-use leptos_router::{
-    NavigateOptions,
-    hooks::{use_navigate, use_query_map},
-};
+use leptos_router::{NavigateOptions, hooks::use_navigate};
 use uuid::Uuid;
 use wasm_bindgen::{JsCast, JsValue, closure::Closure};
 use web_sys::{File, FormData, ProgressEvent, XmlHttpRequest};
@@ -22,7 +18,7 @@ use web_sys::{File, FormData, ProgressEvent, XmlHttpRequest};
 use super::list::own_jobs;
 use crate::{
     progress::message::UPLOAD_ROUTE,
-    ui::{bidi::isolated, one_press::one_press},
+    ui::{bidi::isolated, forms::refused_before, one_press::one_press},
     web::error::ApiError,
 };
 use realtime::client::{live_text, text_content};
@@ -49,17 +45,10 @@ pub(super) fn UploadForm() -> impl IntoView {
     let upload = RwSignal::new(Upload::None);
     let dragged = RwSignal::new(false);
     let chosen = NodeRef::<html::Input>::new();
-    let query = use_query_map();
-    // The error that the server put into the address when it refused a form that was posted without JavaScript.
-    let refused_before = move || {
-        let query = query.get();
-        let here = query.get_str("__path") == Some(UPLOAD_ROUTE);
-        let error = query.get_str("__err").filter(|_| here)?;
-        Some(ServerFnUrlError::<ApiError>::decode_err(error).error)
-    };
+    let before = refused_before(UPLOAD_ROUTE);
     let refusal = move || match upload.get() {
         Upload::Refused(words) => Some(words),
-        Upload::None => refused_before(),
+        Upload::None => before.get().map(|refused| refused.error),
         Upload::Sending { .. } => None,
     };
     let navigate = use_navigate();

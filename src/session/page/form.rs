@@ -3,8 +3,7 @@
 //! They are plain forms, so they work without JavaScript; with it, the page is not loaded again.
 
 use gloo_net::http::{Request, Response};
-use leptos::{ev::SubmitEvent, prelude::*, server_fn::error::ServerFnUrlError, task::spawn_local};
-use leptos_router::hooks::use_query_map;
+use leptos::{ev::SubmitEvent, prelude::*, task::spawn_local};
 use wasm_bindgen::JsCast;
 
 use super::tabs;
@@ -15,10 +14,11 @@ use crate::{
     },
     ui::{
         erase::Erase,
+        forms::refused_before,
         icons::{Glyph, Icon},
         one_press::one_press,
     },
-    web::error::ApiError,
+    web::error::refused,
 };
 use realtime::client::live_text;
 
@@ -43,16 +43,9 @@ fn NameForm(
     current_user: RwSignal<Option<User>>,
     refusal: RwSignal<Option<String>>,
 ) -> impl IntoView {
-    let query = use_query_map();
-    // The error that the server put into the address when it refused a form that was posted without JavaScript.
-    let refused_before = move || {
-        let query = query.get();
-        let path = query.get_str("__path");
-        let here = [SIGN_IN_ROUTE, SIGN_OUT_ROUTE].map(Some).contains(&path);
-        let error = query.get_str("__err").filter(|_| here)?;
-        Some(ServerFnUrlError::<ApiError>::decode_err(error).error)
-    };
-    let shown = Memo::new(move |_| refusal.get().or_else(refused_before));
+    let before = [SIGN_IN_ROUTE, SIGN_OUT_ROUTE].map(refused_before);
+    let refused_before = move || before.iter().find_map(|refused| refused.get());
+    let shown = Memo::new(move |_| refusal.get().or_else(|| Some(refused_before()?.error)));
     let name = move || current_user.get().map(|user| user.name).unwrap_or_default();
     let submit = move |event: SubmitEvent| {
         event.prevent_default();
@@ -145,7 +138,7 @@ async fn sign_in(name: &str) -> Result<User, String> {
     let body = format!("name={}", js_sys::encode_uri_component(name));
     let response = post(SIGN_IN_ROUTE, body, "The name was not changed.").await?;
     if !response.ok() {
-        return Err(crate::web::error::refusal(response).await);
+        return Err(refused(response).await.error);
     }
     let signed_in = response.json::<SignedIn>().await;
     signed_in
@@ -158,7 +151,7 @@ async fn sign_out() -> Result<(), String> {
     // 401: there is no session to end; it was ended before, in another tab.
     match response.ok() || response.status() == 401 {
         true => Ok(()),
-        false => Err(crate::web::error::refusal(response).await),
+        false => Err(refused(response).await.error),
     }
 }
 
