@@ -62,6 +62,23 @@ test('a page chosen while the connection is cut opens after it recovers', async 
   expect(await sameDocument(page)).toBe(true);
 });
 
+test('a page whose code could not be loaded once opens in the same document', async ({ page }) => {
+  await page.goto('/ticker');
+  await connected(page);
+  await markDocument(page);
+  let failed = false;
+  await page.route(FILE_OF_COLLAB, (route) => {
+    if (failed) return route.continue();
+    failed = true;
+    return route.abort();
+  });
+  await pageLink(page, 'Collab').click();
+  await expect(page).toHaveURL('/collab');
+  await connected(page);
+  expect(failed).toBe(true);
+  expect(await sameDocument(page)).toBe(true);
+});
+
 test('a page that is no longer wanted does not open after the connection recovers', async ({ page, context }) => {
   await page.goto('/ticker');
   await connected(page);
@@ -79,9 +96,10 @@ test('a page of a build that the server has replaced is loaded as a new document
   await connected(page);
   await markDocument(page);
   let replaced = true;
-  await page.route(FILE_OF_COLLAB, (route) => (replaced ? route.fulfill({ status: 404 }) : route.continue()));
+  // The file has the same name in both builds here. The page asks with HEAD whether it has that of the new document.
+  await page.route(FILE_OF_COLLAB, (route) => (replaced && route.request().method() === 'GET' ? route.fulfill({ status: 404 }) : route.continue()));
   await page.route('**/collab', (route) => {
-    replaced = false;
+    if (route.request().isNavigationRequest()) replaced = false;
     return route.continue();
   });
   await pageLink(page, 'Collab').click();

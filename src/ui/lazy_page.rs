@@ -131,6 +131,10 @@ pub async fn until_loaded<T, E>(load: impl AsyncFn() -> Result<T, E>) -> T {
         guard::missing();
         let address = address(&target.read_untracked());
         if document_can_be_had(&address).await {
+            // The connection may have recovered after the attempt. The files of a replaced build stay away.
+            if let Ok(loaded) = load().await {
+                return loaded;
+            }
             load_document_once(&address);
         }
         let delay_ms = Backoff::DEFAULT.delay_ms(attempt, true, js_sys::Math::random());
