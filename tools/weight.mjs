@@ -54,6 +54,19 @@ class Reader {
   }
 }
 
+/** What a browser reads of a module. */
+function withoutCustomSections(bytes) {
+  const reader = new Reader(bytes, 8);
+  const kept = [bytes.subarray(0, reader.at)];
+  while (reader.at < bytes.length) {
+    const begin = reader.at;
+    const id = reader.byte();
+    reader.take(reader.number());
+    if (id !== CUSTOM) kept.push(bytes.subarray(begin, reader.at));
+  }
+  return Buffer.concat(kept);
+}
+
 /** How many functions an import section imports: they have the first indices. */
 function importedFunctions(bytes) {
   const reader = new Reader(bytes);
@@ -221,8 +234,7 @@ const main = files.find((file) => /^wirewise.*\.wasm$/.test(file));
 
 /** The size of a file as it is served: without the names. */
 const size = (file) => {
-  const { functions, data } = modules.get(file);
-  const bytes = Buffer.concat([...functions.map(({ body }) => body), data]);
+  const bytes = withoutCustomSections(readFileSync(join(folder, file)));
   return { raw: bytes.length, packed: brotli(bytes) };
 };
 const sizes = new Map([...modules.keys()].map((file) => [file, size(file)]));
