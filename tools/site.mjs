@@ -245,9 +245,8 @@ const hashIn = (file) => file.split('.').at(-2);
 const kinds = { js, wasm: app, css, manifest: manifestFile, split: loads };
 writeFileSync(join(site, 'hash.txt'), Object.entries(kinds).map(([kind, file]) => `${kind}: ${hashIn(file)}\n`).join(''));
 
-const compressible = readdirSync(site, { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile() && !['.png', '.ico'].includes(extname(entry.name)));
-await each(compressible, async ({ parentPath, name }) => {
-  const path = join(parentPath, name);
+const compressible = filesIn(site).filter((path) => !['.png', '.ico'].includes(extname(path)));
+await each(compressible, async (path) => {
   const bytes = readFileSync(path);
   writeFileSync(`${path}.br`, await brotli(bytes));
   writeFileSync(`${path}.gz`, await promisify(gzip)(bytes, { level: 9 }));
