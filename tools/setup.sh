@@ -29,12 +29,14 @@ for component in rustfmt clippy; do
         fail "Install the component with: rustup component add $component."
 done
 
-# What is built of it stays until it is installed, so that an interrupted installation goes on where it was.
-version=$(sed -n 's/^version = "\(.*\)"/\1/p' tools/split-wasm/Cargo.toml)
-if [ "$(split-wasm --version 2>/dev/null || true)" != "split-wasm $version" ]; then
-    CARGO_TARGET_DIR=target/tools sh tools/step.sh "split-wasm $version" "2 minutes" \
+# What is built of it stays until it is installed, so that an interrupted installation goes on where it was. The sum
+# of its sources exists only beside a complete installation.
+sources=$(cat tools/split-wasm/Cargo.toml tools/split-wasm/Cargo.lock tools/split-wasm/src/*.rs | cksum)
+if ! has split-wasm || [ "$(cat "$TOOLS/split-wasm.sum" 2>/dev/null || true)" != "$sources" ]; then
+    CARGO_TARGET_DIR=target/tools sh tools/step.sh "split-wasm" "2 minutes" \
         cargo install --path tools/split-wasm --root "$TOOLS" --locked --force ||
         fail "split-wasm could not be installed: see cargo's words above."
+    echo "$sources" >"$TOOLS/split-wasm.sum"
     rm -rf target/tools
 fi
 

@@ -188,9 +188,9 @@ function filesIn(folder) {
 }
 
 /** Identifies what goes into the site: its files, this script, and its tools. */
-async function inputs() {
-  const digest = createHash('sha256').update(JSON.stringify(NAMES)).update((await run('split-wasm', ['--version'])).stdout);
-  for (const file of [process.argv[1], 'package-lock.json', wasm, ...filesIn('style'), ...filesIn('public')]) {
+function inputs() {
+  const digest = createHash('sha256').update(JSON.stringify(NAMES));
+  for (const file of [process.argv[1], 'package-lock.json', wasm, ...['tools/split-wasm', 'style', 'public'].flatMap(filesIn)]) {
     digest.update(file).update(readFileSync(file));
   }
   return digest.digest('hex');
@@ -198,7 +198,7 @@ async function inputs() {
 
 /** Hidden files are not served. It is written last: an interrupted run leaves none. */
 const DONE = join(site, '.inputs');
-const identity = await inputs();
+const identity = inputs();
 if (existsSync(DONE) && readFileSync(DONE, 'utf8') === identity) {
   console.log(`${site} is up to date`);
   process.exit();

@@ -4,7 +4,7 @@
 //! refused, back to its page, with the form's route and the refusal in the address (`back_to_form` in
 //! `web/server/answer.rs`).
 
-use gloo_net::http::Request;
+use gloo_net::http::{Request, Response};
 use leptos::{ev::SubmitEvent, prelude::*, task::spawn_local};
 use leptos_router::hooks::use_query_map;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -72,22 +72,14 @@ impl Submission {
 }
 
 /// The fields of the form that is submitted, encoded as in an address.
-fn fields_of(event: &SubmitEvent) -> Option<UrlSearchParams> {
+pub fn fields_of(event: &SubmitEvent) -> Option<UrlSearchParams> {
     let form: HtmlFormElement = event.current_target()?.dyn_into().ok()?;
     let fields: JsValue = FormData::new_with_form(&form).ok()?.into();
     UrlSearchParams::new_with_str_sequence_sequence(&fields).ok()
 }
 
 async fn send<T: DeserializeOwned>(route: &str, fields: UrlSearchParams) -> Result<T, ApiError> {
-    let request = Request::post(route)
-        .header("accept", "application/json")
-        .body(JsValue::from(fields));
-    let unreachable = |_| ApiError::unreachable();
-    let response = request
-        .map_err(unreachable)?
-        .send()
-        .await
-        .map_err(unreachable)?;
+    let response = post(route, fields).await?;
     if !response.ok() {
         return Err(refused(response).await);
     }
@@ -96,6 +88,19 @@ async fn send<T: DeserializeOwned>(route: &str, fields: UrlSearchParams) -> Resu
         .json()
         .await
         .map_err(|_| ApiError::unreadable(status))
+}
+
+/// Posts the fields of a form. The answer is JSON, whatever its status. An error means that the server was not reached.
+pub async fn post(route: &str, fields: UrlSearchParams) -> Result<Response, ApiError> {
+    let request = Request::post(route)
+        .header("accept", "application/json")
+        .body(JsValue::from(fields));
+    let unreachable = |_| ApiError::unreachable();
+    request
+        .map_err(unreachable)?
+        .send()
+        .await
+        .map_err(unreachable)
 }
 
 /// Why the server refused a form that the browser posted by itself.

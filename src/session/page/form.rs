@@ -2,9 +2,9 @@
 //!
 //! They are plain forms, so they work without JavaScript; with it, the page is not loaded again.
 
-use gloo_net::http::{Request, Response};
 use leptos::{ev::SubmitEvent, prelude::*, task::spawn_local};
 use wasm_bindgen::JsCast;
+use web_sys::UrlSearchParams;
 
 use super::tabs;
 use crate::{
@@ -14,11 +14,11 @@ use crate::{
     },
     ui::{
         erase::Erase,
-        forms::refused_before,
+        forms::{fields_of, post, refused_before},
         icons::{Glyph, Icon},
         one_press::one_press,
     },
-    web::error::refused,
+    web::error::{ApiError, refused},
 };
 use realtime::client::live_text;
 
@@ -58,23 +58,24 @@ fn NameForm(
         else {
             return;
         };
-        match valid_name(&input.value()) {
-            None => refusal.set(Some(NAME_RULE.into())),
-            Some(name) => {
-                let name = name.to_owned();
-                spawn_local(async move {
-                    match sign_in(&name).await {
-                        Ok(user) => {
-                            refusal.set(None);
-                            tabs::broadcast_name(&user);
-                            current_user.set(Some(user));
-                            let _ = input.blur();
-                        }
-                        Err(error) => refusal.set(Some(error)),
-                    }
-                });
-            }
+        if valid_name(&input.value()).is_none() {
+            refusal.set(Some(NAME_RULE.into()));
+            return;
         }
+        let Some(fields) = fields_of(&event) else {
+            return;
+        };
+        spawn_local(async move {
+            match sign_in(fields).await {
+                Ok(user) => {
+                    refusal.set(None);
+                    tabs::broadcast_name(&user);
+                    current_user.set(Some(user));
+                    let _ = input.blur();
+                }
+                Err(refused) => refusal.set(Some(refused.error)),
+            }
+        });
     };
     view! {
         <form class="name" method="post" action=SIGN_IN_ROUTE on:submit=submit data-test="name-form">
@@ -99,16 +100,17 @@ fn SignOut(
 ) -> impl IntoView {
     let submit = move |event: SubmitEvent| {
         event.prevent_default();
-        let Some(id) = current_user.with_untracked(|user| user.as_ref().map(|user| user.id)) else {
+        let id = current_user.with_untracked(|user| user.as_ref().map(|user| user.id));
+        let (Some(id), Some(fields)) = (id, fields_of(&event)) else {
             return;
         };
         spawn_local(async move {
-            match sign_out().await {
+            match sign_out(fields).await {
                 Ok(()) => {
                     tabs::broadcast_sign_out(id);
                     current_user.set(None);
                 }
-                Err(error) => refusal.set(Some(error)),
+                Err(refused) => refusal.set(Some(refused.error)),
             }
         });
     };
@@ -134,32 +136,23 @@ fn SignedOut() -> impl IntoView {
     .erase()
 }
 
-async fn sign_in(name: &str) -> Result<User, String> {
-    let body = format!("name={}", js_sys::encode_uri_component(name));
-    let response = post(SIGN_IN_ROUTE, body, "The name was not changed.").await?;
+async fn sign_in(fields: UrlSearchParams) -> Result<User, ApiError> {
+    let response = post(SIGN_IN_ROUTE, fields).await?;
     if !response.ok() {
-        return Err(refused(response).await.error);
+        return Err(refused(response).await);
     }
+    let status = response.status();
     let signed_in = response.json::<SignedIn>().await;
     signed_in
         .map(|signed_in| signed_in.user)
-        .map_err(|error| error.to_string())
+        .map_err(|_| ApiError::unreadable(status))
 }
 
-async fn sign_out() -> Result<(), String> {
-    let response = post(SIGN_OUT_ROUTE, String::new(), "You are still signed in.").await?;
+async fn sign_out(fields: UrlSearchParams) -> Result<(), ApiError> {
+    let response = post(SIGN_OUT_ROUTE, fields).await?;
     // 401: there is no session to end; it was ended before, in another tab.
     match response.ok() || response.status() == 401 {
         true => Ok(()),
-        false => Err(refused(response).await.error),
+        false => Err(refused(response).await),
     }
-}
-
-async fn post(route: &str, form: String, otherwise: &str) -> Result<Response, String> {
-    let request = Request::post(route)
-        .header("content-type", "application/x-www-form-urlencoded")
-        .body(form);
-    let request = request.map_err(|error| error.to_string())?;
-    let response = request.send().await;
-    response.map_err(|_| format!("The server cannot be reached. {otherwise}"))
 }

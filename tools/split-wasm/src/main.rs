@@ -2,7 +2,11 @@
 //! that share code, and `__wasm_split_manifest.json`, which names the files of each page. The wasm has to be linked with
 //! `--emit-relocs`.
 
-use std::{collections::HashMap, env, fs, path::Path};
+use std::{
+    collections::{BTreeMap, HashMap},
+    env, fs,
+    path::Path,
+};
 
 use anyhow::{Context, Result, anyhow, bail};
 use wasm_bindgen_cli_support::Bindgen;
@@ -11,7 +15,6 @@ use wasm_split_cli_support::Options;
 fn main() -> Result<()> {
     let arguments: Vec<String> = env::args().skip(1).collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        ["--version"] => println!("split-wasm {}", env!("CARGO_PKG_VERSION")),
         [wasm, folder, name] => make(wasm.as_ref(), folder.as_ref(), name, false)?,
         [wasm, folder, name, "--keep-names"] => make(wasm.as_ref(), folder.as_ref(), name, true)?,
         _ => bail!("Usage: split-wasm WASM FOLDER NAME [--keep-names]"),
@@ -30,7 +33,9 @@ fn make(wasm: &Path, folder: &Path, name: &str, keep_names: bool) -> Result<()> 
     options.main_out_path = &main;
     options.main_module = &script;
     let split = wasm_split_cli_support::transform(options).map_err(|error| anyhow!("{error:#}"))?;
-    let manifest = serde_json::to_string_pretty(&split.prefetch_map)?;
+    // Sorted, so that the same wasm gives the same site.
+    let files: BTreeMap<_, _> = split.prefetch_map.into_iter().collect();
+    let manifest = serde_json::to_string_pretty(&files)?;
     fs::write(folder.join("__wasm_split_manifest.json"), manifest)?;
 
     // The split files reach the functions of the main one by the names that the linker gave them.
