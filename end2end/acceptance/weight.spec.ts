@@ -2,7 +2,7 @@ import type { Page } from '@playwright/test';
 import { alive, expect, test } from '../fixtures/app';
 
 /** What a first visit may download of JavaScript and wasm, in KiB as sent. `docs/weight.md` says what it consists of. */
-const BUDGETS = { '/': 228, '/ticker': 391, '/progress': 385, '/chat': 455, '/collab': 479 };
+const BUDGETS = { '/': 205, '/ticker': 350, '/progress': 347, '/chat': 407, '/collab': 435 };
 
 interface Download {
   encoding: string | undefined;

@@ -13,6 +13,7 @@ pub mod close;
 pub mod contract;
 pub mod event_parser;
 pub mod id;
+pub mod json;
 pub mod message;
 pub mod position;
 pub mod prelude;

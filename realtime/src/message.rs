@@ -2,32 +2,34 @@
 
 use std::borrow::Cow;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 use strum::VariantNames;
 
 use crate::position::Epoch;
 
-/// The kit's events on every event stream.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, VariantNames)]
-#[serde(tag = "type", rename_all = "snake_case")]
-#[strum(serialize_all = "snake_case")]
-pub enum StreamControl {
-    /// Server to client, the first event of every stream. It never moves the client's position.
-    Hello(Hello),
-    /// Server to client every `heartbeat_ms`, whether the stream is busy or not. A named event, because a browser does not
-    /// expose comments to scripts.
-    Heartbeat {
-        /// Unix milliseconds.
-        at: u64,
-        /// Open connections of this stream on this node.
-        connections: usize,
-    },
-    /// Server to client, the last event before the server shuts down: reconnect after `retry_ms` milliseconds.
-    Drain {
-        /// The shortest delay before the reconnect, in milliseconds, drawn at random for each stream.
-        retry_ms: u64,
-    },
+crate::tagged! {
+    /// The kit's events on every event stream.
+    #[derive(Clone, Debug, PartialEq, Serialize, VariantNames)]
+    #[serde(tag = "type", rename_all = "snake_case")]
+    #[strum(serialize_all = "snake_case")]
+    pub enum StreamControl {
+        /// Server to client, the first event of every stream. It never moves the client's position.
+        Hello(Hello),
+        /// Server to client every `heartbeat_ms`, whether the stream is busy or not. A named event, because a browser does not
+        /// expose comments to scripts.
+        Heartbeat {
+            /// Unix milliseconds.
+            at: u64,
+            /// Open connections of this stream on this node.
+            connections: usize,
+        },
+        /// Server to client, the last event before the server shuts down: reconnect after `retry_ms` milliseconds.
+        Drain {
+            /// The shortest delay before the reconnect, in milliseconds, drawn at random for each stream.
+            retry_ms: u64,
+        },
+    }
 }
 
 /// The first event of a stream.
@@ -51,41 +53,43 @@ pub struct Hello {
     pub connections: usize,
 }
 
-/// The kit's server messages on every socket. `W` holds the fields that the feature adds to the welcome.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, VariantNames)]
-#[serde(tag = "type", rename_all = "snake_case")]
-#[strum(serialize_all = "snake_case")]
-pub enum SocketControl<W> {
-    /// Server to client, the first message on every socket.
-    Welcome {
-        /// Identifies this connection among all connections of this node.
-        connection: String,
-        /// The interval at which the client sends `ping`, in milliseconds.
-        heartbeat_ms: u64,
-        /// Open sockets of this endpoint on this node.
-        connections: usize,
-        /// What the server accepts on this socket.
-        limits: Limits,
-        /// The feature's fields: the user, and the other users present.
-        #[serde(flatten)]
-        feature: W,
-    },
-    /// Server to client, the answer to `ping`.
-    Pong {
-        /// The client's time from its `ping`, returned unchanged.
-        at: serde_json::Number,
-        /// Unix milliseconds.
-        server_at: u64,
-        /// Open sockets of this endpoint on this node.
-        connections: usize,
-    },
-    /// Server to client: a message was refused. The socket stays open.
-    Error(SocketError),
-    /// Server to client, before a close with 1012: reconnect after `retry_ms` milliseconds.
-    Drain {
-        /// The shortest delay before the reconnect, in milliseconds, drawn at random for each socket.
-        retry_ms: u64,
-    },
+crate::tagged! {
+    /// The kit's server messages on every socket. `W` holds the fields that the feature adds to the welcome.
+    #[derive(Clone, Debug, PartialEq, Serialize, VariantNames)]
+    #[serde(tag = "type", rename_all = "snake_case")]
+    #[strum(serialize_all = "snake_case")]
+    pub enum SocketControl<W> {
+        /// Server to client, the first message on every socket.
+        Welcome {
+            /// Identifies this connection among all connections of this node.
+            connection: String,
+            /// The interval at which the client sends `ping`, in milliseconds.
+            heartbeat_ms: u64,
+            /// Open sockets of this endpoint on this node.
+            connections: usize,
+            /// What the server accepts on this socket.
+            limits: Limits,
+            /// The feature's fields: the user, and the other users present.
+            #[serde(flatten)]
+            feature: W,
+        },
+        /// Server to client, the answer to `ping`.
+        Pong {
+            /// The client's time from its `ping`, returned unchanged.
+            at: serde_json::Number,
+            /// Unix milliseconds.
+            server_at: u64,
+            /// Open sockets of this endpoint on this node.
+            connections: usize,
+        },
+        /// Server to client: a message was refused. The socket stays open.
+        Error(SocketError),
+        /// Server to client, before a close with 1012: reconnect after `retry_ms` milliseconds.
+        Drain {
+            /// The shortest delay before the reconnect, in milliseconds, drawn at random for each socket.
+            retry_ms: u64,
+        },
+    }
 }
 
 /// The kit's client messages on every socket.
@@ -131,7 +135,7 @@ pub struct SocketError {
 }
 
 /// The kinds of refusal.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ErrorCode {
     /// Not JSON, or not an object with a `type`.
@@ -158,6 +162,21 @@ impl ErrorCode {
     /// Whether the same command may succeed later. The kit does not know this of a code of the application: `false`.
     pub fn may_be_retried(&self) -> bool {
         matches!(self, Self::RateLimited | Self::Unavailable)
+    }
+}
+
+/// By hand: serde would derive a buffer and a second attempt for the last variant, which every page would download.
+impl<'de> Deserialize<'de> for ErrorCode {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let code = String::deserialize(deserializer)?;
+        Ok(match &*code {
+            "malformed" => Self::Malformed,
+            "unknown_type" => Self::UnknownType,
+            "invalid_field" => Self::InvalidField,
+            "rate_limited" => Self::RateLimited,
+            "unavailable" => Self::Unavailable,
+            _ => Self::Other(code.into()),
+        })
     }
 }
 
@@ -194,9 +213,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_code_of_the_application_is_sent_as_it_is_spelled() {
+    fn a_code_is_received_as_it_is_sent() {
         for (code, word) in [
+            (ErrorCode::Malformed, "malformed"),
+            (ErrorCode::UnknownType, "unknown_type"),
+            (ErrorCode::InvalidField, "invalid_field"),
             (ErrorCode::RateLimited, "rate_limited"),
+            (ErrorCode::Unavailable, "unavailable"),
             (ErrorCode::other("too_late"), "too_late"),
         ] {
             assert_eq!(serde_json::to_value(&code).unwrap(), word);

@@ -12,6 +12,7 @@
 use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
+use strum::VariantNames;
 
 use crate::{message::Hello, position::Position};
 
@@ -58,51 +59,54 @@ pub enum Asked {
     ByPerson,
 }
 
-/// A message between tabs.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
-pub enum TabMessage {
-    /// From a follower: requests the events after `after`, the position that it holds.
-    Join {
-        /// The id of the tab that asks, unique among the tabs.
-        tab: String,
-        /// The tab's counter of its requests. The answer repeats it.
-        question: u32,
-        /// The position that the tab holds; `None` if it holds none and needs a state.
-        after: Option<Position>,
-        /// Why the tab asks. It counts only while the leader's stream is not open.
-        asked: Asked,
-    },
-    /// From the leader to one tab: the events after the tab's position. After them the tab holds `at`.
-    Joined {
-        /// The id of the tab that is answered; the others ignore the message.
-        tab: String,
-        /// The number of the request that is answered; the tab ignores an answer to an earlier one.
-        question: u32,
-        /// The greeting of the leader's stream, adjusted to the position at which `frames` begin.
-        hello: Hello,
-        /// The events after the tab's position, oldest first. If its position is not in the ring, they begin with a
-        /// state.
-        frames: Vec<Frame>,
-        /// The position of the leader; `None` if it holds none.
-        at: Option<Position>,
-    },
-    /// From the leader to one tab: the tab's position is older than the leader's ring. The tab has to load the state.
-    Reload {
-        /// The id of the tab that is answered; the others ignore the message.
-        tab: String,
-        /// The number of the request that is answered; the tab ignores an answer to an earlier one.
-        question: u32,
-    },
-    /// From the leader: an event.
-    Event {
-        /// The event. A follower that does not hold the position before it joins again.
-        frame: Frame,
-    },
-    /// From the leader: its stream is open (again). Followers join.
-    Up,
-    /// From the leader: its stream is lost. `Up` follows once it is open again.
-    Down,
+crate::tagged! {
+    /// A message between tabs.
+    #[derive(Clone, Debug, PartialEq, Serialize, VariantNames)]
+    #[serde(tag = "type", rename_all = "snake_case")]
+    #[strum(serialize_all = "snake_case")]
+    pub enum TabMessage {
+        /// From a follower: requests the events after `after`, the position that it holds.
+        Join {
+            /// The id of the tab that asks, unique among the tabs.
+            tab: String,
+            /// The tab's counter of its requests. The answer repeats it.
+            question: u32,
+            /// The position that the tab holds; `None` if it holds none and needs a state.
+            after: Option<Position>,
+            /// Why the tab asks. It counts only while the leader's stream is not open.
+            asked: Asked,
+        },
+        /// From the leader to one tab: the events after the tab's position. After them the tab holds `at`.
+        Joined {
+            /// The id of the tab that is answered; the others ignore the message.
+            tab: String,
+            /// The number of the request that is answered; the tab ignores an answer to an earlier one.
+            question: u32,
+            /// The greeting of the leader's stream, adjusted to the position at which `frames` begin.
+            hello: Hello,
+            /// The events after the tab's position, oldest first. If its position is not in the ring, they begin with a
+            /// state.
+            frames: Vec<Frame>,
+            /// The position of the leader; `None` if it holds none.
+            at: Option<Position>,
+        },
+        /// From the leader to one tab: the tab's position is older than the leader's ring. The tab has to load the state.
+        Reload {
+            /// The id of the tab that is answered; the others ignore the message.
+            tab: String,
+            /// The number of the request that is answered; the tab ignores an answer to an earlier one.
+            question: u32,
+        },
+        /// From the leader: an event.
+        Event {
+            /// The event. A follower that does not hold the position before it joins again.
+            frame: Frame,
+        },
+        /// From the leader: its stream is open (again). Followers join.
+        Up,
+        /// From the leader: its stream is lost. `Up` follows once it is open again.
+        Down,
+    }
 }
 
 /// What the transport executes for the tab, in this order.

@@ -34,82 +34,86 @@ pub struct ChatWelcome {
     pub user: User,
 }
 
-/// Client to server.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, VariantNames)]
-#[serde(tag = "type", rename_all = "snake_case")]
-#[strum(serialize_all = "snake_case", crate = "realtime::strum")]
-pub enum ChatCommand {
-    /// Joins a room, or rejoins it after a reconnect: `after` is the position of the last message received.
-    Join {
-        room: String,
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        after: Option<Position>,
-    },
-    Leave {
-        room: String,
-    },
-    /// Sends a message. The client chooses the id: a repeated id, in whatever spelling, is stored once and acknowledged
-    /// again.
-    Send {
-        id: SpelledId,
-        room: String,
-        text: String,
-    },
-    /// The user is typing; sent at most once in 3 s.
-    Typing {
-        room: String,
-    },
-    /// The user has read everything up to the offset.
-    Read {
-        room: String,
-        offset: u64,
-    },
-    /// Requests messages before an offset, newest first.
-    History {
-        room: String,
-        before: u64,
-        limit: usize,
-    },
+realtime::tagged! {
+    /// Client to server.
+    #[derive(Clone, Debug, PartialEq, Serialize, VariantNames)]
+    #[serde(tag = "type", rename_all = "snake_case")]
+    #[strum(serialize_all = "snake_case", crate = "realtime::strum")]
+    pub enum ChatCommand {
+        /// Joins a room, or rejoins it after a reconnect: `after` is the position of the last message received.
+        Join {
+            room: String,
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            after: Option<Position>,
+        },
+        Leave {
+            room: String,
+        },
+        /// Sends a message. The client chooses the id: a repeated id, in whatever spelling, is stored once and acknowledged
+        /// again.
+        Send {
+            id: SpelledId,
+            room: String,
+            text: String,
+        },
+        /// The user is typing; sent at most once in 3 s.
+        Typing {
+            room: String,
+        },
+        /// The user has read everything up to the offset.
+        Read {
+            room: String,
+            offset: u64,
+        },
+        /// Requests messages before an offset, newest first.
+        History {
+            room: String,
+            before: u64,
+            limit: usize,
+        },
+    }
 }
 
-/// Server to client.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, VariantNames)]
-#[serde(tag = "type", rename_all = "snake_case")]
-#[strum(serialize_all = "snake_case", crate = "realtime::strum")]
-pub enum ChatEvent {
-    /// The answer to `join`. The missed messages follow (or the latest 50 when not recovered), oldest first.
-    Joined(Joined),
-    /// A new message. The member's position in the room moves with this event only.
-    Message {
-        room: String,
-        #[serde(flatten)]
-        message: ChatMessage,
-    },
-    /// The message with this id is stored. The id is spelled as in the command.
-    Ack {
-        id: SpelledId,
-        room: String,
-        offset: u64,
-        at: u64,
-    },
-    /// A user joined; sent once, however many tabs the user has.
-    UserJoined { room: String, user: User },
-    /// A user has had no tab in the room for 5 s.
-    UserLeft { room: String, user_id: Uuid },
-    /// A user is typing; expires after 5 s unless it is repeated.
-    Typing { room: String, user_id: Uuid },
-    /// A user has read up to the offset; it never decreases.
-    Read {
-        room: String,
-        user_id: Uuid,
-        offset: u64,
-    },
-    /// The answer to `history`, newest first; `more` if older messages exist.
-    History {
-        room: String,
-        messages: Vec<ChatMessage>,
-        more: bool,
-    },
+realtime::tagged! {
+    /// Server to client.
+    #[derive(Clone, Debug, PartialEq, Serialize, VariantNames)]
+    #[serde(tag = "type", rename_all = "snake_case")]
+    #[strum(serialize_all = "snake_case", crate = "realtime::strum")]
+    pub enum ChatEvent {
+        /// The answer to `join`. The missed messages follow (or the latest 50 when not recovered), oldest first.
+        Joined(Joined),
+        /// A new message. The member's position in the room moves with this event only.
+        Message {
+            room: String,
+            #[serde(flatten)]
+            message: ChatMessage,
+        },
+        /// The message with this id is stored. The id is spelled as in the command.
+        Ack {
+            id: SpelledId,
+            room: String,
+            offset: u64,
+            at: u64,
+        },
+        /// A user joined; sent once, however many tabs the user has.
+        UserJoined { room: String, user: User },
+        /// A user has had no tab in the room for 5 s.
+        UserLeft { room: String, user_id: Uuid },
+        /// A user is typing; expires after 5 s unless it is repeated.
+        Typing { room: String, user_id: Uuid },
+        /// A user has read up to the offset; it never decreases.
+        Read {
+            room: String,
+            user_id: Uuid,
+            offset: u64,
+        },
+        /// The answer to `history`, newest first; `more` if older messages exist.
+        History {
+            room: String,
+            messages: Vec<ChatMessage>,
+            more: bool,
+        },
+    }
 }
 
 /// The state of a room when a member joins it.

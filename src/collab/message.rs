@@ -77,39 +77,43 @@ pub struct Peer {
 /// A pointer's new position: peer, x, y.
 pub type Move = (PeerId, f32, f32);
 
-/// Client to server. Volatile: a lost command does no harm.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, VariantNames)]
-#[serde(tag = "type", rename_all = "snake_case")]
-#[strum(serialize_all = "snake_case", crate = "realtime::strum")]
-pub enum BoardCommand {
-    /// The pointer's position, from 0 to 1 of the board's width and height.
-    Move { x: f32, y: f32 },
-    /// The pointer left the board, or the tab is hidden.
-    Hide,
+realtime::tagged! {
+    /// Client to server. Volatile: a lost command does no harm.
+    #[derive(Clone, Copy, Debug, PartialEq, Serialize, VariantNames)]
+    #[serde(tag = "type", rename_all = "snake_case")]
+    #[strum(serialize_all = "snake_case", crate = "realtime::strum")]
+    pub enum BoardCommand {
+        /// The pointer's position, from 0 to 1 of the board's width and height.
+        Move { x: f32, y: f32 },
+        /// The pointer left the board, or the tab is hidden.
+        Hide,
+    }
 }
 
-/// Server to client.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, VariantNames)]
-#[serde(tag = "type", rename_all = "snake_case")]
-#[strum(serialize_all = "snake_case", crate = "realtime::strum")]
-pub enum BoardEvent {
-    /// A peer joined.
-    Joined { peer: Peer },
-    /// Pointers moved. Holds the newest position of each, at most once a tick, including the receiver's own.
-    Moved { moves: Vec<Move> },
-    /// A pointer left the board.
-    Hidden { id: PeerId },
-    /// A peer left.
-    Left { id: PeerId },
-    /// What is on disk now.
-    Saved {
-        /// A state vector in base64: everything up to it is on disk. The first one of a connection names every client.
-        /// Each later one names only the clients whose clock moved, so the receiver merges them.
-        state_vector: String,
-        /// How many of the updates that this socket sent are on disk; a sync step 2 counts as one. Deletions do not
-        /// move a state vector, but they count here.
-        updates: u64,
-    },
+realtime::tagged! {
+    /// Server to client.
+    #[derive(Clone, Debug, PartialEq, Serialize, VariantNames)]
+    #[serde(tag = "type", rename_all = "snake_case")]
+    #[strum(serialize_all = "snake_case", crate = "realtime::strum")]
+    pub enum BoardEvent {
+        /// A peer joined.
+        Joined { peer: Peer },
+        /// Pointers moved. Holds the newest position of each, at most once a tick, including the receiver's own.
+        Moved { moves: Vec<Move> },
+        /// A pointer left the board.
+        Hidden { id: PeerId },
+        /// A peer left.
+        Left { id: PeerId },
+        /// What is on disk now.
+        Saved {
+            /// A state vector in base64: everything up to it is on disk. The first one of a connection names every client.
+            /// Each later one names only the clients whose clock moved, so the receiver merges them.
+            state_vector: String,
+            /// How many of the updates that this socket sent are on disk; a sync step 2 counts as one. Deletions do not
+            /// move a state vector, but they count here.
+            updates: u64,
+        },
+    }
 }
 
 impl SocketContract for BoardSocket {

@@ -16,29 +16,34 @@ pub struct CompareEvents;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CompareSocket;
 
-/// Server to client, the same over both transports.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, VariantNames)]
-#[serde(tag = "type", rename_all = "snake_case")]
-#[strum(serialize_all = "snake_case", crate = "realtime::strum")]
-pub enum CompareEvent {
-    /// Sent twenty times a second while there are listeners.
-    Pulse {
-        /// Grows by one with every pulse. Over the event stream it is also the offset.
-        sequence: u64,
-        /// The time of sending, in Unix microseconds.
-        sent_us: u64,
-    },
+realtime::tagged! {
+    /// Server to client, the same over both transports.
+    #[derive(Clone, Debug, PartialEq, Eq, Serialize, VariantNames)]
+    #[serde(tag = "type", rename_all = "snake_case")]
+    #[strum(serialize_all = "snake_case", crate = "realtime::strum")]
+    pub enum CompareEvent {
+        /// Sent twenty times a second while there are listeners.
+        Pulse {
+            /// Grows by one with every pulse. Over the event stream it is also the offset.
+            sequence: u64,
+            /// The time of sending, in Unix microseconds.
+            sent_us: u64,
+        },
+    }
 }
 
 /// The query parameter that requests a [`CompareNote`] from the event stream: `?note=1`.
 pub const NOTE: &str = "note";
 
-/// The first event of the stream, if it is requested. Its JSON is sent on two lines.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
-pub enum CompareNote {
-    /// Sent once, after a `hello` that did not recover. Its `data` fields, joined with a line feed, are the JSON.
-    Note { text: String },
+realtime::tagged! {
+    /// The first event of the stream, if it is requested. Its JSON is sent on two lines.
+    #[derive(Clone, Debug, PartialEq, Eq, Serialize, VariantNames)]
+    #[serde(tag = "type", rename_all = "snake_case")]
+    #[strum(serialize_all = "snake_case", crate = "realtime::strum")]
+    pub enum CompareNote {
+        /// Sent once, after a `hello` that did not recover. Its `data` fields, joined with a line feed, are the JSON.
+        Note { text: String },
+    }
 }
 
 /// Client to server: nothing, the browser only listens.

@@ -57,21 +57,23 @@ pub struct Progress {
     pub note: String,
 }
 
-/// Server to client.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, VariantNames)]
-#[serde(tag = "type", rename_all = "snake_case")]
-#[strum(serialize_all = "snake_case", crate = "realtime::strum")]
-pub enum JobEvent {
-    /// The present progress. Sent after a `hello` that did not recover.
-    State(Progress),
-    /// A step, at most 20 a second. It is a whole state, so that a client that resumes needs no other.
-    Progress(Progress),
-    /// The end: the job is finished. `result` is an object of the job's kind.
-    Done { result: serde_json::Value },
-    /// The end: the job failed. `error` is a sentence.
-    Failed { error: String },
-    /// The end: the job was cancelled.
-    Cancelled,
+realtime::tagged! {
+    /// Server to client.
+    #[derive(Clone, Debug, PartialEq, Serialize, VariantNames)]
+    #[serde(tag = "type", rename_all = "snake_case")]
+    #[strum(serialize_all = "snake_case", crate = "realtime::strum")]
+    pub enum JobEvent {
+        /// The present progress. Sent after a `hello` that did not recover.
+        State(Progress),
+        /// A step, at most 20 a second. It is a whole state, so that a client that resumes needs no other.
+        Progress(Progress),
+        /// The end: the job is finished. `result` is an object of the job's kind.
+        Done { result: serde_json::Value },
+        /// The end: the job failed. `error` is a sentence.
+        Failed { error: String },
+        /// The end: the job was cancelled.
+        Cancelled,
+    }
 }
 
 /// The event stream of a race: one transport of one round. Only the race's own client may open it.
@@ -86,13 +88,15 @@ pub struct RaceSocket {
     pub lane: Uuid,
 }
 
-/// Server to client, the same over both transports.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, VariantNames)]
-#[serde(tag = "type", rename_all = "snake_case")]
-#[strum(serialize_all = "snake_case", crate = "realtime::strum")]
-pub enum RaceEvent {
-    /// One of the messages of the race.
-    Payload { data: String },
+realtime::tagged! {
+    /// Server to client, the same over both transports.
+    #[derive(Clone, Debug, PartialEq, Eq, Serialize, VariantNames)]
+    #[serde(tag = "type", rename_all = "snake_case")]
+    #[strum(serialize_all = "snake_case", crate = "realtime::strum")]
+    pub enum RaceEvent {
+        /// One of the messages of the race.
+        Payload { data: String },
+    }
 }
 
 /// Client to server: nothing, the client of a race only reads.

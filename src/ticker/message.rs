@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{MAX_SYMBOLS, trail::Trail};
+use crate::ui::numbers::{MOST_DECIMALS, decimals_of};
 use realtime::{contract::StreamContract, position::Position, strum::VariantNames};
 
 /// The event stream of prices, for all symbols or for the named ones.
@@ -29,22 +30,24 @@ pub struct Quote {
     pub at: u64,
 }
 
-/// Server to client.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, VariantNames)]
-#[serde(tag = "type", rename_all = "snake_case")]
-#[strum(serialize_all = "snake_case", crate = "realtime::strum")]
-pub enum TickerEvent {
-    /// The newest price of every requested symbol. Sent after a `hello` that did not recover, and for added symbols.
-    Snapshot { quotes: Vec<Quote> },
-    /// A price has changed.
-    Price(Quote),
-    /// The source of the prices was lost (`stale`) or is back (`live`). Also sent after a snapshot while the source is
-    /// lost.
-    Feed {
-        status: FeedStatus,
-        /// Unix milliseconds.
-        since: u64,
-    },
+realtime::tagged! {
+    /// Server to client.
+    #[derive(Clone, Debug, PartialEq, Serialize, VariantNames)]
+    #[serde(tag = "type", rename_all = "snake_case")]
+    #[strum(serialize_all = "snake_case", crate = "realtime::strum")]
+    pub enum TickerEvent {
+        /// The newest price of every requested symbol. Sent after a `hello` that did not recover, and for added symbols.
+        Snapshot { quotes: Vec<Quote> },
+        /// A price has changed.
+        Price(Quote),
+        /// The source of the prices was lost (`stale`) or is back (`live`). Also sent after a snapshot while the source is
+        /// lost.
+        Feed {
+            status: FeedStatus,
+            /// Unix milliseconds.
+            since: u64,
+        },
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,15 +67,11 @@ pub struct Listing {
 }
 
 /// The maximum number of digits after the point that a number on the wire has.
-pub const MAX_DECIMALS: u8 = 8;
+pub const MAX_DECIMALS: u8 = MOST_DECIMALS as u8;
 
-/// Digits after the point of a number as it prints, at most [`MAX_DECIMALS`].
+/// Digits after the point of a number, at most [`MAX_DECIMALS`].
 pub fn decimals(value: f64) -> u8 {
-    let printed = value.to_string();
-    let digits = printed
-        .split_once('.')
-        .map_or(0, |(_, digits)| digits.len());
-    digits.min(MAX_DECIMALS.into()) as u8
+    decimals_of(value) as u8
 }
 
 /// The first state of the page, and the position from which the browser continues.

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::ui::numbers::fixed;
+
 /// The length of a bucket in milliseconds; each bucket has one value.
 pub const BUCKET_MS: u64 = 3_000;
 /// The number of values that are kept: four minutes.
@@ -79,7 +81,7 @@ impl Trail {
         for (index, price) in self.prices.iter().enumerate() {
             let (x, y) = (left + step * index as f64, bottom - (price - low) * scale);
             path.push_str(if index == 0 { "M" } else { "L" });
-            path.push_str(&format!("{x:.1} {y:.1}"));
+            path.push_str(&format!("{} {}", fixed(x, 1), fixed(y, 1)));
         }
         // A single value is a point, which is invisible without a length.
         if self.prices.len() == 1 {

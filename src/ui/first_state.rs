@@ -5,10 +5,16 @@
 //! no such value: the page begins empty and its connection delivers the state, one round trip earlier than a request
 //! for it would.
 
-use std::sync::Arc;
+use std::{
+    fmt::{self, Display, Formatter},
+    str::FromStr,
+    sync::Arc,
+};
 
 use leptos::prelude::*;
 use serde::{Serialize, de::DeserializeOwned};
+
+use realtime::json;
 
 /// How the server finds the first state for a query (a room's name, a job's id, or nothing).
 #[derive(Clone)]
@@ -35,8 +41,27 @@ where
 {
     // In a tuple, as `[…]`: if `T` is itself an option, JSON's `null` could not distinguish its `None` from a missing
     // value.
-    let find = move || FirstState::find(query).map(|state| (state,));
-    SharedValue::new(find).into_inner().map(|(state,)| state)
+    let find = move || Written(FirstState::find(query).map(|state| (state,)));
+    let Written(state) = SharedValue::new_str(find).into_inner();
+    state.map(|(state,)| state)
+}
+
+/// A value that is JSON as a string, and is decoded as all JSON in the browser.
+struct Written<T>(T);
+
+impl<T: Serialize> Display for Written<T> {
+    fn fmt(&self, formatter: &mut Formatter) -> fmt::Result {
+        let written = serde_json::to_string(&self.0).map_err(|_| fmt::Error)?;
+        formatter.write_str(&written)
+    }
+}
+
+impl<T: DeserializeOwned> FromStr for Written<T> {
+    type Err = json::Error;
+
+    fn from_str(text: &str) -> Result<Self, json::Error> {
+        json::decode(text).map(Self)
+    }
 }
 
 /// Sets the HTTP status of the page that is being rendered; does nothing in the browser.

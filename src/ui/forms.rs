@@ -12,7 +12,7 @@ use wasm_bindgen::{JsCast, JsValue};
 use web_sys::{FormData, HtmlFormElement, UrlSearchParams};
 
 use super::first_state::first_state;
-use crate::web::error::{ApiError, refused};
+use crate::web::error::{ApiError, answer_in, refused};
 
 /// A form, and how its post went.
 #[derive(Clone, Copy)]
@@ -83,11 +83,7 @@ async fn send<T: DeserializeOwned>(route: &str, fields: UrlSearchParams) -> Resu
     if !response.ok() {
         return Err(refused(response).await);
     }
-    let status = response.status();
-    response
-        .json()
-        .await
-        .map_err(|_| ApiError::unreadable(status))
+    answer_in(response).await
 }
 
 /// Posts the fields of a form. The answer is JSON, whatever its status. An error means that the server was not reached.

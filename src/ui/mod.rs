@@ -10,6 +10,7 @@ pub mod hydration;
 pub mod icons;
 pub mod input_method;
 pub mod lazy_page;
+pub mod letter_case;
 pub mod numbers;
 pub mod one_press;
 pub mod served;

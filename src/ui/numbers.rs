@@ -1,4 +1,42 @@
 //! Writes numbers for people.
+//!
+//! Floating-point numbers are written by [`fixed`] alone. What `{}` and `{:.2}` make of them takes a general algorithm with
+//! its tables, 20 KB that every page would download.
+
+/// Most digits after the point.
+pub const MOST_DECIMALS: usize = 8;
+
+/// A number with this many digits after the point, at most [`MOST_DECIMALS`]. A half is rounded away from zero. A number
+/// with more than nineteen digits before the point is written as `∞`.
+pub fn fixed(value: f64, decimals: usize) -> String {
+    if value.is_nan() {
+        return "NaN".into();
+    }
+    let sign = if value < 0.0 { "-" } else { "" };
+    let size = value.abs();
+    if size >= u64::MAX as f64 {
+        return format!("{sign}∞");
+    }
+    let decimals = decimals.min(MOST_DECIMALS);
+    let scale = 10_u64.pow(decimals as u32);
+    let (whole, fraction) = (size.trunc() as u64, (size.fract() * scale as f64).round());
+    let fraction = fraction as u64;
+    let (whole, fraction) = (whole + fraction / scale, fraction % scale);
+    match decimals {
+        0 => format!("{sign}{whole}"),
+        _ => format!("{sign}{whole}.{fraction:0decimals$}"),
+    }
+}
+
+/// How many digits after the point a number has, at most [`MOST_DECIMALS`].
+pub fn decimals_of(value: f64) -> usize {
+    let is_exact = |decimals: &usize| {
+        let scale = 10_f64.powi(*decimals as i32);
+        // The quotient is the number that is written with these digits.
+        (value * scale).round() / scale == value
+    };
+    (0..MOST_DECIMALS).find(is_exact).unwrap_or(MOST_DECIMALS)
+}
 
 /// Digits in groups of three, as in `1,234,567`.
 pub fn grouped(digits: impl ToString) -> String {
@@ -16,6 +54,50 @@ pub fn grouped(digits: impl ToString) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_number_has_as_many_digits_after_the_point_as_are_asked_for() {
+        for (value, decimals, text) in [
+            (0.0, 0, "0"),
+            (0.0, 2, "0.00"),
+            (1.5, 0, "2"),
+            (-1.25, 1, "-1.3"),
+            (0.995, 1, "1.0"),
+            (999.999, 2, "1000.00"),
+            (12.007, 3, "12.007"),
+            (0.000_012_34, 8, "0.00001234"),
+            (0.1, 99, "0.10000000"),
+            (1e18, 1, "1000000000000000000.0"),
+            (1e20, 1, "∞"),
+            (f64::NEG_INFINITY, 1, "-∞"),
+            (f64::NAN, 1, "NaN"),
+        ] {
+            assert_eq!(fixed(value, decimals), text, "{value} {decimals}");
+        }
+    }
+
+    #[test]
+    fn a_number_is_written_as_the_standard_library_writes_it() {
+        for number in 0..200_000_u32 {
+            let value = f64::from(number) / 1_000.0;
+            assert_eq!(fixed(value, 3), format!("{value:.3}"));
+            assert_eq!(fixed(value, decimals_of(value)), value.to_string());
+        }
+    }
+
+    #[test]
+    fn digits_after_the_point_are_counted_as_they_are_written() {
+        for (value, count) in [
+            (182.4, 1),
+            (0.000_012_34, 8),
+            (3.0, 0),
+            (-0.25, 2),
+            (1e300, 0),
+            (1.0 / 3.0, 8),
+        ] {
+            assert_eq!(decimals_of(value), count, "{value}");
+        }
+    }
 
     #[test]
     fn numbers_have_their_thousands_apart() {

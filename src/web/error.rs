@@ -4,13 +4,14 @@
 //! turns it into an answer with its status, or, for a form that a browser posted without JavaScript, into a redirect
 //! back to the form.
 
+use gloo_net::http::Response;
 use leptos::{
     prelude::{FromServerFnError, ServerFnErrorErr},
     server_fn::codec::JsonEncoding,
 };
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use realtime::close::reason;
+use realtime::{close::reason, json::decode};
 
 /// A refusal: a sentence that says what is wrong and what would be right.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
@@ -91,9 +92,14 @@ impl ApiError {
 }
 
 /// The error of a refused request, or at least its status.
-pub async fn refused(response: gloo_net::http::Response) -> ApiError {
-    let refused = response.json::<ApiError>().await;
-    refused.unwrap_or_else(|_| ApiError::unreadable(response.status()))
+pub async fn refused(response: Response) -> ApiError {
+    answer_in(response).await.unwrap_or_else(|error| error)
+}
+
+/// What an answer holds, decoded from JSON.
+pub async fn answer_in<T: DeserializeOwned>(response: Response) -> Result<T, ApiError> {
+    let text = response.text().await.unwrap_or_default();
+    decode(&text).map_err(|_| ApiError::unreadable(response.status()))
 }
 
 impl FromServerFnError for ApiError {

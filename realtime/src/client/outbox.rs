@@ -6,7 +6,10 @@
 use std::collections::{HashSet, VecDeque};
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde_json::Value;
 use uuid::Uuid;
+
+use crate::json::{self, Json};
 
 /// The maximum number of commands. When a user has typed this many messages offline, further ones are refused with an error
 /// rather than lost.
@@ -253,10 +256,10 @@ impl<C: Clone + Serialize + DeserializeOwned> Outbox<C> {
     /// Restores what [`Outbox::to_json`] wrote and places it before newer commands. Single entries that cannot be read are
     /// dropped.
     pub fn restore(&mut self, json: &str) {
-        let kept: Vec<serde_json::Value> = serde_json::from_str(json).unwrap_or_default();
+        let kept: Vec<Value> = json::decode(json).unwrap_or_default();
         let kept = kept
             .into_iter()
-            .filter_map(|entry| serde_json::from_value::<Kept<C>>(entry).ok());
+            .filter_map(|entry| Kept::<C>::deserialize(Json(entry)).ok());
         let newer = std::mem::take(&mut self.entries);
         for entry in kept {
             let known = self.contains(entry.id) || newer.iter().any(|newer| newer.id == entry.id);

@@ -8,7 +8,7 @@ use wasm_bindgen::JsValue;
 use web_sys::{AbortController, AbortSignal, RequestCache};
 
 use super::{credential::with_parameter, platform::now};
-use crate::{backoff::retry_after_ms, status::Answer};
+use crate::{backoff::retry_after_ms, json, status::Answer};
 
 /// Aborts its requests when dropped, whatever their state. In a future it ties a request to the future: when the future is
 /// dropped, the request is aborted.
@@ -55,13 +55,14 @@ pub async fn answer_of(response: &Response) -> Answer {
     }
     let status = response.status();
     let body = match status {
-        401 => response.json::<Unauthorized>().await.unwrap_or_default(),
-        _ => Unauthorized::default(),
+        401 => response.text().await.unwrap_or_default(),
+        _ => String::new(),
     };
+    let Unauthorized { reason } = json::decode(&body).unwrap_or_default();
     Answer {
         status,
         retry_after_ms: retry_after_of(response),
-        reason: body.reason,
+        reason,
     }
 }
 
@@ -108,7 +109,7 @@ pub fn reload_once(storage_prefix: &str) -> bool {
 /// `{storage_prefix}-reloaded`; without a storage `load` is not called.
 pub fn load_once_a_minute(storage_prefix: &str, load: &dyn Fn() -> Result<(), JsValue>) -> bool {
     /// A second load within this many milliseconds would be a reload loop.
-    const RELOAD_INTERVAL_MS: f64 = 60_000.0;
+    const RELOAD_INTERVAL_MS: u64 = 60_000;
     let Ok(Some(storage)) = window().session_storage() else {
         return false;
     };
@@ -117,9 +118,10 @@ pub fn load_once_a_minute(storage_prefix: &str, load: &dyn Fn() -> Result<(), Js
         .get_item(&reloaded)
         .ok()
         .flatten()
-        .and_then(|at| at.parse::<f64>().ok());
-    let now = now();
-    if last.is_some_and(|last| now - last < RELOAD_INTERVAL_MS) {
+        .and_then(|at| at.parse::<u64>().ok());
+    // Whole numbers: a page would download the parser and the writer of floating-point numbers for this alone.
+    let now = now() as u64;
+    if last.is_some_and(|last| now.saturating_sub(last) < RELOAD_INTERVAL_MS) {
         return false;
     }
     storage

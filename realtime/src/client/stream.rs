@@ -12,6 +12,7 @@ use super::{
 };
 use crate::{
     contract::StreamContract,
+    json,
     message::{Hello, StreamControl},
     position::Position,
     status::Input,
@@ -251,7 +252,7 @@ fn decoder<C: StreamContract>(
 }
 
 fn decode<T: DeserializeOwned>(data: &str) -> Result<T, String> {
-    serde_json::from_str(data).map_err(|error| error.to_string())
+    json::decode(data).map_err(|error| error.to_string())
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use gloo_timers::callback::Timeout;
 use leptos::prelude::*;
 use send_wrapper::SendWrapper;
 use serde::Deserialize;
+use serde_json::Value;
 use strum::VariantNames;
 use uuid::Uuid;
 use wasm_bindgen::{JsCast, closure::Closure};
@@ -25,6 +26,7 @@ use super::{
 use crate::{
     backoff::Backoff,
     contract::{Refusal, SocketContract},
+    json::{self, Json},
     message::{ErrorCode, SocketControl, SocketError, SocketRequest},
     status::{ConnectionStatus, Input, Liveness, Policy},
 };
@@ -489,22 +491,16 @@ fn receive_text<C: SocketContract>(
 where
     C::Command: Send + Sync,
 {
-    #[derive(Deserialize)]
-    struct Tag<'a> {
-        #[serde(borrow)]
-        r#type: Cow<'a, str>,
-    }
-    let name = serde_json::from_str::<Tag>(text).map(|tag| tag.r#type.into_owned());
-    let name = name.map_err(|error| (String::new(), error.to_string()))?;
-    let undecoded = |error: serde_json::Error| (name.clone(), error.to_string());
+    let message: Value = json::decode(text).map_err(|error| (String::new(), error.to_string()))?;
+    let name = message["type"].as_str().unwrap_or_default().to_owned();
+    let undecoded = |error: json::Error| (name.clone(), error.to_string());
     if !KIT_EVENTS.contains(&name.as_str()) {
-        handler(SocketEvent::Event(
-            serde_json::from_str(text).map_err(undecoded)?,
-        ));
+        let event = C::Event::deserialize(Json(message)).map_err(undecoded)?;
+        handler(SocketEvent::Event(event));
         return Ok(Input::Frame);
     }
     Ok(
-        match serde_json::from_str::<SocketControl<C::Welcome>>(text).map_err(undecoded)? {
+        match SocketControl::<C::Welcome>::deserialize(Json(message)).map_err(undecoded)? {
             SocketControl::Welcome {
                 connection,
                 heartbeat_ms,

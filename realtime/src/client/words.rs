@@ -66,7 +66,7 @@ impl StatusWords {
         },
         lost: LostReason::to_string,
         retry_now: || "Retry now".to_owned(),
-        round_trip: |ms| format!("{} ms", ms.round()),
+        round_trip: |ms| format!("{} ms", ms.round() as u64),
         count: |count, counted| format!("{count} {counted}"),
     };
 }

@@ -5,7 +5,7 @@ use leptos::prelude::*;
 use super::chat::Chat;
 use crate::{
     session::{User, page::view::Avatar},
-    ui::erase::Erase,
+    ui::{erase::Erase, letter_case::lower_case},
 };
 
 /// The members of the current room.
@@ -15,7 +15,7 @@ pub fn People(chat: Chat) -> impl IntoView {
         let mut members = chat
             .in_room(|room| room.members.clone())
             .unwrap_or_default();
-        members.sort_by_cached_key(|user| (user.name.to_lowercase(), user.id));
+        members.sort_by_cached_key(|user| (lower_case(&user.name), user.id));
         members
     });
     view! {
@@ -33,11 +33,12 @@ pub fn People(chat: Chat) -> impl IntoView {
 /// A user's colour and initial.
 #[component]
 pub fn Portrait(user: User) -> impl IntoView {
-    let initial: String = user
+    // The style sheet writes it in upper case.
+    let initial = user
         .name
         .chars()
         .next()
-        .map(|first| first.to_uppercase().collect())
+        .map(String::from)
         .unwrap_or_default();
     view! {
         <svg class="portrait" viewBox="0 0 32 32" aria-hidden="true">

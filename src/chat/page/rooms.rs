@@ -16,6 +16,7 @@ use crate::{
         message::{ROOMS_ROUTE, RoomSummary},
     },
     ui::{erase::Erase, input_method::is_composing, one_press::one_press},
+    web::error::answer_in,
 };
 use realtime::client::{live_text, text_content};
 
@@ -171,7 +172,7 @@ async fn rooms_of_others(chat: Chat) -> Option<Vec<RoomSummary>> {
     // Read before the answer arrives: the page may be gone by then.
     let listed = untrack(|| room_names(chat));
     let response = Request::get(ROOMS_ROUTE).send().await.ok()?;
-    let mut rooms = response.json::<Vec<RoomSummary>>().await.ok()?;
+    let mut rooms = answer_in::<Vec<RoomSummary>>(response).await.ok()?;
     rooms.retain(|room| !listed.contains(&room.room));
     rooms.sort_by_key(|room| std::cmp::Reverse(room.members));
     rooms.truncate(MOST_SUGGESTED);

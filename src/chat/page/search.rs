@@ -16,7 +16,10 @@ use crate::{
     },
     session::page::view::Avatar,
     ui::{erase::Erase, input_method::is_composing},
-    web::{error::ApiError, text_rules::has_visible_character},
+    web::{
+        error::{answer_in, refused},
+        text_rules::has_visible_character,
+    },
 };
 use realtime::{client::text_content, contract::fill};
 
@@ -152,14 +155,10 @@ async fn find(room: &str, words: &str) -> Result<Vec<ChatMessage>, String> {
         .await
         .map_err(|_| UNREACHABLE.to_owned())?;
     if response.ok() {
-        let page = response.json::<HistoryPage>().await;
+        let page = answer_in::<HistoryPage>(response).await;
         return page
             .map(|page| page.messages)
-            .map_err(|error| error.to_string());
+            .map_err(|refused| refused.error);
     }
-    let refused = response.json::<ApiError>().await;
-    Err(refused.map_or_else(
-        |_| format!("The server answers {}.", response.status()),
-        |refused| refused.error,
-    ))
+    Err(refused(response).await.error)
 }

@@ -8,7 +8,10 @@ use super::{
     interpolate::Position,
     peers::{PeerRow, Peers},
 };
-use crate::collab::message::{BoardCommand, BoardSocket};
+use crate::{
+    collab::message::{BoardCommand, BoardSocket},
+    ui::numbers::fixed,
+};
 use realtime::{
     client::{Coalesce, Socket, live_text},
     status::ConnectionStatus,
@@ -146,7 +149,7 @@ fn Pointer(row: PeerRow) -> impl IntoView {
         stale,
         ..
     } = row;
-    let percent = |part: f32| format!("{}%", part * 100.0);
+    let percent = |part: f32| format!("{}%", fixed(f64::from(part) * 100.0, 3));
     // A memo, so that frequent moves do not touch name and colour.
     let user = Memo::new(move |_| peer.with(|peer| peer.user.clone()));
     let name = move || user.with(|user| user.name.clone());

@@ -16,6 +16,7 @@ use super::{
     },
     writer::CaretPlace,
 };
+use crate::ui::numbers::fixed;
 use realtime::client::Coalesce;
 
 /// A zero-width character, so that the end of the text has a position even after a line feed.
@@ -149,7 +150,7 @@ impl Carets {
         let besides = f64::from(field.offset_width() - field.client_width());
         let width = field.get_bounding_client_rect().width() - besides;
         let scrolled = format!("translateY(-{}px)", field.scroll_top());
-        set_style(&mirror, "width", &format!("{width}px"));
+        set_style(&mirror, "width", &pixels(width));
         set_style(&mirror, "transform", &scrolled);
         let text = field.value();
         let wanted = format!("{text}{END}");
@@ -267,8 +268,7 @@ pub fn CaretLayer(
         on_cleanup(move || watch.0.disconnect());
     });
     let caret = |drawn: Drawn| {
-        let pixels = |length: f64| format!("{length}px");
-        let at = |area: Area| format!("translate({}px, {}px)", area.x, area.y);
+        let at = |area: Area| format!("translate({}, {})", pixels(area.x), pixels(area.y));
         let wash = |area: Area| {
             let width = pixels(area.width.max(LINE_FEED_WIDTH));
             view! { <div class="wash" data-test="selection" style:transform=at(area) style:width=width style:height=pixels(area.height) style=("--person", drawn.color.clone())></div> }
@@ -290,6 +290,10 @@ pub fn CaretLayer(
             {move || carets.drawn.get().into_iter().map(caret).collect_view()}
         </div>
     }
+}
+
+fn pixels(length: f64) -> String {
+    format!("{}px", fixed(length, 3))
 }
 
 fn set_style(element: &HtmlDivElement, name: &str, value: &str) {

@@ -61,13 +61,10 @@ pub fn People(others: Memo<Vec<Person>>, visitor: RwSignal<Option<User>>) -> imp
     }
 }
 
-/// A colour with an initial. The style sheet draws the initial, so that screen readers do not read it as part of the
+/// A colour with an initial. The style sheet draws the initial, in upper case, so that screen readers do not read it as part of the
 /// name.
 #[component]
 fn Face(name: String, color: String) -> impl IntoView {
-    let initial = name
-        .chars()
-        .next()
-        .map(|first| first.to_uppercase().to_string());
+    let initial = name.chars().next().map(String::from);
     view! { <span class="face" data-initial=initial aria-hidden="true"><Avatar color/></span> }
 }

@@ -12,7 +12,10 @@ use crate::{
         counterpart::{CompareEvent, CompareEvents, CompareSocket},
         framing::{event_overhead, frame_overhead},
     },
-    ui::{erase::Erase, numbers::grouped},
+    ui::{
+        erase::Erase,
+        numbers::{decimals_of, fixed, grouped},
+    },
 };
 use realtime::{
     client::{
@@ -162,15 +165,16 @@ fn Histogram(figures: RwSignal<Figures>) -> impl IntoView {
                 100.0 * figures.bars[index] as f64 / most as f64
             })
         };
-        view! { <rect x=index * 10 + 1 width="8" y=move || 100.0 - share() height=share></rect> }
+        view! { <rect x=index * 10 + 1 width="8" y=move || fixed(100.0 - share(), 2) height=move || fixed(share(), 2)></rect> }
     };
     let ends = [BARS_MS[0], BARS_MS[BARS_MS.len() - 1]];
+    let [low, high] = ends.map(|end| fixed(end, decimals_of(end)));
     view! {
         <div class="histogram">
             <svg viewBox="0 0 90 100" preserveAspectRatio="none" role="img" aria-label=label>
                 {(0..=BARS_MS.len()).map(bar).collect_view()}
             </svg>
-            <p class="quiet" aria-hidden="true"><span>{format!("to {} ms", ends[0])}</span><span>{format!("over {} ms", ends[1])}</span></p>
+            <p class="quiet" aria-hidden="true"><span>{format!("to {low} ms")}</span><span>{format!("over {high} ms")}</span></p>
         </div>
     }
 }
@@ -238,5 +242,7 @@ fn json_bytes(pulse: &CompareEvent) -> usize {
 }
 
 fn milliseconds(value: Option<f64>, decimals: usize) -> String {
-    value.map_or("–".to_owned(), |value| format!("{value:.decimals$} ms"))
+    value.map_or("–".to_owned(), |value| {
+        format!("{} ms", fixed(value, decimals))
+    })
 }

@@ -13,7 +13,7 @@ use crate::{
     },
     ui::erase::Erase,
 };
-use realtime::event_parser::EventParser;
+use realtime::{event_parser::EventParser, json::decode};
 
 /// The number of events that are shown: `hello`, the note, and some pulses.
 const SHOWN_EVENTS: usize = 4;
@@ -69,7 +69,7 @@ fn note_in(stream: &str) -> Option<String> {
     let mut parser = EventParser::default();
     parser.feed(stream.as_bytes());
     let notes = std::iter::from_fn(|| parser.next_event())
-        .filter_map(|event| serde_json::from_str::<CompareNote>(&event.data).ok());
+        .filter_map(|event| decode::<CompareNote>(&event.data).ok());
     notes.map(|CompareNote::Note { text }| text).next()
 }
 

@@ -3,7 +3,10 @@
 use leptos::prelude::*;
 
 use super::{log, watched::Watched};
-use crate::ui::{erase::Erase, numbers::grouped};
+use crate::ui::{
+    erase::Erase,
+    numbers::{fixed, grouped},
+};
 use realtime::{client::live_text, transport::Transport};
 
 /// The size of the curve in units of its own; the style sheet sets the size on the page.
@@ -24,7 +27,7 @@ pub(super) fn Counters(watched: Watched) -> impl IntoView {
         Transport::Sse => "one way".to_owned(),
         Transport::WebSocket => counters.with(|counters| {
             let newest = counters.round_trips.back();
-            newest.map_or("–".to_owned(), |ms| format!("{ms:.0} ms"))
+            newest.map_or("–".to_owned(), |ms| format!("{} ms", fixed(*ms, 0)))
         }),
     };
     view! {
@@ -51,7 +54,7 @@ pub(super) fn Counters(watched: Watched) -> impl IntoView {
                 <dd data-test="count-round-trip">
                     <span {..live_text(round_trip)}></span>
                     <Show when=move || counters.with(|counters| counters.round_trips.len() > 1)>
-                        <svg class="round-trips" viewBox=format!("0 0 {WIDTH} {HEIGHT}") preserveAspectRatio="none" aria-hidden="true">
+                        <svg class="round-trips" viewBox=format!("0 0 {} {}", fixed(WIDTH, 0), fixed(HEIGHT, 0)) preserveAspectRatio="none" aria-hidden="true">
                             <polyline points=move || counters.with(|counters| curve(counters.round_trips.iter().copied().collect())) fill="none" stroke="currentColor" vector-effect="non-scaling-stroke"/>
                         </svg>
                     </Show>
@@ -66,9 +69,9 @@ pub(super) fn Counters(watched: Watched) -> impl IntoView {
 pub(super) fn bytes_in_words(bytes: u64) -> String {
     const KIB: f64 = 1024.0;
     match bytes as f64 {
-        bytes if bytes < KIB => format!("{bytes} B"),
-        bytes if bytes < KIB * KIB => format!("{:.1} KiB", bytes / KIB),
-        bytes => format!("{:.1} MiB", bytes / KIB / KIB),
+        bytes if bytes < KIB => format!("{} B", fixed(bytes, 0)),
+        bytes if bytes < KIB * KIB => format!("{} KiB", fixed(bytes / KIB, 1)),
+        bytes => format!("{} MiB", fixed(bytes / KIB / KIB, 1)),
     }
 }
 
@@ -81,7 +84,7 @@ fn curve(values: Vec<f64>) -> String {
             index as f64 * step,
             HEIGHT * (1.0 - value.max(0.0) / highest),
         );
-        format!("{x:.1},{y:.1}")
+        format!("{},{}", fixed(x, 1), fixed(y, 1))
     });
     points.collect::<Vec<_>>().join(" ")
 }

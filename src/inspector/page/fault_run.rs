@@ -1,7 +1,7 @@
 //! Follows a fault: what the user does to the connection, what should happen then, and whether it has happened. Pure.
 
 use super::log::{Log, Recovery, kind_of, recovery_of};
-use crate::inspector::message::Fault;
+use crate::{inspector::message::Fault, ui::numbers::fixed};
 use realtime::{
     client::observer::{DropReason, TraceEvent},
     status::ConnectionStatus,
@@ -188,7 +188,7 @@ impl FaultRun {
         }
         let back = self
             .back_after_ms
-            .map(|ms| format!("Back after {:.1} s", ms / 1_000.0));
+            .map(|ms| format!("Back after {} s", fixed(ms / 1_000.0, 1)));
         let recovery = self.recovery.map(|recovery| match recovery {
             Recovery {
                 recovered: true,

@@ -11,7 +11,7 @@ use crate::{
         message::{HANDSHAKE_ROUTE, HandshakeView},
     },
     ui::erase::Erase,
-    web::error::refused,
+    web::error::{answer_in, refused},
 };
 use realtime::{
     client::{text_content, use_event_source, use_socket},
@@ -86,7 +86,7 @@ async fn fetch_handshake(connection: &str) -> Result<HandshakeView, String> {
         .await;
     let response = response.map_err(|_| UNREACHABLE.to_owned())?;
     if response.ok() {
-        return response.json().await.map_err(|error| error.to_string());
+        return answer_in(response).await.map_err(|refused| refused.error);
     }
     Err(refused(response).await.error)
 }

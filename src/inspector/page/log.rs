@@ -11,6 +11,7 @@ use serde::Deserialize;
 use crate::inspector::framing::{frame_overhead, overhead_of};
 use realtime::{
     client::observer::{Direction, DropReason, Frame, Payload, TraceEvent},
+    json::decode,
     status::ConnectionStatus,
 };
 
@@ -262,21 +263,20 @@ pub fn recovery_of(frame: &Frame, kind: &str) -> Option<Recovery> {
     if frame.direction == Direction::Out || !matches!(kind, "hello" | "joined") {
         return None;
     }
-    serde_json::from_str(text_of(&frame.payload)?).ok()
+    decode(text_of(&frame.payload)?).ok()
 }
 
 /// The event's name, the message's tag, or [`BINARY`].
 pub fn kind_of(payload: &Payload) -> String {
     #[derive(Deserialize)]
-    struct Tag<'a> {
-        #[serde(borrow)]
-        r#type: Cow<'a, str>,
+    struct Tag {
+        r#type: String,
     }
     match payload {
         Payload::Event { name, .. } => name.clone(),
         Payload::Text(text) => {
-            let tag = serde_json::from_str::<Tag>(text);
-            tag.map_or_else(|_| "text".to_owned(), |tag| tag.r#type.into_owned())
+            let tag = decode::<Tag>(text);
+            tag.map_or_else(|_| "text".to_owned(), |tag| tag.r#type)
         }
         Payload::Binary(_) => BINARY.to_owned(),
     }
@@ -296,7 +296,7 @@ fn sent_at(pong: &Payload) -> Option<f64> {
     struct Pong {
         at: f64,
     }
-    let pong: Pong = serde_json::from_str(text_of(pong)?).ok()?;
+    let pong: Pong = decode(text_of(pong)?).ok()?;
     Some(pong.at)
 }
 

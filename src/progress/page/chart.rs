@@ -4,7 +4,7 @@ use leptos::prelude::*;
 
 use crate::{
     progress::result::{RaceMode, RaceResult, RaceRow, Spread},
-    ui::numbers::grouped,
+    ui::numbers::{fixed, grouped},
 };
 use realtime::transport::Transport;
 
@@ -102,10 +102,8 @@ fn Bars(figure: Figure, spreads: [Option<Spread>; 2]) -> impl IntoView {
     let bar = move |(transport, spread): (Transport, Option<Spread>)| {
         let spread = spread?;
         let percent = |value: f64| {
-            format!(
-                "{:.2}%",
-                100.0 * value.max(0.0) / most.max(f64::MIN_POSITIVE)
-            )
+            let percent = 100.0 * value.max(0.0) / most.max(f64::MIN_POSITIVE);
+            format!("{}%", fixed(percent, 2))
         };
         let words = format!("{} {}", number(spread.median), figure.unit);
         let label = format!("{}: {words}", transport.name());
@@ -150,7 +148,7 @@ fn RaceTable(race: RaceResult) -> impl IntoView {
             <tr data-test="race-row">
                 <th scope="row">{row.round}</th>
                 <td>{row.transport.name()}{row.first.then_some(", first")}</td>
-                <td class="number">{format!("{:.1}", row.elapsed_ms)}</td>
+                <td class="number">{fixed(row.elapsed_ms, 1)}</td>
                 {cells.collect_view()}
                 <td>{if whole { "all, in order" } else { "not all, or out of order" }}</td>
             </tr>
@@ -173,7 +171,7 @@ fn RaceTable(race: RaceResult) -> impl IntoView {
                     <tbody>{rows}</tbody>
                 </table>
             </div>
-            <p class="quiet">{format!("CPU is that of the whole process, both ends of the connection, less the {:.1} % of a core it takes when idle. Latency is from the message being made to its being read. Bytes are counted at the client's socket after the handshake.", race.idle_cpu_percent)}</p>
+            <p class="quiet">{format!("CPU is that of the whole process, both ends of the connection, less the {} % of a core it takes when idle. Latency is from the message being made to its being read. Bytes are counted at the client's socket after the handshake.", fixed(race.idle_cpu_percent, 1))}</p>
         </details>
     }
 }
@@ -182,8 +180,8 @@ fn RaceTable(race: RaceResult) -> impl IntoView {
 fn number(value: f64) -> String {
     match value.abs() {
         size if size >= 100.0 => grouped(value.max(0.0).round() as u64),
-        size if size >= 10.0 => format!("{value:.1}"),
-        _ => format!("{value:.2}"),
+        size if size >= 10.0 => fixed(value, 1),
+        _ => fixed(value, 2),
     }
 }
 

@@ -9,6 +9,7 @@ use super::results::outcome_words;
 use crate::{
     progress::message::{JOBS_ROUTE, JobView, Progress},
     ui::first_state::first_state,
+    web::error::answer_in,
 };
 
 /// The jobs of the current user: rendered by the server, then requested again when one starts or ends.
@@ -88,7 +89,7 @@ impl MyJobs {
 /// `None` when the server cannot be reached.
 pub(super) async fn own_jobs() -> Option<Vec<JobView>> {
     let response = Request::get(JOBS_ROUTE).send().await.ok()?;
-    response.json().await.ok()
+    answer_in(response).await.ok()
 }
 
 #[component]

@@ -17,10 +17,10 @@ use crate::{
         erase::Erase,
         first_state::{PageStatus, first_state},
         forms::Submission,
-        numbers::grouped,
+        numbers::{fixed, grouped},
         one_press::one_press,
     },
-    web::error::ApiError,
+    web::error::{ApiError, answer_in},
 };
 use realtime::{
     client::{StatusLine, StreamEvent, StreamOptions, live_text, use_event_source_with_options},
@@ -76,7 +76,7 @@ impl JobState {
             let Ok(response) = Request::get(&route).send().await else {
                 return;
             };
-            if let Ok(view) = response.json::<JobView>().await {
+            if let Ok(view) = answer_in::<JobView>(response).await {
                 let _ = self.about.try_set(Some((view.kind, view.owner)));
             }
         });
@@ -264,7 +264,7 @@ fn numbers_of(progress: &Progress) -> String {
     let rate = rate.map(|(left, eta)| {
         let rate = left as f64 * 1_000.0 / eta as f64;
         let rate = if rate < 10.0 {
-            format!("{rate:.1}")
+            fixed(rate, 1)
         } else {
             grouped(rate.round() as u64)
         };

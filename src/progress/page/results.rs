@@ -1,7 +1,7 @@
 //! The outcome of a job, in words and in full.
 
 use leptos::prelude::*;
-use realtime::transport::Transport;
+use realtime::{json::Json, transport::Transport};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -11,7 +11,11 @@ use crate::{
         message::{JobKind, JobStatus, JobView, Progress},
         result::{ChecksumResult, CountdownResult, RaceResult},
     },
-    ui::{bidi::isolated, erase::Erase, numbers::grouped},
+    ui::{
+        bidi::isolated,
+        erase::Erase,
+        numbers::{fixed, grouped},
+    },
 };
 
 /// The outcome in one line, for the list.
@@ -61,7 +65,7 @@ pub(super) fn ResultView(kind: JobKind, result: Value) -> impl IntoView {
 fn Checksum(result: ChecksumResult) -> impl IntoView {
     let ratio = result
         .gzip_ratio()
-        .map(|ratio| format!(", {ratio:.1} times shorter"));
+        .map(|ratio| format!(", {} times shorter", fixed(ratio, 1)));
     view! {
         <dl class="facts" data-test="checksum">
             <dt>"Bytes"</dt><dd data-test="checksum-bytes">{grouped(result.bytes)}</dd>
@@ -85,8 +89,8 @@ fn race_words(race: &RaceResult) -> String {
         return "Done.".into();
     };
     let verdict = match (sse / socket, socket / sse) {
-        (sse, _) if sse >= 1.05 => format!("WebSocket was {sse:.2} times as fast"),
-        (_, socket) if socket >= 1.05 => format!("SSE was {socket:.2} times as fast"),
+        (sse, _) if sse >= 1.05 => format!("WebSocket was {} times as fast", fixed(sse, 2)),
+        (_, socket) if socket >= 1.05 => format!("SSE was {} times as fast", fixed(socket, 2)),
         _ => "Both took the same time, within 5 %".into(),
     };
     let each = grouped(race.messages * race.rounds);
@@ -107,12 +111,12 @@ pub(super) fn counted(progress: &Progress) -> String {
 }
 
 fn done_in(elapsed_ms: u64) -> String {
-    format!("Done in {:.1} s.", elapsed_ms as f64 / 1_000.0)
+    format!("Done in {} s.", fixed(elapsed_ms as f64 / 1_000.0, 1))
 }
 
 /// Decodes a result; `None` if another version wrote it.
 fn read<T: DeserializeOwned>(result: &Value) -> Option<T> {
-    T::deserialize(result).ok()
+    T::deserialize(Json(result.clone())).ok()
 }
 
 #[cfg(test)]

@@ -18,10 +18,13 @@ use web_sys::{File, FormData, ProgressEvent, XmlHttpRequest};
 use super::list::own_jobs;
 use crate::{
     progress::message::UPLOAD_ROUTE,
-    ui::{bidi::isolated, forms::refused_before, one_press::one_press},
+    ui::{bidi::isolated, forms::refused_before, numbers::fixed, one_press::one_press},
     web::error::ApiError,
 };
-use realtime::client::{live_text, text_content};
+use realtime::{
+    client::{live_text, text_content},
+    json::decode,
+};
 
 /// The interval of the checks whether the job exists yet, in milliseconds.
 const CHECK_INTERVAL_MS: u32 = 100;
@@ -95,8 +98,8 @@ pub(super) fn UploadForm() -> impl IntoView {
             {move || match upload.get() {
                 Upload::Sending { name, sent, total } => Some(view! {
                     <p class="sending" data-test="sending-file">
-                        <progress max=total.max(1.0).to_string() value=sent.to_string() aria-label=format!("Sending {name}")></progress>
-                        <span {..text_content(format!("Sending {}, {:.0} %", isolated(&name), 100.0 * sent / total.max(1.0)))}></span>
+                        <progress max=fixed(total.max(1.0), 0) value=fixed(sent, 0) aria-label=format!("Sending {name}")></progress>
+                        <span {..text_content(format!("Sending {}, {} %", isolated(&name), fixed(100.0 * sent / total.max(1.0), 0)))}></span>
                     </p>
                 }),
                 Upload::None | Upload::Refused(_) => None,
@@ -158,7 +161,7 @@ fn begin(id: Uuid, file: &File) -> Result<XmlHttpRequest, JsValue> {
     let form = FormData::new()?;
     form.append_with_blob_and_filename("file", file, &file.name())?;
     let request = XmlHttpRequest::new()?;
-    let size = file.size();
+    let size = fixed(file.size(), 0);
     request.open("POST", &format!("{UPLOAD_ROUTE}?id={id}&size={size}"))?;
     request.send_with_opt_form_data(Some(&form))?;
     Ok(request)
@@ -170,7 +173,7 @@ fn outcome(request: &XmlHttpRequest) -> Upload {
         0 => Upload::Refused("The upload broke off. Send the file again.".into()),
         status => {
             let answer = request.response_text().ok().flatten().unwrap_or_default();
-            let error = serde_json::from_str::<ApiError>(&answer).map(|error| error.error);
+            let error = decode::<ApiError>(&answer).map(|error| error.error);
             Upload::Refused(error.unwrap_or_else(|_| format!("The server answers {status}.")))
         }
     }

@@ -18,7 +18,7 @@ use crate::{
         icons::{Glyph, Icon},
         one_press::one_press,
     },
-    web::error::{ApiError, refused},
+    web::error::{ApiError, answer_in, refused},
 };
 use realtime::client::live_text;
 
@@ -141,11 +141,9 @@ async fn sign_in(fields: UrlSearchParams) -> Result<User, ApiError> {
     if !response.ok() {
         return Err(refused(response).await);
     }
-    let status = response.status();
-    let signed_in = response.json::<SignedIn>().await;
-    signed_in
+    answer_in::<SignedIn>(response)
+        .await
         .map(|signed_in| signed_in.user)
-        .map_err(|_| ApiError::unreadable(status))
 }
 
 async fn sign_out(fields: UrlSearchParams) -> Result<(), ApiError> {

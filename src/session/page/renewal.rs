@@ -4,7 +4,10 @@ use gloo_net::http::Request;
 use leptos::prelude::*;
 
 use super::view::welcomed;
-use crate::session::{GUEST_ROUTE, RENEW_ROUTE, SignedIn, User};
+use crate::{
+    session::{GUEST_ROUTE, RENEW_ROUTE, SignedIn, User},
+    web::error::answer_in,
+};
 use realtime::{
     client::{AbortOnDrop, probe::answer_of},
     close::reason::SIGNED_OUT,
@@ -23,7 +26,7 @@ pub async fn renew_session(current_user: RwSignal<Option<User>>) -> Renewal {
         let request = Request::post(route).abort_signal(signal.as_ref()).send();
         let Ok(response) = request.await else { break };
         if response.ok() {
-            if let Ok(SignedIn { user, .. }) = response.json().await {
+            if let Ok(SignedIn { user, .. }) = answer_in(response).await {
                 welcomed(current_user, user);
             }
             return Renewal::Renewed;

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::session::User;
+use realtime::json::decode;
 
 /// Storage key of the latest change.
 const STORAGE_KEY: &str = "wirewise.person";
@@ -41,7 +42,7 @@ pub fn listen(current_user: RwSignal<Option<User>>) {
         let listener = window_event_listener_untyped("storage", move |event| {
             let text = |field: &str| Reflect::get(&event, &field.into()).ok()?.as_string();
             let change = text("newValue").filter(|_| text("key").as_deref() == Some(STORAGE_KEY));
-            let change = change.and_then(|change| serde_json::from_str::<Change>(&change).ok());
+            let change = change.and_then(|change| decode::<Change>(&change).ok());
             if let Some(change) = change {
                 current_user.maybe_update(|current_user| apply(current_user, change));
             }

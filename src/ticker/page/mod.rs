@@ -33,9 +33,14 @@ use crate::{
     inspector::page::Inspector,
     session::current_user::CurrentUser,
     ui::{
-        about::About, erase::Erase, first_state::first_state, input_method::settled_value,
+        about::About,
+        erase::Erase,
+        first_state::first_state,
+        input_method::settled_value,
         lazy_page::lazy_page,
+        numbers::{decimals_of, fixed},
     },
+    web::error::answer_in,
 };
 use realtime::{
     client::{
@@ -181,7 +186,7 @@ fn load_listings(listings: RwSignal<Vec<Listing>>) {
                 let Ok(response) = Request::get(SYMBOLS_ROUTE).send().await else {
                     return;
                 };
-                if let Ok(listed) = response.json::<Vec<Listing>>().await {
+                if let Ok(listed) = answer_in::<Vec<Listing>>(response).await {
                     let _ = listings.try_set(listed);
                 }
             });
@@ -360,7 +365,8 @@ fn Announcement(selected: Signal<Option<String>>, prices: Prices) -> impl IntoVi
         // Not at first: the screen reader is reading the page itself then.
         if let Some(quote) = quote.filter(|_| !first) {
             let percent = print(quote.change_percent, 2, true);
-            spoken.set(format!("{symbol} {}, {percent} percent", quote.price));
+            let price = fixed(quote.price, decimals_of(quote.price));
+            spoken.set(format!("{symbol} {price}, {percent} percent"));
         }
     });
     view! { <p {..live_text(move || spoken.get())} class="visually-hidden" role="status" data-test="announcement"></p> }

@@ -4,7 +4,10 @@ use leptos::prelude::*;
 use web_sys::Event;
 
 use super::choice::Choice;
-use crate::{ticker::message::Listing, ui::input_method::settled_value};
+use crate::{
+    ticker::message::Listing,
+    ui::{input_method::settled_value, letter_case::lower_case},
+};
 use realtime::client::live_text;
 
 /// The picker.
@@ -62,8 +65,11 @@ pub fn Picker(listings: RwSignal<Vec<Listing>>, choice: RwSignal<Choice>) -> imp
 
 /// Whether a symbol or its name contains the search text.
 pub fn matches(listing: &Listing, search: &str) -> bool {
-    let search = search.trim().to_lowercase();
-    listing.symbol.to_lowercase().contains(&search) || listing.name.to_lowercase().contains(&search)
+    let search = lower_case(search.trim());
+    [&listing.symbol, &listing.name]
+        .map(|name| lower_case(name))
+        .iter()
+        .any(|name| name.contains(&search))
 }
 
 #[component]

@@ -16,6 +16,7 @@ use crate::{
         connection::{Driver, Transport},
         stream::Stream,
     },
+    json,
     message::StreamControl,
     position::Position,
     sharing::{Action, Frame, Role, Tab, TabMessage},
@@ -164,7 +165,7 @@ impl Shared {
     ) {
         match name {
             "hello" => {
-                if let Ok(hello) = serde_json::from_str(data) {
+                if let Ok(hello) = json::decode(data) {
                     self.react(|tab, _| tab.greeted(hello));
                 }
             }
@@ -252,7 +253,7 @@ impl Channel {
         let on_message = Closure::<dyn FnMut(MessageEvent)>::new(move |event: MessageEvent| {
             // The channel's name contains the build, so a message that does not parse is not from a tab of this app.
             let text = event.data().as_string();
-            if let Some(message) = text.and_then(|text| serde_json::from_str(&text).ok()) {
+            if let Some(message) = text.and_then(|text| json::decode(&text).ok()) {
                 received(message);
             }
         });

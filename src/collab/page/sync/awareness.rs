@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::position::RelativePosition;
 use crate::collab::protocol::{ClientState, GONE, encode_awareness};
+use realtime::json::decode;
 
 /// The own state is sent again after this time, in milliseconds.
 const RENEW_MS: f64 = 15_000.0;
@@ -139,7 +140,7 @@ impl Awareness {
                 continue;
             }
             // A state of an unknown shape is a client of which nothing is known.
-            let state = (!gone).then(|| serde_json::from_str(&state).unwrap_or_default());
+            let state = (!gone).then(|| decode(&state).unwrap_or_default());
             change.changed |= known.and_then(|known| known.state.as_ref()) != state.as_ref();
             let other = Other {
                 clock,
