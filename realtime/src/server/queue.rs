@@ -230,6 +230,12 @@ impl OutQueue {
         self.state().bytes
     }
 
+    /// Whether more than half of the bound is pending. A backlog stops here: the other half is for messages that cannot
+    /// wait, and for one message of any size.
+    pub fn is_half_full(&self) -> bool {
+        self.pending_bytes() > self.0.limit / 2
+    }
+
     fn try_take(&self) -> Option<Batch> {
         let mut state = self.state();
         let (mut messages, mut bytes) = (vec![], 0);
