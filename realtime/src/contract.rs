@@ -11,7 +11,10 @@ use serde::{
 };
 use strum::VariantNames;
 
-use crate::message::{ErrorCode, SocketControl, SocketRequest, StreamControl};
+use crate::{
+    channel::NOT_JOINED,
+    message::{ErrorCode, SocketControl, SocketRequest, StreamControl},
+};
 
 /// An event stream, server to client.
 pub trait StreamContract: Clone + PartialEq + Send + Sync + 'static {
@@ -95,10 +98,12 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// Retries after the codes for which [`ErrorCode::may_be_retried`] is true, and fails after every other code.
+    /// Retries after the codes for which [`ErrorCode::may_be_retried`] is true, keeps the command after [`NOT_JOINED`], and
+    /// fails after every other code.
     pub fn of(code: &ErrorCode) -> Self {
         match code.may_be_retried() {
             true => Self::Retry,
+            false if *code == NOT_JOINED => Self::Keep,
             false => Self::Fail,
         }
     }

@@ -2,12 +2,13 @@
 //!
 //! # Reading order
 //!
-//! [`position`], [`contract`], [`message`], [`backoff`], [`status`], [`sharing`], [`close`]. Then one half, beginning with
+//! [`position`], [`contract`], [`message`], [`backoff`], [`status`], [`sharing`], [`close`], [`channel`]. Then one half, beginning with
 //! `server/topic.rs` or `client/connection.rs`.
 
 #![deny(missing_docs)]
 
 pub mod backoff;
+pub mod channel;
 pub mod client;
 pub mod close;
 pub mod contract;
