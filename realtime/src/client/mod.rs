@@ -3,6 +3,7 @@
 //! Pure reducers and functions make the decisions (`status.rs`, `sharing.rs`, `backoff.rs`, `close.rs`, [`outbox`], `uplink.rs`). The other
 //! modules execute them.
 
+pub mod channel;
 pub mod coalesce;
 pub mod config;
 pub mod connection;
