@@ -1,5 +1,6 @@
 //! The server half of the kit: topics and event streams, queues and sockets, the accept loop, the drain at shutdown.
 
+pub mod channel;
 pub mod clock;
 pub mod counted;
 pub mod drain;
