@@ -5,14 +5,14 @@ pub use strum::{self, VariantNames};
 #[cfg(feature = "ssr")]
 pub use crate::server::{
     Delivery, OpenSocket, Realtime, RealtimeOptions, Selection, SocketRequest, StreamRequest,
-    Topic, listen, queue::OutQueue, socket::SocketHandler,
+    Topic, channel::MemoryChannels, listen, queue::OutQueue, socket::SocketHandler,
 };
 pub use crate::{
     client::{
-        ClientConfig, Connection, Credential, STATUS_LINE_CSS, Socket, SocketEvent, SocketOptions,
-        StatusLine, StatusWords, StreamEvent, StreamOptions, use_event_source,
-        use_event_source_with_options, use_latest, use_latest_with_options, use_socket,
-        use_socket_with_options,
+        ChannelHandle, ChannelUpdate, ClientConfig, Connection, Credential, STATUS_LINE_CSS,
+        Socket, SocketEvent, SocketOptions, StatusLine, StatusWords, StreamEvent, StreamOptions,
+        use_channel, use_channel_with_options, use_event_source, use_event_source_with_options,
+        use_latest, use_latest_with_options, use_socket, use_socket_with_options,
     },
     contract::{SocketContract, StreamContract},
     message::SocketError,

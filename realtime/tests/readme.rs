@@ -14,7 +14,7 @@ use futures::{SinkExt, StreamExt};
 use leptos::prelude::*;
 use realtime::{
     event_parser::EventParser,
-    server::{Drain, Realtime, RealtimeOptions, Topic, listen},
+    server::{Drain, Realtime, RealtimeOptions, Topic, channel::MemoryChannels, listen},
 };
 use serde_json::Value;
 use tokio::{
@@ -26,6 +26,8 @@ use tokio_tungstenite::{
     tungstenite::{Message, client::IntoClientRequest},
 };
 
+#[path = "readme/channel.rs"]
+mod channel;
 #[path = "readme/handler.rs"]
 mod handler;
 #[path = "readme/server.rs"]
@@ -123,18 +125,27 @@ async fn the_stream_of_the_readme_resumes_and_survives_a_restart() {
     drain.start();
 }
 
+/// Opens a socket and reads its welcome.
+async fn open(
+    address: SocketAddr,
+    path: &str,
+    protocol: &str,
+) -> WebSocketStream<MaybeTlsStream<TcpStream>> {
+    let request = format!("ws://{address}{path}").into_client_request();
+    let mut request = request.unwrap();
+    let headers = request.headers_mut();
+    headers.insert("sec-websocket-protocol", protocol.parse().unwrap());
+    let (mut socket, _) = tokio_tungstenite::connect_async(request).await.unwrap();
+    assert_eq!(next(&mut socket).await["type"], "welcome");
+    socket
+}
+
 #[tokio::test]
 async fn the_socket_of_the_readme_answers() {
     let drain = Drain::default();
     let realtime = options(&drain);
     let address = serve(&realtime, socket::routes().with_state(realtime.clone())).await;
-    let mut request = format!("ws://{address}/api/echo/socket")
-        .into_client_request()
-        .unwrap();
-    let headers = request.headers_mut();
-    headers.insert("sec-websocket-protocol", "echo.v1".parse().unwrap());
-    let (mut socket, _) = tokio_tungstenite::connect_async(request).await.unwrap();
-    assert_eq!(next(&mut socket).await["type"], "welcome");
+    let mut socket = open(address, "/api/echo/socket", "echo.v1").await;
     let say = r#"{"type":"say","text":"Hi"}"#;
     socket.send(Message::text(say)).await.unwrap();
     let said = next(&mut socket).await;
@@ -142,6 +153,52 @@ async fn the_socket_of_the_readme_answers() {
         (&said["type"], &said["text"]),
         (&"say".into(), &"Hi".into())
     );
+    drain.start();
+}
+
+#[tokio::test]
+async fn the_channel_of_the_readme_resumes_and_stores_a_repeated_message_once() {
+    let drain = Drain::default();
+    let realtime = options(&drain);
+    let routes = channel::routes(MemoryChannels::new(100));
+    let address = serve(&realtime, routes.with_state(realtime.clone())).await;
+    let mut ada = open(address, "/api/wall/socket", "wall.v1").await;
+    let say = |id: u64, text: &str| {
+        let id = uuid::Uuid::from_u128(id.into());
+        Message::text(format!(
+            r#"{{"type":"send","id":"{id}","channel":"lobby","message":"{text}"}}"#
+        ))
+    };
+    let join = Message::text(r#"{"type":"join","channel":"lobby"}"#);
+    ada.send(say(1, "early")).await.unwrap();
+    assert_eq!(next(&mut ada).await["code"], "not_joined");
+    ada.send(join).await.unwrap();
+    let joined = next(&mut ada).await;
+    assert_eq!(
+        (&joined["type"], &joined["head"]),
+        (&"joined".into(), &0.into())
+    );
+    for repeated in [false, true] {
+        ada.send(say(1, "one")).await.unwrap();
+        if !repeated {
+            assert_eq!(next(&mut ada).await["message"]["text"], "one");
+        }
+        let ack = next(&mut ada).await;
+        assert_eq!((&ack["type"], &ack["offset"]), (&"ack".into(), &1.into()));
+    }
+    let mut bob = open(address, "/api/wall/socket", "wall.v1").await;
+    let epoch = joined["epoch"].as_str().unwrap();
+    let resume =
+        format!(r#"{{"type":"join","channel":"lobby","after":{{"epoch":"{epoch}","offset":0}}}}"#);
+    bob.send(Message::text(resume)).await.unwrap();
+    let joined = next(&mut bob).await;
+    assert_eq!(
+        (&joined["recovered"], &joined["replayed"]),
+        (&true.into(), &1.into())
+    );
+    assert_eq!(joined["members"].as_array().unwrap().len(), 2);
+    assert_eq!(next(&mut bob).await["message"]["text"], "one");
+    assert_eq!(next(&mut ada).await["type"], "member_joined");
     drain.start();
 }
 
@@ -162,10 +219,10 @@ fn the_components_of_the_readme_render_on_a_server() {
     let _ = any_spawner::Executor::init_tokio();
     let owner = Owner::new();
     let html = owner.with(|| {
-        view! { <weather::Thermometer/> <handler::Measurements/> <socket::Echoes/> }.to_html()
+        view! { <weather::Thermometer/> <handler::Measurements/> <socket::Echoes/> <channel::Posts/> }.to_html()
     });
     assert!(
-        ["Connecting…", "measurements", "Say hi"]
+        ["Connecting…", "measurements", "Say hi", "Post"]
             .iter()
             .all(|text| html.contains(text)),
         "{html}"
@@ -178,6 +235,7 @@ fn the_readme_shows_these_examples() {
     for (example, most) in [
         (include_str!("readme/stream.rs"), 40),
         (include_str!("readme/socket.rs"), 60),
+        (include_str!("readme/channel.rs"), 60),
         (include_str!("readme/server.rs"), 30),
         (include_str!("readme/handler.rs"), 30),
     ] {

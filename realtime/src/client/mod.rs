@@ -19,6 +19,7 @@ pub mod tab_storage;
 mod task;
 mod transports;
 mod uplink;
+pub mod use_channel;
 pub mod use_event_source;
 pub mod use_socket;
 pub mod words;
@@ -31,6 +32,7 @@ pub use self::live_text::{live_text, text_content};
 pub use self::probe::AbortOnDrop;
 pub use self::status_line::{STATUS_LINE_CSS, StatusLine, countdown};
 pub use self::transports::shared::tabs_can_share;
+pub use self::use_channel::{ChannelHandle, ChannelUpdate, use_channel, use_channel_with_options};
 pub use self::use_event_source::{
     Sharing, StreamEvent, StreamOptions, use_event_source, use_event_source_with_options,
     use_latest, use_latest_with_options,
