@@ -138,80 +138,84 @@ impl Person for String {
     }
 }
 
-/// The commands of a channel's socket, client to server. `D` is what a client sends.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, VariantNames)]
-#[serde(tag = "type", rename_all = "snake_case")]
-#[strum(serialize_all = "snake_case")]
-pub enum ChannelCommand<D> {
-    /// Joins a channel, or joins it again after a reconnect.
-    Join {
-        /// The name of the channel.
-        channel: String,
-        /// The position of the last message received.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        after: Option<Position>,
-    },
-    /// Leaves a channel.
-    Leave {
-        /// The name of the channel.
-        channel: String,
-    },
-    /// Sends a message. A repeated id is stored once and acknowledged again.
-    Send {
-        /// The id that the client chose.
-        id: SpelledId,
-        /// The name of the channel.
-        channel: String,
-        /// What is sent.
-        message: D,
-    },
+crate::tagged! {
+    /// The commands of a channel's socket, client to server. `D` is what a client sends.
+    #[derive(Clone, Debug, PartialEq, Serialize, VariantNames)]
+    #[serde(tag = "type", rename_all = "snake_case")]
+    #[strum(serialize_all = "snake_case")]
+    pub enum ChannelCommand<D> {
+        /// Joins a channel, or joins it again after a reconnect.
+        Join {
+            /// The name of the channel.
+            channel: String,
+            /// The position of the last message received.
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            after: Option<Position>,
+        },
+        /// Leaves a channel.
+        Leave {
+            /// The name of the channel.
+            channel: String,
+        },
+        /// Sends a message. A repeated id is stored once and acknowledged again.
+        Send {
+            /// The id that the client chose.
+            id: SpelledId,
+            /// The name of the channel.
+            channel: String,
+            /// What is sent.
+            message: D,
+        },
+    }
 }
 
-/// The events of a channel's socket, server to client. `M` is a stored message, `P` a person.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, VariantNames)]
-#[serde(tag = "type", rename_all = "snake_case")]
-#[strum(serialize_all = "snake_case")]
-pub enum ChannelEvent<M, P = String> {
-    /// The answer to `join`. The missed messages follow, or the latest when not recovered, oldest first.
-    Joined {
-        /// The name of the channel.
-        channel: String,
-        /// Where the channel continues.
-        #[serde(flatten)]
-        joined: Joined,
-        /// The persons in the channel.
-        members: Vec<P>,
-    },
-    /// A message.
-    Message {
-        /// The name of the channel.
-        channel: String,
-        /// The message.
-        #[serde(flatten)]
-        entry: Entry<M>,
-    },
-    /// The message with this id is stored.
-    Ack {
-        /// The name of the channel.
-        channel: String,
-        /// The id, the offset and the time.
-        #[serde(flatten)]
-        ack: Ack,
-    },
-    /// A person came, or has a new name; sent once, however many sockets the person has.
-    MemberJoined {
-        /// The name of the channel.
-        channel: String,
-        /// Who came.
-        member: P,
-    },
-    /// A person has had no socket in the channel for some seconds.
-    MemberLeft {
-        /// The name of the channel.
-        channel: String,
-        /// Who left.
-        member: P,
-    },
+crate::tagged! {
+    /// The events of a channel's socket, server to client. `M` is a stored message, `P` a person.
+    #[derive(Clone, Debug, PartialEq, Serialize, VariantNames)]
+    #[serde(tag = "type", rename_all = "snake_case")]
+    #[strum(serialize_all = "snake_case")]
+    pub enum ChannelEvent<M, P = String> {
+        /// The answer to `join`. The missed messages follow, or the latest when not recovered, oldest first.
+        Joined {
+            /// The name of the channel.
+            channel: String,
+            /// Where the channel continues.
+            #[serde(flatten)]
+            joined: Joined,
+            /// The persons in the channel.
+            members: Vec<P>,
+        },
+        /// A message.
+        Message {
+            /// The name of the channel.
+            channel: String,
+            /// The message.
+            #[serde(flatten)]
+            entry: Entry<M>,
+        },
+        /// The message with this id is stored.
+        Ack {
+            /// The name of the channel.
+            channel: String,
+            /// The id, the offset and the time.
+            #[serde(flatten)]
+            ack: Ack,
+        },
+        /// A person came, or has a new name; sent once, however many sockets the person has.
+        MemberJoined {
+            /// The name of the channel.
+            channel: String,
+            /// Who came.
+            member: P,
+        },
+        /// A person has had no socket in the channel for some seconds.
+        MemberLeft {
+            /// The name of the channel.
+            channel: String,
+            /// Who left.
+            member: P,
+        },
+    }
 }
 
 impl<D> ChannelCommand<D> {

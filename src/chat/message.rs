@@ -5,9 +5,10 @@ use uuid::Uuid;
 
 use crate::session::User;
 use realtime::{
-    contract::{Refusal, SocketContract},
+    channel::{self, Ack, ChannelContract, Entry, Meaning},
+    contract::SocketContract,
     id::SpelledId,
-    message::{ErrorCode, SocketError},
+    message::ErrorCode,
     position::{Epoch, Position},
     strum::VariantNames,
 };
@@ -16,8 +17,6 @@ pub const ROOMS_ROUTE: &str = "/api/chat/rooms";
 pub const MESSAGES_ROUTE: &str = "/api/chat/rooms/{room}/messages";
 pub const SEARCH_ROUTE: &str = "/api/chat/rooms/{room}/search";
 
-/// This socket has not joined the room.
-pub const NOT_JOINED: ErrorCode = ErrorCode::other("not_joined");
 /// This socket, or the server, holds the maximum number of rooms.
 pub const TOO_MANY_ROOMS: ErrorCode = ErrorCode::other("too_many_rooms");
 /// The field of a command and of an error that names the room.
@@ -152,6 +151,13 @@ pub struct ChatMessage {
     pub at: u64,
 }
 
+/// What a room's log stores of a message, beside its offset, id and time.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Posted {
+    pub from: User,
+    pub text: String,
+}
+
 /// A room in the list.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RoomSummary {
@@ -189,25 +195,92 @@ impl SocketContract for ChatSocket {
     type Welcome = ChatWelcome;
     type Command = ChatCommand;
     type Event = ChatEvent;
+}
 
-    fn after_refusal(code: &ErrorCode) -> Refusal {
-        // The command is valid, but the room has not been joined yet: keep it until the page has joined.
-        if *code == NOT_JOINED {
-            Refusal::Keep
-        } else {
-            Refusal::of(code)
+/// The rooms are the channels of the chat's socket.
+impl ChannelContract for ChatSocket {
+    const CHANNEL: &'static str = ROOM;
+
+    type Draft = String;
+    type Message = Posted;
+
+    fn join(room: &str, after: Option<Position>) -> ChatCommand {
+        let room = room.to_owned();
+        ChatCommand::Join { room, after }
+    }
+
+    fn leave(room: &str) -> ChatCommand {
+        let room = room.to_owned();
+        ChatCommand::Leave { room }
+    }
+
+    fn send(room: &str, id: Uuid, text: String) -> ChatCommand {
+        let (id, room) = (id.into(), room.to_owned());
+        ChatCommand::Send { id, room, text }
+    }
+
+    fn message(room: &str, entry: &Entry<Posted>) -> ChatEvent {
+        let (room, message) = (room.to_owned(), entry.clone().into());
+        ChatEvent::Message { room, message }
+    }
+
+    fn ack(room: &str, Ack { id, offset, at }: Ack) -> ChatEvent {
+        let room = room.to_owned();
+        ChatEvent::Ack {
+            id,
+            room,
+            offset,
+            at,
+        }
+    }
+
+    fn meaning(event: &ChatEvent) -> Option<(&str, Meaning)> {
+        let meaning = match event {
+            ChatEvent::Joined(joined) => Meaning::Joined(channel::Joined {
+                epoch: joined.epoch.clone(),
+                head: joined.head,
+                recovered: joined.recovered,
+                replayed: joined.replayed as u64,
+            }),
+            ChatEvent::Message { message, .. } => Meaning::Message {
+                offset: message.offset,
+            },
+            ChatEvent::Ack { id, offset, .. } => Meaning::Ack {
+                id: id.value(),
+                offset: *offset,
+            },
+            _ => Meaning::Other,
+        };
+        Some((event.room(), meaning))
+    }
+}
+
+impl From<Entry<Posted>> for ChatMessage {
+    fn from(entry: Entry<Posted>) -> Self {
+        Self {
+            offset: entry.offset,
+            id: entry.id,
+            from: entry.message.from,
+            text: entry.message.text,
+            at: entry.at,
         }
     }
 }
 
-/// Names in an error the room in which the command was refused.
-pub fn in_room(error: SocketError, room: &str) -> SocketError {
-    error.with(ROOM, room)
-}
-
-/// The room in which a command was refused.
-pub fn room_of_error(error: &SocketError) -> Option<&str> {
-    error.context.get(ROOM)?.as_str()
+impl ChatEvent {
+    /// The room that the event belongs to.
+    pub fn room(&self) -> &str {
+        match self {
+            Self::Joined(joined) => &joined.room,
+            Self::Message { room, .. }
+            | Self::Ack { room, .. }
+            | Self::UserJoined { room, .. }
+            | Self::UserLeft { room, .. }
+            | Self::Typing { room, .. }
+            | Self::Read { room, .. }
+            | Self::History { room, .. } => room,
+        }
+    }
 }
 
 impl ChatCommand {

@@ -4,12 +4,16 @@
 use std::{process::Command, time::Duration};
 
 use futures::{StreamExt, future::join_all};
+use realtime::server::channel::Log;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::{task::spawn_blocking, time::timeout};
 use tokio_tungstenite::tungstenite::Message;
 use uuid::Uuid;
-use wirewise::{chat::server::log::RoomLog, session::User};
+use wirewise::{
+    chat::{message::Posted, server::log::RoomLog},
+    session::User,
+};
 
 use crate::{
     chat::{join, send_message},
@@ -35,7 +39,11 @@ async fn texts(server: &Remote, guest: &Guest, room: &str) -> Vec<String> {
 async fn fill(server: &Server, count: usize, text: &str) {
     let log: RoomLog = server.state.features.chat.log("lobby");
     let ada = User::new(Uuid::new_v4(), "Ada".into());
-    let posts = (0..count).map(|_| log.post(Uuid::new_v4(), &ada, text));
+    let posted = || Posted {
+        from: ada.clone(),
+        text: text.to_owned(),
+    };
+    let posts = (0..count).map(|_| log.append(Uuid::new_v4().into(), posted()));
     for post in join_all(posts).await {
         post.unwrap();
     }

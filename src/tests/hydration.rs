@@ -6,14 +6,17 @@
 
 use futures::{FutureExt, SinkExt, StreamExt, future::BoxFuture};
 use leptos::server_fn::error::ServerFnUrlError;
-use realtime::position::{Epoch, Position};
+use realtime::{
+    position::{Epoch, Position},
+    server::channel::Log,
+};
 use scraper::{Html, Node, Selector};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message as Frame;
 use uuid::Uuid;
 use wirewise::{
-    chat::server::log::RoomLog,
+    chat::{message::Posted, server::log::RoomLog},
     collab::protocol::Message,
     progress::{
         message::{JobKind, JobStatus, Progress},
@@ -135,7 +138,11 @@ async fn messages_and_their_authors_have_a_node_each_whatever_is_stored() {
             let log = RoomLog::new(server.state.bus.clone(), &room);
             let author = User::new(Uuid::new_v4(), text.into());
             for _ in 0..2 {
-                log.post(Uuid::new_v4(), &author, text).await.unwrap();
+                let posted = Posted {
+                    from: author.clone(),
+                    text: text.into(),
+                };
+                log.append(Uuid::new_v4().into(), posted).await.unwrap();
             }
             pages.push(page(&server, &format!("/chat/{room}"), &reader).await);
         }

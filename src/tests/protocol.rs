@@ -400,6 +400,8 @@ fn error_codes() -> BTreeSet<String> {
         let constants = texts_after(&source, "ErrorCode::other(\"");
         codes.extend(constants.into_iter().map(str::to_owned));
     }
+    // The chat, the only socket with channels, has a code of its own instead.
+    codes.remove("too_many_channels");
     codes
 }
 

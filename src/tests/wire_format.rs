@@ -3,6 +3,7 @@
 use std::fmt::Debug;
 
 use realtime::{
+    channel::{ChannelContract, NOT_JOINED},
     contract::{SocketContract, StreamContract, assert_names},
     message::{ErrorCode, Hello, Limits, SocketControl, SocketError, SocketRequest, StreamControl},
     position::{Epoch, Position},
@@ -13,8 +14,8 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 use wirewise::{
     chat::message::{
-        ChatCommand, ChatEvent, ChatMessage, ChatSocket, ChatWelcome, Joined, NOT_JOINED, ReadMark,
-        TOO_MANY_ROOMS, in_room, room_of_error,
+        ChatCommand, ChatEvent, ChatMessage, ChatSocket, ChatWelcome, Joined, ReadMark,
+        TOO_MANY_ROOMS,
     },
     collab::message::{BoardCommand, BoardEvent, BoardSocket, BoardWelcome, Peer, READ_ONLY},
     inspector::counterpart::{
@@ -105,8 +106,8 @@ fn kit_of_sockets() {
         feature,
     };
     let error = SocketError::new(ErrorCode::RateLimited, "Slowly.").about("x");
-    let mut error = in_room(error, "lobby");
-    assert_eq!(room_of_error(&error), Some("lobby"));
+    let mut error = ChatSocket::in_channel(error, "lobby");
+    assert_eq!(ChatSocket::channel_of(&error), Some("lobby"));
     error.retry_after_ms = Some(50);
     golden([
         (

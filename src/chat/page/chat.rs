@@ -15,10 +15,7 @@ use super::{
 use crate::{
     chat::{
         check_text, is_room_name,
-        message::{
-            ChatCommand, ChatEvent, ChatMessage, ChatSocket, ChatWelcome, FirstMessages,
-            NOT_JOINED, room_of_error,
-        },
+        message::{ChatCommand, ChatEvent, ChatMessage, ChatSocket, ChatWelcome, FirstMessages},
     },
     session::{
         User,
@@ -28,6 +25,7 @@ use crate::{
     ui::{bidi::isolated, first_state::first_state},
 };
 use realtime::{
+    channel::{ChannelContract, NOT_JOINED},
     client::{
         Coalesce, Socket, SocketEvent, SocketOptions,
         outbox::{LONGEST_WAIT_MS, Outbox},
@@ -315,7 +313,7 @@ impl Chat {
 
     fn refused(self, error: &SocketError) {
         let again = self.change(|state| state.refused(error)) == Some(true);
-        if let (true, Some(room)) = (again, room_of_error(error).map(str::to_owned)) {
+        if let (true, Some(room)) = (again, ChatSocket::channel_of(error).map(str::to_owned)) {
             if error.code == NOT_JOINED {
                 self.not_ready(&room);
             }

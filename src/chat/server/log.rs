@@ -7,16 +7,23 @@ use uuid::Uuid;
 
 use crate::{
     bus::{BusError, Event, Follower, NewEvent, Searchable, SharedBus},
-    chat::message::ChatMessage,
+    chat::message::{ChatMessage, Posted},
     session::User,
 };
 use realtime::{
+    channel::Entry,
     id::SpelledId,
-    position::{Epoch, Position},
+    position::Epoch,
+    server::channel::{Appended, Follow, Head, Log, LogError},
 };
 
 /// How many of the latest messages a newcomer gets.
 pub const LATEST: usize = 50;
+/// The id of a message is the client's choice, and one of another user's messages has it.
+const ID_TAKEN: &str = "Another person's message has this id. Make a new one.";
+/// The storage works but rejects this message. The refusal is final: a message that is sent again and again would hold
+/// up all later ones for ever.
+const NOT_STORABLE: &str = "This message cannot be stored. Write it anew.";
 /// Prefix of the names of all rooms' logs.
 pub const PREFIX: &str = "chat/";
 
@@ -51,26 +58,8 @@ pub struct Messages {
     pub more: bool,
 }
 
-/// Where a member's subscription begins.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Start {
-    /// The room's head at the time of the read.
-    pub head: Position,
-    /// Everything after the member's position is still held, and follows.
-    pub recovered: bool,
-    /// Messages after this offset follow.
-    pub after: u64,
-    pub replayed: u64,
-}
-
-/// Why a message was not stored.
-#[derive(Debug, thiserror::Error)]
-pub enum PostError {
-    #[error(transparent)]
-    Bus(#[from] BusError),
-    #[error("Another person's message has this id. Make a new one.")]
-    IdTaken,
-}
+/// Follows a room's log.
+pub struct RoomFollower(Follower);
 
 impl RoomLog {
     pub fn new(bus: SharedBus, room: &str) -> Self {
@@ -78,71 +67,9 @@ impl RoomLog {
         Self { bus, name }
     }
 
-    pub fn epoch(&self) -> Epoch {
-        self.bus.epoch()
-    }
-
-    /// Stores a message, unless its id is stored already. Returns the offset and the time of the stored one either way.
-    pub async fn post(
-        &self,
-        id: impl Into<SpelledId>,
-        from: &User,
-        text: &str,
-    ) -> Result<(u64, u64), PostError> {
-        let id = id.into();
-        let stored = Stored {
-            from: from.clone(),
-            text: text.to_owned(),
-            spelling: id.spelling().map(Into::into),
-        };
-        let bytes = serde_json::to_vec(&stored)
-            .map_err(|error| BusError::Unavailable(error.to_string()))?;
-        let event = NewEvent::new(&*self.name, id.value(), bytes).by(from.id);
-        let appended = self.bus.append(event).await?;
-        let (offset, at) = (appended.event.offset, appended.event.at);
-        if !appended.new && decode(appended.event).from.id != from.id {
-            return Err(PostError::IdTaken);
-        }
-        Ok((offset, at))
-    }
-
-    /// Where a member at position `after` begins: right there if everything since is held; else at the [`LATEST`]
-    /// messages.
-    pub async fn start(&self, after: Option<&Position>) -> Result<Start, BusError> {
-        let (epoch, head) = (self.bus.epoch(), self.bus.head(&self.name).await?);
-        let known = after.filter(|after| head.continues(&epoch, after));
-        let offset = match known {
-            Some(known) => known.offset,
-            None => self.before_the_latest(head.head).await?,
-        };
-        Ok(Start {
-            recovered: known.is_some(),
-            after: offset,
-            // Counted up to the head in the answer: messages stored meanwhile are delivered live.
-            replayed: self.bus.count(&self.name, offset, head.head, None).await?,
-            head: Position::new(epoch, head.head),
-        })
-    }
-
-    /// The offset after which the latest [`LATEST`] messages begin. Long messages take more than one page.
-    async fn before_the_latest(&self, head: u64) -> Result<u64, BusError> {
-        let (mut before, mut missing) = (head + 1, LATEST);
-        loop {
-            let page = self.bus.read_before(&self.name, before, missing).await?;
-            before = page.events.last().map_or(before, |oldest| oldest.offset);
-            missing -= page.events.len();
-            if missing == 0 || !page.more {
-                return Ok(before - 1);
-            }
-        }
-    }
-
-    /// Messages after an offset, oldest first.
-    pub async fn after(&self, after: u64, limit: usize) -> Result<Messages, BusError> {
-        self.bus
-            .read(&self.name, after, limit)
-            .await
-            .map(Into::into)
+    /// The bus that holds the log.
+    pub fn bus(&self) -> &SharedBus {
+        &self.bus
     }
 
     /// Messages before an offset, newest first.
@@ -162,21 +89,96 @@ impl RoomLog {
         let count = self.bus.count(&self.name, after, upto, Some(user_id));
         count.await
     }
+}
 
-    pub async fn head(&self) -> Result<u64, BusError> {
-        Ok(self.bus.head(&self.name).await?.head)
+impl Log for RoomLog {
+    type Message = Posted;
+    type Follower = RoomFollower;
+
+    fn epoch(&self) -> Epoch {
+        self.bus.epoch()
     }
 
-    /// Follows the log after an offset.
-    pub fn follow(&self, after: u64) -> Follower {
-        Follower::new(self.bus.clone(), &self.name, after)
+    async fn head(&self) -> Result<Head, LogError> {
+        let crate::bus::Head { floor, head } = self.bus.head(&self.name).await?;
+        Ok(Head { floor, head })
+    }
+
+    async fn read(&self, after: u64, limit: usize) -> Result<Vec<Entry<Posted>>, LogError> {
+        let page = self.bus.read(&self.name, after, limit).await?;
+        Ok(page.events.into_iter().map(decode).collect())
+    }
+
+    async fn count(&self, after: u64, upto: u64) -> Result<u64, LogError> {
+        Ok(self.bus.count(&self.name, after, upto, None).await?)
+    }
+
+    /// Long messages take more than one page.
+    async fn before_latest(&self, head: u64, count: usize) -> Result<u64, LogError> {
+        let (mut before, mut missing) = (head + 1, count);
+        loop {
+            let page = self.bus.read_before(&self.name, before, missing).await?;
+            before = page.events.last().map_or(before, |oldest| oldest.offset);
+            missing -= page.events.len();
+            if missing == 0 || !page.more {
+                return Ok(before - 1);
+            }
+        }
+    }
+
+    async fn append(&self, id: SpelledId, posted: Posted) -> Result<Appended, LogError> {
+        let author = posted.from.id;
+        let stored = Stored {
+            from: posted.from,
+            text: posted.text,
+            spelling: id.spelling().map(Into::into),
+        };
+        let bytes = serde_json::to_vec(&stored)
+            .map_err(|error| LogError::Unavailable(error.to_string()))?;
+        let event = NewEvent::new(&*self.name, id.value(), bytes).by(author);
+        let appended = self.bus.append(event).await?;
+        let (offset, at, new) = (appended.event.offset, appended.event.at, appended.new);
+        if !new && decode(appended.event).message.from.id != author {
+            return Err(LogError::Refused(ID_TAKEN.into()));
+        }
+        Ok(Appended { offset, at, new })
+    }
+
+    fn follow(&self, after: u64) -> RoomFollower {
+        RoomFollower(Follower::new(self.bus.clone(), &self.name, after))
+    }
+}
+
+impl Follow for RoomFollower {
+    type Message = Posted;
+
+    async fn next(&mut self, limit: usize) -> Result<Vec<Entry<Posted>>, LogError> {
+        let events = self.0.next(limit).await?;
+        Ok(events.into_iter().map(decode).collect())
+    }
+}
+
+impl From<BusError> for LogError {
+    fn from(error: BusError) -> Self {
+        match error {
+            BusError::Forgotten { floor } => Self::Truncated { floor },
+            BusError::Closed => Self::Closed,
+            BusError::Refused(_) => Self::Refused(NOT_STORABLE.into()),
+            BusError::Unavailable(_) | BusError::HeadMoved { .. } | BusError::TimedOut => {
+                Self::Unavailable(error.to_string())
+            }
+        }
     }
 }
 
 impl From<crate::bus::Page> for Messages {
     fn from(page: crate::bus::Page) -> Self {
         Self {
-            messages: page.events.into_iter().map(decode).collect(),
+            messages: page
+                .events
+                .into_iter()
+                .map(|event| decode(event).into())
+                .collect(),
             more: page.more,
         }
     }
@@ -184,7 +186,7 @@ impl From<crate::bus::Page> for Messages {
 
 /// Decodes an event into a message. An event that cannot be read becomes a placeholder, because a missing offset would
 /// look like a gap.
-pub fn decode(event: Event) -> ChatMessage {
+fn decode(event: Event) -> Entry<Posted> {
     let stored = serde_json::from_slice(&event.bytes).unwrap_or_else(|error| {
         tracing::error!(offset = event.offset, %error, "a stored message cannot be read");
         Stored {
@@ -193,12 +195,14 @@ pub fn decode(event: Event) -> ChatMessage {
             spelling: None,
         }
     });
-    ChatMessage {
+    Entry {
         offset: event.offset,
         id: SpelledId::new(event.id, stored.spelling),
-        from: stored.from,
-        text: stored.text,
         at: event.at,
+        message: Posted {
+            from: stored.from,
+            text: stored.text,
+        },
     }
 }
 
@@ -206,6 +210,7 @@ pub fn decode(event: Event) -> ChatMessage {
 mod tests {
     use super::*;
     use crate::bus::embedded::Embedded;
+    use realtime::{position::Position, server::channel::Start};
 
     async fn room_with(count: usize) -> (RoomLog, User, tempfile::TempDir) {
         let folder = tempfile::tempdir().unwrap();
@@ -216,27 +221,42 @@ mod tests {
         );
         for number in 1..=count {
             let text = format!("message {number}");
-            log.post(Uuid::new_v4(), &ada, &text).await.unwrap();
+            post(&log, Uuid::new_v4(), &ada, &text).await.unwrap();
         }
         (log, ada, folder)
     }
 
+    async fn post(log: &RoomLog, id: Uuid, from: &User, text: &str) -> Result<Appended, LogError> {
+        let (from, text) = (from.clone(), text.to_owned());
+        log.append(id.into(), Posted { from, text }).await
+    }
+
     async fn offsets(start: &Start, log: &RoomLog) -> Vec<u64> {
-        let page = log.after(start.after, 1_000).await.unwrap();
-        page.messages.iter().map(|message| message.offset).collect()
+        let entries = log.read(start.after, 1_000).await.unwrap();
+        entries.iter().map(|entry| entry.offset).collect()
     }
 
     #[tokio::test]
     async fn the_same_id_is_stored_once_and_belongs_to_one_user() {
         let (log, ada, _folder) = room_with(0).await;
         let id = Uuid::new_v4();
-        let first = log.post(id, &ada, "hello").await.unwrap();
-        log.post(Uuid::new_v4(), &ada, "other").await.unwrap();
-        assert_eq!(log.post(id, &ada, "hello").await.unwrap(), first);
-        assert_eq!(log.head().await.unwrap(), 2);
+        let first = post(&log, id, &ada, "hello").await.unwrap();
+        post(&log, Uuid::new_v4(), &ada, "other").await.unwrap();
+        let again = post(&log, id, &ada, "hello").await.unwrap();
+        assert_eq!(
+            (first.new, again),
+            (
+                true,
+                Appended {
+                    new: false,
+                    ..first
+                }
+            )
+        );
+        assert_eq!(log.head().await.unwrap().head, 2);
         let bob = User::new(Uuid::new_v4(), "Bob".into());
-        let taken = log.post(id, &bob, "hello").await;
-        assert!(matches!(taken, Err(PostError::IdTaken)));
+        let taken = post(&log, id, &bob, "hello").await;
+        assert_eq!(taken, Err(LogError::Refused(ID_TAKEN.into())));
         let page = log.before(u64::MAX, 10).await.unwrap();
         assert_eq!(
             (page.messages[1].id.value(), &page.messages[1].from),
@@ -247,14 +267,14 @@ mod tests {
     #[tokio::test]
     async fn a_member_that_reconnects_gets_exactly_the_missed_messages() {
         let (log, _, _folder) = room_with(100).await;
-        let position = |offset| Position::new(log.epoch(), offset);
-        let start = log.start(Some(&position(97))).await.unwrap();
-        assert_eq!((start.recovered, start.replayed), (true, 3));
-        assert_eq!(offsets(&start, &log).await, [98, 99, 100]);
-        let nothing = log.start(Some(&position(100))).await.unwrap();
-        assert_eq!((nothing.recovered, nothing.replayed), (true, 0));
-        let all = log.start(Some(&position(0))).await.unwrap();
-        assert_eq!((all.recovered, all.replayed), (true, 100));
+        for (offset, replayed) in [(97, 3), (100, 0), (0, 100)] {
+            let position = Position::new(log.epoch(), offset);
+            let start = Start::of(&log, Some(&position), LATEST).await.unwrap();
+            let joined = &start.joined;
+            assert_eq!((joined.recovered, joined.replayed), (true, replayed));
+            let missed: Vec<_> = (offset + 1..=100).collect();
+            assert_eq!(offsets(&start, &log).await, missed);
+        }
     }
 
     #[tokio::test]
@@ -263,16 +283,28 @@ mod tests {
         let foreign = Position::new(Epoch::random(), 99);
         let future = Position::new(log.epoch(), 101);
         for after in [None, Some(&foreign), Some(&future)] {
-            let start = log.start(after).await.unwrap();
-            let expected = (false, LATEST as u64);
-            assert_eq!((start.recovered, start.replayed), expected, "{after:?}");
+            let start = Start::of(&log, after, LATEST).await.unwrap();
+            let found = (start.joined.recovered, start.joined.replayed);
+            assert_eq!(found, (false, LATEST as u64), "{after:?}");
             assert_eq!(offsets(&start, &log).await, (51..=100).collect::<Vec<_>>());
         }
         let empty = RoomLog::new(log.bus.clone(), "empty");
-        let start = empty.start(None).await.unwrap();
+        let start = Start::of(&empty, None, LATEST).await.unwrap();
+        let found = (start.joined.recovered, start.joined.replayed, start.after);
+        assert_eq!(found, (false, 0, 0));
+    }
+
+    #[tokio::test]
+    async fn what_was_dropped_is_reported_with_the_floor() {
+        let (log, _, _folder) = room_with(10).await;
+        assert!(log.bus.forget("chat/lobby", u64::MAX).await.unwrap() > 0);
+        let Head { floor, head } = log.head().await.unwrap();
+        assert!(floor > 0 && head == 10, "{floor} {head}");
+        let dropped = Err(LogError::Truncated { floor });
+        assert_eq!(log.read(floor - 1, 10).await, dropped);
         assert_eq!(
-            (start.recovered, start.replayed, start.after),
-            (false, 0, 0)
+            log.read(floor, 10).await.unwrap().len() as u64,
+            head - floor
         );
     }
 }

@@ -7,7 +7,7 @@ pub mod rooms;
 pub mod roster;
 pub mod settings;
 
-use std::{collections::HashSet, time::Duration};
+use std::time::Duration;
 
 use axum::{
     Json, Router,
@@ -39,7 +39,14 @@ use crate::{
         server::answer::{Path, Query},
     },
 };
-use realtime::{close::CloseCode, contract::SocketContract, server::SocketRequest};
+use realtime::{
+    close::CloseCode,
+    contract::SocketContract,
+    server::{
+        SocketRequest,
+        channel::{Log, LogError},
+    },
+};
 
 /// Most words in a search: for each, the index reads everything that begins with it.
 const SEARCH_WORDS: usize = 16;
@@ -102,7 +109,9 @@ async fn socket(
         };
         let (queue, limits) = (socket.queue().clone(), web.limits.clone());
         let mut handler = ChatConnection::new(chat, user.clone(), queue, limits);
-        handler.expired = socket.has_expired().then(HashSet::new);
+        if socket.has_expired() {
+            handler.rooms.expire();
+        }
         socket.welcome(ChatWelcome { user });
         let ended = web.sessions.watch(&session).ended_or_renamed();
         socket.run_until(handler, ended).await;
@@ -135,7 +144,11 @@ async fn messages(
     }
     let log = log_of(&chat, &room)?;
     let found = log.before(page.before.unwrap_or(u64::MAX), limit).await;
-    Ok(history_page(room, &log, found.map_err(unavailable)?))
+    Ok(history_page(
+        room,
+        &log,
+        found.map_err(|error| unavailable(error.into()))?,
+    ))
 }
 
 #[derive(Deserialize)]
@@ -192,11 +205,11 @@ fn search_error(error: BusError) -> ApiError {
                 "The search took too long and was given up. Search for longer or fewer words, or try again.",
             )
         },
-        error => unavailable(error),
+        error => unavailable(error.into()),
     }
 }
 
-fn unavailable(_error: BusError) -> ApiError {
+fn unavailable(_error: LogError) -> ApiError {
     ApiError {
         retry_after: Some(1),
         ..ApiError::new(503, "Messages cannot be read at the moment. Try again.")

@@ -6,11 +6,12 @@ use std::{
     time::Duration,
 };
 
+use futures::future::join_all;
 use tokio::time::interval;
 
 use super::{
     log::{LATEST, PREFIX, RoomLog},
-    room::Room,
+    room::{Room, RoomChannel, save_marks},
 };
 use crate::{
     background::Supervisor,
@@ -20,7 +21,13 @@ use crate::{
         message::{FirstMessages, RoomSummary},
     },
 };
-use realtime::{position::Position, server::now_ms};
+use realtime::{
+    position::Position,
+    server::{
+        channel::{Log, LogError},
+        now_ms,
+    },
+};
 
 /// Most rooms that are open at a time. Visiting a name opens a room, and no client may fill the memory with names.
 const MOST_ROOMS: usize = 10_000;
@@ -49,7 +56,7 @@ pub enum NoRoom {
     #[error("The server holds as many rooms as it may. Use one that is open.")]
     TooMany,
     #[error(transparent)]
-    Bus(#[from] BusError),
+    Log(#[from] LogError),
 }
 
 impl Chat {
@@ -62,7 +69,7 @@ impl Chat {
     }
 
     /// The room of this name; opens it if it is not open.
-    pub async fn room(&self, name: &str) -> Result<Arc<Room>, NoRoom> {
+    pub async fn room(&self, name: &str) -> Result<Arc<RoomChannel>, NoRoom> {
         let room = {
             let mut open_rooms = self.open_rooms();
             // The permanent rooms can always be opened.
@@ -76,8 +83,12 @@ impl Chat {
                 }
             }
         };
-        room.open().await?;
-        Ok(room)
+        Ok(room.open().await?)
+    }
+
+    /// Runs what the rooms begin.
+    pub fn background(&self) -> &Supervisor {
+        &self.0.background
     }
 
     /// A room's messages, whether it is open or not.
@@ -94,19 +105,22 @@ impl Chat {
         let mut messages = log.before(u64::MAX, LATEST).await.ok()?.messages;
         let head = match messages.first() {
             Some(newest) => newest.offset,
-            None => log.head().await.ok()?,
+            None => log.head().await.ok()?.head,
         };
         messages.reverse();
         let room = self.open_rooms().get(name).cloned();
+        let members = |room: &Arc<RoomChannel>| room.change(|roster, _| roster.members());
         Some(FirstMessages {
             position: Position::new(log.epoch(), head),
-            members: room.map(|room| room.members()).unwrap_or_default(),
+            members: room
+                .and_then(|room| room.channel().map(members))
+                .unwrap_or_default(),
             messages,
         })
     }
 
     /// The list of rooms, sorted by name.
-    pub async fn summaries(&self) -> Result<Vec<RoomSummary>, BusError> {
+    pub async fn summaries(&self) -> Result<Vec<RoomSummary>, LogError> {
         let stored = self.0.bus.logs(PREFIX, LISTED).await?;
         let mut heads: HashMap<&str, u64> = stored
             .iter()
@@ -122,13 +136,17 @@ impl Chat {
             // The list was cut: read the heads of open or permanent rooms that were not written to recently.
             for name in &names {
                 if !heads.contains_key(name) {
-                    heads.insert(name, self.log(name).head().await?);
+                    heads.insert(name, self.log(name).head().await?.head);
                 }
             }
         }
+        let headcount = |room: &Arc<Room>| {
+            let channel = room.channel()?;
+            Some(channel.change(|roster, _| roster.presence.len()))
+        };
         let summary = |room: &str| RoomSummary {
             room: room.to_owned(),
-            members: open_rooms.get(room).map_or(0, |room| room.headcount()),
+            members: open_rooms.get(room).and_then(headcount).unwrap_or(0),
             head: heads.get(room).copied().unwrap_or(0),
         };
         Ok(names.into_iter().map(summary).collect())
@@ -159,7 +177,8 @@ impl Chat {
     /// Saves the read marks that moved.
     pub async fn save_marks(&self) {
         let open_rooms: Vec<_> = self.open_rooms().values().cloned().collect();
-        futures::future::join_all(open_rooms.iter().map(|room| room.save_marks())).await;
+        let channels = open_rooms.iter().filter_map(|room| room.channel());
+        join_all(channels.map(|channel| save_marks(channel))).await;
     }
 
     async fn forget(&self, retention: Duration) -> Result<(), BusError> {

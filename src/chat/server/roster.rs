@@ -10,8 +10,17 @@ use std::{
 
 use uuid::Uuid;
 
-use crate::{chat::message::ReadMark, session::User};
+use crate::{
+    chat::message::{Posted, ReadMark},
+    session::User,
+};
+use realtime::{
+    channel::{Entry, Person},
+    server::channel::{ChannelState, Presence},
+};
 
+/// A user has left this long after closing the last tab, so that a reload is not a leave.
+const LEAVE_AFTER: Duration = Duration::from_secs(5);
 /// A user counts as typing for this long after each `typing`.
 const TYPING_LASTS: Duration = Duration::from_secs(5);
 /// A user's `typing` is broadcast at most once in this time.
@@ -24,69 +33,40 @@ const MARKS_KEPT: usize = 10_000;
 const MEMBERS: usize = 2_000;
 
 /// The roster of one room.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Roster {
-    members: BTreeMap<Uuid, Member>,
+    /// Who is in the room.
+    pub presence: Presence<User>,
     read: BTreeMap<Uuid, u64>,
     /// Users whose mark moved since it was last saved.
     unsaved: BTreeSet<Uuid>,
     typing: HashMap<Uuid, Instant>,
 }
 
-#[derive(Debug)]
-struct Member {
-    user: User,
-    /// Open sockets that joined. Zero for the few seconds in which a reload does not count as a leave.
-    tabs: usize,
-    /// Counts the departures of the tabs, so that the timer of an earlier departure does not end a new stay.
-    departures: u64,
+impl Person for User {
+    type Id = Uuid;
+
+    fn id(&self) -> Uuid {
+        self.id
+    }
+}
+
+impl ChannelState<Posted> for Roster {
+    /// A message ends the typing of its author.
+    fn delivered(&mut self, entry: &Entry<Posted>) {
+        self.typing.remove(&entry.message.from.id);
+    }
 }
 
 impl Roster {
     /// A roster with the saved read marks.
     pub fn new(read: impl IntoIterator<Item = (Uuid, u64)>) -> Self {
         Self {
+            presence: Presence::new(LEAVE_AFTER),
             read: read.into_iter().collect(),
-            ..Self::default()
+            unsaved: BTreeSet::new(),
+            typing: HashMap::new(),
         }
-    }
-
-    /// A socket of a user joined. Returns whether the user is new in the room, or has a new name.
-    pub fn enter(&mut self, user: &User) -> bool {
-        let member = self.members.entry(user.id).or_insert_with(|| Member {
-            // An empty name differs from any user's, so that the first tab counts as new.
-            user: User {
-                name: String::new(),
-                ..user.clone()
-            },
-            tabs: 0,
-            departures: 0,
-        });
-        member.tabs += 1;
-        let news = member.user != *user;
-        member.user = user.clone();
-        news
-    }
-
-    /// A socket of a user left. If it was the user's last, returns a ticket for [`Roster::leave_for_good`].
-    pub fn leave(&mut self, user_id: Uuid) -> Option<u64> {
-        let member = self.members.get_mut(&user_id)?;
-        member.tabs = member.tabs.saturating_sub(1);
-        member.departures += 1;
-        (member.tabs == 0).then_some(member.departures)
-    }
-
-    /// Removes the user who left with this ticket, unless the user has rejoined since. Returns whether the user was
-    /// removed.
-    pub fn leave_for_good(&mut self, user_id: Uuid, ticket: u64) -> bool {
-        let gone = self
-            .members
-            .get(&user_id)
-            .is_some_and(|member| member.tabs == 0 && member.departures == ticket);
-        if gone {
-            self.members.remove(&user_id);
-        }
-        gone
     }
 
     /// Moves a read mark, which only grows and never passes the head. Returns the new mark if it moved.
@@ -130,11 +110,6 @@ impl Roster {
         self.typing.insert(user_id, now);
     }
 
-    /// The user's message has arrived, which ends the typing.
-    pub fn clear_typing(&mut self, user_id: Uuid) {
-        self.typing.remove(&user_id);
-    }
-
     /// The users who are typing at `now`.
     pub fn typing_users(&self, now: Instant) -> impl Iterator<Item = Uuid> {
         let fresh = move |(_, typed): &(&Uuid, &Instant)| now - **typed < TYPING_LASTS;
@@ -144,19 +119,16 @@ impl Roster {
             .map(|(user_id, _)| *user_id)
     }
 
+    /// The members, up to a number that fits into an answer.
     pub fn members(&self) -> Vec<User> {
-        self.members
-            .values()
-            .take(MEMBERS)
-            .map(|member| member.user.clone())
-            .collect()
+        self.presence.persons().take(MEMBERS).cloned().collect()
     }
 
     /// The marks of [`Roster::members`], and the furthest marks of absent users.
     pub fn read_marks(&self) -> Vec<ReadMark> {
-        let members = self.members.keys().take(MEMBERS);
-        let marks = members.filter(|user_id| self.read.contains_key(user_id));
-        let mut marks: Vec<_> = marks.map(|user_id| self.read_mark(*user_id)).collect();
+        let members = self.presence.persons().take(MEMBERS);
+        let marks = members.filter(|user| self.read.contains_key(&user.id));
+        let mut marks: Vec<_> = marks.map(|user| self.read_mark(user.id)).collect();
         let room_for = MARKS.saturating_sub(marks.len());
         let mut others = self.marks_of_the_absent();
         split_off_after_the_furthest(&mut others, room_for);
@@ -180,18 +152,13 @@ impl Roster {
         forgotten
     }
 
-    /// How many users are in the room.
-    pub fn headcount(&self) -> usize {
-        self.members.len()
-    }
-
     /// Whether nothing is lost when the roster is dropped.
     pub fn is_idle(&self) -> bool {
-        self.members.is_empty() && self.unsaved.is_empty()
+        self.presence.is_empty() && self.unsaved.is_empty()
     }
 
     fn marks_of_the_absent(&self) -> Vec<ReadMark> {
-        let absent = |user_id: &&Uuid| !self.members.contains_key(*user_id);
+        let absent = |user_id: &&Uuid| !self.presence.contains(user_id);
         let absent = self.read.keys().filter(absent);
         absent.map(|user_id| self.read_mark(*user_id)).collect()
     }
@@ -222,37 +189,8 @@ mod tests {
     }
 
     #[test]
-    fn many_tabs_are_one_person_and_a_reload_is_no_leave() {
-        let (mut roster, ada) = (Roster::default(), user("Ada"));
-        assert!(roster.enter(&ada));
-        assert!(!roster.enter(&ada), "a second tab is no news");
-        assert_eq!(roster.leave(ada.id), None);
-        let ticket = roster.leave(ada.id).unwrap();
-        assert!(!roster.enter(&ada), "back before the timer: no news");
-        assert!(!roster.leave_for_good(ada.id, ticket));
-        let later = roster.leave(ada.id).unwrap();
-        assert!(
-            !roster.leave_for_good(ada.id, ticket),
-            "the first timer does not end the second stay"
-        );
-        assert!(roster.leave_for_good(ada.id, later));
-        assert!(roster.is_idle());
-    }
-
-    #[test]
-    fn a_new_name_is_news() {
-        let (mut roster, ada) = (Roster::default(), user("Ada"));
-        roster.enter(&ada);
-        assert!(roster.enter(&User {
-            name: "Ada L.".into(),
-            ..ada
-        }));
-        assert_eq!(roster.members()[0].name, "Ada L.");
-    }
-
-    #[test]
     fn read_marks_only_grow_and_never_pass_the_head() {
-        let (mut roster, bob) = (Roster::default(), Uuid::new_v4());
+        let (mut roster, bob) = (Roster::new([]), Uuid::new_v4());
         assert_eq!(roster.read(bob, 4, 10), Some(4));
         assert_eq!(roster.read(bob, 2, 10), None);
         assert_eq!(roster.mark(bob), 4);
@@ -281,7 +219,7 @@ mod tests {
     fn a_newcomer_gets_the_marks_of_members_and_the_furthest_others() {
         let strangers = (0..1_000).map(|number| (Uuid::from_u128(number), number as u64));
         let (mut roster, ada) = (Roster::new(strangers), user("Ada"));
-        roster.enter(&ada);
+        roster.presence.enter(&ada);
         roster.read(ada.id, 1, 10);
         let marks = roster.read_marks();
         assert_eq!(marks.len(), MARKS);
@@ -291,10 +229,10 @@ mod tests {
 
     #[test]
     fn of_a_large_room_the_listed_members_are_sent_with_their_marks() {
-        let mut roster = Roster::default();
+        let mut roster = Roster::new([]);
         for number in 0..MEMBERS + 100 {
             let user = User::new(Uuid::from_u128(number as u128), "Ada".into());
-            roster.enter(&user);
+            roster.presence.enter(&user);
             roster.read(user.id, 1, 10);
         }
         let named: Vec<_> = roster.members().iter().map(|user| user.id).collect();
@@ -307,7 +245,7 @@ mod tests {
     fn of_absent_users_the_furthest_marks_are_kept() {
         let strangers = (1..=MARKS_KEPT as u64 + 10).map(|offset| (of_offset(offset), offset));
         let (mut roster, ada) = (Roster::new(strangers), user("Ada"));
-        roster.enter(&ada);
+        roster.presence.enter(&ada);
         roster.read(ada.id, 1, 1);
         let mut forgotten = roster.forget_marks();
         forgotten.sort_unstable();
@@ -324,13 +262,25 @@ mod tests {
         assert_eq!(saved, [ada.id]);
     }
 
+    fn message_of(author: Uuid) -> Entry<Posted> {
+        Entry {
+            offset: 1,
+            id: Uuid::nil().into(),
+            at: 0,
+            message: Posted {
+                from: User::new(author, "Ada".into()),
+                text: "hello".into(),
+            },
+        }
+    }
+
     fn of_offset(offset: u64) -> Uuid {
         Uuid::from_u128(offset.into())
     }
 
     #[test]
     fn typing_is_broadcast_at_intervals_and_expires() {
-        let (mut roster, ada, start) = (Roster::default(), Uuid::new_v4(), Instant::now());
+        let (mut roster, ada, start) = (Roster::new([]), Uuid::new_v4(), Instant::now());
         let after = |seconds| start + Duration::from_secs(seconds);
         assert!(roster.typing_is_due(ada, start));
         roster.set_typing(ada, start);
@@ -339,7 +289,7 @@ mod tests {
         assert_eq!(roster.typing_users(after(4)).collect::<Vec<_>>(), [ada]);
         assert_eq!(roster.typing_users(after(5)).count(), 0);
         roster.set_typing(ada, after(5));
-        roster.clear_typing(ada);
+        roster.delivered(&message_of(ada));
         assert_eq!(roster.typing_users(after(5)).count(), 0);
     }
 }

@@ -12,9 +12,12 @@ pub use self::room::{Acknowledged, RoomState, Sought};
 use self::{room::Entry, transcript::Transcript};
 use crate::chat::{
     ROOMS, is_room_name,
-    message::{ChatCommand, ChatEvent, FirstMessages, NOT_JOINED, room_of_error},
+    message::{ChatCommand, ChatEvent, ChatSocket, FirstMessages},
 };
-use realtime::message::SocketError;
+use realtime::{
+    channel::{ChannelContract, NOT_JOINED},
+    message::SocketError,
+};
 
 /// A user is shown as typing for this long after each `typing` event, in milliseconds.
 pub const TYPING_MS: f64 = 5_000.0;
@@ -105,7 +108,7 @@ impl ChatState {
     /// Applies an event that was received at `now` (Unix milliseconds). Events of a room that was left are ignored.
     pub fn apply(&mut self, event: ChatEvent, now: f64) {
         let me = self.me;
-        let Some(room) = self.room_mut(room_of(&event)) else {
+        let Some(room) = self.room_mut(event.room()) else {
             return;
         };
         match event {
@@ -140,7 +143,7 @@ impl ChatState {
     /// A command that is not kept in the outbox was refused. Returns whether to retry it after a wait, with
     /// [`ChatState::retry`].
     pub fn refused(&mut self, error: &SocketError) -> bool {
-        let Some(room) = room_of_error(error).and_then(|room| self.room_mut(room)) else {
+        let Some(room) = ChatSocket::channel_of(error).and_then(|room| self.room_mut(room)) else {
             return false;
         };
         if error.code == NOT_JOINED {
@@ -238,19 +241,6 @@ impl ChatState {
             }
         }
         receipts
-    }
-}
-
-fn room_of(event: &ChatEvent) -> &str {
-    match event {
-        ChatEvent::Joined(joined) => &joined.room,
-        ChatEvent::Message { room, .. }
-        | ChatEvent::Ack { room, .. }
-        | ChatEvent::UserJoined { room, .. }
-        | ChatEvent::UserLeft { room, .. }
-        | ChatEvent::Typing { room, .. }
-        | ChatEvent::Read { room, .. }
-        | ChatEvent::History { room, .. } => room,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::{room::PAGE, *};
 use crate::{
-    chat::message::{ChatMessage, Joined, TOO_MANY_ROOMS, in_room},
+    chat::message::{ChatMessage, Joined, TOO_MANY_ROOMS},
     session::User,
 };
 use realtime::{
@@ -161,7 +161,7 @@ fn a_join_that_was_refused_for_the_rate_is_made_again_after_the_wait() {
     let mut state = ChatState::new(None, LOBBY, None);
     state.connected(me());
     assert_eq!(state.joins_due(LOBBY).len(), 3);
-    let refusal = |code| in_room(SocketError::new(code, "no"), "rust");
+    let refusal = |code| ChatSocket::in_channel(SocketError::new(code, "no"), "rust");
     assert!(state.refused(&refusal(ErrorCode::RateLimited)));
     assert!(state.joins_due(LOBBY).is_empty(), "not before");
     state.retry("rust");
@@ -180,7 +180,7 @@ fn commands_refused_for_the_rate_are_sent_again_after_the_wait() {
     let mut state = in_lobby(3);
     assert!(state.read_due(LOBBY).is_some());
     assert!(room(&mut state).history_due().is_some());
-    let refusal = in_room(SocketError::new(ErrorCode::RateLimited, "no"), LOBBY);
+    let refusal = ChatSocket::in_channel(SocketError::new(ErrorCode::RateLimited, "no"), LOBBY);
     assert!(state.refused(&refusal));
     assert_eq!(room(&mut state).history_due(), None);
     assert_eq!(state.read_due(LOBBY), None);
@@ -193,7 +193,7 @@ fn commands_refused_for_the_rate_are_sent_again_after_the_wait() {
 #[test]
 fn a_refused_message_has_its_own_line_and_the_room_says_nothing() {
     let mut state = in_lobby(0);
-    let refusal = in_room(SocketError::new(ErrorCode::InvalidField, "no"), LOBBY);
+    let refusal = ChatSocket::in_channel(SocketError::new(ErrorCode::InvalidField, "no"), LOBBY);
     assert!(!state.refused(&refusal.clone().about("an id")));
     assert_eq!(lobby(&state).refusal, None);
     assert!(!state.refused(&refusal));

@@ -1,29 +1,33 @@
-//! Tests of a room's task: slow reads while users type all the time, and a panic.
+//! Tests of a room: a panic of the task that follows its log, and marks that are too many.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
 };
 
-use bytes::Bytes;
-use futures::{FutureExt, future::BoxFuture};
+use futures::future::BoxFuture;
 use tokio::{sync::watch, time::timeout};
 
 use super::*;
 use crate::{
-    background::Supervisor,
     bus::{
-        Answer, Appended, Bus, Head, Health, LogSummary, NewEvent, Page, Snapshot, Wakes,
+        Answer, Appended, Bus, Head, Health, LogSummary, NewEvent, Page, Snapshot, Volatile, Wakes,
         embedded::Embedded,
     },
-    session::User,
+    chat::message::Posted,
 };
-use realtime::position::Epoch;
+use realtime::{
+    position::Epoch,
+    server::{
+        channel::{Entered, Seat},
+        queue::OutQueue,
+    },
+};
 
 /// Ends a test that waits in vain; nothing here takes this long.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// Duration of one read.
-const READ: Duration = Duration::from_millis(100);
+/// As many events as one read of the test's bus returns.
+const PAGE: usize = 100;
 
 /// A bus whose reads are given by the test. Everything else is passed to the embedded bus.
 struct Reads<F> {
@@ -105,55 +109,6 @@ impl<F: Fn(&Embedded, u64) -> Answer<Page> + Send + Sync> Bus for Reads<F> {
     }
 }
 
-/// A slow read of a log that holds one event.
-fn slowly(_bus: &Embedded, after: u64) -> Answer<Page> {
-    let event = Event {
-        offset: 1,
-        id: Uuid::nil(),
-        at: 0,
-        bytes: Bytes::new(),
-    };
-    let events = if after == 0 { vec![event] } else { vec![] };
-    async {
-        sleep(READ).await;
-        let more = false;
-        Ok(Page { events, more })
-    }
-    .boxed()
-}
-
-#[tokio::test(start_paused = true)]
-async fn messages_are_delivered_however_many_users_type() {
-    let folder = tempfile::tempdir().unwrap();
-    let bus = Arc::new(Embedded::open(folder.path()).unwrap());
-    let (room, slow) = (
-        Room::new("lobby", bus.clone(), Supervisor::default()),
-        Reads {
-            bus: bus.clone(),
-            read: slowly,
-        },
-    );
-    let (subject, log) = (
-        room.typing_subject(),
-        Follower::new(Arc::new(slow), "log", 0),
-    );
-    let following = tokio::spawn(follow(Arc::downgrade(&room), log, bus.listen(&subject)));
-    let crowd = tokio::spawn(async move {
-        loop {
-            bus.publish(&subject, Bytes::copy_from_slice(Uuid::nil().as_bytes()));
-            sleep(READ / 10).await;
-        }
-    });
-    let mut delivered = room.delivered_up_to.subscribe();
-    let delivered = timeout(100 * READ, delivered.wait_for(|delivered| *delivered == 1)).await;
-    assert!(
-        delivered.is_ok(),
-        "nothing was delivered while the others typed"
-    );
-    following.abort();
-    crowd.abort();
-}
-
 #[tokio::test]
 async fn a_room_whose_task_panics_follows_its_log_again_and_misses_no_message() {
     let folder = tempfile::tempdir().unwrap();
@@ -165,22 +120,50 @@ async fn a_room_whose_task_panics_follows_its_log_again_and_misses_no_message() 
     let bus = Arc::new(Embedded::open(folder.path()).unwrap());
     let background = Supervisor::default();
     let room = Room::new("lobby", Arc::new(Reads { bus, read }), background.clone());
-    room.open().await.unwrap();
-    let user = User {
-        id: Uuid::new_v4(),
-        name: "Ada".into(),
-        color: "#123456".into(),
+    let channel = room.open().await.unwrap();
+    let (ada, queue) = (User::new(Uuid::new_v4(), "Ada".into()), OutQueue::default());
+    let seat = Seat {
+        socket: 1,
+        queue: &queue,
+        first_time: true,
     };
-    let (offset, _) = room
-        .post(Uuid::new_v4().into(), &user, "hello")
-        .await
-        .unwrap();
-    let mut delivered = room.delivered_up_to.subscribe();
-    let delivered = timeout(
-        PATIENCE,
-        delivered.wait_for(|delivered| *delivered == offset),
-    )
-    .await;
-    assert!(delivered.is_ok(), "the room is dead");
+    let start = channel.start(None, 0).await.unwrap();
+    let entered = channel.enter(seat, &start, |_, _, _| vec![]);
+    assert_eq!(entered, Entered::Live);
+    let (from, text) = (ada, "hello".into());
+    let posted = channel.send(Uuid::new_v4().into(), Posted { from, text });
+    posted.await.unwrap();
+    let delivered = timeout(PATIENCE, queue.take()).await;
+    let delivered = delivered.expect("the room is dead").messages;
+    assert_eq!(delivered.len(), 1);
+    assert!(delivered[0].to_text().unwrap().contains("hello"));
     assert_eq!(background.failing()[0].task, "room");
+}
+
+#[tokio::test]
+async fn marks_that_are_too_many_are_removed_from_the_storage() {
+    const TOO_MANY: u64 = 50;
+    let folder = tempfile::tempdir().unwrap();
+    let bus = Arc::new(Embedded::open(folder.path()).unwrap());
+    let key = |number: u64| format!("chat/read/lobby/{}", Uuid::from_u128(number.into()));
+    let put = |number: u64| bus.put_latest(&key(number), number.to_string().into());
+    for answer in join_all((1..=10_000 + TOO_MANY).map(put)).await {
+        answer.unwrap();
+    }
+    let room = Room::new("lobby", bus.clone(), Supervisor::default());
+    save_marks(&room.open().await.unwrap()).await;
+    let kept = bus.latest("chat/read/lobby/").await.unwrap();
+    let first = kept.first().map(|(key, _)| key.clone());
+    assert_eq!((kept.len(), first), (10_000, Some(key(TOO_MANY + 1))));
+}
+
+#[tokio::test]
+async fn a_room_that_is_not_open_is_closed_once_nobody_opens_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let bus = Arc::new(Embedded::open(folder.path()).unwrap());
+    let room = Room::new("lobby", bus, Supervisor::default());
+    let opening = room.clone();
+    assert!(!room.close_if_idle());
+    drop(opening);
+    assert!(room.close_if_idle());
 }
