@@ -15,8 +15,8 @@ use crate::{
     position::{Epoch, Position},
 };
 
-/// This socket has not joined the channel. The command is valid, so an outbox keeps it until the page has joined.
-pub const NOT_JOINED: ErrorCode = ErrorCode::other("not_joined");
+pub use crate::message::NOT_JOINED;
+
 /// This socket, or the server, holds the maximum number of channels.
 pub const TOO_MANY_CHANNELS: ErrorCode = ErrorCode::other("too_many_channels");
 

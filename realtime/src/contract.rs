@@ -11,10 +11,7 @@ use serde::{
 };
 use strum::VariantNames;
 
-use crate::{
-    channel::NOT_JOINED,
-    message::{ErrorCode, SocketControl, SocketRequest, StreamControl},
-};
+use crate::message::{ErrorCode, NOT_JOINED, SocketControl, SocketRequest, StreamControl};
 
 /// An event stream, server to client.
 pub trait StreamContract: Clone + PartialEq + Send + Sync + 'static {

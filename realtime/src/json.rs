@@ -93,7 +93,7 @@ pub struct Json(pub Value);
 ///
 /// let wind: Weather = json::decode(r#"{"type":"wind","speed":3.5}"#)?;
 /// assert_eq!(wind, Weather::Wind { speed: 3.5 });
-/// # Ok::<(), serde_json::Error>(())
+/// # Ok::<(), json::Error>(())
 /// ```
 #[macro_export]
 macro_rules! tagged {

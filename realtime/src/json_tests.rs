@@ -181,8 +181,8 @@ fn a_tagged_enum_is_decoded_as_serde_derives_it() {
         let theirs = serde_json::from_str::<Derived>(text);
         assert_eq!(theirs.is_ok(), is_valid, "{text}");
         let theirs = theirs.ok().map(|value| json!(value));
-        for ours in [ours, through_the_parser] {
-            assert_eq!(ours.ok().map(|value| json!(value)), theirs, "{text}");
+        for ours in [ours.ok(), through_the_parser.ok()] {
+            assert_eq!(ours.map(|value| json!(value)), theirs, "{text}");
         }
     }
 }

@@ -8,6 +8,9 @@ use strum::VariantNames;
 
 use crate::position::Epoch;
 
+/// This socket has not joined the channel. The command is valid, so an outbox keeps it until the page has joined.
+pub const NOT_JOINED: ErrorCode = ErrorCode::other("not_joined");
+
 crate::tagged! {
     /// The kit's events on every event stream.
     #[derive(Clone, Debug, PartialEq, Serialize, VariantNames)]

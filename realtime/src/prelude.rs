@@ -5,7 +5,7 @@ pub use strum::{self, VariantNames};
 #[cfg(feature = "ssr")]
 pub use crate::server::{
     Delivery, OpenSocket, Realtime, RealtimeOptions, Selection, SocketRequest, StreamRequest,
-    Topic, channel::MemoryChannels, listen, queue::OutQueue, socket::SocketHandler,
+    Topic, channel::memory::MemoryChannels, listen, queue::OutQueue, socket::SocketHandler,
 };
 pub use crate::{
     client::{

@@ -14,7 +14,8 @@ use realtime::{
     message::SocketError,
     prelude::*,
     server::channel::{
-        Channel, ChannelHandler, ChannelOf, Entered, JoinedChannels, MemoryLog, Seat, Start,
+        Channel, Entered, MemoryLog, Seat, Start,
+        joined::{ChannelHandler, ChannelOf, JoinedChannels},
     },
 };
 use serde::{Deserialize, Serialize};

@@ -14,7 +14,7 @@ use futures::{SinkExt, StreamExt};
 use leptos::prelude::*;
 use realtime::{
     event_parser::EventParser,
-    server::{Drain, Realtime, RealtimeOptions, Topic, channel::MemoryChannels, listen},
+    server::{Drain, Realtime, RealtimeOptions, Topic, channel::memory::MemoryChannels, listen},
 };
 use serde_json::Value;
 use tokio::{

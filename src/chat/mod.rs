@@ -1,8 +1,8 @@
 //! The chat: durable, ordered message rooms over one WebSocket.
 //!
-//! A message passes these steps: `page/` puts it into the outbox, the socket carries it to `server/connection.rs`,
-//! `server/log.rs` stores it at the next offset of its room, `server/room/follow.rs` queues it for every live member,
-//! and only then the sender gets the acknowledgement. The browser's state of all rooms is `page/model/mod.rs`, the
+//! A room is a channel of the kit. A message passes these steps: `page/` puts it into the outbox, the socket carries it to
+//! `server/connection.rs`, `server/log.rs` stores it at the next offset of its room, the channel queues it for every live
+//! member, and only then the sender gets the acknowledgement. The browser's state of all rooms is `page/model/mod.rs`, the
 //! messages of one room are in `page/model/transcript.rs`.
 //!
 //! The log is durable and ordered: an acknowledged message is on disk, and is in the room exactly once and in the same

@@ -583,10 +583,11 @@ async fn a_restarted_process_speaks_tls_again() {
     let headers = [(header::AUTHORIZATION.as_str(), &*authorization)];
     let asked = http.post("/api/faults/server_restart", &headers, "").await;
     assert_eq!(asked.status(), StatusCode::OK);
-    drop(http);
+    // As long as it can send requests, the client does not end the connection itself.
     let _ = timeout(PATIENCE, connection)
         .await
         .expect("the old process ends it");
+    drop(http);
     let back = async {
         while running.client.connect(HTTP_2).await.is_err() {
             tokio::task::yield_now().await;

@@ -6,7 +6,8 @@
 /// Most digits after the point.
 pub const MOST_DECIMALS: usize = 8;
 
-/// A number with this many digits after the point, at most [`MOST_DECIMALS`]. A half is rounded away from zero. A number
+/// A number with this many digits after the point, at most [`MOST_DECIMALS`]. A half is rounded to the even digit, as the
+/// standard library does. A number
 /// with more than nineteen digits before the point is written as `∞`.
 pub fn fixed(value: f64, decimals: usize) -> String {
     if value.is_nan() {
@@ -18,14 +19,14 @@ pub fn fixed(value: f64, decimals: usize) -> String {
         return format!("{sign}∞");
     }
     let decimals = decimals.min(MOST_DECIMALS);
-    let scale = 10_u64.pow(decimals as u32);
-    let (whole, fraction) = (size.trunc() as u64, (size.fract() * scale as f64).round());
-    let fraction = fraction as u64;
-    let (whole, fraction) = (whole + fraction / scale, fraction % scale);
-    match decimals {
-        0 => format!("{sign}{whole}"),
-        _ => format!("{sign}{whole}.{fraction:0decimals$}"),
+    if decimals == 0 {
+        return format!("{sign}{}", size.round_ties_even() as u64);
     }
+    let scale = 10_u64.pow(decimals as u32);
+    // Apart, so that the whole part takes no digits from the fraction.
+    let fraction = (size.fract() * scale as f64).round_ties_even() as u64;
+    let (whole, fraction) = (size.trunc() as u64 + fraction / scale, fraction % scale);
+    format!("{sign}{whole}.{fraction:0decimals$}")
 }
 
 /// How many digits after the point a number has, at most [`MOST_DECIMALS`].
@@ -61,7 +62,8 @@ mod tests {
             (0.0, 0, "0"),
             (0.0, 2, "0.00"),
             (1.5, 0, "2"),
-            (-1.25, 1, "-1.3"),
+            (2.5, 0, "2"),
+            (-1.25, 1, "-1.2"),
             (0.995, 1, "1.0"),
             (999.999, 2, "1000.00"),
             (12.007, 3, "12.007"),
@@ -82,6 +84,13 @@ mod tests {
             let value = f64::from(number) / 1_000.0;
             assert_eq!(fixed(value, 3), format!("{value:.3}"));
             assert_eq!(fixed(value, decimals_of(value)), value.to_string());
+        }
+        // Every second of these lies between two numbers of fewer digits.
+        for eighths in 0..8_000_u32 {
+            let value = f64::from(eighths) / 8.0;
+            for decimals in 0..4 {
+                assert_eq!(fixed(value, decimals), format!("{value:.decimals$}"));
+            }
         }
     }
 

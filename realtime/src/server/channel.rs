@@ -24,9 +24,7 @@ use std::{
 use serde::Serialize;
 use tokio::{sync::watch, time::timeout};
 
-pub use self::joined::{ChannelHandler, ChannelOf, JoinedChannels};
 pub use self::log::{Appended, Follow, Head, Log, LogError, Start};
-pub use self::memory::MemoryChannels;
 pub use self::memory_log::MemoryLog;
 pub use self::presence::{Presence, Ticket};
 use super::queue::{OutQueue, encode};

@@ -25,7 +25,10 @@ use realtime::{
     channel::ChannelContract,
     message::{ErrorCode, SocketError},
     server::{
-        channel::{ChannelHandler, Entered, JoinedChannels, LogError, Seat, Start},
+        channel::{
+            Entered, LogError, Seat, Start,
+            joined::{ChannelHandler, JoinedChannels},
+        },
         queue::OutQueue,
         socket::SocketHandler,
     },

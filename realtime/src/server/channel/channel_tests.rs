@@ -433,3 +433,19 @@ async fn a_broadcast_reaches_members_that_are_behind() {
         assert_eq!(take(&queue).0.last().unwrap(), "news");
     }
 }
+
+#[tokio::test]
+async fn a_live_member_that_has_what_was_dropped_stays() {
+    let (channel, log) = open(10);
+    let (queue, entered) = enter(&channel, 1, 0);
+    assert_eq!(entered, Entered::Live);
+    for number in 1..=3 {
+        append(&log, number);
+    }
+    channel.deliver(&log.read(0, 9).await.unwrap());
+    channel.skip_to(3);
+    let (events, close) = decoded(&queue);
+    assert_eq!((events.len(), close), (4, None));
+    channel.skip_to(4);
+    assert_eq!(take(&queue).1, Some(CloseCode::TooSlow.code()));
+}

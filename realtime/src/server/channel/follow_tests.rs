@@ -4,17 +4,19 @@ use std::{
 };
 
 use futures::future::BoxFuture;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 use uuid::Uuid;
 
 use super::{
     super::{
-        Appended, DELIVERY_TIMEOUT, Head, MemoryLog, Seat,
-        tests::{LATEST, Wall, answer, append, decoded, enter, open, take},
+        Appended, DELIVERY_TIMEOUT, Entered, Head, MemoryLog, Seat,
+        tests::{Event, LATEST, Wall, answer, append, decoded, enter, open, take},
     },
     *,
 };
-use crate::{channel::Entry, id::SpelledId, position::Epoch, server::queue::OutQueue};
+use crate::{
+    channel::Entry, close::CloseCode, id::SpelledId, position::Epoch, server::queue::OutQueue,
+};
 
 #[tokio::test]
 async fn the_task_ends_with_its_channel() {
@@ -27,29 +29,53 @@ async fn the_task_ends_with_its_channel() {
 
 #[tokio::test]
 async fn a_notice_that_was_received_before_a_message_is_delivered_before_it() {
-    let (channel, log) = open(10);
-    let (queue, _) = enter(&channel, 1, 0);
-    let (notify, notices) = futures::channel::mpsc::unbounded();
-    let following = channel.follow_with(notices, |channel, notice: &str| {
-        channel.change(|_, members| members.broadcast(&notice));
-    });
-    // Both are there before the task runs for the first time. `select!` begins with a random branch.
-    notify.unbounded_send("typing").unwrap();
-    append(&log, 1);
-    notify.unbounded_send("typing").unwrap();
-    let following = tokio::spawn(following);
+    // `select!` begins with a random branch, so one round in two would pass by chance.
+    for _ in 0..64 {
+        let (channel, log) = open(10);
+        let (queue, _) = enter(&channel, 1, 0);
+        let (notify, notices) = futures::channel::mpsc::unbounded();
+        let following = channel.follow_with(notices, |channel, notice: &str| {
+            channel.change(|_, members| members.broadcast(&notice));
+        });
+        // Both are there before the task runs for the first time.
+        notify.unbounded_send("typing").unwrap();
+        append(&log, 1);
+        notify.unbounded_send("typing").unwrap();
+        let following = tokio::spawn(following);
+        let mut delivered = channel.delivered.subscribe();
+        delivered
+            .wait_for(|delivered| *delivered == 1)
+            .await
+            .unwrap();
+        let (events, _) = take(&queue);
+        assert_eq!(events.len(), 4);
+        let typing = "typing".into();
+        assert_eq!((&events[1], &events[2]), (&typing, &typing));
+        assert_eq!(events[3]["type"], "message");
+        following.abort();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_comes_after_a_loss_is_delivered() {
+    let (channel, log) = open(3);
+    let (lacking, _) = enter(&channel, 1, 0);
+    // Seven of ten are dropped before the task runs for the first time.
+    for number in 1..=10 {
+        append(&log, number);
+    }
+    let (holding, entered) = enter(&channel, 2, 10);
+    assert_eq!(entered, Entered::Live);
+    let following = tokio::spawn(channel.follow());
+    append(&log, 11);
     let mut delivered = channel.delivered.subscribe();
-    delivered
-        .wait_for(|delivered| *delivered == 1)
-        .await
-        .unwrap();
-    let (events, _) = take(&queue);
-    assert_eq!(events.len(), 4);
-    assert_eq!(
-        (&events[1], &events[2]),
-        (&"typing".into(), &"typing".into())
-    );
-    assert_eq!(events[3]["type"], "message");
+    let delivered = delivered.wait_for(|delivered| *delivered == 11);
+    timeout(DELIVERY_TIMEOUT, delivered).await.unwrap().unwrap();
+    assert_eq!(take(&lacking).1, Some(CloseCode::TooSlow.code()));
+    let (events, close) = decoded(&holding);
+    let is_next =
+        |event: &Event| matches!(event, Event::Message { entry, .. } if entry.offset == 11);
+    assert!(events.len() == 2 && is_next(&events[1]) && close.is_none());
     following.abort();
 }
 

@@ -12,8 +12,8 @@ use axum::extract::ws::Message;
 use tokio::{runtime::Handle, time::sleep_until};
 
 use super::{
-    Channel, ChannelHandler, ChannelState, Entered, JoinedChannels, MemoryLog, Presence, Seat,
-    Start,
+    Channel, ChannelState, Entered, MemoryLog, Presence, Seat, Start,
+    joined::{ChannelHandler, JoinedChannels},
 };
 use crate::{
     channel::{ChannelCommand, ChannelEvent, Person, PlainContract, TOO_MANY_CHANNELS},
