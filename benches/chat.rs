@@ -26,6 +26,7 @@ use std::{
 
 use futures::{SinkExt, StreamExt};
 use process::Process;
+use realtime::server::channel::Log;
 use serde_json::{Value, json};
 use tokio_tungstenite::{
     connect_async,
@@ -37,7 +38,10 @@ use wirewise::{
         SharedBus,
         embedded::{Commits, Embedded, Options},
     },
-    chat::server::log::{RoomLog, SEARCHABLE},
+    chat::{
+        message::Posted,
+        server::log::{RoomLog, SEARCHABLE},
+    },
     session::User,
 };
 
@@ -107,7 +111,9 @@ async fn at_the_bus(target: &Path, options: Options, senders: usize, id: fn() ->
             let user = User::new(Uuid::new_v4(), "Sender".into());
             tokio::spawn(async move {
                 loop {
-                    log.post(id(), &user, TEXT).await.unwrap();
+                    let (from, text) = (user.clone(), TEXT.to_owned());
+                    let posted = Posted { from, text };
+                    log.append(id().into(), posted).await.unwrap();
                     acknowledged.fetch_add(1, Ordering::Relaxed);
                 }
             })
