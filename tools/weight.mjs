@@ -246,7 +246,8 @@ for (const [page, chunks] of Object.entries(manifest)) {
 const lines = [];
 const print = (line) => lines.push(line);
 const version = (program, ...args) => execFileSync(program, args).toString().trim();
-const versions = [version('rustc', '--version'), version('split-wasm', '--version'), version('wasm-opt', '--version')];
+const [, splitter] = /^version = "(.*)"$/m.exec(readFileSync('tools/split-wasm/Cargo.toml', 'utf8'));
+const versions = [version('rustc', '--version'), `split-wasm ${splitter}`, version('wasm-opt', '--version')];
 print(`Written by \`make weight\` on ${new Date().toISOString().slice(0, 10)}, with ${versions.join(', ')}. Bytes.\n`);
 print('### Pages\n');
 print('| Page | files | raw | brotli | of that its own |');
