@@ -13,6 +13,8 @@ pub mod observer;
 pub mod outbox;
 mod platform;
 pub mod probe;
+#[cfg(test)]
+mod simulator;
 pub mod status_line;
 mod stream;
 pub mod tab_storage;

@@ -166,7 +166,7 @@ impl Stream {
 
     /// Handles an event and moves the position past it, even if it could not be decoded: decoding would fail again the next
     /// time.
-    fn receive(&self, name: &str, data: &str, id: &str) -> Received {
+    pub(super) fn receive(&self, name: &str, data: &str, id: &str) -> Received {
         let at: Option<Position> = id.parse().ok();
         let in_snapshot = at.is_some() && at == *self.snapshot_at.borrow();
         let held = match (&at, &*self.position.borrow()) {
