@@ -28,6 +28,8 @@ pub enum Planted {
     KeepsOldConnection,
     IgnoresDrain,
     ForgetsTimers,
+    /// A timer that was cancelled is set again and again.
+    RepeatsTimers,
     KeepsDuplicates,
     MovesWithHead,
     OutboxForgets,
@@ -198,6 +200,9 @@ impl Socket {
         match event {
             Event::Input(input) => feed(self, 0, input),
             Event::Timer(timer) if timer == self.engine.timer => feed(self, 0, Input::Timer),
+            Event::Timer(timer) if self.planted == Some(Planted::RepeatsTimers) => {
+                self.world.add_in(1, Event::Timer(timer));
+            }
             Event::Timer(_) => {}
             Event::Flush(due) => {
                 if self
