@@ -100,7 +100,8 @@ impl Fault {
             Self::Stall => {
                 let until = world.now + world.lasting(1_000..=40_000);
                 if let Some(wire) = socket.held {
-                    socket.wires[wire].stalled_until = until;
+                    let stalled_until = &mut socket.wires[wire].stalled_until;
+                    *stalled_until = until.max(*stalled_until);
                 }
             }
             Self::Swallow => {

@@ -94,7 +94,8 @@ impl Fault {
                 let until = world.now + world.lasting(1_000..=40_000);
                 for tab in open {
                     if let Some(wire) = tabs.windows[tab].source {
-                        tabs.wires[wire].1.stalled_until = until;
+                        let stalled_until = &mut tabs.wires[wire].1.stalled_until;
+                        *stalled_until = until.max(*stalled_until);
                     }
                 }
             }

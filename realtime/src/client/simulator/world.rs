@@ -179,7 +179,7 @@ impl<E: std::fmt::Debug> World<E> {
 pub struct Wire {
     /// It delivers nothing more, and tells nobody.
     pub dead: bool,
-    /// It delivers nothing before this time.
+    /// It delivers nothing before this time. The time is only put off: what waits for it stays in order.
     pub stalled_until: u64,
     /// When the last item arrives: down, up.
     last: [u64; 2],
