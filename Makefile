@@ -18,7 +18,7 @@ SHORT_PATHS = --remap-path-prefix=$(CARGO_FOLDER)/registry/src/= --remap-path-pr
 FRONT = RUSTFLAGS="-Clink-args=--emit-relocs $(SHORT_PATHS)" cargo build --profile wasm-release --lib --no-default-features --features hydrate --target wasm32-unknown-unknown --target-dir target/front
 WASM := target/front/wasm32-unknown-unknown/wasm-release/wirewise.wasm
 
-.PHONY: help setup tools browser leptos proxies build run watch check test test-proxies weight screenshots check-budgets check-upload check-packages audit torture fuzz bench-chat bench-collab bench-writers
+.PHONY: help setup tools browser leptos proxies build run watch check test test-proxies weight screenshots check-budgets check-upload check-packages audit torture simulate fuzz bench-chat bench-collab bench-writers
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(firstword $(MAKEFILE_LIST))
@@ -89,6 +89,10 @@ SECONDS ?= 60
 SEED ?=
 torture: ## prove the chat's guarantee for SECONDS=60: cuts, kill -9, stalled readers, and a checker; SEED=... repeats a run
 	cargo bench --features ssr --bench torture -- --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
+
+SCHEDULES ?= 100000
+simulate: ## SCHEDULES=100000 seeded schedules of wire, server and clock against the kit's client; a failing seed is printed
+	WIREWISE_SCHEDULES=$(SCHEDULES) cargo test --package wirewise-realtime --features ssr --lib simulator
 
 CASES ?= 5000000
 fuzz: ## hostile frames and updates of the shared text, CASES=5000000 of them
