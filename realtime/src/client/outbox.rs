@@ -148,7 +148,9 @@ impl<C: Clone> Outbox<C> {
             .filter(|entry| entry.ordering_key == ordering_key)
             .for_each(Entry::requeue);
         let wait_ms = wait_ms.clamp(1.0, LONGEST_WAIT_MS);
-        self.held_until = self.held_until.max(now + wait_ms);
+        // An earlier time that the clock has made meaningless must not hide this one.
+        let earlier = self.is_held(now).then_some(self.held_until);
+        self.held_until = earlier.unwrap_or(now).max(now + wait_ms);
         if paced {
             self.pace_ms = Some(self.pace_ms.unwrap_or(0.0).max(wait_ms));
         }

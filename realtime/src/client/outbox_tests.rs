@@ -137,6 +137,19 @@ fn setting_the_clock_back_makes_no_wait_longer() {
 }
 
 #[test]
+fn a_wait_that_the_clock_made_meaningless_does_not_hide_the_next_one() {
+    let mut outbox = ready(1);
+    take_due(&mut outbox, 1e12);
+    outbox.refused(id(1), 1e12, 1_000.0, false);
+    let earlier = 1e12 - 3_600_000.0;
+    assert_eq!(take_due(&mut outbox, earlier), [1]);
+    outbox.refused(id(1), earlier, 2_000.0, false);
+    assert_eq!(outbox.due_at(earlier), Some(earlier + 2_000.0));
+    assert!(take_due(&mut outbox, earlier + 1_999.0).is_empty());
+    assert_eq!(take_due(&mut outbox, earlier + 2_000.0), [1]);
+}
+
+#[test]
 fn commands_of_a_room_that_was_left_wait_until_it_is_ready_again() {
     let mut outbox = ready(2);
     take_due(&mut outbox, 0.0);

@@ -1,7 +1,5 @@
 //! The rules that hold in every schedule. Each is one function.
 
-use super::world::World;
-
 /// What a schedule can break.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rule {
@@ -129,8 +127,7 @@ pub fn back_in_time(is_back: bool, state: impl std::fmt::Debug) -> Check {
 }
 
 /// No attempt is earlier than the server allows, unless a person asks for it.
-pub fn not_too_soon<E>(world: &World<E>, allowed_at: u64, by_person: bool) -> Check {
-    let now = world.now;
+pub fn not_too_soon(now: u64, allowed_at: u64, by_person: bool) -> Check {
     let what = || format!("opened at {now}, and the server allows it at {allowed_at}");
     require(by_person || now >= allowed_at, Rule::NotTooSoon, what)
 }

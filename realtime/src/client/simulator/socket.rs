@@ -1,6 +1,7 @@
 //! A socket with two channels: the machine, the outbox and the list, driven as `use_socket.rs` and `use_channel.rs` do.
 
 mod driver;
+mod faults;
 
 use std::collections::BTreeSet;
 

@@ -1,6 +1,7 @@
 //! An event stream that several tabs share: a machine, a [`Tab`] and a [`Stream`] each, driven as `transports/shared.rs` does.
 
 mod driver;
+mod faults;
 
 use std::{cell::RefCell, collections::VecDeque, rc::Rc};
 

@@ -255,7 +255,7 @@ impl Browser for Socket {
                 if allowed_at > 0 && self.world.now >= allowed_at {
                     self.world.reach("a wait that the server asked for");
                 }
-                let check = rules::not_too_soon(&self.world, allowed_at, by_person);
+                let check = rules::not_too_soon(self.world.now, allowed_at, by_person);
                 self.world.check(check);
                 if !self.has_credentials {
                     return self.open_wire();

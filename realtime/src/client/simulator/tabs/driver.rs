@@ -251,7 +251,7 @@ impl Browser for Tabs {
                     self.world.reach("a wait that the server asked for");
                 }
                 let by_person = asked == Asked::ByPerson;
-                let check = rules::not_too_soon(&self.world, allowed_at, by_person);
+                let check = rules::not_too_soon(self.world.now, allowed_at, by_person);
                 self.world.check(check);
                 self.join_the_tabs(tab);
                 let window = &mut self.windows[tab];
