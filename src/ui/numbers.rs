@@ -29,6 +29,11 @@ pub fn fixed(value: f64, decimals: usize) -> String {
     format!("{sign}{whole}.{fraction:0decimals$}")
 }
 
+/// A number with the digits after the point that it has, as in `12.5` and `0`.
+pub fn shortest(value: f64) -> String {
+    fixed(value, decimals_of(value))
+}
+
 /// How many digits after the point a number has, at most [`MOST_DECIMALS`].
 pub fn decimals_of(value: f64) -> usize {
     let is_exact = |decimals: &usize| {
@@ -83,7 +88,7 @@ mod tests {
         for number in 0..200_000_u32 {
             let value = f64::from(number) / 1_000.0;
             assert_eq!(fixed(value, 3), format!("{value:.3}"));
-            assert_eq!(fixed(value, decimals_of(value)), value.to_string());
+            assert_eq!(shortest(value), value.to_string());
         }
         // Every second of these lies between two numbers of fewer digits.
         for eighths in 0..8_000_u32 {

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     collab::message::{BoardCommand, BoardSocket},
-    ui::numbers::fixed,
+    ui::numbers::shortest,
 };
 use realtime::{
     client::{Coalesce, Socket, live_text},
@@ -149,7 +149,7 @@ fn Pointer(row: PeerRow) -> impl IntoView {
         stale,
         ..
     } = row;
-    let percent = |part: f32| format!("{}%", fixed(f64::from(part) * 100.0, 3));
+    let percent = |part: f32| format!("{}%", shortest(f64::from(part) * 100.0));
     // A memo, so that frequent moves do not touch name and colour.
     let user = Memo::new(move |_| peer.with(|peer| peer.user.clone()));
     let name = move || user.with(|user| user.name.clone());

@@ -16,7 +16,7 @@ use super::{
     },
     writer::CaretPlace,
 };
-use crate::ui::numbers::fixed;
+use crate::ui::numbers::shortest;
 use realtime::client::Coalesce;
 
 /// A zero-width character, so that the end of the text has a position even after a line feed.
@@ -293,7 +293,7 @@ pub fn CaretLayer(
 }
 
 fn pixels(length: f64) -> String {
-    format!("{}px", fixed(length, 3))
+    format!("{}px", shortest(length))
 }
 
 fn set_style(element: &HtmlDivElement, name: &str, value: &str) {

@@ -14,7 +14,7 @@ use crate::{
     },
     ui::{
         erase::Erase,
-        numbers::{decimals_of, fixed, grouped},
+        numbers::{fixed, grouped, shortest},
     },
 };
 use realtime::{
@@ -168,7 +168,7 @@ fn Histogram(figures: RwSignal<Figures>) -> impl IntoView {
         view! { <rect x=index * 10 + 1 width="8" y=move || fixed(100.0 - share(), 2) height=move || fixed(share(), 2)></rect> }
     };
     let ends = [BARS_MS[0], BARS_MS[BARS_MS.len() - 1]];
-    let [low, high] = ends.map(|end| fixed(end, decimals_of(end)));
+    let [low, high] = ends.map(shortest);
     view! {
         <div class="histogram">
             <svg viewBox="0 0 90 100" preserveAspectRatio="none" role="img" aria-label=label>

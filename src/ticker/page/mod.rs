@@ -33,12 +33,8 @@ use crate::{
     inspector::page::Inspector,
     session::current_user::CurrentUser,
     ui::{
-        about::About,
-        erase::Erase,
-        first_state::first_state,
-        input_method::settled_value,
-        lazy_page::lazy_page,
-        numbers::{decimals_of, fixed},
+        about::About, erase::Erase, first_state::first_state, input_method::settled_value,
+        lazy_page::lazy_page, numbers::shortest,
     },
     web::error::answer_in,
 };
@@ -365,7 +361,7 @@ fn Announcement(selected: Signal<Option<String>>, prices: Prices) -> impl IntoVi
         // Not at first: the screen reader is reading the page itself then.
         if let Some(quote) = quote.filter(|_| !first) {
             let percent = print(quote.change_percent, 2, true);
-            let price = fixed(quote.price, decimals_of(quote.price));
+            let price = shortest(quote.price);
             spoken.set(format!("{symbol} {price}, {percent} percent"));
         }
     });
