@@ -13,12 +13,12 @@ pub mod observer;
 pub mod outbox;
 mod platform;
 pub mod probe;
-#[cfg(test)]
-mod simulator;
 pub mod status_line;
 mod stream;
 pub mod tab_storage;
 mod task;
+#[cfg(test)]
+mod tests;
 mod transports;
 mod uplink;
 pub mod use_channel;

@@ -2,7 +2,7 @@
 
 use super::{Event, Socket};
 use crate::{
-    client::simulator::{channel_server::Down, socket_faults::Fault},
+    client::tests::simulator::{channel_server::Down, socket_faults::Fault},
     message::ErrorCode,
     status::Input,
 };

@@ -8,7 +8,7 @@ use crate::{
     client::{
         channel::Applied,
         outbox::Outbox,
-        simulator::{
+        tests::simulator::{
             channel_server::{CHANNELS, Command, Down, Event as ChannelEvent, Wall},
             engine::{Browser, Engine, feed},
             rules,

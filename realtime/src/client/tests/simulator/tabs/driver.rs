@@ -3,7 +3,7 @@
 use super::{Event, Planted, Tabs};
 use crate::{
     client::{
-        simulator::{
+        tests::simulator::{
             engine::{Browser, Engine, feed},
             rules,
             stream_server::{Counted, Down},

@@ -1,7 +1,7 @@
 //! Executes the faults around the tabs of a browser.
 
 use super::{Event, Tabs};
-use crate::{client::simulator::tabs_faults::Fault, status::Input};
+use crate::{client::tests::simulator::tabs_faults::Fault, status::Input};
 
 impl Fault {
     pub fn happen(self, tabs: &mut Tabs) {

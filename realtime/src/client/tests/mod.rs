@@ -1,0 +1,3 @@
+//! Tests of the client's parts together.
+
+mod simulator;
