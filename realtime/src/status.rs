@@ -425,19 +425,15 @@ impl Machine {
                     vec![]
                 }
             }
-            Input::PageHidden => {
-                let wanted = !matches!(
-                    self.status,
-                    ConnectionStatus::Closed | ConnectionStatus::Stopped { .. }
-                );
-                let actions = if wanted {
-                    self.end(ConnectionStatus::Closed)
-                } else {
-                    vec![]
-                };
-                self.suspended = wanted;
-                actions
-            }
+            Input::PageHidden => match self.status {
+                // Whether the connection is wanted when the page is shown is known already.
+                ConnectionStatus::Closed | ConnectionStatus::Stopped { .. } => vec![],
+                _ => {
+                    let actions = self.end(ConnectionStatus::Closed);
+                    self.suspended = true;
+                    actions
+                }
+            },
             Input::PageShown if self.suspended => self.open_when_allowed(now),
             Input::PageShown => self.recheck(now, random),
             // The server is known to be reachable, whatever the browser reports about the network.
