@@ -7,8 +7,7 @@
 pub const MOST_DECIMALS: usize = 8;
 
 /// A number with this many digits after the point, at most [`MOST_DECIMALS`]. A half is rounded to the even digit, as the
-/// standard library does. A number
-/// with more than nineteen digits before the point is written as `∞`.
+/// standard library does. A number with more than nineteen digits before the point is written as `∞`.
 pub fn fixed(value: f64, decimals: usize) -> String {
     if value.is_nan() {
         return "NaN".into();

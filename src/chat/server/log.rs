@@ -100,8 +100,7 @@ impl Log for RoomLog {
     }
 
     async fn head(&self) -> Result<Head, LogError> {
-        let crate::bus::Head { floor, head } = self.bus.head(&self.name).await?;
-        Ok(Head { floor, head })
+        Ok(self.bus.head(&self.name).await?)
     }
 
     async fn read(&self, after: u64, limit: usize) -> Result<Vec<Entry<Posted>>, LogError> {
