@@ -2,6 +2,8 @@
 
 use leptos::prelude::*;
 
+use super::platform::{Timer, now};
+
 /// Coalesces requests for a timer or an animation frame: while one is scheduled, no other is needed. All copies share one
 /// state, which lives as long as its page.
 #[derive(Clone, Copy)]
@@ -43,9 +45,23 @@ impl Alarm {
         Self(StoredValue::new(None))
     }
 
-    /// Requests a timer at `due` (Unix milliseconds). Returns true if the caller has to start it; false if a timer is set for
-    /// that time or earlier, or the page is gone.
-    pub fn set(self, due: f64) -> bool {
+    /// Calls `callback` at `due` (Unix milliseconds), unless it is to be called at that time or earlier anyway, or the page
+    /// is gone by then.
+    pub fn run_at(self, due: f64, callback: impl FnOnce() + 'static) {
+        if self.set(due) {
+            let wait_ms = (due - now()).ceil().max(1.0) as u32;
+            let timer = Timer::new(wait_ms, move || {
+                if self.fired(due) {
+                    callback();
+                }
+            });
+            timer.forget();
+        }
+    }
+
+    /// Requests a timer at `due`. Returns true if it has to be started; false if a timer is set for that time or earlier, or
+    /// the page is gone.
+    fn set(self, due: f64) -> bool {
         let set = |present: &mut Option<f64>| {
             let earlier = present.is_none_or(|present| due < present);
             if earlier {
@@ -57,7 +73,7 @@ impl Alarm {
     }
 
     /// The timer for `due` has fired. False if an earlier one replaced it, or the page is gone.
-    pub fn fired(self, due: f64) -> bool {
+    fn fired(self, due: f64) -> bool {
         let fired =
             |present: &mut Option<f64>| present.take_if(|present| *present == due).is_some();
         self.0.try_update_value(fired) == Some(true)

@@ -11,11 +11,16 @@ mod browser {
     use gloo_timers::callback::Timeout;
 
     /// A timer. Dropping it cancels it.
-    pub struct Timer(#[expect(dead_code, reason = "it is kept to be dropped")] Timeout);
+    pub struct Timer(Timeout);
 
     impl Timer {
         pub fn new(wait_ms: u32, callback: impl FnOnce() + 'static) -> Self {
             Self(Timeout::new(wait_ms, callback))
+        }
+
+        /// Lets the timer run although nothing holds it.
+        pub fn forget(self) {
+            self.0.forget();
         }
     }
 
@@ -39,7 +44,7 @@ mod native {
 
     use crate::client::task::Task;
 
-    pub struct Timer(#[expect(dead_code, reason = "it is kept to be dropped")] Task);
+    pub struct Timer(Task);
 
     impl Timer {
         pub fn new(wait_ms: u32, callback: impl FnOnce() + 'static) -> Self {
@@ -47,6 +52,10 @@ mod native {
                 sleep(Duration::from_millis(wait_ms.into())).await;
                 callback();
             }))
+        }
+
+        pub fn forget(self) {
+            std::mem::forget(self.0);
         }
     }
 

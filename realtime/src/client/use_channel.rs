@@ -3,7 +3,6 @@
 //! It executes what [`ChannelList`] decides. A page with several channels at a time owns such a list itself, beside a
 //! [`use_socket`](super::use_socket()).
 
-use gloo_timers::callback::Timeout;
 use leptos::prelude::*;
 use uuid::Uuid;
 
@@ -233,15 +232,9 @@ where
         joins.iter().for_each(|join| {
             socket.send_unbounded(join);
         });
-        let Some(due_at) = due_at.filter(|due_at| self.alarm.set(*due_at)) else {
-            return;
-        };
-        let wait = Timeout::new((due_at - now()).ceil().max(1.0) as u32, move || {
-            if self.alarm.fired(due_at) {
-                self.join();
-            }
-        });
-        wait.forget();
+        if let Some(due_at) = due_at {
+            self.alarm.run_at(due_at, move || self.join());
+        }
     }
 
     fn socket(self) -> Option<Socket<C>> {

@@ -203,16 +203,8 @@ where
                 Some(Next::Idle) | None => return,
             }
         };
-        if !self.flush_alarm.set(due_at) {
-            return;
-        }
         let this = *self;
-        let wait = Timeout::new((due_at - at).ceil() as u32, move || {
-            if this.flush_alarm.fired(due_at) {
-                this.flush();
-            }
-        });
-        wait.forget();
+        self.flush_alarm.run_at(due_at, move || this.flush());
     }
 
     /// Applies a refusal to the outbox. Returns whether it is settled, because the command will be sent again later.

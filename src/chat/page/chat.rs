@@ -27,8 +27,7 @@ use crate::{
 use realtime::{
     channel::{ChannelContract, NOT_JOINED},
     client::{
-        Coalesce, Socket, SocketEvent, SocketOptions,
-        outbox::{LONGEST_WAIT_MS, Outbox},
+        Alarm, Coalesce, Socket, SocketEvent, SocketOptions, channel::Applied, outbox::Outbox,
         tab_storage, use_socket_with_options,
     },
     message::SocketError,
@@ -48,8 +47,6 @@ const READ_AFTER: Duration = Duration::from_millis(300);
 const ANNOUNCE_AFTER: Duration = Duration::from_secs(1);
 /// More new messages than this are announced as a number.
 const MOST_ANNOUNCED: usize = 3;
-/// Delay of a retry after a temporary refusal, if the server gives none, in milliseconds.
-const AGAIN_AFTER_MS: u64 = 1_000;
 /// Render delay in a hidden tab, which gets no animation frames; its title still shows the unread count.
 const HIDDEN_FRAME: Duration = Duration::from_millis(200);
 
@@ -75,6 +72,8 @@ pub struct Chat {
     frame: Coalesce,
     reading: Coalesce,
     announcing: Coalesce,
+    /// When a refused join is sent again.
+    joining: Alarm,
     /// The offset of a message to scroll into the middle as soon as it is shown.
     jump: StoredValue<Option<u64>>,
     /// The last scroll position of the log.
@@ -102,6 +101,7 @@ impl Chat {
             frame: Coalesce::new(),
             reading: Coalesce::new(),
             announcing: Coalesce::new(),
+            joining: Alarm::new(),
             jump: StoredValue::new(None),
             place: StoredValue::new(Place::default()),
         };
@@ -150,11 +150,7 @@ impl Chat {
         // Ids in the order of time (RFC 9562): ids of one moment are neighbours in the server's index, where random
         // ones would each need a page.
         let (id, room) = (Uuid::now_v7(), self.current.get_untracked());
-        let command = ChatCommand::Send {
-            id: id.into(),
-            room: room.clone(),
-            text,
-        };
+        let command = ChatSocket::send(&room, id, text);
         let queued = self
             .socket()
             .map(|socket| socket.send_reliably(id, &room, command));
@@ -189,7 +185,9 @@ impl Chat {
 
     /// Discards a message that was refused for good.
     pub fn discard(self, id: Uuid) {
-        self.acknowledge(id);
+        if let Some(socket) = self.socket() {
+            socket.acknowledge(id);
+        }
     }
 
     /// The ids of a room's messages that are not sent yet, or were refused and not discarded yet.
@@ -215,7 +213,7 @@ impl Chat {
         let unsent = untrack(|| self.unsent_in(name));
         unsent.into_iter().for_each(|id| self.discard(id));
         let leave = self.state.try_update(|state| state.leave(name));
-        self.send(leave);
+        self.send(leave.flatten());
         self.not_ready(name);
         self.remember_visited();
     }
@@ -271,74 +269,73 @@ impl Chat {
     }
 
     fn apply(self, event: ChatEvent) {
-        match &event {
+        if matches!(&event, ChatEvent::Typing { .. }) {
+            set_timeout(
+                move || self.expire(),
+                Duration::from_millis(TYPING_MS as u64 + 50),
+            );
+        }
+        let is_page = matches!(&event, ChatEvent::History { .. });
+        let room = event.room().to_owned();
+        let applied = self.change(|state| state.apply(event, js_sys::Date::now()));
+        let (Some(applied), Some(socket)) = (applied, self.socket()) else {
+            return;
+        };
+        match applied {
+            Applied::Joined { .. } => {
+                socket.ready(&room);
+                self.join();
+            }
+            Applied::Gap { rejoins: true, .. } => {
+                socket.not_ready(&room);
+                self.join();
+            }
             // Only the acknowledgement removes the command from the outbox, not the message, although that arrives
             // first. The command may have been sent again meanwhile; if that repetition is refused, the server accepts
             // no other message until it is sent once more.
-            ChatEvent::Ack {
-                id, room, offset, ..
-            } => {
-                if let Some(ChatCommand::Send { text, .. }) = self.acknowledge(id.value()) {
-                    let own = Acknowledged {
-                        id: id.value(),
-                        offset: *offset,
-                        text,
-                    };
-                    self.change(|state| state.room_mut(room).map(|room| room.acknowledge(own)));
+            Applied::Acknowledged { id, offset } => {
+                if let Some(ChatCommand::Send { text, .. }) = socket.acknowledge(id) {
+                    let own = Acknowledged { id, offset, text };
+                    self.change(|state| state.acknowledge(&room, own));
                 }
-            }
-            ChatEvent::Typing { .. } => {
-                set_timeout(
-                    move || self.expire(),
-                    Duration::from_millis(TYPING_MS as u64 + 50),
-                );
             }
             _ => {}
         }
-        let joined = match &event {
-            ChatEvent::Joined(joined) => Some(joined.room.clone()),
-            _ => None,
-        };
-        let may_continue_seek = joined.is_some() || matches!(&event, ChatEvent::History { .. });
-        self.change(|state| state.apply(event, js_sys::Date::now()));
-        if let (Some(room), Some(socket)) = (joined, self.socket()) {
-            socket.ready(&room);
-            self.join();
-        }
-        if may_continue_seek {
+        if is_page || matches!(applied, Applied::Joined { .. }) {
             self.continue_seek();
         }
         self.changed();
     }
 
     fn refused(self, error: &SocketError) {
-        let again = self.change(|state| state.refused(error)) == Some(true);
-        if let (true, Some(room)) = (again, ChatSocket::channel_of(error).map(str::to_owned)) {
+        let at = js_sys::Date::now();
+        let again_at = self.change(|state| state.refused(error, at)).flatten();
+        if let (Some(again_at), Some(room)) = (again_at, ChatSocket::channel_of(error)) {
             if error.code == NOT_JOINED {
-                self.not_ready(&room);
+                self.not_ready(room);
             }
-            let wait = error.retry_after_ms.unwrap_or(AGAIN_AFTER_MS);
-            // A timer set for longer than 32 bits of milliseconds would fire at once.
-            let wait = wait.min(LONGEST_WAIT_MS as u64);
+            self.join();
+            let room = room.to_owned();
             let retry = move || {
                 if self.change(|state| state.retry(&room)).is_some() {
-                    self.join();
                     self.continue_seek();
                     self.changed();
                 }
             };
-            set_timeout(retry, Duration::from_millis(wait));
+            set_timeout(retry, Duration::from_millis((again_at - at) as u64));
         }
         self.changed();
     }
 
-    /// Sends the joins that are due.
+    /// Sends the joins that are due, and those that were refused when they are due.
     fn join(self) {
         let first = self.current.try_get_untracked().unwrap_or_default();
-        let due = self.change(|state| state.joins_due(&first));
-        due.into_iter()
-            .flatten()
-            .for_each(|join| self.send(Some(join)));
+        let due = self.change(|state| state.joins_due(&first, js_sys::Date::now()));
+        let (joins, due_at) = due.unwrap_or_default();
+        joins.into_iter().for_each(|join| self.send(Some(join)));
+        if let Some(due_at) = due_at {
+            self.joining.run_at(due_at, move || self.join());
+        }
     }
 
     fn expire(self) {
@@ -413,10 +410,6 @@ impl Chat {
         if let (Some(command), Some(socket)) = (command, self.socket()) {
             socket.send_unbounded(&command);
         }
-    }
-
-    fn acknowledge(self, id: Uuid) -> Option<ChatCommand> {
-        self.socket()?.acknowledge(id)
     }
 
     fn not_ready(self, room: &str) {

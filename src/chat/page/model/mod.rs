@@ -9,35 +9,43 @@ use std::{collections::BTreeMap, sync::Arc};
 use uuid::Uuid;
 
 pub use self::room::{Acknowledged, RoomState, Sought};
-use self::{room::Entry, transcript::Transcript};
+use self::transcript::Transcript;
 use crate::chat::{
     ROOMS, is_room_name,
     message::{ChatCommand, ChatEvent, ChatSocket, FirstMessages},
 };
 use realtime::{
-    channel::{ChannelContract, NOT_JOINED},
+    channel::ChannelContract,
+    client::channel::{Applied, ChannelList},
     message::SocketError,
+    position::Position,
 };
 
 /// A user is shown as typing for this long after each `typing` event, in milliseconds.
 pub const TYPING_MS: f64 = 5_000.0;
-/// Most joins under way at once: each may be answered with fifty messages, and all joins count against the rate.
-const JOINS: usize = 8;
 
 /// All rooms of one socket.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct ChatState {
     /// This user's id, as sent by the server.
     me: Option<Uuid>,
     rooms: Vec<RoomState>,
+    /// The same rooms: which are joined, and where each of them continues.
+    channels: ChannelList<ChatSocket>,
 }
 
 impl ChatState {
     /// The permanent rooms, and the visited room as the server rendered it.
     pub fn new(me: Option<Uuid>, visited: &str, first: Option<FirstMessages>) -> Self {
-        let mut state = Self { me, rooms: vec![] };
-        ROOMS.into_iter().for_each(|room| state.enter(room));
-        state.enter(visited);
+        let mut state = Self {
+            me,
+            ..Self::default()
+        };
+        let mut position = first.as_ref().map(|first| first.position.clone());
+        for room in ROOMS.into_iter().chain([visited]) {
+            let position = position.take_if(|_| room == visited);
+            state.enter_at(room, position);
+        }
         if let (Some(room), Some(first)) = (state.room_mut(visited), first) {
             room.members = first.members.clone();
             room.log = Transcript::rendered(first);
@@ -59,62 +67,57 @@ impl ChatState {
 
     /// Adds a room to the list, unless it is listed already or the name is invalid.
     pub fn enter(&mut self, name: &str) {
+        self.enter_at(name, None);
+    }
+
+    fn enter_at(&mut self, name: &str, position: Option<Position>) {
         if is_room_name(name) && self.room(name).is_none() {
             self.rooms.push(RoomState::new(name));
+            self.channels.add(name, position);
         }
     }
 
     /// Removes a room from the list; returns the command for the server.
-    pub fn leave(&mut self, name: &str) -> ChatCommand {
+    pub fn leave(&mut self, name: &str) -> Option<ChatCommand> {
         self.rooms.retain(|room| room.name != name);
-        ChatCommand::Leave {
-            room: name.to_owned(),
-        }
+        self.channels.remove(name)
     }
 
     /// A connection is open, and its user is `me`. Nothing has been requested on it yet.
     pub fn connected(&mut self, me: Uuid) {
         self.me = Some(me);
+        self.channels.lost();
         for room in &mut self.rooms {
-            room.entry = Entry::Outside;
+            room.is_joined = false;
             room.history_asked = None;
         }
     }
 
-    /// The joins to send now, `first` before all others.
-    pub fn joins_due(&mut self, first: &str) -> Vec<ChatCommand> {
-        let asked = self
-            .rooms
-            .iter()
-            .filter(|room| room.entry == Entry::Asked)
-            .count();
-        let mut outside: Vec<_> = self
-            .rooms
-            .iter_mut()
-            .filter(|room| room.entry == Entry::Outside)
-            .collect();
-        outside.sort_by_key(|room| room.name != first);
-        let due = outside.into_iter().take(JOINS.saturating_sub(asked));
-        due.map(|room| {
-            room.entry = Entry::Asked;
-            ChatCommand::Join {
-                room: room.name.clone(),
-                after: room.log.position(),
-            }
-        })
-        .collect()
+    /// The joins to send now, the one of `first` before all others, and when to ask again if nothing else happens before
+    /// (Unix milliseconds).
+    pub fn joins_due(&mut self, first: &str, now: f64) -> (Vec<ChatCommand>, Option<f64>) {
+        let joins = self.channels.joins_due(first, now);
+        (joins, self.channels.due_at())
     }
 
-    /// Applies an event that was received at `now` (Unix milliseconds). Events of a room that was left are ignored.
-    pub fn apply(&mut self, event: ChatEvent, now: f64) {
-        let me = self.me;
+    /// Applies an event that was received at `now` (Unix milliseconds). Returns what it means for the socket. Events of a
+    /// room that was left are ignored.
+    pub fn apply(&mut self, event: ChatEvent, now: f64) -> Applied {
+        let applied = self.channels.apply(&event);
+        let (me, is_joined) = (self.me, self.channels.is_ready(event.room()));
         let Some(room) = self.room_mut(event.room()) else {
-            return;
+            return applied;
+        };
+        room.is_joined = is_joined;
+        let is_new = match applied {
+            Applied::New => true,
+            Applied::Gap { rejoins, .. } => !rejoins,
+            _ => false,
         };
         match event {
             ChatEvent::Joined(joined) => room.joined(joined, me),
-            ChatEvent::Message { message, .. } => room.message(Arc::new(message), me),
-            ChatEvent::Ack { .. } => {}
+            ChatEvent::Message { message, .. } if is_new => room.message(Arc::new(message), me),
+            ChatEvent::Message { .. } | ChatEvent::Ack { .. } => {}
             ChatEvent::UserJoined { user, .. } => {
                 room.members.retain(|member| member.id != user.id);
                 room.members.push(user);
@@ -138,42 +141,43 @@ impl ChatState {
                 }
             }
         }
+        applied
     }
 
-    /// A command that is not kept in the outbox was refused. Returns whether to retry it after a wait, with
+    /// The server has acknowledged one of the user's own messages.
+    pub fn acknowledge(&mut self, name: &str, own: Acknowledged) {
+        let position = self.channels.position(name);
+        let has_arrived = position.is_some_and(|position| own.offset <= position.offset);
+        if let Some(room) = self.room_mut(name).filter(|_| !has_arrived) {
+            room.acknowledged.push(own);
+        }
+    }
+
+    /// A command that is not kept in the outbox was refused at `now` (Unix milliseconds). Returns when to retry it, with
     /// [`ChatState::retry`].
-    pub fn refused(&mut self, error: &SocketError) -> bool {
-        let Some(room) = ChatSocket::channel_of(error).and_then(|room| self.room_mut(room)) else {
-            return false;
-        };
-        if error.code == NOT_JOINED {
-            room.entry = Entry::Refused;
-            return true;
-        }
-        if error.code.may_be_retried() {
-            if room.entry == Entry::Asked {
-                room.entry = Entry::Refused;
+    pub fn refused(&mut self, error: &SocketError, now: f64) -> Option<f64> {
+        let name = ChatSocket::channel_of(error)?;
+        let again_at = self.channels.refused(error, now);
+        let is_joined = self.channels.is_ready(name);
+        let room = self.room_mut(name)?;
+        room.is_joined = is_joined;
+        if again_at.is_none() {
+            room.history_asked = None;
+            // A refused message shows the error in its own row.
+            if error.re.is_none() {
+                room.refusal = Some(error.message.clone());
             }
-            return true;
         }
-        room.history_asked = None;
-        // A refused message shows the error in its own row.
-        if error.re.is_none() {
-            room.refusal = Some(error.message.clone());
-        }
-        false
+        again_at
     }
 
-    /// The wait after a refusal is over. Which command was refused is not known, so join, history and read mark may all
-    /// be sent again.
+    /// The wait after a refusal is over. Which command was refused is not known, so history and read mark may both be
+    /// sent again.
     pub fn retry(&mut self, name: &str) {
         let me = self.me;
         let Some(room) = self.room_mut(name) else {
             return;
         };
-        if room.entry == Entry::Refused {
-            room.entry = Entry::Outside;
-        }
         room.history_asked = None;
         if let Some(me) = me {
             room.marks.remove(&me);
@@ -195,9 +199,7 @@ impl ChatState {
     /// The end of the shown part of a room is visible: returns the read mark to send, unless the server has it.
     pub fn read_due(&mut self, name: &str) -> Option<ChatCommand> {
         let me = self.me?;
-        let room = self
-            .room_mut(name)
-            .filter(|room| room.entry == Entry::Inside)?;
+        let room = self.room_mut(name).filter(|room| room.is_joined)?;
         let offset = room.shown_upto?;
         if room.marks.get(&me).is_some_and(|mark| *mark >= offset) {
             return None;

@@ -5,10 +5,7 @@ use crate::{
     chat::message::{ChatMessage, Joined, TOO_MANY_ROOMS},
     session::User,
 };
-use realtime::{
-    message::ErrorCode,
-    position::{Epoch, Position},
-};
+use realtime::{channel::NOT_JOINED, message::ErrorCode, position::Epoch};
 
 const LOBBY: &str = "lobby";
 const DAY: fn(u64) -> i64 = |_| 0;
@@ -58,13 +55,18 @@ fn joined(head: u64, recovered: bool, replayed: usize) -> Joined {
 fn in_lobby(head: u64) -> ChatState {
     let mut state = ChatState::new(None, LOBBY, None);
     state.connected(me());
-    state.joins_due(LOBBY);
+    joins(&mut state, LOBBY);
     state.apply(ChatEvent::Joined(joined(head, false, head as usize)), 0.0);
     for offset in 1..=head {
         state.apply(message(offset, 2), 0.0);
     }
     room(&mut state).shown();
     state
+}
+
+/// The joins that are due at the beginning of time.
+fn joins(state: &mut ChatState, first: &str) -> Vec<ChatCommand> {
+    state.joins_due(first, 0.0).0
 }
 
 fn lobby(state: &ChatState) -> &RoomState {
@@ -96,15 +98,17 @@ fn mark(by: u128, offset: u64) -> ChatEvent {
 fn the_permanent_rooms_and_the_visited_one_are_joined_the_visited_one_first() {
     let mut state = ChatState::new(None, "den", None);
     state.connected(me());
-    let rooms: Vec<_> = state
-        .joins_due("den")
+    let rooms: Vec<_> = joins(&mut state, "den")
         .iter()
         .map(|join| join.room().to_owned())
         .collect();
     assert_eq!(rooms, ["den", "lobby", "rust", "random"]);
-    assert!(state.joins_due("den").is_empty(), "each once a connection");
+    assert!(
+        joins(&mut state, "den").is_empty(),
+        "each once a connection"
+    );
     state.connected(me());
-    assert_eq!(state.joins_due("den").len(), 4);
+    assert_eq!(joins(&mut state, "den").len(), 4);
 }
 
 #[test]
@@ -112,16 +116,16 @@ fn many_rooms_are_joined_a_few_at_a_time() {
     let mut state = ChatState::new(None, LOBBY, None);
     (0..20).for_each(|number| state.enter(&format!("room-{number}")));
     state.connected(me());
-    assert_eq!(state.joins_due(LOBBY).len(), JOINS);
+    assert_eq!(joins(&mut state, LOBBY).len(), 8);
     state.apply(ChatEvent::Joined(joined(0, false, 0)), 0.0);
-    assert_eq!(state.joins_due(LOBBY).len(), 1);
+    assert_eq!(joins(&mut state, LOBBY).len(), 1);
 }
 
 #[test]
 fn a_room_is_resumed_after_its_last_message() {
     let mut state = in_lobby(3);
     state.connected(me());
-    let join = state.joins_due(LOBBY).remove(0);
+    let join = joins(&mut state, LOBBY).remove(0);
     let after = Position::new(Epoch::new("a").unwrap(), 3);
     assert_eq!(
         join,
@@ -135,6 +139,51 @@ fn a_room_is_resumed_after_its_last_message() {
     state.apply(message(4, 2), 0.0);
     state.apply(message(5, 2), 0.0);
     assert_eq!(offsets(&state), [1, 2, 3, 4, 5]);
+}
+
+#[test]
+fn rendered_messages_are_continued() {
+    let position = Position::new(Epoch::new("a").unwrap(), 3);
+    let first = FirstMessages {
+        position: position.clone(),
+        members: vec![],
+        messages: (1..=3).map(|offset| stored(offset, 2)).collect(),
+    };
+    let mut state = ChatState::new(None, LOBBY, Some(first));
+    state.connected(me());
+    let resume = ChatCommand::Join {
+        room: LOBBY.into(),
+        after: Some(position),
+    };
+    assert_eq!(joins(&mut state, LOBBY)[0], resume);
+    state.apply(ChatEvent::Joined(joined(4, true, 1)), 0.0);
+    state.apply(message(3, 2), 0.0);
+    state.apply(message(4, 2), 0.0);
+    assert_eq!(offsets(&state), [1, 2, 3, 4]);
+}
+
+#[test]
+fn a_message_before_the_room_is_joined_is_not_taken() {
+    let mut state = ChatState::new(None, LOBBY, None);
+    state.connected(me());
+    state.apply(message(1, 2), 0.0);
+    assert!(offsets(&state).is_empty());
+}
+
+#[test]
+fn where_an_announced_message_is_missing_the_room_is_joined_again() {
+    let mut state = in_lobby(0);
+    state.connected(me());
+    joins(&mut state, LOBBY);
+    state.apply(ChatEvent::Joined(joined(2, true, 2)), 0.0);
+    let applied = state.apply(message(2, 2), 0.0);
+    assert!(
+        matches!(applied, Applied::Gap { rejoins: true, .. }),
+        "{applied:?}"
+    );
+    assert!(offsets(&state).is_empty(), "not out of order");
+    assert_eq!(room(&mut state).typing_due(9_000.0), None);
+    assert_eq!(joins(&mut state, LOBBY).len(), 1);
 }
 
 #[test]
@@ -160,19 +209,19 @@ fn another_epoch_empties_the_room_and_fills_it_again() {
 fn a_join_that_was_refused_for_the_rate_is_made_again_after_the_wait() {
     let mut state = ChatState::new(None, LOBBY, None);
     state.connected(me());
-    assert_eq!(state.joins_due(LOBBY).len(), 3);
+    assert_eq!(joins(&mut state, LOBBY).len(), 3);
     let refusal = |code| ChatSocket::in_channel(SocketError::new(code, "no"), "rust");
-    assert!(state.refused(&refusal(ErrorCode::RateLimited)));
-    assert!(state.joins_due(LOBBY).is_empty(), "not before");
+    let again_at = state.refused(&refusal(ErrorCode::RateLimited), 0.0);
+    let again_at = again_at.expect("it may be made again");
+    assert_eq!(state.joins_due(LOBBY, 0.0), (vec![], Some(again_at)));
+    assert_eq!(state.joins_due(LOBBY, again_at).0.len(), 1);
+    assert_eq!(state.refused(&refusal(TOO_MANY_ROOMS), again_at), None);
     state.retry("rust");
-    assert_eq!(state.joins_due(LOBBY).len(), 1);
-    assert!(!state.refused(&refusal(TOO_MANY_ROOMS)));
-    state.retry("rust");
-    assert!(state.joins_due(LOBBY).is_empty());
+    assert_eq!(state.joins_due(LOBBY, 9.0 * again_at), (vec![], None));
     assert_eq!(state.room("rust").unwrap().refusal.as_deref(), Some("no"));
-    assert!(state.refused(&refusal(NOT_JOINED)), "the server put us out");
-    state.retry("rust");
-    assert_eq!(state.joins_due(LOBBY).len(), 1);
+    let again_at = state.refused(&refusal(NOT_JOINED), 0.0);
+    let again_at = again_at.expect("the server put us out");
+    assert_eq!(state.joins_due(LOBBY, again_at).0.len(), 1);
 }
 
 #[test]
@@ -181,7 +230,7 @@ fn commands_refused_for_the_rate_are_sent_again_after_the_wait() {
     assert!(state.read_due(LOBBY).is_some());
     assert!(room(&mut state).history_due().is_some());
     let refusal = ChatSocket::in_channel(SocketError::new(ErrorCode::RateLimited, "no"), LOBBY);
-    assert!(state.refused(&refusal));
+    assert!(state.refused(&refusal, 0.0).is_some());
     assert_eq!(room(&mut state).history_due(), None);
     assert_eq!(state.read_due(LOBBY), None);
     state.retry(LOBBY);
@@ -194,9 +243,9 @@ fn commands_refused_for_the_rate_are_sent_again_after_the_wait() {
 fn a_refused_message_has_its_own_line_and_the_room_says_nothing() {
     let mut state = in_lobby(0);
     let refusal = ChatSocket::in_channel(SocketError::new(ErrorCode::InvalidField, "no"), LOBBY);
-    assert!(!state.refused(&refusal.clone().about("an id")));
+    assert_eq!(state.refused(&refusal.clone().about("an id"), 0.0), None);
     assert_eq!(lobby(&state).refusal, None);
-    assert!(!state.refused(&refusal));
+    assert_eq!(state.refused(&refusal, 0.0), None);
     assert_eq!(lobby(&state).refusal.as_deref(), Some("no"));
 }
 
@@ -205,7 +254,7 @@ fn events_of_a_room_that_was_left_are_ignored() {
     let mut state = in_lobby(1);
     assert_eq!(
         state.leave(LOBBY),
-        ChatCommand::Leave { room: LOBBY.into() }
+        Some(ChatCommand::Leave { room: LOBBY.into() })
     );
     state.apply(message(2, 2), 0.0);
     assert!(state.room(LOBBY).is_none());
@@ -215,7 +264,7 @@ fn events_of_a_room_that_was_left_are_ignored() {
 fn messages_of_others_after_the_servers_count_are_unread() {
     let mut state = ChatState::new(None, LOBBY, None);
     state.connected(me());
-    state.joins_due(LOBBY);
+    joins(&mut state, LOBBY);
     let read = vec![crate::chat::message::ReadMark {
         user_id: me(),
         offset: 3,
@@ -283,7 +332,7 @@ fn a_read_mark_that_the_server_missed_is_sent_again() {
     assert!(state.read_due(LOBBY).is_some());
     state.connected(me());
     assert_eq!(state.read_due(LOBBY), None, "not before it has joined");
-    state.joins_due(LOBBY);
+    joins(&mut state, LOBBY);
     state.apply(
         ChatEvent::Joined(Joined {
             read: vec![crate::chat::message::ReadMark {
@@ -303,7 +352,7 @@ fn a_read_mark_that_the_server_missed_is_sent_again() {
 fn reading_the_end_leaves_nothing_unread_even_if_messages_are_not_held() {
     let mut state = ChatState::new(None, LOBBY, None);
     state.connected(me());
-    state.joins_due(LOBBY);
+    joins(&mut state, LOBBY);
     state.apply(
         ChatEvent::Joined(Joined {
             unread: 700,
@@ -464,7 +513,11 @@ fn a_room_whose_backlog_did_not_arrive_is_joined_as_before() {
         room: LOBBY.into(),
         after: None,
     };
-    assert_eq!(state.joins_due(LOBBY)[0], rejoin, "not from the beginning");
+    assert_eq!(
+        joins(&mut state, LOBBY)[0],
+        rejoin,
+        "not from the beginning"
+    );
 }
 
 #[test]
@@ -545,12 +598,12 @@ fn an_own_message_is_shown_from_its_acknowledgement_to_its_arrival() {
         offset,
         text: "mine".into(),
     };
-    room(&mut state).acknowledge(own(5));
+    state.acknowledge(LOBBY, own(5));
     assert_eq!(lobby(&state).acknowledged, [own(5)]);
     state.apply(message(4, 2), 0.0);
     state.apply(message(5, 1), 0.0);
     assert!(lobby(&state).acknowledged.is_empty());
-    room(&mut state).acknowledge(own(5));
+    state.acknowledge(LOBBY, own(5));
     assert!(lobby(&state).acknowledged.is_empty(), "it is here already");
 }
 

@@ -35,11 +35,10 @@ pub struct RoomState {
     pub refusal: Option<String>,
     /// The user's own messages that are acknowledged and whose `message` event has not arrived yet.
     pub acknowledged: Vec<Acknowledged>,
-    pub(super) entry: Entry,
-    /// Messages up to this offset are included in the unread count of `joined`.
-    counted_upto: u64,
-    /// Messages of the backlog that have not arrived yet; they are not announced.
-    backlog: usize,
+    /// Whether the room is joined.
+    pub(super) is_joined: bool,
+    /// The head when the room was joined: messages up to it are not news, and the unread count of `joined` includes them.
+    joined_at: u64,
     pub(super) marks: BTreeMap<Uuid, u64>,
     pub(super) typing: BTreeMap<Uuid, f64>,
     typing_sent_at: Option<f64>,
@@ -59,16 +58,6 @@ pub struct Acknowledged {
     pub id: Uuid,
     pub offset: u64,
     pub text: String,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(super) enum Entry {
-    #[default]
-    Outside,
-    Asked,
-    /// The join was refused for now.
-    Refused,
-    Inside,
 }
 
 /// The result of seeking a message.
@@ -93,16 +82,13 @@ impl RoomState {
     }
 
     pub(super) fn joined(&mut self, joined: Joined, me: Option<Uuid>) {
-        self.entry = Entry::Inside;
         self.refusal = None;
         self.members = joined.members;
         self.unread = joined.unread;
-        self.counted_upto = joined.head;
-        self.backlog = joined.replayed;
+        self.joined_at = joined.head;
         self.typing.clear();
         if !joined.recovered {
-            self.log
-                .begin_anew(joined.epoch, joined.head, joined.replayed);
+            self.log.begin_anew(joined.head);
             self.acknowledged.clear();
             self.marks.clear();
             self.news.clear();
@@ -123,21 +109,17 @@ impl RoomState {
     }
 
     pub(super) fn message(&mut self, message: Arc<ChatMessage>, me: Option<Uuid>) {
-        let is_backlog = self.backlog > 0;
-        self.backlog = self.backlog.saturating_sub(1);
         self.acknowledged.retain(|own| own.id != message.id.value());
         self.typing.remove(&message.from.id);
-        if !self.log.append(message.clone()) {
-            return;
-        }
+        self.log.append(message.clone());
         if me == Some(message.from.id) {
             return;
         }
         let mark = me.and_then(|me| self.marks.get(&me)).copied().unwrap_or(0);
-        if message.offset > self.counted_upto.max(mark) {
+        if message.offset > self.joined_at.max(mark) {
             self.unread += 1;
         }
-        if !is_backlog && self.news.len() < MOST_NEWS {
+        if message.offset > self.joined_at && self.news.len() < MOST_NEWS {
             self.news.push(message);
         }
     }
@@ -156,7 +138,7 @@ impl RoomState {
             .first_offset()
             .is_some_and(|first| first <= mark + 1);
         let after = self.log.after(mark);
-        if holds_all_after || (after.is_empty() && mark >= self.counted_upto) {
+        if holds_all_after || (after.is_empty() && mark >= self.joined_at) {
             self.unread = after
                 .iter()
                 .filter(|message| me != Some(message.from.id))
@@ -168,17 +150,6 @@ impl RoomState {
     pub fn held(&self, ids: &BTreeSet<Uuid>) -> BTreeSet<Uuid> {
         let held = self.log.after(0).iter().map(|message| message.id.value());
         held.filter(|id| ids.contains(id)).collect()
-    }
-
-    /// The server has acknowledged one of the user's own messages.
-    pub fn acknowledge(&mut self, own: Acknowledged) {
-        let arrived = self
-            .log
-            .position()
-            .is_some_and(|position| own.offset <= position.offset);
-        if !arrived {
-            self.acknowledged.push(own);
-        }
     }
 
     /// The reader left the end of the log, or returned to it.
@@ -252,7 +223,7 @@ impl RoomState {
         let early = self
             .typing_sent_at
             .is_some_and(|before| now - before < TYPING_GAP_MS);
-        if early || self.entry != Entry::Inside {
+        if early || !self.is_joined {
             return None;
         }
         self.typing_sent_at = Some(now);
@@ -281,7 +252,7 @@ impl RoomState {
     }
 
     fn ask_history(&mut self, before: u64, limit: usize) -> Option<ChatCommand> {
-        if self.history_asked.is_some() || self.entry != Entry::Inside {
+        if self.history_asked.is_some() || !self.is_joined {
             return None;
         }
         self.history_asked = Some(before);

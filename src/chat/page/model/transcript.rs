@@ -1,8 +1,8 @@
 //! The messages of one room that the browser holds, and the part of them that it shows. Pure.
 //!
-//! They are a contiguous part of the room's log, in the order of offsets. New messages are appended and move the
-//! position; older ones are prepended, page by page. The page shows a part of them, so that a long history costs no
-//! more to show than a short one.
+//! They are a contiguous part of the room's log, in the order of offsets. New messages are appended; older ones are
+//! prepended, page by page. The page shows a part of them, so that a long history costs no more to show than a short
+//! one.
 
 use std::{ops::Range, sync::Arc};
 
@@ -10,7 +10,6 @@ use crate::{
     chat::message::{ChatMessage, FirstMessages},
     session::User,
 };
-use realtime::position::{Epoch, Position};
 
 /// Messages shown at first, and while the reader follows the end.
 const LATEST: usize = 200;
@@ -27,11 +26,6 @@ const GROUP_MS: u64 = 5 * 60_000;
 /// One room's messages.
 #[derive(Clone, Debug, Default)]
 pub struct Transcript {
-    /// The epoch of the messages; `None` before the room was joined.
-    epoch: Option<Epoch>,
-    /// Everything up to this offset is held, or too old to be held. Moves with each message; `None` before the first,
-    /// because messages that were only announced are not held yet.
-    upto: Option<u64>,
     messages: Vec<Arc<ChatMessage>>,
     /// The number of the first message. Prepended messages count downwards, so that a message keeps its number and its
     /// block.
@@ -60,8 +54,6 @@ impl Transcript {
     pub fn rendered(first: FirstMessages) -> Self {
         let mut log = Self {
             older: first.position.offset > 0,
-            epoch: Some(first.position.epoch),
-            upto: Some(first.position.offset),
             messages: first.messages.into_iter().map(Arc::new).collect(),
             ..Self::default()
         };
@@ -69,28 +61,17 @@ impl Transcript {
         log
     }
 
-    /// The position to resume from.
-    pub fn position(&self) -> Option<Position> {
-        Some(Position::new(self.epoch.clone()?, self.upto?))
-    }
-
-    /// The position could not be resumed (another epoch, or too old): everything is dropped, and the latest `follow`
-    /// messages follow.
-    pub fn begin_anew(&mut self, epoch: Epoch, head: u64, follow: usize) {
+    /// The position could not be resumed (another epoch, or too old): everything is dropped, and the latest messages up to
+    /// `head` follow.
+    pub fn begin_anew(&mut self, head: u64) {
         *self = Self {
-            epoch: Some(epoch),
-            upto: (follow == 0).then_some(head),
             older: head > 0,
             ..Self::default()
         };
     }
 
-    /// Appends the next message. Returns whether it was new: messages up to the position are held already.
-    pub fn append(&mut self, message: Arc<ChatMessage>) -> bool {
-        if self.epoch.is_none() || self.upto.is_some_and(|upto| message.offset <= upto) {
-            return false;
-        }
-        self.upto = Some(message.offset);
+    /// Appends the next message of the log.
+    pub fn append(&mut self, message: Arc<ChatMessage>) {
         let showed_the_end = self.shows_the_end();
         self.messages.push(message);
         if !self.scrolled_up {
@@ -99,7 +80,6 @@ impl Transcript {
         } else if showed_the_end && self.shown.len() < MOST_SHOWN {
             self.shown.end = self.messages.len();
         }
-        true
     }
 
     /// Prepends a page of history (newest first). Returns whether any message was new.

@@ -24,10 +24,6 @@ fn message_by(offset: u64, by: u128, at: u64) -> Arc<ChatMessage> {
     })
 }
 
-fn epoch(name: &str) -> Epoch {
-    Epoch::new(name).unwrap()
-}
-
 fn utc_day(at: u64) -> i64 {
     (at / DAY_MS) as i64
 }
@@ -42,9 +38,9 @@ fn offsets(log: &Transcript) -> Vec<u64> {
 /// A transcript that holds `offsets` and has older messages.
 fn log_of(offsets: impl IntoIterator<Item = u64>) -> Transcript {
     let mut log = Transcript::default();
-    log.begin_anew(epoch("a"), u64::MAX, usize::MAX);
+    log.begin_anew(u64::MAX);
     for offset in offsets {
-        assert!(log.append(message(offset)));
+        log.append(message(offset));
     }
     log
 }
@@ -58,60 +54,15 @@ fn page(offsets: Range<u64>) -> Vec<ChatMessage> {
 }
 
 #[test]
-fn only_a_message_moves_the_position_and_each_counts_once() {
-    let mut log = Transcript::default();
-    assert!(!log.append(message(1)), "before it has joined");
-    log.begin_anew(epoch("a"), 90, 3);
-    assert_eq!(
-        log.position(),
-        None,
-        "what was only announced is not held: cut off here, it is asked for again"
-    );
-    for (offset, news) in [
-        (5, true),
-        (9, true),
-        (9, false),
-        (6, false),
-        (5, false),
-        (10, true),
-    ] {
-        assert_eq!(log.append(message(offset)), news, "{offset}");
-    }
-    assert_eq!(offsets(&log), [5, 9, 10]);
-    assert_eq!(log.position(), Some(Position::new(epoch("a"), 10)));
-    log.prepend(page(1..5), false);
-    assert_eq!(log.position().map(|position| position.offset), Some(10));
-}
-
-#[test]
 fn another_epoch_empties_it_and_fills_it_again() {
     let mut log = log_of(1..=50);
-    log.begin_anew(epoch("b"), 2, 2);
+    log.begin_anew(2);
     assert!(log.is_empty() && log.rows(utc_day).is_empty());
-    assert!(log.append(message(1)));
-    assert!(log.append(message(2)));
+    log.append(message(1));
+    log.append(message(2));
     assert_eq!(offsets(&log), [1, 2]);
-    assert_eq!(log.position(), Some(Position::new(epoch("b"), 2)));
-    log.begin_anew(epoch("c"), 0, 0);
-    assert_eq!(
-        log.position(),
-        Some(Position::new(epoch("c"), 0)),
-        "all of nothing"
-    );
+    log.begin_anew(0);
     assert!(!log.has_older(), "an empty room has nothing to ask for");
-}
-
-#[test]
-fn rendered_messages_are_continued() {
-    let first = FirstMessages {
-        position: Position::new(epoch("a"), 3),
-        members: vec![],
-        messages: (1..=3).map(|offset| (*message(offset)).clone()).collect(),
-    };
-    let mut log = Transcript::rendered(first);
-    assert!(!log.append(message(3)));
-    assert!(log.append(message(4)));
-    assert_eq!(offsets(&log), [1, 2, 3, 4]);
 }
 
 #[test]
@@ -231,7 +182,7 @@ fn a_message_keeps_its_block_when_older_ones_are_forgotten() {
     let mut log = log_of(1..=MOST_HELD as u64);
     let last = |log: &Transcript| log.rows(utc_day).pop().unwrap().block;
     let before = last(&log);
-    assert!(log.append(message(MOST_HELD as u64 + 1)));
+    log.append(message(MOST_HELD as u64 + 1));
     assert_eq!(last(&log), before + 1, "2,000 messages are whole blocks");
 }
 
@@ -252,7 +203,7 @@ fn a_message_is_shown_where_it_stands() {
 #[test]
 fn messages_of_one_author_within_minutes_stand_under_one_name() {
     let mut log = Transcript::default();
-    log.begin_anew(epoch("a"), 9, 9);
+    log.begin_anew(9);
     let minute = 60_000;
     for (offset, by, at) in [
         (1, 1, 0),
@@ -282,7 +233,7 @@ fn messages_of_one_author_within_minutes_stand_under_one_name() {
 #[test]
 fn a_day_begins_where_it_does_for_the_reader() {
     let mut log = Transcript::default();
-    log.begin_anew(epoch("a"), 9, 9);
+    log.begin_anew(9);
     log.append(message_by(1, 1, DAY_MS - 1_000));
     log.append(message_by(2, 1, DAY_MS + 1_000));
     let days = |hours: i64| {
