@@ -10,6 +10,7 @@ use super::{
     embedded::{BackupError, Embedded, OpenError, Options, backup, restore},
     *,
 };
+use realtime::position::Position;
 
 const LOG: &str = "chat/lobby";
 /// Far longer than any step here takes; a test that hangs fails after it.

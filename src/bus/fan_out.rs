@@ -8,7 +8,10 @@ use std::{
 use bytes::Bytes;
 use tokio::sync::{broadcast, watch};
 
-use super::{Volatile, Wakes};
+use super::{
+    Volatile, Wakes,
+    recent::{Growth, Recent},
+};
 
 /// Volatile messages by which a listener may lag behind before it misses some.
 const VOLATILE_CAPACITY: usize = 256;
@@ -19,7 +22,7 @@ pub struct FanOut(Mutex<Channels>);
 
 #[derive(Debug, Default)]
 struct Channels {
-    heads: HashMap<String, watch::Sender<u64>>,
+    logs: HashMap<String, watch::Sender<Recent>>,
     volatile: HashMap<String, broadcast::Sender<Bytes>>,
     closed: bool,
 }
@@ -28,20 +31,21 @@ impl FanOut {
     pub fn subscribe(&self, log: &str) -> Wakes {
         let mut channels = self.channels();
         if channels.closed {
-            return Wakes(watch::channel(0).1);
+            return Wakes(watch::channel(Recent::default()).1);
         }
         // Logs without subscribers are removed before the map grows for a new one.
-        if channels.heads.len() == channels.heads.capacity() {
-            channels.heads.retain(|_, head| !head.is_closed());
+        if channels.logs.len() == channels.logs.capacity() {
+            channels.logs.retain(|_, recent| !recent.is_closed());
         }
-        let head = channels.heads.entry(log.to_owned());
-        Wakes(head.or_insert_with(|| watch::channel(0).0).subscribe())
+        let recent = channels.logs.entry(log.to_owned());
+        let recent = recent.or_insert_with(|| watch::channel(Recent::default()).0);
+        Wakes(recent.subscribe())
     }
 
-    /// Wakes the subscribers of a log that has grown to `head`.
-    pub fn wake(&self, log: &str, head: u64) {
-        if let Some(sender) = self.channels().heads.get(log) {
-            sender.send_replace(head);
+    /// Wakes the subscribers of a log that has grown.
+    pub fn wake(&self, growth: Growth) {
+        if let Some(recent) = self.channels().logs.get(&growth.log) {
+            recent.send_modify(|recent| recent.grow(growth));
         }
     }
 

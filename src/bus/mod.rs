@@ -12,9 +12,10 @@
 //!   time.
 //! - **Volatile** (typing): [`Bus::publish`], [`Bus::listen`]. Never stored; a slow listener misses some messages.
 //!
-//! A subscription delivers no events. It wakes the subscriber, which reads the log from its own offset. So there is no
-//! queue that could overflow, a spurious wake costs nothing, missed and new events are read in the same way, and a slow
-//! follower reads larger pages. A read is answered from the page cache, once for all members of a room.
+//! A subscription delivers no events. It wakes the subscriber, which asks for the events after its own offset. So there
+//! is no queue that could overflow, a spurious wake costs nothing, and a slow follower gets larger pages. The newest
+//! events are kept in memory for as long as the log has subscribers, so that a follower that has everything before them
+//! reads nothing from the storage.
 //!
 //! ```no_run
 //! # async fn example(bus: wirewise::bus::SharedBus) -> Result<(), wirewise::bus::BusError> {
@@ -26,7 +27,9 @@
 //! ```
 
 pub mod embedded;
+mod event;
 mod fan_out;
+mod recent;
 #[cfg(test)]
 #[path = "bus_tests.rs"]
 mod tests;
@@ -39,7 +42,11 @@ use futures::future::BoxFuture;
 use tokio::sync::{broadcast, watch};
 use uuid::Uuid;
 
-use realtime::position::{Epoch, Position};
+pub use self::event::Event;
+use self::recent::Recent;
+use realtime::position::Epoch;
+
+pub use realtime::server::channel::Head;
 
 /// The handle to the bus that features hold.
 pub type SharedBus = Arc<dyn Bus>;
@@ -167,29 +174,12 @@ pub struct Searchable {
     pub text: fn(&[u8]) -> Option<String>,
 }
 
-/// An event as it is stored.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Event {
-    pub offset: u64,
-    pub id: Uuid,
-    /// Unix milliseconds; never decreases within a log.
-    pub at: u64,
-    pub bytes: Bytes,
-}
-
 /// The result of an append.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Appended {
     pub event: Event,
     /// False if the log already held the id.
     pub new: bool,
-}
-
-/// The range of a log: it holds every event after `floor`, up to `head`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Head {
-    pub floor: u64,
-    pub head: u64,
 }
 
 /// One page of a log.
@@ -216,7 +206,7 @@ pub struct Snapshot {
 
 /// A subscription that is woken when a log has grown.
 #[derive(Clone, Debug)]
-pub struct Wakes(watch::Receiver<u64>);
+pub struct Wakes(watch::Receiver<Recent>);
 
 /// A listener that receives the messages published to a subject.
 #[derive(Debug)]
@@ -246,20 +236,19 @@ impl NewEvent {
     }
 }
 
-impl Head {
-    /// Whether every event after a position is held.
-    pub fn continues(&self, epoch: &Epoch, position: &Position) -> bool {
-        position.epoch == *epoch && (self.floor..=self.head).contains(&position.offset)
-    }
-}
-
 impl Wakes {
     /// Resolves when the log has events after an offset that were committed since the subscription.
     pub async fn past(&mut self, offset: u64) -> Result<(), BusError> {
-        match self.0.wait_for(|head| *head > offset).await {
+        match self.0.wait_for(|recent| recent.head() > offset).await {
             Ok(_) => Ok(()),
             Err(_) => Err(BusError::Closed),
         }
+    }
+
+    /// Up to `limit` events after an offset, oldest first; none if there are none. `None` if that is not known without a
+    /// read, because no commit since the subscription or not all events after the offset are kept.
+    fn after(&self, offset: u64, limit: usize) -> Option<Vec<Event>> {
+        self.0.borrow().after(offset, limit)
     }
 }
 
@@ -273,12 +262,6 @@ impl Volatile {
                 Err(broadcast::error::RecvError::Closed) => return None,
             }
         }
-    }
-
-    /// The messages that were already received.
-    pub fn waiting(&mut self) -> Vec<Bytes> {
-        let count = self.0.len();
-        (0..count).filter_map(|_| self.0.try_recv().ok()).collect()
     }
 }
 
@@ -298,10 +281,13 @@ impl Follower {
     /// Up to `limit` next events; waits until there is at least one. Safe to cancel.
     pub async fn next(&mut self, limit: usize) -> Result<Vec<Event>, BusError> {
         loop {
-            let page = self.bus.read(&self.log, self.after, limit).await?;
-            if let Some(last) = page.events.last() {
+            let events = match self.wakes.after(self.after, limit) {
+                Some(events) => events,
+                None => self.bus.read(&self.log, self.after, limit).await?.events,
+            };
+            if let Some(last) = events.last() {
                 self.after = last.offset;
-                return Ok(page.events);
+                return Ok(events);
             }
             self.wakes.past(self.after).await?;
         }

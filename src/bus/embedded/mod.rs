@@ -34,7 +34,7 @@ use self::{
 };
 use super::{
     Answer, Appended, Bus, Head, Health, LogSummary, NewEvent, Page, Searchable, Snapshot,
-    Volatile, Wakes, fan_out::FanOut,
+    Volatile, Wakes, fan_out::FanOut, recent::Growth,
 };
 use realtime::position::Epoch;
 
@@ -119,15 +119,13 @@ impl Embedded {
             let fan_out = fan_out.clone();
             let prefix = options.searchable.map(|searchable| searchable.prefix);
             let changes = search.as_ref().map(|search| search.indexer.changes());
-            move |changed: &[(String, u64)]| {
+            move |changed: Vec<Growth>| {
                 let _lock = &lock;
-                changed
-                    .iter()
-                    .for_each(|(log, head)| fan_out.wake(log, *head));
                 if let (Some(prefix), Some(changes)) = (prefix, &changes) {
-                    let logs = changed.iter().map(|(log, _)| log.as_str());
+                    let logs = changed.iter().map(|growth| growth.log.as_str());
                     changes.add(logs.filter(|log| log.starts_with(prefix)));
                 }
+                changed.into_iter().for_each(|growth| fan_out.wake(growth));
             }
         };
         let writer = Writer::start(Tables::new(connection), options.group, committed);

@@ -1,12 +1,12 @@
 //! Executes the writes on the tables, inside the transaction of their group.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 
 use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::schema::{offset_of, place};
-use crate::bus::{Appended, BusError, Event, NewEvent};
+use crate::bus::{Appended, BusError, Event, NewEvent, recent::Growth};
 use realtime::server::now_ms;
 
 /// Most logs whose state the writer caches.
@@ -18,8 +18,8 @@ const FORGET_BATCH: u64 = 1_000;
 pub struct Tables {
     connection: Connection,
     logs: HashMap<String, Log>,
-    /// Logs that changed in this group.
-    changed: BTreeSet<String>,
+    /// What this group changed, by log.
+    changed: BTreeMap<String, Growth>,
 }
 
 #[derive(Clone, Copy)]
@@ -40,7 +40,7 @@ impl Tables {
         Self {
             connection,
             logs: HashMap::new(),
-            changed: BTreeSet::new(),
+            changed: BTreeMap::new(),
         }
     }
 
@@ -51,22 +51,20 @@ impl Tables {
         self.connection.execute_batch("BEGIN IMMEDIATE")
     }
 
-    /// Updates the heads of the changed logs and commits. Returns the changed logs with their heads.
-    pub fn commit(&mut self) -> rusqlite::Result<Vec<(String, u64)>> {
-        let changed = std::mem::take(&mut self.changed);
-        let mut heads = Vec::with_capacity(changed.len());
+    /// Updates the heads of the changed logs and commits. Returns what changed.
+    pub fn commit(&mut self) -> rusqlite::Result<Vec<Growth>> {
+        let changed: Vec<_> = std::mem::take(&mut self.changed).into_values().collect();
         {
             let sql = "UPDATE logs SET head = ?2, at = ?3 WHERE id = ?1";
             let mut update = self.connection.prepare_cached(sql)?;
-            for name in changed {
-                if let Some(log) = self.logs.get(&name) {
+            for growth in &changed {
+                if let Some(log) = self.logs.get(&growth.log) {
                     update.execute(params![log.id, log.head as i64, log.at as i64])?;
-                    heads.push((name, log.head));
                 }
             }
         }
         self.connection.execute_batch("COMMIT")?;
-        Ok(heads)
+        Ok(changed)
     }
 
     /// Begins a write that can be rolled back without the others of its group.
@@ -125,13 +123,14 @@ impl Tables {
                 .execute(params![log.id, author, row])?;
         }
         (log.head, log.at) = (offset, at);
-        self.changed(&event.log, log);
+        let name = &event.log;
         let event = Event {
             offset,
             id: event.id,
             at,
             bytes: event.bytes.clone(),
         };
+        self.changed(name, log, Some(event.clone()));
         Ok(Ok(Appended { event, new: true }))
     }
 
@@ -196,17 +195,30 @@ impl Tables {
             .prepare_cached(sql)?
             .execute([log.id, upto as i64])?;
         log.floor = upto;
-        self.changed(name, log);
+        self.changed(name, log, None);
         Ok(())
     }
 
-    fn changed(&mut self, name: &str, log: Log) {
+    /// A write changed a log, and added an event or none.
+    fn changed(&mut self, name: &str, log: Log, event: Option<Event>) {
         match self.logs.get_mut(name) {
             Some(known) => *known = log,
             None => drop(self.logs.insert(name.to_owned(), log)),
         }
-        if !self.changed.contains(name) {
-            self.changed.insert(name.to_owned());
+        if !self.changed.contains_key(name) {
+            let before = event.as_ref().map_or(log.head, |event| event.offset - 1);
+            let growth = Growth {
+                log: name.to_owned(),
+                before,
+                head: before,
+                floor: log.floor,
+                events: vec![],
+            };
+            self.changed.insert(name.to_owned(), growth);
+        }
+        if let Some(growth) = self.changed.get_mut(name) {
+            (growth.head, growth.floor) = (log.head, log.floor);
+            growth.events.extend(event);
         }
     }
 

@@ -27,7 +27,7 @@ use rusqlite::ErrorCode;
 use tokio::sync::{oneshot, watch};
 
 use super::tables::{Tables, Write};
-use crate::bus::{Answer, BusError, Health};
+use crate::bus::{Answer, BusError, Health, recent::Growth};
 
 /// Bytes that may be queued. Beyond this the disk is too slow for the load, and further writes are refused.
 const WAITING_BYTES: usize = 64 * 1024 * 1024;
@@ -112,12 +112,12 @@ impl<T: Send, F: FnMut(&mut Tables) -> Write<T> + Send> Operation for Submitted<
 }
 
 impl Writer {
-    /// `group` is the maximum number of writes in one commit. `committed` is called after each commit with the changed
-    /// logs and their heads.
+    /// `group` is the maximum number of writes in one commit. `committed` is called after each commit with what it
+    /// changed.
     pub fn start(
         tables: Tables,
         group: usize,
-        committed: impl Fn(&[(String, u64)]) + Send + 'static,
+        committed: impl Fn(Vec<Growth>) + Send + 'static,
     ) -> io::Result<Self> {
         let (sender, receiver) = channel();
         let counts = Arc::<Counts>::default();
@@ -222,7 +222,7 @@ fn run(
     inbox: &Receiver<Waiting>,
     counts: &Counts,
     most: usize,
-    committed: &impl Fn(&[(String, u64)]),
+    committed: &impl Fn(Vec<Growth>),
 ) {
     let mut answered = 0;
     while let Ok(first) = inbox.recv() {
@@ -238,7 +238,7 @@ fn run(
         counts.record_health(&stored);
         let outcome = match stored {
             Ok(changed) => {
-                committed(&changed);
+                committed(changed);
                 Ok(())
             }
             Err(error) => {
@@ -275,7 +275,7 @@ fn gather(first: Waiting, inbox: &Receiver<Waiting>, answered: usize, most: usiz
     group
 }
 
-fn commit(tables: &mut Tables, group: &mut [Waiting]) -> rusqlite::Result<Vec<(String, u64)>> {
+fn commit(tables: &mut Tables, group: &mut [Waiting]) -> rusqlite::Result<Vec<Growth>> {
     tables.begin()?;
     for waiting in group.iter_mut() {
         match waiting.apply(tables) {
@@ -294,7 +294,7 @@ fn commit(tables: &mut Tables, group: &mut [Waiting]) -> rusqlite::Result<Vec<(S
 fn commit_without_failures(
     tables: &mut Tables,
     group: &mut [Waiting],
-) -> rusqlite::Result<Vec<(String, u64)>> {
+) -> rusqlite::Result<Vec<Growth>> {
     tables.begin()?;
     for waiting in group {
         tables.set_savepoint()?;
