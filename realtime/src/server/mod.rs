@@ -12,8 +12,10 @@ pub mod queue;
 pub mod realtime;
 pub mod refused;
 pub mod registry;
+mod signal;
 pub mod socket;
 pub mod sse;
+mod stream_body;
 pub mod topic;
 pub mod upgrade;
 

@@ -148,9 +148,14 @@ impl Connection {
         self.0.stalled.store(true, Ordering::Relaxed);
     }
 
+    /// Whether nothing is to be sent any more.
+    pub fn is_stalled(&self) -> bool {
+        self.0.stalled.load(Ordering::Relaxed)
+    }
+
     /// Resolves at once; never resolves once the connection is stalled.
     pub async fn unless_stalled(&self) {
-        if self.0.stalled.load(Ordering::Relaxed) {
+        if self.is_stalled() {
             pending().await
         }
     }

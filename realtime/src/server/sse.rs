@@ -2,14 +2,7 @@
 //!
 //! The format is defined by the WHATWG HTML standard, section 9.2.5 "Parsing an event stream".
 
-use std::{
-    convert::Infallible,
-    future::Future,
-    hash::Hash,
-    marker::PhantomData,
-    sync::{Arc, atomic::AtomicUsize},
-    time::Duration,
-};
+use std::{convert::Infallible, future::Future, hash::Hash, marker::PhantomData};
 
 use axum::{
     body::Body,
@@ -20,22 +13,18 @@ use axum::{
 use bytes::{BufMut, Bytes, BytesMut};
 use futures::{
     FutureExt,
-    future::{self, BoxFuture, Fuse, FusedFuture},
-    stream,
+    future::{self, BoxFuture},
 };
 use serde::{Deserialize, Serialize};
-use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep};
-use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::{
-    clock::now_ms,
     counted::Counted,
     frame::frame,
     metric,
-    permits::Permit,
     realtime::{ClientAddress, Realtime, Timing},
     registry::Connection,
-    topic::{Opened, Pending, Reader, Selection, Topic},
+    stream_body::StreamBody,
+    topic::{Opened, Selection, Topic},
 };
 use crate::{
     contract::StreamContract,
@@ -45,12 +34,6 @@ use crate::{
 
 /// Reconnect delay in milliseconds for clients that reconnect by themselves. The kit's own client computes its delays.
 const RETRY_MS: u64 = 2_000;
-
-/// Longest time that a stalled stream is kept. It is not written to, so a lost client would never be detected.
-const STALLED_AT_MOST: Duration = Duration::from_secs(300);
-
-/// Bytes passed to the connection at once; hyper's write buffer holds that much without growing.
-const WRITE_BYTES: usize = 16 * 1024;
 
 /// The position from which a client resumes: the header `Last-Event-ID`, otherwise the query `last_event_id`. An id
 /// that does not parse counts as none: a client with a foreign id starts anew and gets no error.
@@ -142,7 +125,7 @@ impl<C: StreamContract> StreamRequest<C> {
         snapshot: impl FnOnce(&T) -> Vec<C::Event>,
     ) -> Response
     where
-        K: Clone + Eq + Hash + Send + Sync + 'static,
+        K: Clone + Eq + Hash + Send + Sync + Unpin + 'static,
     {
         self.respond_with(topic, Selection::all(), |state, _| snapshot(state))
     }
@@ -160,7 +143,7 @@ impl<C: StreamContract> StreamRequest<C> {
         snapshot: impl FnOnce(&T, &dyn Fn(&K) -> bool) -> Vec<E>,
     ) -> Response
     where
-        K: Clone + Eq + Hash + Send + Sync + 'static,
+        K: Clone + Eq + Hash + Send + Sync + Unpin + 'static,
     {
         let end = topic.end_position();
         if end.is_some_and(|end| self.after.as_ref().is_some_and(|after| *after >= end)) {
@@ -188,38 +171,18 @@ impl<C: StreamContract> StreamRequest<C> {
             .state
             .iter()
             .for_each(|state| opening.put_slice(state));
-        let period = timing.heartbeat;
-        let mut heartbeat = interval_at(Instant::now() + period, period);
-        // A connection that was blocked for a minute gets one heartbeat afterwards, not four.
-        heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         // Held by the stream itself: under another accept loop the drain would not wait for it.
         let hold = self.realtime.drain().hold();
-        let live = Live {
-            opening: Some(opening.freeze()),
-            reader: opened.reader,
-            heartbeat,
-            realtime: self.realtime,
-            connections: topic.connections().clone(),
-            session_ended: self.session_ended.fuse(),
-            connection: self.connection,
-            newest: None,
-            finished: false,
-            _counted: (counted, permit, hold),
-        };
-        let body = Body::from_stream(stream::unfold(live, async |mut live| {
-            let bytes = live.next().await?;
-            tokio::select! {
-                // Polled first, otherwise a draining server would sometimes drop its own drain frame.
-                biased;
-                () = live.connection.unless_stalled() => Some((Ok::<_, Infallible>(bytes), live)),
-                // A stalled stream sends nothing. It ends with its session, when the server drains, or after a time
-                // limit.
-                () = &mut live.session_ended => None,
-                () = live.realtime.drain().started() => None,
-                () = sleep(STALLED_AT_MOST) => None,
-            }
-        }));
-        (stream_headers(), body).into_response()
+        let body = StreamBody::new(
+            opening.freeze(),
+            opened.reader,
+            self.realtime,
+            topic.connections().clone(),
+            self.connection,
+            self.session_ended,
+            (counted, permit, hold),
+        );
+        (stream_headers(), Body::new(body)).into_response()
     }
 }
 
@@ -244,14 +207,6 @@ fn hello<K: Clone + Eq + Hash>(
     frame(opened.recovered.map(|_| &at), &hello)
 }
 
-/// The last event of a sequence of encoded events.
-fn last_event(events: &[u8]) -> &[u8] {
-    const END: &[u8] = b"\n\n";
-    let before = &events[..events.len().saturating_sub(END.len())];
-    let begin = before.windows(END.len()).rposition(|bytes| bytes == END);
-    &events[begin.map_or(0, |end| end + END.len())..]
-}
-
 /// Headers that keep proxies and caches from buffering, storing or compressing a stream.
 fn stream_headers() -> [(header::HeaderName, HeaderValue); 3] {
     [
@@ -268,99 +223,6 @@ fn stream_headers() -> [(header::HeaderName, HeaderValue); 3] {
             HeaderValue::from_static("no"),
         ),
     ]
-}
-
-/// The state of an open stream.
-struct Live<K> {
-    opening: Option<Bytes>,
-    reader: Reader<K>,
-    heartbeat: Interval,
-    realtime: Realtime,
-    connections: Arc<AtomicUsize>,
-    session_ended: Fuse<BoxFuture<'static, ()>>,
-    connection: Connection,
-    /// The last event, if the connection may be asked to repeat it.
-    newest: Option<Bytes>,
-    finished: bool,
-    /// Released when the response body is dropped, however the stream ends.
-    _counted: (Counted, Option<Permit>, TaskTrackerToken),
-}
-
-impl<K: Clone + Eq + Hash + Send + Sync + 'static> Live<K> {
-    /// The next bytes to write. It is called only when the connection can accept more, so nothing accumulates here.
-    async fn next(&mut self) -> Option<Bytes> {
-        if self.finished {
-            return None;
-        }
-        let drain = self.realtime.drain().clone();
-        loop {
-            let session_ended = &mut self.session_ended;
-            if session_ended.is_terminated() || session_ended.now_or_never().is_some() {
-                return None;
-            }
-            if let Some(opening) = self.opening.take() {
-                return Some(opening);
-            }
-            // Checked before the events, otherwise a stream that is always busy would never send a heartbeat.
-            if self.heartbeat.tick().now_or_never().is_some() {
-                return Some(self.heartbeat_frame());
-            }
-            // The request is kept until there is a first event.
-            if let Some(newest) = &self.newest
-                && self.connection.repeat_asked().now_or_never().is_some()
-            {
-                return Some(newest.clone());
-            }
-            let pending = self.reader.take(WRITE_BYTES);
-            if drain.is_draining() {
-                self.finished = true;
-                return Some(self.drain_frame(pending));
-            }
-            match pending {
-                Pending::Events(bytes) => {
-                    if self.connection.may_break() {
-                        // A copy, because a slice would keep the much larger batch in memory.
-                        self.newest = Some(Bytes::copy_from_slice(last_event(&bytes)));
-                    }
-                    return Some(bytes);
-                }
-                Pending::Ended | Pending::Lagged => return None,
-                Pending::Nothing => {}
-            }
-            tokio::select! {
-                () = drain.started() => {}
-                () = &mut self.session_ended => {}
-                _ = self.heartbeat.tick() => return Some(self.heartbeat_frame()),
-                () = self.reader.changed() => {}
-                () = self.connection.repeat_asked(), if self.newest.is_some() => return self.newest.clone(),
-            }
-        }
-    }
-
-    fn heartbeat_frame(&mut self) -> Bytes {
-        let connections = self.connections.load(std::sync::atomic::Ordering::Relaxed);
-        frame(
-            Some(&self.reader.position()),
-            &StreamControl::Heartbeat {
-                at: now_ms(),
-                connections,
-            },
-        )
-    }
-
-    fn drain_frame(&mut self, pending: Pending) -> Bytes {
-        let mut bytes = BytesMut::new();
-        if let Pending::Events(events) = pending {
-            bytes.put_slice(&events);
-        }
-        let retry_ms = self.realtime.drain().retry_ms();
-        bytes.put_slice(format!("retry: {retry_ms}\n").as_bytes());
-        bytes.put_slice(&frame(
-            Some(&self.reader.position()),
-            &StreamControl::Drain { retry_ms },
-        ));
-        bytes.freeze()
-    }
 }
 
 #[cfg(test)]

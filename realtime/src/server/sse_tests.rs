@@ -168,13 +168,4 @@ fn data_of_several_lines_is_read_back_as_one_text() {
     assert_eq!(ours.next_event(), None);
     let text = Sample::Text { text: "x".into() };
     assert_eq!(serde_json::from_str::<Sample>(&event.data).unwrap(), text);
-    assert_eq!(last_event(&bytes), bytes);
-}
-
-#[test]
-fn the_last_event_of_a_sequence_is_found() {
-    let event = |text: &str| frame(None, &Sample::Text { text: text.into() });
-    let several = Bytes::from([event("one"), event("two"), event("three")].concat());
-    assert_eq!(last_event(&several), event("three"));
-    assert_eq!(last_event(&event("one")), event("one"));
 }

@@ -10,18 +10,22 @@
 
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
+    future::poll_fn,
     hash::Hash,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
+    task::Poll,
 };
 
 use bytes::{Bytes, BytesMut};
 use serde::Serialize;
-use tokio::sync::watch;
 
-use super::frame::frame;
+use super::{
+    frame::frame,
+    signal::{Signal, Signals},
+};
 use crate::position::{Epoch, Position};
 
 /// A client that missed more events than this gets the state instead: a longer replay takes longer than starting anew.
@@ -64,8 +68,8 @@ struct Feed<K> {
     capacity: usize,
     /// A std mutex: it is held for a few pushes or clones and never across an await.
     history: Mutex<History<K>>,
-    /// Wakes the readers. tokio shards the waiters, so that waking them does not contend for one lock.
-    woken: watch::Sender<()>,
+    /// Wakes the readers.
+    readers: Signals,
     connections: Arc<AtomicUsize>,
 }
 
@@ -160,7 +164,9 @@ pub struct Reader<K> {
     /// Keys whose state the client got when this reader began. Events for these keys up to `began` are covered by that
     /// state and are skipped.
     stated: Option<Filter<K>>,
-    woken: watch::Receiver<()>,
+    signal: Arc<Signal>,
+    /// There may be more to take, although nothing was published since the last time.
+    has_more: bool,
     /// The head when this reader began. Every event up to here is replayed while the ring holds it.
     began: u64,
     /// Every event up to here was delivered or filtered out.
@@ -229,7 +235,7 @@ impl<S, K: Clone + Eq + Hash> Topic<S, K> {
                     latest: BTreeMap::new(),
                     latest_of: HashMap::new(),
                 }),
-                woken: watch::Sender::new(()),
+                readers: Signals::default(),
                 connections: Arc::default(),
             }),
         }
@@ -336,7 +342,8 @@ impl<S, K: Clone + Eq + Hash> Topic<S, K> {
         };
         let reader = Reader {
             feed: self.feed.clone(),
-            woken: self.feed.woken.subscribe(),
+            signal: self.feed.readers.add(),
+            has_more: true,
             began: if resumed.is_some() {
                 history.head
             } else {
@@ -401,7 +408,7 @@ impl<K: Clone + Eq + Hash> Feed<K> {
         }
         let head = history.head;
         drop(history);
-        self.woken.send_replace(());
+        self.readers.publish();
         head
     }
 
@@ -467,7 +474,9 @@ impl<K: Clone + Eq + Hash> Reader<K> {
     /// Takes pending events, up to about `budget` bytes (at least one event).
     pub fn take(&mut self, budget: usize) -> Pending {
         // Marked as seen before the history is read, so that an event published meanwhile wakes this reader again.
-        self.woken.borrow_and_update();
+        if !self.signal.take_published() && !self.has_more {
+            return Pending::Nothing;
+        }
         let mut batch = Batch {
             frames: vec![],
             bytes: 0,
@@ -495,6 +504,7 @@ impl<K: Clone + Eq + Hash> Reader<K> {
         } else if !batch.is_full() {
             self.take_from(history.after(self.cursor), &mut batch);
         }
+        self.has_more = batch.is_full() || history.ended;
         if !batch.is_full() {
             self.cursor = history.head;
             if batch.frames.is_empty() && history.ended {
@@ -527,8 +537,19 @@ impl<K: Clone + Eq + Hash> Reader<K> {
 
     /// Resolves when something may have been published since the last [`Reader::take`].
     pub async fn changed(&mut self) {
-        // The feed that this reader holds owns the sender, so the sender cannot be dropped.
-        let _ = self.woken.changed().await;
+        poll_fn(|context| {
+            self.signal.register(context.waker());
+            match self.has_more || self.signal.is_published() {
+                true => Poll::Ready(()),
+                false => Poll::Pending,
+            }
+        })
+        .await;
+    }
+
+    /// What wakes the task of this reader, for a task that waits for other sources too.
+    pub(super) fn signal(&self) -> &Arc<Signal> {
+        &self.signal
     }
 
     /// The position for a heartbeat, which the caller then writes. If no selected event is pending, it is the head, so
@@ -559,6 +580,12 @@ impl<K: Clone + Eq + Hash> Reader<K> {
     /// The position of the last event delivered; before the first, where the reader began.
     pub fn written(&self) -> Position {
         self.feed.position(self.written)
+    }
+}
+
+impl<K> Drop for Reader<K> {
+    fn drop(&mut self) {
+        self.feed.readers.remove(&self.signal);
     }
 }
 
