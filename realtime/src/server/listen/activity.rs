@@ -10,7 +10,6 @@ use std::{
 
 use futures::task::AtomicWaker;
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
 use super::patience::Patience;
 
@@ -34,8 +33,8 @@ pub struct Activity {
     pub peer: SocketAddr,
     /// TLS encrypts the connection.
     pub is_encrypted: AtomicBool,
-    /// Cancelled to reset the connection: reads and writes fail from then on, and unsent bytes are dropped.
-    pub reset: CancellationToken,
+    /// Resets the connection: reads and writes fail from then on, and unsent bytes are dropped.
+    pub reset: Reset,
     /// Bytes that the transport has delivered so far, heads and framing included.
     pub read: AtomicU64,
     /// Bytes that the transport has accepted so far, heads and framing included.
@@ -50,6 +49,16 @@ pub struct Activity {
     pub quiet: AtomicWaker,
     /// A std mutex: it is held for a few assignments.
     idle: Mutex<Idle>,
+}
+
+/// Whether a connection is to be reset. It wakes what waits to read and what waits to write.
+#[derive(Debug, Default)]
+pub struct Reset {
+    is_asked: AtomicBool,
+    /// The task that waits to read.
+    pub reading: AtomicWaker,
+    /// The task that waits to write.
+    pub writing: AtomicWaker,
 }
 
 /// The state between requests.
@@ -71,7 +80,7 @@ impl Activity {
         Arc::new(Self {
             peer,
             is_encrypted: AtomicBool::new(false),
-            reset: CancellationToken::new(),
+            reset: Reset::default(),
             read: AtomicU64::new(0),
             written: AtomicU64::new(0),
             tail: AtomicU32::new(0),
@@ -158,6 +167,20 @@ impl Activity {
     /// A poisoned lock is used all the same: after a panic the stored time is at worst too old.
     fn idle(&self) -> MutexGuard<'_, Idle> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Reset {
+    /// Asks for the reset.
+    pub fn ask(&self) {
+        self.is_asked.store(true, Ordering::Release);
+        self.reading.wake();
+        self.writing.wake();
+    }
+
+    /// Whether it was asked for.
+    pub fn is_asked(&self) -> bool {
+        self.is_asked.load(Ordering::Acquire)
     }
 }
 

@@ -156,7 +156,7 @@ where
     }
     if activity.is_blocked() {
         // Reset while the transport still exists. Otherwise the kernel keeps the unsent bytes for many minutes.
-        activity.reset.cancel();
+        activity.reset.ask();
     }
 }
 

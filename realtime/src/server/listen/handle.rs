@@ -43,7 +43,7 @@ impl ConnectionHandle {
     pub fn reset(&self) {
         match &self.stream {
             Some(stream) => stream.end(),
-            None => self.connection.reset.cancel(),
+            None => self.connection.reset.ask(),
         }
     }
 

@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use futures::task::AtomicWaker;
 use socket2::SockRef;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
@@ -17,7 +18,6 @@ use tokio::{
     sync::OwnedSemaphorePermit,
     time::Instant,
 };
-use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use super::{
     activity::Activity,
@@ -51,7 +51,6 @@ impl Transport for TcpStream {
 pub(super) struct Wire<T: Transport> {
     transport: T,
     connection: Arc<Activity>,
-    reset: Pin<Box<WaitForCancellationFutureOwned>>,
     /// Since when bytes are pending and the peer reads none.
     blocked: Option<Instant>,
     timer: Timer,
@@ -69,11 +68,9 @@ impl<T: Transport> Wire<T> {
         drain: Drain,
     ) -> Self {
         let connection = Activity::new(peer);
-        let reset = Box::pin(connection.reset.clone().cancelled_owned());
         Self {
             transport,
             connection,
-            reset,
             blocked: None,
             timer: Timer::default(),
             patience,
@@ -90,13 +87,27 @@ impl<T: Transport> Wire<T> {
         &self.transport
     }
 
-    /// Fails once the connection was reset. It also registers the waker, so that a pending read or write notices the
-    /// reset.
-    fn check_reset(&mut self, context: &mut Context<'_>) -> io::Result<()> {
-        match self.reset.as_mut().poll(context) {
-            Poll::Ready(()) => Err(io::ErrorKind::ConnectionReset.into()),
-            Poll::Pending => Ok(()),
+    /// Fails once the connection was reset.
+    fn check_reset(&self) -> io::Result<()> {
+        match self.connection.reset.is_asked() {
+            true => Err(io::ErrorKind::ConnectionReset.into()),
+            false => Ok(()),
         }
+    }
+
+    /// Makes a pending read or write notice the reset.
+    fn await_reset<N>(
+        &self,
+        polled: Poll<io::Result<N>>,
+        waker: &AtomicWaker,
+        context: &Context<'_>,
+    ) -> Poll<io::Result<N>> {
+        if polled.is_pending() {
+            waker.register(context.waker());
+            // It may have been asked for before the waker was registered.
+            self.check_reset()?;
+        }
+        polled
     }
 
     /// Records the outcome of a write. A blocked write is woken, and fails, when the peer has read nothing for too
@@ -119,7 +130,7 @@ impl<T: Transport> Wire<T> {
                 if self.timer.poll_at(until, context).is_ready() {
                     metric::counter("stalled_readers").increment(1);
                     tracing::debug!(peer = %self.connection.peer, "the peer reads nothing; its connection is reset");
-                    self.connection.reset.cancel();
+                    self.connection.reset.ask();
                     return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
                 }
             }
@@ -130,7 +141,7 @@ impl<T: Transport> Wire<T> {
 
 impl<T: Transport> Drop for Wire<T> {
     fn drop(&mut self) {
-        if self.connection.reset.is_cancelled() {
+        if self.connection.reset.is_asked() {
             self.transport.end_with_reset();
         }
     }
@@ -143,11 +154,11 @@ impl<T: Transport> AsyncRead for Wire<T> {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        this.check_reset(context)?;
+        this.check_reset()?;
         let before = buffer.filled().len();
         let polled = Pin::new(&mut this.transport).poll_read(context, buffer);
         this.connection.count_read(buffer.filled().len() - before);
-        polled
+        this.await_reset(polled, &this.connection.reset.reading, context)
     }
 }
 
@@ -158,9 +169,10 @@ impl<T: Transport> AsyncWrite for Wire<T> {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        this.check_reset(context)?;
+        this.check_reset()?;
         let written = Pin::new(&mut this.transport).poll_write(context, bytes);
-        this.record_write(written, context)
+        let written = this.record_write(written, context);
+        this.await_reset(written, &this.connection.reset.writing, context)
     }
 
     fn poll_write_vectored(
@@ -169,9 +181,10 @@ impl<T: Transport> AsyncWrite for Wire<T> {
         bytes: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        this.check_reset(context)?;
+        this.check_reset()?;
         let written = Pin::new(&mut this.transport).poll_write_vectored(context, bytes);
-        this.record_write(written, context)
+        let written = this.record_write(written, context);
+        this.await_reset(written, &this.connection.reset.writing, context)
     }
 
     fn is_write_vectored(&self) -> bool {

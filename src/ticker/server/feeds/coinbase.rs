@@ -33,6 +33,8 @@ const SILENCE_TIMEOUT: Duration = Duration::from_secs(10);
 const STABLE_AFTER: Duration = Duration::from_secs(10);
 /// The maximum number of bytes that a message may have; a ticker message has about 500.
 const MAX_MESSAGE_BYTES: usize = 64 * 1024;
+/// Bytes that are read at once: some messages. The whole buffer is zeroed before each read, by default 128 KiB.
+const READ_BUFFER: usize = 8 * 1024;
 
 type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
@@ -210,6 +212,7 @@ impl Feed for Coinbase {
 
 async fn subscribe(url: &str, products: &[String]) -> Result<Socket, tungstenite::Error> {
     let config = WebSocketConfig::default()
+        .read_buffer_size(READ_BUFFER)
         .max_message_size(Some(MAX_MESSAGE_BYTES))
         .max_frame_size(Some(MAX_MESSAGE_BYTES));
     let (mut socket, _) = connect_async_with_config(url, Some(config), true).await?;
