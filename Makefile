@@ -50,25 +50,24 @@ watch: leptos ## build and serve, again and again while you edit
 	WIREWISE_ALLOW_FAULTS=true cargo leptos watch --split
 
 # The example is an application of its own: its folder has the settings of its build. The site is what cargo-leptos makes of it.
+# `make check` builds it instead of running clippy, which would compile every crate that it uses a second time.
 IN_EXAMPLE := cd examples/thermometer &&
 EXAMPLE_SITE := target/thermometer-site
 example: tools ## build the example of the kit: target/debug/thermometer and target/thermometer-site
-	$(IN_EXAMPLE) sh ../../tools/step.sh "The example's page" "2 minutes" cargo rustc --locked --lib --features hydrate --target wasm32-unknown-unknown -- -Clink-args=--emit-relocs
-	$(IN_EXAMPLE) sh ../../tools/step.sh "The example's server" "2 minutes" cargo build --locked --features ssr
+	$(IN_EXAMPLE) sh ../../tools/step.sh "The example's page" "2 minutes" cargo rustc --locked --lib --features hydrate --target wasm32-unknown-unknown -- -D warnings -Clink-args=--emit-relocs
+	$(IN_EXAMPLE) sh ../../tools/step.sh "The example's server" "2 minutes" cargo rustc --locked --bin thermometer --features ssr -- -D warnings
 	rm -rf $(EXAMPLE_SITE)
 	split-wasm target/wasm32-unknown-unknown/debug/thermometer.wasm $(EXAMPLE_SITE)/pkg thermometer
 	mv $(EXAMPLE_SITE)/pkg/thermometer_bg.wasm $(EXAMPLE_SITE)/pkg/thermometer.wasm
 	cp examples/thermometer/style.css $(EXAMPLE_SITE)/pkg/thermometer.css
 	cp -r examples/thermometer/public/. $(EXAMPLE_SITE)
 
-check: tools ## formatting, feature gates, lints of both halves, documentation and its links, the kit's package, types of the browser tests
+check: tools example ## formatting, feature gates, lints of both halves, the build of the example, documentation and its links, the kit's package, types of the browser tests
 	cargo fmt --all --check
 	$(IN_EXAMPLE) cargo fmt --check
 	sh tools/feature-gates.sh src realtime/src examples/thermometer/src
 	cargo clippy --workspace --features ssr --all-targets -- -D warnings
 	cargo clippy --workspace --features hydrate --lib --target wasm32-unknown-unknown -- -D warnings
-	$(IN_EXAMPLE) cargo clippy --locked --features ssr --all-targets -- -D warnings
-	$(IN_EXAMPLE) cargo clippy --locked --features hydrate --lib --target wasm32-unknown-unknown -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items --features ssr
 	cargo package --quiet --package wirewise-realtime --allow-dirty --no-verify
 	node tools/check-links.mjs
