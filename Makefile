@@ -18,7 +18,7 @@ SHORT_PATHS = --remap-path-prefix=$(CARGO_FOLDER)/registry/src/= --remap-path-pr
 FRONT = RUSTFLAGS="-Clink-args=--emit-relocs $(SHORT_PATHS)" cargo build --profile wasm-release --lib --no-default-features --features hydrate --target wasm32-unknown-unknown --target-dir target/front
 WASM := target/front/wasm32-unknown-unknown/wasm-release/wirewise.wasm
 
-.PHONY: help setup tools browser leptos proxies build run watch check test test-proxies weight screenshots check-budgets check-upload check-packages audit torture simulate fuzz bench-chat bench-collab bench-writers
+.PHONY: help setup tools browser leptos proxies build run watch example check test test-proxies weight screenshots check-budgets check-upload check-packages audit torture simulate fuzz bench-chat bench-collab bench-writers
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(firstword $(MAKEFILE_LIST))
@@ -49,9 +49,23 @@ run: build ## build, serve, print the address; more flags with ARGS="..."
 watch: leptos ## build and serve, again and again while you edit
 	WIREWISE_ALLOW_FAULTS=true cargo leptos watch --split
 
-check: tools ## formatting, feature gates, lints of both halves, documentation and its links, the kit's package, types of the browser tests
+# The example is an application of its own: its folder has the settings of its build. The site is what cargo-leptos makes of it.
+# `make check` builds it instead of running clippy, which would compile every crate that it uses a second time.
+IN_EXAMPLE := cd examples/thermometer &&
+EXAMPLE_SITE := target/thermometer-site
+example: tools ## build the example of the kit: target/debug/thermometer and target/thermometer-site
+	$(IN_EXAMPLE) sh ../../tools/step.sh "The example's page" "2 minutes" cargo rustc --locked --lib --features hydrate --target wasm32-unknown-unknown -- -D warnings -Clink-args=--emit-relocs
+	$(IN_EXAMPLE) sh ../../tools/step.sh "The example's server" "2 minutes" cargo rustc --locked --bin thermometer --features ssr -- -D warnings
+	rm -rf $(EXAMPLE_SITE)
+	split-wasm target/wasm32-unknown-unknown/debug/thermometer.wasm $(EXAMPLE_SITE)/pkg thermometer
+	mv $(EXAMPLE_SITE)/pkg/thermometer_bg.wasm $(EXAMPLE_SITE)/pkg/thermometer.wasm
+	cp examples/thermometer/style.css $(EXAMPLE_SITE)/pkg/thermometer.css
+	cp -r examples/thermometer/public/. $(EXAMPLE_SITE)
+
+check: tools example ## formatting, feature gates, lints of both halves, the build of the example, documentation and its links, the kit's package, types of the browser tests
 	cargo fmt --all --check
-	sh tools/feature-gates.sh src realtime/src
+	$(IN_EXAMPLE) cargo fmt --check
+	sh tools/feature-gates.sh src realtime/src examples/thermometer/src
 	cargo clippy --workspace --features ssr --all-targets -- -D warnings
 	cargo clippy --workspace --features hydrate --lib --target wasm32-unknown-unknown -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items --features ssr
@@ -60,7 +74,7 @@ check: tools ## formatting, feature gates, lints of both halves, documentation a
 	tsc --project end2end
 
 # The release binary is named explicitly, because cargo test leaves a newer, unoptimised binary behind.
-test: build browser ## the Rust tests (the kit's also alone), then the browser tests against the built release
+test: build browser example ## the Rust tests (the kit's also alone), then the browser tests against the built release
 	cargo test --workspace --features ssr
 	cargo test --package wirewise-realtime --features ssr
 	cd end2end && WIREWISE_BIN="$(CURDIR)/target/release/wirewise" playwright test

@@ -1,4 +1,4 @@
-// Checks the documentation, README.md, realtime/README.md and docs/**/*.md, without a network:
+// Checks the documentation, README.md, realtime/README.md, docs/**/*.md and examples/**/*.md, without a network:
 //
 // - every relative link leads to a file or folder of the repository, and its #anchor to a heading of that file (the slug
 //   rule is GitHub's), to an element with that id, or to a line (#L12, #L12-L20) that the file has;
@@ -146,7 +146,7 @@ function documents(folder) {
   });
 }
 
-const files = [join(ROOT, 'README.md'), join(ROOT, 'realtime/README.md'), ...documents(join(ROOT, 'docs')).sort()];
+const files = [join(ROOT, 'README.md'), join(ROOT, 'realtime/README.md'), ...['docs', 'examples'].flatMap((folder) => documents(join(ROOT, folder)).sort())];
 const faults = files.flatMap(check);
 faults.forEach((fault) => console.error(fault));
 if (faults.length > 0) {
