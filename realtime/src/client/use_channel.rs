@@ -3,7 +3,6 @@
 //! It executes what [`ChannelList`] decides. A page with several channels at a time owns such a list itself, beside a
 //! [`use_socket`](super::use_socket()).
 
-use gloo_timers::callback::Timeout;
 use leptos::prelude::*;
 use uuid::Uuid;
 
@@ -11,7 +10,7 @@ use super::{
     channel::{Applied, ChannelList},
     coalesce::Alarm,
     outbox::Full,
-    platform::now,
+    platform::{after, effect, now},
     use_socket::{Socket, SocketEvent, SocketOptions, use_socket_with_options},
 };
 use crate::{
@@ -125,7 +124,7 @@ where
     let receive = move |event| shared.receive(event, &mut handler);
     let socket = use_socket_with_options(contract, receive, options);
     shared.socket.set_value(Some(socket));
-    Effect::new(move |_| shared.change_to(&shared.channel.get()));
+    effect(move |_| shared.change_to(&shared.channel.get()));
     let channel = shared.channel;
     ChannelHandle { socket, channel }
 }
@@ -236,12 +235,11 @@ where
         let Some(due_at) = due_at.filter(|due_at| self.alarm.set(*due_at)) else {
             return;
         };
-        let wait = Timeout::new((due_at - now()).ceil().max(1.0) as u32, move || {
+        after((due_at - now()).ceil().max(1.0) as u32, move || {
             if self.alarm.fired(due_at) {
                 self.join();
             }
         });
-        wait.forget();
     }
 
     fn socket(self) -> Option<Socket<C>> {

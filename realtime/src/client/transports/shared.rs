@@ -5,7 +5,7 @@ use std::{cell::RefCell, rc::Rc};
 
 use gloo_timers::callback::Timeout;
 use js_sys::{Function, Object, Promise, Reflect};
-use leptos::{prelude::window, task::spawn_local};
+use leptos::task::spawn_local;
 use wasm_bindgen::{JsCast, JsValue, closure::Closure};
 use wasm_bindgen_futures::JsFuture;
 use web_sys::{AbortController, BroadcastChannel, MessageEvent};
@@ -14,6 +14,7 @@ use super::own::EventSourceTransport;
 use crate::{
     client::{
         connection::{Driver, Transport},
+        platform::locks,
         stream::Stream,
     },
     json,
@@ -295,7 +296,7 @@ enum Hold {
 }
 
 impl Lock {
-    /// Requests the lock. web-sys offers the lock manager only under an unstable flag, so it is called by name.
+    /// Requests the lock.
     fn request(locks: &JsValue, name: &str, granted: impl FnOnce() + 'static) -> Option<Self> {
         let abort = AbortController::new().ok()?;
         let options = Object::new();
@@ -336,9 +337,4 @@ impl Drop for Lock {
             Hold::Gone => {}
         }
     }
-}
-
-fn locks() -> Option<JsValue> {
-    let locks = Reflect::get(&window().navigator(), &"locks".into()).ok()?;
-    locks.is_object().then_some(locks)
 }
