@@ -62,7 +62,7 @@ check: tools ## formatting, feature gates, lints of both halves, documentation a
 # The release binary is named explicitly, because cargo test leaves a newer, unoptimised binary behind.
 test: build browser ## the Rust tests (the kit's also alone), then the browser tests against the built release
 	cargo test --workspace --features ssr
-	cargo test --package wirewise-realtime --features ssr
+	cargo test --package wirewise-realtime --features ssr,testing
 	cd end2end && WIREWISE_BIN="$(CURDIR)/target/release/wirewise" playwright test
 
 test-proxies: build browser proxies ## the pages behind nginx and Caddy as deploy/ configures them, and what breaks without each line
