@@ -14,6 +14,8 @@ mod channel;
 mod clients;
 #[path = "readme/handler.rs"]
 mod handler;
+#[path = "testing/options.rs"]
+mod options;
 #[path = "readme/page_test.rs"]
 mod page_test;
 #[path = "testing/pages.rs"]

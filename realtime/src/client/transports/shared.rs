@@ -3,7 +3,6 @@
 
 use std::{cell::RefCell, rc::Rc};
 
-use gloo_timers::callback::Timeout;
 use js_sys::{Function, Object, Promise, Reflect};
 use leptos::task::spawn_local;
 use wasm_bindgen::{JsCast, JsValue, closure::Closure};
@@ -14,7 +13,7 @@ use super::own::EventSourceTransport;
 use crate::{
     client::{
         connection::{Driver, Transport},
-        platform::locks,
+        platform::{after, locks},
         stream::Stream,
     },
     json,
@@ -214,7 +213,7 @@ impl Shared {
                             this.react(Tab::loaded);
                         }
                     };
-                    Timeout::new(STATE_SETTLES_MS, finish).forget();
+                    after(STATE_SETTLES_MS, finish);
                 }
                 Action::ForgetPosition => self.stream.set_position(None),
                 Action::Greet(hello) => {
@@ -278,7 +277,7 @@ impl Drop for Channel {
         self.channel.close();
         // The closure may be running right now, so it is freed once the stack is empty.
         let on_message = self.on_message.take();
-        Timeout::new(0, move || drop(on_message)).forget();
+        after(0, move || drop(on_message));
     }
 }
 
