@@ -67,8 +67,10 @@ check: tools example ## formatting, feature gates, lints of both halves, the bui
 	$(IN_EXAMPLE) cargo fmt --check
 	sh tools/feature-gates.sh src realtime/src examples/thermometer/src
 	cargo clippy --workspace --features ssr --all-targets -- -D warnings
+	cargo clippy --package wirewise-realtime --features ssr,testing --all-targets -- -D warnings
 	cargo clippy --workspace --features hydrate --lib --target wasm32-unknown-unknown -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items --features ssr
+	RUSTDOCFLAGS="-D warnings" cargo doc --package wirewise-realtime --no-deps --features ssr,testing
 	cargo package --quiet --package wirewise-realtime --allow-dirty --no-verify
 	node tools/check-links.mjs
 	tsc --project end2end
@@ -76,7 +78,7 @@ check: tools example ## formatting, feature gates, lints of both halves, the bui
 # The release binary is named explicitly, because cargo test leaves a newer, unoptimised binary behind.
 test: build browser example ## the Rust tests (the kit's also alone), then the browser tests against the built release
 	cargo test --workspace --features ssr
-	cargo test --package wirewise-realtime --features ssr
+	cargo test --package wirewise-realtime --features ssr,testing
 	cd end2end && WIREWISE_BIN="$(CURDIR)/target/release/wirewise" playwright test
 
 test-proxies: build browser proxies ## the pages behind nginx and Caddy as deploy/ configures them, and what breaks without each line

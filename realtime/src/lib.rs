@@ -23,6 +23,8 @@ mod reasons;
 pub mod server;
 pub mod sharing;
 pub mod status;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 pub mod transport;
 
 /// Derives the names of messages: `#[derive(VariantNames)]` with `#[strum(crate = "realtime::strum")]`. An application that uses

@@ -238,6 +238,8 @@ fn the_readme_shows_these_examples() {
         (include_str!("readme/channel.rs"), 60),
         (include_str!("readme/server.rs"), 30),
         (include_str!("readme/handler.rs"), 30),
+        (include_str!("readme/page_test.rs"), 40),
+        (include_str!("readme/server_test.rs"), 40),
     ] {
         // An example that needs another one cannot be compiled as a doctest.
         let fences = ["```rust", "```rust,ignore"];

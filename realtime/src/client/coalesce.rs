@@ -2,7 +2,7 @@
 
 use leptos::prelude::*;
 
-use super::platform::{Timer, now};
+use super::platform::{after, now};
 
 /// Coalesces requests for a timer or an animation frame: while one is scheduled, no other is needed. All copies share one
 /// state, which lives as long as its page.
@@ -50,12 +50,11 @@ impl Alarm {
     pub fn run_at(self, due: f64, callback: impl FnOnce() + 'static) {
         if self.set(due) {
             let wait_ms = (due - now()).ceil().max(1.0) as u32;
-            let timer = Timer::new(wait_ms, move || {
+            after(wait_ms, move || {
                 if self.fired(due) {
                     callback();
                 }
             });
-            timer.forget();
         }
     }
 

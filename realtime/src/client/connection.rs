@@ -9,15 +9,14 @@ use std::{
     rc::Rc,
 };
 
-use leptos::{ev, prelude::*};
+use leptos::prelude::*;
 use send_wrapper::SendWrapper;
 
 use super::{
     config::ClientConfig,
     credential::{Credential, Credentials},
     observer::{DropReason, Observers, Payload, TraceEvent},
-    platform::{Timer, now, random},
-    probe,
+    platform::{self, Change, Listeners, Timer, now, random},
     task::Task,
 };
 use crate::{
@@ -89,7 +88,7 @@ struct Shared {
     timer: RefCell<Option<Timer>>,
     /// Window listeners. They are removed with the component rather than with the effect that created the driver, because an
     /// effect may run again.
-    listeners: RefCell<Vec<WindowListenerHandle>>,
+    listeners: RefCell<Option<Listeners>>,
     /// While set, the browser counts as offline, whatever it reports.
     unplugged: RefCell<Option<Timer>>,
     /// Event types for which a decoding error has been logged.
@@ -204,8 +203,7 @@ impl Signals {
             if let Some(Some(driver)) = self.driver.try_update_value(Option::take) {
                 let driver = driver.take();
                 driver.feed(Input::Unwanted);
-                let listeners = driver.0.listeners.take();
-                listeners.into_iter().for_each(WindowListenerHandle::remove);
+                drop(driver.0.listeners.take());
             }
         });
     }
@@ -409,7 +407,7 @@ impl Driver {
             Action::Probe { question } => {
                 let (driver, url) = (self.clone(), self.0.transport.borrow().refused_url());
                 self.0.request.replace(Some(Task::spawn(async move {
-                    let answer = probe::why_refused(&url).await;
+                    let answer = platform::why_refused(&url).await;
                     driver.feed(Input::Probed { question, answer });
                 })));
             }
@@ -427,11 +425,11 @@ impl Driver {
             }
             Action::DropKept => {
                 if let Some(url) = &self.0.config.alive_url {
-                    probe::flush_pooled_connections(url);
+                    platform::flush_pooled_connections(url);
                 }
             }
             Action::Reload => {
-                return (!probe::reload_once(&self.0.config.storage_prefix))
+                return (!platform::reload_once(&self.0.config.storage_prefix))
                     .then_some(StopReason::ReloadDidNotHelp);
             }
         }
@@ -448,38 +446,27 @@ impl Driver {
     }
 
     fn listen_to_window(&self) {
-        let on = |input: fn() -> Input| {
-            let this = SendWrapper::new(self.clone());
-            move || this.feed(input())
+        let this = self.clone();
+        let changed = move |change| match change {
+            Change::Network => this.check_network(),
+            Change::Visibility => this.check_visibility(),
+            Change::Shown => this.feed(Input::PageShown),
+            Change::Hidden => this.feed(Input::PageHidden),
         };
-        let network_changed = || {
-            let this = SendWrapper::new(self.clone());
-            move || this.check_network()
-        };
-        let (online, offline) = (network_changed(), network_changed());
-        let (shown, hidden) = (on(|| Input::PageShown), on(|| Input::PageHidden));
-        let visible = on(|| {
-            Input::Visible(document().visibility_state() == web_sys::VisibilityState::Visible)
-        });
-        self.0.listeners.replace(vec![
-            window_event_listener(ev::online, move |_| online()),
-            window_event_listener(ev::offline, move |_| offline()),
-            // Not `beforeunload`: it also fires for downloads, and it keeps pages out of the back-forward cache.
-            window_event_listener_untyped("pagehide", move |_| hidden()),
-            window_event_listener_untyped("pageshow", move |_| shown()),
-            window_event_listener(ev::visibilitychange, move |_| visible()),
-        ]);
+        self.0.listeners.replace(Some(platform::listen(changed)));
         self.check_network();
-        self.feed(Input::Visible(
-            document().visibility_state() == web_sys::VisibilityState::Visible,
-        ));
+        self.check_visibility();
     }
 }
 
 impl Driver {
     fn check_network(&self) {
         let unplugged = self.0.unplugged.borrow().is_some();
-        self.feed(Input::Online(!unplugged && window().navigator().on_line()));
+        self.feed(Input::Online(!unplugged && platform::is_online()));
+    }
+
+    fn check_visibility(&self) {
+        self.feed(Input::Visible(platform::is_visible()));
     }
 
     fn go_offline(&self, milliseconds: u32) {

@@ -2,13 +2,12 @@
 
 use std::{future::pending, time::Duration};
 
-use any_spawner::Executor;
-use tokio::{
-    task::{LocalSet, yield_now},
-    time::sleep,
-};
+use futures::channel::oneshot;
 
-use super::*;
+use super::{
+    platform::{after, scripted::World, spawn},
+    *,
+};
 use crate::{
     backoff::Backoff,
     close::{CloseCode, reason},
@@ -127,22 +126,31 @@ impl Page {
 }
 
 /// Runs `test` where tasks of the thread run, on a clock that advances whenever all of them wait.
-fn run(test: impl Future<Output = ()>) {
-    // Fails where another test has set it: the executor is that of the process.
-    let _ = Executor::init_tokio();
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .start_paused(true)
-        .build()
-        .expect("a runtime");
-    runtime.block_on(LocalSet::new().run_until(test));
+fn run(test: impl Future<Output = ()> + 'static) {
+    let world = World::begin();
+    let ended = Rc::new(Cell::new(false));
+    let ends = ended.clone();
+    spawn(Box::pin(async move {
+        test.await;
+        ends.set(true);
+    }));
+    while !ended.get() {
+        world.advance(1);
+    }
+    World::end();
 }
 
 /// Lets every task run that can run without the clock.
 async fn settle() {
-    for _ in 0..10 {
-        yield_now().await;
-    }
+    sleep(Duration::ZERO).await;
+}
+
+async fn sleep(time: Duration) {
+    let (wake, woken) = oneshot::channel();
+    after(time.as_millis() as u32, move || {
+        let _ = wake.send(());
+    });
+    let _ = woken.await;
 }
 
 async fn obtain(number: u32) -> Result<Credential, String> {

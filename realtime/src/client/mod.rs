@@ -1,7 +1,7 @@
 //! The browser half of the kit. It compiles for every target and runs only inside effects, so it needs no feature gate.
 //!
 //! Pure reducers and functions make the decisions (`status.rs`, `sharing.rs`, `backoff.rs`, `close.rs`, [`outbox`], `uplink.rs`). The other
-//! modules execute them.
+//! modules execute them, on what `platform/` takes from the browser.
 
 pub mod channel;
 pub mod coalesce;
@@ -11,7 +11,7 @@ pub mod credential;
 pub mod live_text;
 pub mod observer;
 pub mod outbox;
-mod platform;
+pub(crate) mod platform;
 pub mod probe;
 pub mod status_line;
 mod stream;

@@ -1,13 +1,11 @@
-//! Plain HTTP requests beside a connection: why a stream was refused, flushing pooled connections, reloads.
+//! What an application shares with the kit's plain HTTP requests: aborting them, reading a refusal, reloads.
 
-use gloo_net::http::{Request, Response};
-use gloo_timers::callback::Timeout;
-use leptos::{prelude::*, task::spawn_local};
+use gloo_net::http::Response;
+use leptos::prelude::*;
 use serde::Deserialize;
 use wasm_bindgen::JsValue;
-use web_sys::{AbortController, AbortSignal, RequestCache};
+use web_sys::{AbortController, AbortSignal};
 
-use super::{credential::with_parameter, platform::now};
 use crate::{backoff::retry_after_ms, json, status::Answer};
 
 /// Aborts its requests when dropped, whatever their state. In a future it ties a request to the future: when the future is
@@ -30,20 +28,6 @@ impl Drop for AbortOnDrop {
     fn drop(&mut self) {
         self.0.abort();
     }
-}
-
-/// Determines why a stream was refused. `EventSource` does not expose the status: 204, 401 and 502 look alike to it.
-///
-/// Reads only the headers, and the body of a 401. Then the request is aborted, because a response that is a stream would never
-/// end.
-pub(super) async fn why_refused(url: &str) -> Option<Answer> {
-    let abort = AbortOnDrop::new();
-    let request = Request::get(url)
-        .header("accept", "text/event-stream")
-        .cache(RequestCache::NoStore)
-        .abort_signal(abort.as_ref().map(AbortOnDrop::signal).as_ref());
-    let response = request.send().await.ok()?;
-    Some(answer_of(&response).await)
 }
 
 /// What a response says about a refusal: the status, `Retry-After`, and the reason in the body of a 401. An application uses it
@@ -69,33 +53,11 @@ pub async fn answer_of(response: &Response) -> Answer {
 fn retry_after_of(response: &Response) -> Option<u64> {
     let headers = response.headers();
     let date = headers.get("date");
-    retry_after_ms(&headers.get("retry-after")?, date.as_deref(), now())
-}
-
-/// Flushes the dead connections from the browser's HTTP/1.1 keep-alive pool, with requests to `alive_url`.
-///
-/// It sends as many requests as the pool has connections, so that they occupy all of them. A request that is aborted before
-/// its response closes its connection. Working connections answer in time and stay.
-pub(super) fn flush_pooled_connections(alive_url: &str) {
-    /// The number of connections that a browser opens to one host.
-    const POOL_SIZE: usize = 6;
-    /// Longer than a round trip, and shorter than the shortest delay before the next attempt.
-    const ANSWERS_WITHIN_MS: u32 = 300;
-    let Some(requests) = AbortOnDrop::new() else {
-        return;
-    };
-    let signal = requests.signal();
-    for index in 0..POOL_SIZE {
-        // Distinct addresses, because a browser requests the same address only once at a time.
-        let request = Request::get(&with_parameter(alive_url, &index.to_string()))
-            .cache(RequestCache::NoStore)
-            .abort_signal(Some(&signal))
-            .send();
-        spawn_local(async move {
-            let _ = request.await;
-        });
-    }
-    Timeout::new(ANSWERS_WITHIN_MS, move || drop(requests)).forget();
+    retry_after_ms(
+        &headers.get("retry-after")?,
+        date.as_deref(),
+        js_sys::Date::now(),
+    )
 }
 
 /// Reloads the page, unless a document was loaded by [`load_once_a_minute`] with the same prefix within the last minute.
@@ -120,7 +82,7 @@ pub fn load_once_a_minute(storage_prefix: &str, load: &dyn Fn() -> Result<(), Js
         .flatten()
         .and_then(|at| at.parse::<u64>().ok());
     // Whole numbers: a page would download the parser and the writer of floating-point numbers for this alone.
-    let now = now() as u64;
+    let now = js_sys::Date::now() as u64;
     if last.is_some_and(|last| now.saturating_sub(last) < RELOAD_INTERVAL_MS) {
         return false;
     }

@@ -1,13 +1,12 @@
 //! The status line component: the connection's state in words, with a countdown and a "Retry now" button.
 
-use gloo_timers::callback::Interval;
 use leptos::prelude::*;
 use send_wrapper::SendWrapper;
 
 use super::{
     connection::Connection,
     live_text::{live_text, text_content},
-    platform::now,
+    platform::{Interval, effect, now},
     words::StatusWords,
 };
 use crate::status::ConnectionStatus;
@@ -142,7 +141,7 @@ pub fn countdown(connection: Connection) -> ReadSignal<u64> {
         let left = retry_at.map(|retry_at| ((retry_at - now()) / 1_000.0).ceil().max(0.0) as u64);
         Some(left.unwrap_or_default())
     };
-    Effect::new(move |_| {
+    effect(move |_| {
         let waiting = connection.status.get().retry_at().is_some();
         set_seconds.set(left().unwrap_or_default());
         let ticking = waiting.then(|| {
@@ -170,6 +169,7 @@ mod tests {
     use crate::{
         client::connection::Signals,
         status::{LostReason, StopReason},
+        testing::text_of as text,
     };
 
     fn connection(status: ConnectionStatus) -> Connection {
@@ -182,18 +182,6 @@ mod tests {
     fn html(status: ConnectionStatus) -> String {
         let connection = connection(status);
         view! { <StatusLine connection transport="SSE"/> }.to_html()
-    }
-
-    /// The text without a stylesheet.
-    fn text(html: &str) -> String {
-        let parts = html.split("<!--");
-        let without_comments = parts.map(|part| part.split_once("-->").map_or(part, |it| it.1));
-        let without_comments: String = without_comments.collect();
-        let tags = without_comments.split('<');
-        let text: String = tags
-            .filter_map(|tag| Some(tag.split_once('>')?.1))
-            .collect();
-        text.split_whitespace().collect::<Vec<_>>().join(" ")
     }
 
     fn waiting() -> ConnectionStatus {

@@ -1,9 +1,10 @@
-//! Runs a future in the browser that is dropped together with its handle.
+//! Runs a future that is dropped together with its handle.
 
 use std::future::Future;
 
 use futures::future::{AbortHandle, Aborted, LocalBoxFuture, abortable};
-use leptos::task::spawn_local;
+
+use super::platform::spawn;
 
 /// A running future. When this is dropped, the future is not polled again: nothing that follows its next `await` happens.
 pub(super) struct Task(AbortHandle);
@@ -13,9 +14,9 @@ impl Task {
         // Boxed, so that the code around it exists once and not for each future.
         let future: LocalBoxFuture<'static, ()> = Box::pin(future);
         let (task, future) = Self::new(future);
-        spawn_local(async move {
+        spawn(Box::pin(async move {
             let _ = future.await;
-        });
+        }));
         task
     }
 

@@ -10,7 +10,7 @@ use super::{
     channel::{Applied, ChannelList},
     coalesce::Alarm,
     outbox::Full,
-    platform::now,
+    platform::{effect, now},
     use_socket::{Socket, SocketEvent, SocketOptions, use_socket_with_options},
 };
 use crate::{
@@ -124,7 +124,7 @@ where
     let receive = move |event| shared.receive(event, &mut handler);
     let socket = use_socket_with_options(contract, receive, options);
     shared.socket.set_value(Some(socket));
-    Effect::new(move |_| shared.change_to(&shared.channel.get()));
+    effect(move |_| shared.change_to(&shared.channel.get()));
     let channel = shared.channel;
     ChannelHandle { socket, channel }
 }

@@ -8,6 +8,7 @@ use leptos::prelude::*;
 use super::{
     connection::{Connection, Driver, Signals, Transport},
     credential::{Credential, Credentials},
+    platform::effect,
     stream::Stream,
     transports::{own::EventSourceTransport, shared::SharedTransport},
 };
@@ -136,7 +137,7 @@ pub fn use_event_source_with_options<C: StreamContract>(
     signals.end_on_cleanup();
     let stream = Rc::new(Stream::new::<C>(after, handler));
     let driver = RefCell::new(None::<Driver>);
-    Effect::new(move |previous: Option<Option<C>>| {
+    effect(move |previous: Option<Option<C>>| {
         let wanted = contract();
         let previous = previous.flatten();
         if wanted == previous && driver.borrow().is_some() {

@@ -2,15 +2,12 @@
 
 use std::{borrow::Cow, cell::RefCell, future::Future, rc::Rc};
 
-use gloo_timers::callback::Timeout;
 use leptos::prelude::*;
 use send_wrapper::SendWrapper;
 use serde::Deserialize;
 use serde_json::Value;
 use strum::VariantNames;
 use uuid::Uuid;
-use wasm_bindgen::{JsCast, closure::Closure};
-use web_sys::{BinaryType, CloseEvent, MessageEvent, WebSocket};
 
 use super::{
     coalesce::Alarm,
@@ -18,7 +15,7 @@ use super::{
     credential::{Credential, Credentials},
     observer::{Direction, Frame, Payload, TraceEvent},
     outbox::{EntryState, Full, Outbox},
-    platform::now,
+    platform::{Message, WebSocket, effect, now, socket_address},
     tab_storage,
     task::Task,
     uplink::{self, Next},
@@ -338,7 +335,7 @@ where
     }
     let handler = RefCell::new(Some(handler));
     let driver = RefCell::new(None::<Driver>);
-    Effect::new(move |previous: Option<Option<C>>| {
+    effect(move |previous: Option<Option<C>>| {
         let wanted = contract();
         if Some(&wanted) == previous.as_ref() && driver.borrow().is_some() {
             return wanted;
@@ -378,7 +375,7 @@ where
         wanted
     });
     // Commands in flight when the connection was lost may or may not have arrived.
-    Effect::new(move |_| {
+    effect(move |_| {
         if !matches!(socket.connection.status.get(), ConnectionStatus::Open) {
             socket.outbox.update(Outbox::lost);
         }
@@ -401,7 +398,7 @@ where
                 .collect::<Vec<_>>()
         })
     });
-    Effect::new(move |restored: Option<()>| {
+    effect(move |restored: Option<()>| {
         // Read rather than only tracked: a memo that is never read does not follow its signals.
         let _ = stored.get();
         if restored.is_none()
@@ -533,7 +530,7 @@ where
 /// The part of a socket that outlives its connections.
 struct Wire {
     path: RefCell<String>,
-    open: RefCell<Option<Open>>,
+    open: RefCell<Option<WebSocket>>,
     signals: Signals,
     /// The uplink is full above this number of unsent bytes.
     limit: u32,
@@ -568,12 +565,12 @@ impl Wire {
     }
 
     fn send(&self, text: &str) -> bool {
-        let sent = self.with_open(|socket| socket.send_with_str(text).is_ok());
+        let sent = self.with_open(|socket| socket.send_text(text));
         self.trace_if(sent, || Payload::Text(text.to_owned()))
     }
 
     fn send_binary(&self, bytes: &[u8]) -> bool {
-        let sent = self.with_open(|socket| socket.send_with_u8_array(bytes).is_ok());
+        let sent = self.with_open(|socket| socket.send_binary(bytes));
         self.trace_if(sent, || Payload::Binary(bytes.to_vec()))
     }
 
@@ -591,30 +588,21 @@ impl Wire {
 
     fn with_open(&self, send: impl FnOnce(&WebSocket) -> bool) -> bool {
         let open = self.open.borrow();
-        let open = open
-            .as_ref()
-            .map(|open| &open.socket)
-            .filter(|socket| socket.ready_state() == WebSocket::OPEN);
+        let open = open.as_ref().filter(|socket| socket.is_open());
         open.is_some_and(send)
     }
 
-    /// The socket's address. A path belongs to the page's host, and https pages use wss.
+    /// The socket's address. A path belongs to the page's host.
     fn url(&self, credential: Option<&Credential>) -> Option<String> {
         let path = self.path.borrow();
         let path = match credential {
             Some(credential) => Cow::Owned(credential.address(&path)),
             None => Cow::Borrowed(&*path),
         };
-        if !path.starts_with('/') {
-            return Some(path.into_owned());
+        match path.starts_with('/') {
+            true => socket_address(&path),
+            false => Some(path.into_owned()),
         }
-        let location = window().location();
-        let scheme = if location.protocol().ok()? == "https:" {
-            "wss"
-        } else {
-            "ws"
-        };
-        Some(format!("{scheme}://{}{path}", location.host().ok()?))
     }
 
     fn open(
@@ -623,53 +611,37 @@ impl Wire {
         protocol: &'static str,
         credential: Option<&Credential>,
     ) {
-        let opened = self
-            .url(credential)
-            .and_then(|url| WebSocket::new_with_str(&url, protocol).ok());
-        let Some(socket) = opened else {
-            return driver.feed(Input::SocketClosed {
-                code: 1006,
-                reason: String::new(),
-            });
-        };
-        socket.set_binary_type(BinaryType::Arraybuffer);
         let opened_by = driver.clone();
-        let on_open = Closure::<dyn FnMut()>::new(move || opened_by.feed(Input::TransportOpen));
+        let on_open = move || opened_by.feed(Input::TransportOpen);
         let (wire, receiver) = (self.clone(), driver.clone());
-        let on_message = Closure::new(move |event: MessageEvent| {
+        let on_message = move |message| {
             receiver.frame_received();
-            let inbound = match event.data().as_string() {
-                Some(text) => Inbound::Text(text),
-                None => Inbound::Binary(js_sys::Uint8Array::new(&event.data()).to_vec()),
+            let inbound = match message {
+                Message::Text(text) => Inbound::Text(text),
+                Message::Binary(bytes) => Inbound::Binary(bytes),
             };
             wire.receive(&receiver, inbound);
-        });
+        };
         let (wire, closed_by) = (self.clone(), driver.clone());
-        // No listener for `error`: it carries no information, and `close` always follows it.
-        let on_close = Closure::new(move |event: CloseEvent| {
-            let (code, reason) = (event.code(), event.reason());
+        let on_close = move |code, reason| {
             wire.receive(&closed_by, Inbound::Closed { code, reason });
-        });
-        socket.set_onopen(Some(on_open.as_ref().unchecked_ref()));
-        socket.set_onmessage(Some(on_message.as_ref().unchecked_ref()));
-        socket.set_onclose(Some(on_close.as_ref().unchecked_ref()));
-        self.open.replace(Some(Open {
-            socket,
-            _on_open: on_open,
-            _on_message: on_message,
-            _on_close: on_close,
-        }));
+        };
+        let url = self.url(credential);
+        let opened =
+            url.and_then(|url| WebSocket::open(&url, protocol, on_open, on_message, on_close));
+        match opened {
+            Some(socket) => drop(self.open.replace(Some(socket))),
+            None => driver.feed(Input::SocketClosed {
+                code: 1006,
+                reason: String::new(),
+            }),
+        }
     }
 
     fn close(&self) {
-        let Some(open) = self.open.take() else { return };
-        open.socket.set_onopen(None);
-        open.socket.set_onmessage(None);
-        open.socket.set_onclose(None);
-        // It fails only for invalid codes and reasons; none is passed.
-        let _ = open.socket.close();
-        // One of the closures may be running right now, so they are freed once the stack is empty.
-        Timeout::new(0, move || drop(open)).forget();
+        // It is dropped when nothing borrows the cell any more.
+        let open = self.open.take();
+        drop(open);
     }
 }
 
@@ -678,14 +650,6 @@ struct SocketTransport {
     protocol: &'static str,
     /// The wait for the credential of the attempt.
     opening: Option<Task>,
-}
-
-/// A `WebSocket` with the closures that it calls.
-struct Open {
-    socket: WebSocket,
-    _on_open: Closure<dyn FnMut()>,
-    _on_message: Closure<dyn FnMut(MessageEvent)>,
-    _on_close: Closure<dyn FnMut(CloseEvent)>,
 }
 
 impl Transport for SocketTransport {

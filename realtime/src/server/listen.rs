@@ -5,12 +5,14 @@
 //! `connection.rs` serves one connection and ends it when its peer is idle for too long. `tls.rs` encrypts it. `wire.rs`
 //! wraps the connection's bytes and ends it when the peer reads none. `stream.rs` does the same for a single HTTP/2
 //! stream. `refuse.rs` answers what is not served. `activity.rs` is the state that they share, and `handle.rs` the
-//! handle that a request gets.
+//! handle that a request gets. `pipe.rs` serves a connection in memory, for tests.
 
 pub mod activity;
 mod connection;
 pub mod handle;
 mod patience;
+#[cfg(any(test, feature = "testing"))]
+pub mod pipe;
 mod refuse;
 mod stream;
 mod tls;

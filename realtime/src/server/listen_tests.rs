@@ -33,15 +33,6 @@ const GET_FLOOD: &str = "GET /flood HTTP/1.1\r\nhost: x\r\n\r\n";
 /// Far longer than any step over TCP takes; a test that hangs fails after it.
 const TEST_TIMEOUT: Duration = Duration::from_secs(20);
 
-impl Transport for DuplexStream {
-    /// A pipe cannot look ahead: what is served over TLS in these tests begins with a handshake.
-    async fn peek(&self) -> io::Result<Option<u8>> {
-        Ok(Some(22))
-    }
-
-    fn end_with_reset(&self) {}
-}
-
 /// A body that never ends and always has more bytes.
 async fn flood() -> Body {
     let piece = || Ok::<_, Infallible>(Bytes::from_static(&[b'x'; 4 * 1024]));

@@ -3,9 +3,8 @@
 
 use std::{cell::RefCell, rc::Rc};
 
-use gloo_timers::callback::Timeout;
 use js_sys::{Function, Object, Promise, Reflect};
-use leptos::{prelude::window, task::spawn_local};
+use leptos::task::spawn_local;
 use wasm_bindgen::{JsCast, JsValue, closure::Closure};
 use wasm_bindgen_futures::JsFuture;
 use web_sys::{AbortController, BroadcastChannel, MessageEvent};
@@ -14,6 +13,7 @@ use super::own::EventSourceTransport;
 use crate::{
     client::{
         connection::{Driver, Transport},
+        platform::{after, locks},
         stream::Stream,
     },
     json,
@@ -213,7 +213,7 @@ impl Shared {
                             this.react(Tab::loaded);
                         }
                     };
-                    Timeout::new(STATE_SETTLES_MS, finish).forget();
+                    after(STATE_SETTLES_MS, finish);
                 }
                 Action::ForgetPosition => self.stream.set_position(None),
                 Action::Greet(hello) => {
@@ -277,7 +277,7 @@ impl Drop for Channel {
         self.channel.close();
         // The closure may be running right now, so it is freed once the stack is empty.
         let on_message = self.on_message.take();
-        Timeout::new(0, move || drop(on_message)).forget();
+        after(0, move || drop(on_message));
     }
 }
 
@@ -295,7 +295,7 @@ enum Hold {
 }
 
 impl Lock {
-    /// Requests the lock. web-sys offers the lock manager only under an unstable flag, so it is called by name.
+    /// Requests the lock.
     fn request(locks: &JsValue, name: &str, granted: impl FnOnce() + 'static) -> Option<Self> {
         let abort = AbortController::new().ok()?;
         let options = Object::new();
@@ -336,9 +336,4 @@ impl Drop for Lock {
             Hold::Gone => {}
         }
     }
-}
-
-fn locks() -> Option<JsValue> {
-    let locks = Reflect::get(&window().navigator(), &"locks".into()).ok()?;
-    locks.is_object().then_some(locks)
 }

@@ -3,13 +3,13 @@
 use super::{Event, Planted, Tabs};
 use crate::{
     client::{
+        stream::{Received, StreamEvent},
         tests::simulator::{
             engine::{Browser, Engine, feed},
             rules,
             stream_server::{Counted, Down},
             world::{UP, Wire},
         },
-        stream::{Received, StreamEvent},
     },
     json,
     message::{Hello, StreamControl},

@@ -1,0 +1,38 @@
+//! Reads the text of a page from its HTML.
+
+/// The text of rendered HTML without tags and comments, its white space collapsed. What a stylesheet would hide is part of it.
+pub fn text_of(html: &str) -> String {
+    let parts = html.split("<!--");
+    let without_comments: String = parts
+        .map(|part| part.split_once("-->").map_or(part, |(_, rest)| rest))
+        .collect();
+    let mut pieces = without_comments.split('<');
+    let mut text = pieces.next().unwrap_or_default().to_owned();
+    for (_, after_tag) in pieces.filter_map(|piece| piece.split_once('>')) {
+        text.push_str(after_tag);
+    }
+    let words: Vec<_> = text.split_whitespace().collect();
+    let entities = [
+        ("&lt;", "<"),
+        ("&gt;", ">"),
+        ("&quot;", "\""),
+        ("&#x27;", "'"),
+    ];
+    let text = words.join(" ");
+    let text = entities.iter().fold(text, |text, (entity, character)| {
+        text.replace(entity, character)
+    });
+    // The last one, because it may hide another.
+    text.replace("&amp;", "&")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_is_what_stands_between_the_tags() {
+        let html = "7 <p class=\"a\">1 &lt; 2 &amp;lt; 3<!----> <b>four</b></p>\n five";
+        assert_eq!(text_of(html), "7 1 < 2 &lt; 3 four five");
+    }
+}
