@@ -24,7 +24,7 @@ class Thermometer {
   }
 
   async start(): Promise<void> {
-    const settings = { LEPTOS_SITE_ADDR: `127.0.0.1:${this.port}`, LEPTOS_SITE_ROOT: SITE_ROOT, LEPTOS_OUTPUT_NAME: 'thermometer' };
+    const settings = { LEPTOS_SITE_ADDR: `127.0.0.1:${this.port}`, LEPTOS_SITE_ROOT: SITE_ROOT };
     const child = spawn(BINARY, { env: settings, stdio: ['ignore', 'pipe', 'inherit'] });
     this.child = child;
     process.once('exit', this.killNow);
