@@ -28,19 +28,22 @@ pub enum Report {
     },
 }
 
+/// The page's end: it is called with what happens.
+type Page = Rc<dyn Fn(Report)>;
+
 /// A connection, from the page's first attempt to open it to its end.
 pub struct Link {
     pub kind: Kind,
     pub url: String,
     /// What the page sent and no script has read yet.
     pub sent: RefCell<VecDeque<Message>>,
-    /// What the page's next message has in front of it: the unsent bytes.
+    /// The bytes that the browser holds because the network does not take them.
     pub unsent_bytes: Cell<u32>,
     /// Called after the page has sent a message.
     pub on_sent: RefCell<Option<Rc<dyn Fn()>>>,
     pub is_open: Cell<bool>,
     /// `None` once the page has closed it.
-    page: RefCell<Option<Rc<dyn Fn(Report)>>>,
+    page: RefCell<Option<Page>>,
 }
 
 impl Link {
