@@ -7,6 +7,7 @@ pub mod drain;
 pub mod frame;
 pub mod listen;
 mod metric;
+mod on_wake;
 pub mod permits;
 pub mod queue;
 pub mod realtime;

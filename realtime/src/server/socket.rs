@@ -19,6 +19,7 @@ use tokio::time::{Instant, interval_at, sleep, timeout};
 use super::{
     clock::now_ms,
     counted::Counted,
+    on_wake::OnWake,
     queue::{Batch, OutQueue},
     realtime::Realtime,
     registry::Connection,
@@ -167,6 +168,7 @@ where
         H::is_repeatable,
     );
     tokio::pin!(reading, writing);
+    let (mut reading, mut writing) = (OnWake::new(reading), OnWake::new(writing));
     // If the reader ends first, the peer has closed or its input cannot be read further. If the writer ends first, it
     // has sent the close or found the peer gone; the reader then continues until the peer's close, for at most
     // `LINGER`.
@@ -455,7 +457,9 @@ async fn write<Si: Sink<Message> + Unpin>(
                 sleep(CLOSE_TIMEOUT).await;
             }
         };
+        // In this order: where the peer reads, nothing is waited for.
         let sent = tokio::select! {
+            biased;
             sent = sending => sent.is_ok(),
             () = given_up => return Ended::Stuck,
         };
