@@ -372,7 +372,9 @@ fn reading_the_end_leaves_nothing_unread_even_if_messages_are_not_held() {
 #[test]
 fn a_receipt_is_shown_at_the_newest_message_and_where_a_reader_stopped() {
     let mut state = in_lobby(0);
-    (1..=4).for_each(|offset| state.apply(message(offset, 1), 0.0));
+    for offset in 1..=4 {
+        state.apply(message(offset, 1), 0.0);
+    }
     assert_eq!(state.receipts(LOBBY), BTreeMap::from([(4, 0)]));
     state.apply(mark(2, 2), 0.0);
     state.apply(mark(3, 4), 0.0);
@@ -454,7 +456,9 @@ fn own_typing_is_sent_at_most_once_in_three_seconds() {
 fn history_is_asked_for_once_at_a_time_and_joins_above() {
     let mut state = in_lobby(0);
     state.apply(ChatEvent::Joined(joined(60, false, 10)), 0.0);
-    (51..=60).for_each(|offset| state.apply(message(offset, 2), 0.0));
+    for offset in 51..=60 {
+        state.apply(message(offset, 2), 0.0);
+    }
     let ask = ChatCommand::History {
         room: LOBBY.into(),
         before: 51,
@@ -483,7 +487,9 @@ fn a_page_of_history_that_no_longer_touches_the_first_message_leaves_no_hole() {
     assert!(matches!(room(&mut state).seek(1), Sought::Ask(_)));
     room(&mut state).to_latest();
     // So many messages arrive that the oldest are dropped, among them the one before which the page was requested.
-    (2_001..=4_001).for_each(|offset| state.apply(message(offset, 2), 0.0));
+    for offset in 2_001..=4_001 {
+        state.apply(message(offset, 2), 0.0);
+    }
     let first = lobby(&state).log.first_offset().unwrap();
     assert!(first > 2_000);
     let messages = (1_800..2_000)
