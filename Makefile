@@ -18,7 +18,7 @@ SHORT_PATHS = --remap-path-prefix=$(CARGO_FOLDER)/registry/src/= --remap-path-pr
 FRONT = RUSTFLAGS="-Clink-args=--emit-relocs $(SHORT_PATHS)" cargo build --profile wasm-release --lib --no-default-features --features hydrate --target wasm32-unknown-unknown --target-dir target/front
 WASM := target/front/wasm32-unknown-unknown/wasm-release/wirewise.wasm
 
-.PHONY: help setup tools browser leptos proxies build run watch example check test test-proxies weight screenshots check-budgets check-upload check-packages audit torture simulate fuzz bench-chat bench-collab bench-writers
+.PHONY: help setup tools browser leptos proxies build run watch example check test test-proxies weight screenshots check-budgets check-perf check-upload check-packages audit torture simulate fuzz bench-chat bench-collab bench-writers
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(firstword $(MAKEFILE_LIST))
@@ -91,6 +91,11 @@ weight: tools ## what each page downloads, and of what that consists, into docs/
 
 screenshots: build browser ## take the pictures of the README and of link previews again; takes five minutes, until the chart is full
 	cd end2end && WIREWISE_BIN="$(CURDIR)/target/release/wirewise" playwright test --config screenshots.config.ts
+
+check-perf: build browser ## instructions of the server for a delivery and for a page, counted by callgrind: other load does not matter
+	command -v callgrind_control >/dev/null || sh tools/debian-package.sh valgrind
+	@command -v callgrind_control >/dev/null || { echo "Install valgrind (on Debian: apt-get install valgrind). Then run make again." >&2; exit 1; }
+	cd end2end && WIREWISE_BIN=tools/callgrind.sh playwright test --config perf.config.ts
 
 check-upload: build ## upload 1 GiB: digests as those of sha256sum and b3sum, memory within 100 MiB
 	bash tools/check-upload.sh

@@ -15,17 +15,9 @@ playwrights_own() {
     node -e 'process.exit(require("fs").existsSync(require("@playwright/test").chromium.executablePath()) ? 0 : 1)'
 }
 
-# Installs the Debian package of this name, if apt is available and the user is root. The caller checks whether it
-# helped.
-install() {
-    if command -v apt-get >/dev/null 2>&1 && [ "$(id -u)" = 0 ]; then
-        apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "$1" || true
-    fi
-}
-
 # A test reads the stream of prices with curl, and the certificates of the tests come from openssl.
 for program in curl openssl; do
-    command -v "$program" >/dev/null 2>&1 || install "$program"
+    command -v "$program" >/dev/null 2>&1 || sh tools/debian-package.sh "$program"
     command -v "$program" >/dev/null 2>&1 || {
         echo "Install $program (on Debian: apt-get install $program). Then run make again." >&2
         exit 1
@@ -35,7 +27,7 @@ done
 on_path && exit 0
 playwrights_own && exit 0
 # Ubuntu has a package of another name that needs snap. There, and where apt fails, the browser of Playwright is next.
-install chromium
+sh tools/debian-package.sh chromium
 on_path && exit 0
 playwright install chromium && exit 0
 echo "Install Chromium so that it is found on PATH (on Debian: apt-get install chromium). Then run make again." >&2

@@ -232,7 +232,8 @@ where
         self.guarded().members.0.remove(&socket);
     }
 
-    /// Stores a message, once for each id. Returns when it is stored and queued for every live member.
+    /// Stores a message, once for each id. Returns when it is stored and queued for every live member; a second after it was
+    /// stored in any case, because the log may be unreadable meanwhile.
     pub async fn send(&self, id: SpelledId, message: C::Message) -> Result<Appended, LogError> {
         let mut delivered = self.delivered.subscribe();
         let appended = self.log.append(id, message).await?;

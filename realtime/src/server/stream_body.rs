@@ -37,8 +37,8 @@ use crate::message::StreamControl;
 /// Longest time that a stalled stream is kept. It is not written to, so a lost client would never be detected.
 const STALLED_AT_MOST: Duration = Duration::from_secs(300);
 
-/// Bytes passed to the connection at once; hyper's write buffer holds that much without growing.
-const WRITE_BYTES: usize = 16 * 1024;
+/// Bytes passed to the connection at once. A connection whose peer does not read holds a few such pieces.
+const WRITE_BYTES: usize = 8 * 1024;
 
 /// The body of an open stream. It is polled only when the connection can accept more, so nothing accumulates here.
 pub struct StreamBody<K: Clone + Eq + Hash> {

@@ -220,7 +220,12 @@ impl<S, K: Clone + Eq + Hash> Topic<S, K> {
     }
 
     /// A topic that continues a history after `position`, to which `state` belongs. It holds no events up to there; they
-    /// are kept elsewhere.
+    /// are kept elsewhere. Stored events after `position` that are published again, in their order, get the offsets that they
+    /// had, and clients can resume from them.
+    ///
+    /// Every event has to be stored before it is published. If a process ends after clients have seen an event that is not
+    /// stored, the next one gives its offset to another event, and those clients miss it without being told. For the same
+    /// reason a history that is restored from a backup needs a new epoch ([`Epoch::random`]).
     pub fn after(state: S, delivery: Delivery, capacity: usize, position: Position) -> Self {
         Self {
             state: Arc::new(Mutex::new(state)),

@@ -12,7 +12,8 @@
 //! - The script is the server. It [accepts](ScriptedServer::accept_stream) what the page opened, and says in the types of the
 //!   contract what the server sends. Nobody writes wire JSON.
 //! - The script is the clock. [`ScriptedServer::advance`] moves it and runs every timer on the way; nothing sleeps. Random numbers
-//!   are 0.5, so the first wait of the default backoff is 750 ms.
+//!   are 0.5, so the first wait of the default backoff is 750 ms. It doubles with each failure until a connection was open for ten
+//!   seconds.
 //! - The script is the browser: [`Page::go_offline`], [`Page::hide`], [`Page::reload`].
 //! - [`Page::text`] is what the page shows at that moment.
 //!
@@ -35,7 +36,8 @@
 //!
 //! # Panics
 //!
-//! What does not fit the script panics with a sentence, at the line of the script.
+//! What does not fit the script panics with a sentence: at the line of the script where the page is under test, at a line of the
+//! scripted client where the server is.
 
 #[cfg(feature = "ssr")]
 mod client;

@@ -152,7 +152,7 @@ impl<C: SocketContract> AcceptedSocket<C> {
         self.must_be_welcomed();
         let retry_ms = retry.as_millis() as u64;
         self.send(&SocketControl::<C::Welcome>::Drain { retry_ms });
-        self.close(CloseCode::ServiceRestart, "");
+        self.close(CloseCode::ServiceRestart, "the server restarts");
     }
 
     /// Closes the socket with a code and a reason. Before the welcome it is a refusal.

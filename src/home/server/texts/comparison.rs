@@ -35,7 +35,10 @@ pub static ROWS: [Row; 17] = [
         events: "A GET, answered with 200 and the type. Any other status or type ends the EventSource for good, and script cannot see which it was; the kit asks once more by fetch, to find out.",
         socket: "A GET with Upgrade: websocket and a random key, answered with 101 and a hash of that key; over HTTP/2 an extended CONNECT (RFC 8441). Whatever refuses it, script sees 1006; so this server accepts, then closes with a code that says why.",
         shown_by: &[
-            source("realtime/src/client/probe.rs", "async fn why_refused"),
+            source(
+                "realtime/src/client/platform/browser/requests.rs",
+                "async fn why_refused",
+            ),
             source("realtime/src/server/upgrade.rs", "pub struct SocketRequest"),
             source(
                 "src/tests/sessions.rs",
