@@ -193,7 +193,7 @@ fn a_socket_shows_its_answer_across_a_cut() {
             let socket = server.accept_socket::<Echo>();
             socket.welcome(());
             socket.event(&say("Hello"));
-            assert_eq!(page.text(), "WebSocket Connected 1 connected Say hiHello");
+            assert_eq!(page.text(), "WebSocket Connected 1 connected Say hi Hello");
             socket.cut();
             let shown = page.text();
             assert!(shown.starts_with("WebSocket Connection lost."), "{shown}");
@@ -257,7 +257,7 @@ fn a_channel_shows_what_it_missed_once_and_drops_what_is_gone() {
             assert_eq!(lobby.resumes_after(), None);
             lobby.joined(&[post("one")]);
             lobby.message(&post("two"));
-            assert!(page.text().ends_with("Postone two"), "{}", page.text());
+            assert!(page.text().ends_with("Post one two"), "{}", page.text());
             socket.cut();
 
             server.advance(SECOND);
@@ -266,7 +266,7 @@ fn a_channel_shows_what_it_missed_once_and_drops_what_is_gone() {
             let lobby = socket.accept_join("lobby");
             assert_eq!(lobby.resumes_after().unwrap().offset, 2);
             lobby.resumed(&[post("three")]);
-            assert!(page.text().ends_with("Postone two three"));
+            assert!(page.text().ends_with("Post one two three"));
             socket.cut();
 
             server.advance(2 * SECOND);
@@ -274,7 +274,7 @@ fn a_channel_shows_what_it_missed_once_and_drops_what_is_gone() {
             socket.welcome(());
             let lobby = socket.accept_join("lobby");
             lobby.joined_unrecovered(&[post("anew")]);
-            assert!(page.text().ends_with("Postanew"), "{}", page.text());
+            assert!(page.text().ends_with("Post anew"), "{}", page.text());
         },
     );
 }
@@ -291,7 +291,7 @@ fn a_refused_join_is_sent_again_when_it_may_succeed() {
             assert_eq!(socket.received(), None);
             server.advance(SECOND);
             socket.accept_join("lobby").joined(&[post("one")]);
-            assert!(page.text().ends_with("Postone"), "{}", page.text());
+            assert!(page.text().ends_with("Post one"), "{}", page.text());
         },
     );
 }
