@@ -53,7 +53,7 @@ pub static RULES: [Rule; 8] = [
         text: "A proxy that does not understand a protocol cannot break what it cannot read: TLS takes a socket past most of them. An https page may open no ws: at all, browsers speak HTTP/2, where a stream costs no connection of its own, over TLS only, and the lock by which tabs share one stream exists on secure pages only.",
         warns: false,
         shown_by: &[
-            source("realtime/src/client/use_socket.rs", "wss"),
+            source("realtime/src/client/platform/browser/page.rs", "wss"),
             source("realtime/src/client/transports/shared.rs", "tabs_can_share"),
             source("deploy/nginx.conf", "http2"),
             source("deploy/Caddyfile", ""),
