@@ -15,10 +15,10 @@ export PATH := $(CURDIR)/node_modules/.bin:$(TOOLS)/bin:$(CARGO_FOLDER)/bin:$(PA
 
 # The browser's half. The splitter reads the relocations. The paths of this machine do not belong into what browsers download.
 SHORT_PATHS = --remap-path-prefix=$(CARGO_FOLDER)/registry/src/= --remap-path-prefix=$(shell rustc --print sysroot)/lib/rustlib/src/rust=std
-FRONT = RUSTFLAGS="-Clink-args=--emit-relocs $(SHORT_PATHS)" cargo build --profile wasm-release --lib --no-default-features --features hydrate --target wasm32-unknown-unknown --target-dir target/front
+FRONT = env -u MAKEFLAGS RUSTFLAGS="-Clink-args=--emit-relocs $(SHORT_PATHS)" cargo build --profile wasm-release --lib --no-default-features --features hydrate --target wasm32-unknown-unknown --target-dir target/front
 WASM := target/front/wasm32-unknown-unknown/wasm-release/wirewise.wasm
 
-.PHONY: help setup tools browser leptos proxies build run watch example check test test-proxies weight screenshots check-budgets check-perf check-upload check-packages audit torture simulate fuzz bench-chat bench-collab bench-writers
+.PHONY: help setup tools browser leptos proxies build site server run watch example check test test-proxies weight screenshots check-budgets check-perf check-upload check-packages audit torture simulate fuzz bench-chat bench-collab bench-writers
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(firstword $(MAKEFILE_LIST))
@@ -38,10 +38,17 @@ leptos: tools ## ... what watches: cargo-leptos and wasm-bindgen, prebuilt where
 proxies: ## ... what the tests of the proxies drive: nginx, Caddy, openssl
 	@sh tools/proxies.sh
 
+# Both halves at once: for minutes each of them keeps only one core busy, with one crate.
 build: tools ## build the release: target/release/wirewise and target/site
-	sh tools/step.sh "The browser's half" "4 minutes" env $(FRONT)
-	sh tools/step.sh "The site" "4 minutes" node tools/site.mjs $(WASM) target/site
-	sh tools/step.sh "The server" "11 minutes" cargo build --release --bin wirewise --features ssr
+	@$(MAKE) --no-print-directory -j2 site server
+
+# MAKEFLAGS would make cargo ask this make for its share of the cores.
+site: tools
+	sh tools/step.sh "The browser's half" "6 minutes" $(FRONT)
+	sh tools/step.sh "The site" "5 minutes" node tools/site.mjs $(WASM) target/site
+
+server: tools
+	sh tools/step.sh "The server" "14 minutes" env -u MAKEFLAGS cargo build --release --bin wirewise --features ssr
 
 run: build ## build, serve, print the address; more flags with ARGS="..."
 	target/release/wirewise --allow-faults $(ARGS)
@@ -50,12 +57,13 @@ watch: leptos ## build and serve, again and again while you edit
 	WIREWISE_ALLOW_FAULTS=true cargo leptos watch --split
 
 # The example is an application of its own: its folder has the settings of its build. The site is what cargo-leptos makes of it.
-# `make check` builds it instead of running clippy, which would compile every crate that it uses a second time.
+# `make check` builds it instead of running clippy, which would compile every crate that it uses a second time. With the debug
+# information of the repository's own builds its server shares most crates with them.
 IN_EXAMPLE := cd examples/thermometer &&
 EXAMPLE_SITE := target/thermometer-site
 example: tools ## build the example of the kit: target/debug/thermometer and target/thermometer-site
 	$(IN_EXAMPLE) sh ../../tools/step.sh "The example's page" "2 minutes" cargo rustc --locked --lib --features hydrate --target wasm32-unknown-unknown -- -D warnings -Clink-args=--emit-relocs
-	$(IN_EXAMPLE) sh ../../tools/step.sh "The example's server" "2 minutes" cargo rustc --locked --bin thermometer --features ssr -- -D warnings
+	$(IN_EXAMPLE) sh ../../tools/step.sh "The example's server" "2 minutes" cargo rustc --locked --config 'profile.dev.debug="line-tables-only"' --bin thermometer --features ssr -- -D warnings
 	rm -rf $(EXAMPLE_SITE)
 	split-wasm target/wasm32-unknown-unknown/debug/thermometer.wasm $(EXAMPLE_SITE)/pkg thermometer
 	mv $(EXAMPLE_SITE)/pkg/thermometer_bg.wasm $(EXAMPLE_SITE)/pkg/thermometer.wasm
@@ -76,9 +84,8 @@ check: tools example ## formatting, feature gates, lints of both halves, the bui
 	tsc --project end2end
 
 # The release binary is named explicitly, because cargo test leaves a newer, unoptimised binary behind.
-test: build browser example ## the Rust tests (the kit's also alone), then the browser tests against the built release
+test: build browser example ## the Rust tests of the app, the kit and its test kit, then the browser tests against the built release
 	cargo test --workspace --features ssr
-	cargo test --package wirewise-realtime --features ssr,testing
 	cd end2end && WIREWISE_BIN="$(CURDIR)/target/release/wirewise" playwright test
 
 test-proxies: build browser proxies ## the pages behind nginx and Caddy as deploy/ configures them, and what breaks without each line
