@@ -293,3 +293,7 @@ fn duration(ms: u64) -> String {
         seconds => format!("{} min", seconds.div_ceil(60)),
     }
 }
+
+#[cfg(test)]
+#[path = "panel_tests.rs"]
+mod tests;
