@@ -45,6 +45,9 @@ use super::{metric, realtime::Realtime};
 /// memory on loopback, and must first read all of those outdated bytes when it reads again.
 const NOT_SENT_LOW_WATER: u32 = 16 * 1024;
 const SEND_BUFFER: usize = 64 * 1024;
+/// Connections that the kernel may hold until they are accepted; it takes no more than `net.core.somaxconn`, which is 4096 too.
+/// With tokio's 128 a client of thousands that come back at once waits a second, until it asks for its connection again.
+const ACCEPT_QUEUE: i32 = 4096;
 /// Pause after a failed accept; the most likely reason is a lack of file descriptors.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(50);
 /// Shortest time between two log lines about failed accepts.
@@ -84,6 +87,10 @@ async fn accept(
     realtime: &Realtime,
 ) {
     let drain = realtime.drain().clone();
+    // The listener listens already; a second call only changes the length of its queue.
+    if let Err(error) = SockRef::from(&listener).listen(ACCEPT_QUEUE) {
+        tracing::debug!(%error, "the listener keeps the queue that it has");
+    }
     // Set the state once, here: a router without its state would build its route table anew for every connection.
     let app = app.with_state(());
     let permits = Arc::new(Semaphore::new(max_connections));

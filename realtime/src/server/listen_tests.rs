@@ -421,3 +421,21 @@ async fn refusals_use_a_bounded_number_of_tasks() {
     );
     serving.abort();
 }
+
+/// As after a restart, when the clients of the old process all come back at once.
+#[tokio::test]
+async fn hundreds_of_connections_wait_in_line_until_they_are_accepted() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    let realtime = Realtime::default();
+    let serving = tokio::spawn(async move { serve(listener, app(), 1, &realtime).await });
+    // The loop runs until it waits for a connection.
+    tokio::task::yield_now().await;
+    // The only thread of this runtime is here, so nothing is accepted. Where the line is full, the kernel drops the request
+    // for a connection, and connecting fails at the timeout.
+    let mut waiting = vec![];
+    for _ in 0..400 {
+        waiting.push(std::net::TcpStream::connect_timeout(&addr, TEST_TIMEOUT).unwrap());
+    }
+    serving.abort();
+}
