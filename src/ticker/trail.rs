@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::ui::numbers::fixed;
+use crate::ui::numbers::push_fixed;
 
 /// The length of a bucket in milliseconds; each bucket has one value.
 pub const BUCKET_MS: u64 = 3_000;
@@ -80,8 +80,10 @@ impl Trail {
         let mut path = String::with_capacity(self.prices.len() * 12);
         for (index, price) in self.prices.iter().enumerate() {
             let (x, y) = (left + step * index as f64, bottom - (price - low) * scale);
-            path.push_str(if index == 0 { "M" } else { "L" });
-            path.push_str(&format!("{} {}", fixed(x, 1), fixed(y, 1)));
+            path.push(if index == 0 { 'M' } else { 'L' });
+            push_fixed(&mut path, x, 1);
+            path.push(' ');
+            push_fixed(&mut path, y, 1);
         }
         // A single value is a point, which is invisible without a length.
         if self.prices.len() == 1 {

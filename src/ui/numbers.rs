@@ -9,23 +9,37 @@ pub const MOST_DECIMALS: usize = 8;
 /// A number with this many digits after the point, at most [`MOST_DECIMALS`]. A half is rounded to the even digit, as the
 /// standard library does. A number with more than nineteen digits before the point is written as `∞`.
 pub fn fixed(value: f64, decimals: usize) -> String {
+    let mut text = String::new();
+    push_fixed(&mut text, value, decimals);
+    text
+}
+
+/// Appends what [`fixed`] returns. A page contains hundreds of numbers, and a string for each of them, made by `format!`, was
+/// a fifth of the time that the server took for it.
+pub fn push_fixed(text: &mut String, value: f64, decimals: usize) {
     if value.is_nan() {
-        return "NaN".into();
+        return text.push_str("NaN");
     }
-    let sign = if value < 0.0 { "-" } else { "" };
+    if value < 0.0 {
+        text.push('-');
+    }
     let size = value.abs();
     if size >= u64::MAX as f64 {
-        return format!("{sign}∞");
+        return text.push('∞');
     }
+    let mut digits = itoa::Buffer::new();
     let decimals = decimals.min(MOST_DECIMALS);
     if decimals == 0 {
-        return format!("{sign}{}", size.round_ties_even() as u64);
+        return text.push_str(digits.format(size.round_ties_even() as u64));
     }
     let scale = 10_u64.pow(decimals as u32);
     // Apart, so that the whole part takes no digits from the fraction.
     let fraction = (size.fract() * scale as f64).round_ties_even() as u64;
     let (whole, fraction) = (size.trunc() as u64 + fraction / scale, fraction % scale);
-    format!("{sign}{whole}.{fraction:0decimals$}")
+    text.push_str(digits.format(whole));
+    text.push('.');
+    // The digit in front of the fraction keeps its zeros.
+    text.push_str(&digits.format(scale + fraction)[1..]);
 }
 
 /// A number with the digits after the point that it has, as in `12.5` and `0`.
