@@ -214,6 +214,7 @@ where
     }
 }
 
+/// What the handler does is in boxes of its own: it is at work for moments, and an idle socket has no room for it.
 async fn read<St, E, H>(
     mut stream: St,
     queue: &OutQueue,
@@ -246,7 +247,7 @@ async fn read<St, E, H>(
             message = stream.next() => message,
             () = backlog => {
                 let began = Instant::now();
-                handler.fill().await;
+                Box::pin(handler.fill()).await;
                 // The time spent in `fill` does not count as the client's idle time.
                 let deadline = idle.deadline() + began.elapsed();
                 idle.as_mut().reset(deadline);
@@ -299,7 +300,7 @@ async fn read<St, E, H>(
             Some(Ok(Message::Text(text))) => {
                 text_message(&text, queue, handler, &mut pings, counted).await
             }
-            Some(Ok(Message::Binary(bytes))) => handler.binary(bytes).await,
+            Some(Ok(Message::Binary(bytes))) => Box::pin(handler.binary(bytes)).await,
         };
         // Measured from here and not from the frame: the handler's time does not count as the client's idle time.
         idle.as_mut().reset(Instant::now() + realtime.timing().idle);
@@ -332,7 +333,7 @@ async fn text_message<H: SocketHandler>(
             });
             Ok(())
         }
-        Ok(Decoded::Feature(command)) => handler.command(command).await,
+        Ok(Decoded::Feature(command)) => Box::pin(handler.command(command)).await,
         Err(error) => Err(handler.admit().err().unwrap_or(error)),
     }
 }

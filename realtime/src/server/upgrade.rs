@@ -28,8 +28,9 @@ use crate::{
     message::{Limits, SocketControl},
 };
 
-/// tungstenite's read buffer in bytes. Its default of 128 KiB would be most of an idle connection's memory.
-const READ_BUFFER: usize = 4 * 1024;
+/// tungstenite's read buffer in bytes, which it fills with zeros before each read. Most messages of a client are smaller; a larger
+/// one takes several reads. The default of 128 KiB would be most of an idle connection's memory.
+const READ_BUFFER: usize = 1024;
 
 /// The subprotocols that the client offered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,6 +111,7 @@ impl<C: SocketContract> SocketRequest<C> {
         let hold = self.realtime.drain().hold();
         upgrade.on_upgrade(async move |socket| {
             let _hold = hold;
+            let socket = Box::new(socket);
             if self.offer == Offer::Unknown {
                 let reason = "this subprotocol is not spoken here";
                 return socket::refuse(socket, CloseCode::UnknownProtocol, reason).await;
@@ -136,7 +138,8 @@ impl<C: SocketContract> SocketRequest<C> {
 
 /// An accepted socket of the contract `C`. First [`OpenSocket::welcome`] is called, then [`OpenSocket::run`].
 pub struct OpenSocket<C> {
-    socket: WebSocket,
+    /// In a box, because each of the futures through which it passes would have room for it.
+    socket: Box<WebSocket>,
     queue: OutQueue,
     offer: Offer,
     counted: Counted,
