@@ -8,7 +8,6 @@ use axum::{
 };
 use leptos::prelude::provide_context;
 use tower_http::{
-    catch_panic::CatchPanicLayer,
     compression::CompressionLayer,
     trace::{DefaultOnResponse, TraceLayer},
 };
@@ -100,7 +99,7 @@ pub fn assemble(state: &AppState, routes: Routes) -> Router {
             state.assets.clone(),
             assets::files_first,
         ))
-        .layer(CatchPanicLayer::custom(panicked::as_page));
+        .layer(from_fn(panicked::as_page));
     let policy = OriginPolicy {
         trust_proxy: state.settings.trust_proxy,
         allowed: state.settings.allowed_origins.clone().into(),
@@ -118,9 +117,10 @@ pub fn assemble(state: &AppState, routes: Routes) -> Router {
     };
     Router::new()
         .merge(plain)
-        .merge(live)
         .merge(pages)
         .layer(CompressionLayer::new())
+        // Past the compression, which would pass on each event of a stream as it is.
+        .merge(live)
         .layer(from_fn_with_state(policy, origin::check))
         .layer(middleware::map_request(headers::in_ascii))
         .route(ALIVE_ROUTE, get(async || "alive\n"))
@@ -142,7 +142,7 @@ pub fn assemble(state: &AppState, routes: Routes) -> Router {
 fn in_api(router: Router) -> Router {
     router
         .layer(from_fn(answer::map_server_function_errors))
-        .layer(CatchPanicLayer::custom(panicked::in_json))
+        .layer(from_fn(panicked::in_json))
         .layer(from_fn(query::spell))
 }
 

@@ -2,12 +2,15 @@
 //!
 //! The panic itself is in the log, where the process's panic hook writes it ([`crate::server::output`]).
 
-use std::any::Any;
+use std::{any::Any, panic::AssertUnwindSafe};
 
 use axum::{
+    extract::Request,
     http::{StatusCode, header},
+    middleware::Next,
     response::{Html, IntoResponse, Response},
 };
+use futures::FutureExt;
 
 use crate::web::error::ApiError;
 
@@ -18,13 +21,30 @@ const SENTENCE: &str =
 const PAGE_POLICY: &str =
     "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; frame-ancestors 'none'";
 
-/// The answer of an API route.
-pub fn in_json(_panic: Box<dyn Any + Send>) -> Response {
+/// Answers a panic of an API route in JSON.
+///
+/// Unlike the layer of `tower-http` it leaves the body of an answer as it is. The layer puts it into a box of its own, which
+/// every event of a stream would pass.
+pub async fn in_json(request: Request, next: Next) -> Response {
+    caught(request, next).await.unwrap_or_else(|_| json())
+}
+
+/// Answers a panic of a page with a page.
+pub async fn as_page(request: Request, next: Next) -> Response {
+    caught(request, next).await.unwrap_or_else(|_| page())
+}
+
+/// What a request shares with others is behind locks that tell of a panic, so nothing half done is seen afterwards.
+async fn caught(request: Request, next: Next) -> Result<Response, Box<dyn Any + Send>> {
+    AssertUnwindSafe(next.run(request)).catch_unwind().await
+}
+
+fn json() -> Response {
     ApiError::new(500, format!("{SENTENCE} Trying again may help.")).into_response()
 }
 
-/// The answer of a page. It is not rendered by the app, which may be what broke, and needs no scripts and files.
-pub fn as_page(_panic: Box<dyn Any + Send>) -> Response {
+/// It is not rendered by the app, which may be what broke, and needs no scripts and files.
+fn page() -> Response {
     let page = include_str!("panicked.html").replace("{sentence}", SENTENCE);
     let headers = [
         (header::CACHE_CONTROL, "no-store"),
@@ -35,10 +55,9 @@ pub fn as_page(_panic: Box<dyn Any + Send>) -> Response {
 
 #[cfg(test)]
 mod tests {
-    use axum::{Router, body::Body, extract::Request, routing::get};
+    use axum::{Router, body::Body, middleware::from_fn, routing::get};
     use http_body_util::BodyExt;
     use tower::ServiceExt;
-    use tower_http::catch_panic::CatchPanicLayer;
 
     use super::*;
 
@@ -58,7 +77,7 @@ mod tests {
     async fn a_panic_in_the_api_is_answered_in_json() {
         let router = Router::new()
             .route("/", get(broken))
-            .layer(CatchPanicLayer::custom(in_json));
+            .layer(from_fn(in_json));
         let (status, body) = answer(router).await;
         assert_eq!(status, 500);
         let error: ApiError = serde_json::from_str(&body).unwrap();
@@ -69,7 +88,7 @@ mod tests {
     async fn a_panic_in_a_page_is_answered_with_a_page() {
         let router = Router::new()
             .route("/", get(broken))
-            .layer(CatchPanicLayer::custom(as_page));
+            .layer(from_fn(as_page));
         let (status, body) = answer(router).await;
         assert_eq!(status, 500);
         assert!(body.starts_with("<!DOCTYPE html>") && body.contains(SENTENCE));
