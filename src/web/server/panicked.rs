@@ -34,7 +34,7 @@ pub async fn as_page(request: Request, next: Next) -> Response {
     caught(request, next).await.unwrap_or_else(|_| page())
 }
 
-/// What a request shares with others is behind locks that tell of a panic, so nothing half done is seen afterwards.
+/// The panic ends this request alone. The server goes on with what it shared, as it does when a task of its own panics.
 async fn caught(request: Request, next: Next) -> Result<Response, Box<dyn Any + Send>> {
     AssertUnwindSafe(next.run(request)).catch_unwind().await
 }
