@@ -18,7 +18,7 @@ SHORT_PATHS = --remap-path-prefix=$(CARGO_FOLDER)/registry/src/= --remap-path-pr
 FRONT = env -u MAKEFLAGS RUSTFLAGS="-Clink-args=--emit-relocs $(SHORT_PATHS)" cargo build --profile wasm-release --lib --no-default-features --features hydrate --target wasm32-unknown-unknown --target-dir target/front
 WASM := target/front/wasm32-unknown-unknown/wasm-release/wirewise.wasm
 
-.PHONY: help setup tools browser leptos proxies build site server run watch example check test test-proxies weight screenshots check-budgets check-perf check-upload check-packages audit torture simulate fuzz bench-chat bench-collab bench-writers
+.PHONY: help setup tools browser leptos proxies build site server run watch example check test test-proxies weight screenshots check-budgets check-perf check-upload check-packages audit torture simulate fuzz bench bench-quick bench-chat bench-collab bench-writers
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(firstword $(MAKEFILE_LIST))
@@ -125,6 +125,25 @@ simulate: ## SCHEDULES=100000 seeded schedules of wire, server and clock against
 CASES ?= 5000000
 fuzz: ## hostile frames and updates of the shared text, CASES=5000000 of them
 	WIREWISE_FUZZ_CASES=$(CASES) cargo test --release --features ssr --lib collab:: -- --nocapture
+
+# The benchmark beside peers is a crate of its own with packages of its own. npm writes the file that says what is installed.
+PEERS := benches/peers
+PEERS_INSTALLED := $(PEERS)/node/node_modules/.package-lock.json
+MEASURE = target/peers-build/release/wirewise-peers run
+ROUNDS ?= 5
+BUILD_PEERS = cargo build --locked --release --manifest-path $(PEERS)/Cargo.toml --target-dir target/peers-build
+
+$(PEERS_INSTALLED): $(PEERS)/node/package-lock.json
+	cd $(PEERS)/node && sh ../../../tools/step.sh "The peers for Node.js" "1 minute" npm ci --no-audit --no-fund
+	touch $@
+
+bench: build $(PEERS_INSTALLED) ## beside axum, Node, ws, Socket.IO, uWebSockets.js, Express and raw TCP, into benches/RESULTS.md: ROUNDS=5 of five minutes on an idle machine
+	sh tools/step.sh "The benchmark" "2 minutes" $(BUILD_PEERS)
+	$(MEASURE) --rounds $(ROUNDS)
+
+bench-quick: build $(PEERS_INSTALLED) ## ... one short round of it, which shows roughly where things stand; two minutes
+	sh tools/step.sh "The benchmark" "2 minutes" $(BUILD_PEERS)
+	$(MEASURE) --quick
 
 bench-chat: ## acknowledged messages a second, with one fsync each and in groups, at the bus and through sockets
 	cargo bench --features ssr --bench chat
