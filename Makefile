@@ -18,6 +18,8 @@ SHORT_PATHS = --remap-path-prefix=$(CARGO_FOLDER)/registry/src/= --remap-path-pr
 FRONT = env -u MAKEFLAGS RUSTFLAGS="-Clink-args=--emit-relocs $(SHORT_PATHS)" cargo build --profile wasm-release --lib --no-default-features --features hydrate --target wasm32-unknown-unknown --target-dir target/front
 WASM := target/front/wasm32-unknown-unknown/wasm-release/wirewise.wasm
 
+PEERS := benches/peers
+
 .PHONY: help setup tools browser leptos proxies build site server run watch example check test test-proxies weight screenshots check-budgets check-perf check-upload check-packages audit torture simulate fuzz bench bench-quick bench-chat bench-collab bench-writers
 
 help: ## list the targets
@@ -73,6 +75,7 @@ example: tools ## build the example of the kit: target/debug/thermometer and tar
 check: tools example ## formatting, feature gates, lints of both halves, the build of the example, documentation and its links, the kit's package, types of the browser tests
 	cargo fmt --all --check
 	$(IN_EXAMPLE) cargo fmt --check
+	cargo fmt --manifest-path $(PEERS)/Cargo.toml --check
 	sh tools/feature-gates.sh src realtime/src examples/thermometer/src
 	cargo clippy --workspace --features ssr --all-targets -- -D warnings
 	cargo clippy --package wirewise-realtime --features ssr,testing --all-targets -- -D warnings
@@ -127,7 +130,6 @@ fuzz: ## hostile frames and updates of the shared text, CASES=5000000 of them
 	WIREWISE_FUZZ_CASES=$(CASES) cargo test --release --features ssr --lib collab:: -- --nocapture
 
 # The benchmark beside peers is a crate of its own with packages of its own. npm writes the file that says what is installed.
-PEERS := benches/peers
 PEERS_INSTALLED := $(PEERS)/node/node_modules/.package-lock.json
 MEASURE = target/peers-build/release/wirewise-peers run
 ROUNDS ?= 5
