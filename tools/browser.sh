@@ -1,7 +1,8 @@
 #!/bin/sh
 # Finds or installs the programs that the tests drive: curl, openssl, and a Chromium. The headless shell of Chromium is
 # preferred, because the tests take half the time in it: the one on PATH, else the package of Debian. Without it, a whole
-# Chromium: the one on PATH, else that of Playwright. The names are those of end2end/playwright.config.ts.
+# Chromium: the one on PATH, else that of Playwright, else the package of Debian. The names are those of
+# end2end/playwright.config.ts.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -41,6 +42,9 @@ if grep -qs '^ID=debian' /etc/os-release; then
 fi
 chromium_on_path && exit 0
 playwrights_own && exit 0
+# Ubuntu has a package of another name that needs snap. There, and where apt fails, the browser of Playwright is next.
+sh tools/debian-package.sh chromium
+chromium_on_path && exit 0
 playwright install chromium && exit 0
 echo "Install Chromium so that it is found on PATH (on Debian: apt-get install chromium-headless-shell). Then run make again." >&2
 exit 1

@@ -214,7 +214,7 @@ where
     }
 }
 
-/// What the handler does is in boxes of its own: it is at work for moments, and an idle socket has no room for it.
+/// The futures of the handler are in boxes: it is at work for moments, and an idle socket takes no memory for it.
 async fn read<St, E, H>(
     mut stream: St,
     queue: &OutQueue,
