@@ -77,14 +77,14 @@ check: tools example ## formatting, feature gates, lints of both halves, the bui
 	$(IN_EXAMPLE) cargo fmt --check
 	cargo fmt --manifest-path $(PEERS)/Cargo.toml --check
 	sh tools/feature-gates.sh src realtime/src examples/thermometer/src
+	node tools/check-links.mjs
+	tsc --project end2end
 	cargo clippy --workspace --features ssr --all-targets -- -D warnings
 	cargo clippy --package wirewise-realtime --features ssr,testing --all-targets -- -D warnings
 	cargo clippy --workspace --features hydrate --lib --target wasm32-unknown-unknown -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items --features ssr
 	RUSTDOCFLAGS="-D warnings" cargo doc --package wirewise-realtime --no-deps --features ssr,testing
 	cargo package --quiet --package wirewise-realtime --allow-dirty --no-verify
-	node tools/check-links.mjs
-	tsc --project end2end
 
 # The release binary is named explicitly, because cargo test leaves a newer, unoptimised binary behind.
 test: build browser example ## the Rust tests of the app, the kit and its test kit, then the browser tests against the built release

@@ -11,10 +11,10 @@ import { dirname, join, posix, relative, resolve, sep } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const ROOT = resolve(process.argv[2] ?? join(dirname(fileURLToPath(import.meta.url)), '..'));
-/** Folders without files of the repository. */
-const NOT_OURS = new Set(['.git', 'data', 'node_modules', 'target']);
+/** What .gitignore names. It has plain names and paths only. A clean clone has none of them, so no document may lead there. */
+const IGNORED = (existsSync(join(ROOT, '.gitignore')) ? readFileSync(join(ROOT, '.gitignore'), 'utf8') : '').split(/\r?\n/).filter(Boolean);
 const FOLDERS = readdirSync(ROOT, { withFileTypes: true })
-  .filter((entry) => entry.isDirectory() && !NOT_OURS.has(entry.name))
+  .filter((entry) => entry.isDirectory() && entry.name !== '.git' && !isIgnored(entry.name))
   .map((entry) => entry.name);
 /** A text in backticks without a slash and without one of these endings is a word, not a file. */
 const ENDINGS = /\.(css|html|js|json|lock|md|mjs|rs|sh|toml|ts|txt)$/;
@@ -70,8 +70,13 @@ function anchors(file) {
   return known.get(file);
 }
 
-/** Whether a path of the repository exists in exactly this spelling: some file systems ignore the case, others do not. */
+function isIgnored(path) {
+  return IGNORED.some((name) => (name.includes('/') ? `/${path}/`.startsWith(`${name}/`) : path.split('/').includes(name)));
+}
+
+/** Whether the repository has a path in exactly this spelling: some file systems ignore the case, others do not. */
 function exists(path) {
+  if (isIgnored(path)) return false;
   let folder = ROOT;
   for (const part of path.split('/').filter((part) => part && part !== '.')) {
     if (!existsSync(folder) || !statSync(folder).isDirectory()) return false;
