@@ -2,7 +2,8 @@
 
 # The versions of the tools. The crate wasm-bindgen in Cargo.toml has the same version as its command line tool, and as the
 # library in tools/split-wasm.
-export CARGO_LEPTOS := 0.3.11
+# With its lock file 0.3.11 needs Rust 1.96.
+export CARGO_LEPTOS := 0.3.10
 export WASM_BINDGEN := 0.2.129
 export CARGO_DENY := 0.20.2
 export CHECK_JSONSCHEMA := 0.39.0
