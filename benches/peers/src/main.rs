@@ -34,6 +34,7 @@ use crate::{
     options::Options,
     peer::{Bench, JOINED},
     servers::raw::Fault,
+    workloads::delivery,
 };
 
 fn main() -> ExitCode {
@@ -73,18 +74,20 @@ fn run(options: &Options) -> Result<()> {
     // Each connection has one file here and one in the server.
     machine::allow_files(options.scale().storm as u64 + 100)?;
     machine::pin(machine::CLIENT_CORE)?;
-    let bench = Bench {
+    let mut bench = Bench {
         options,
         clock: Clock::start(),
+        deliveries: delivery::RATES[0],
     };
     workloads::prove(&bench)?;
+    bench.deliveries = delivery::affordable(&bench)?;
     let mut rounds = vec![];
     for index in 0..options.rounds {
         println!("== Round {} of {}", index + 1, options.rounds);
         rounds.push(workloads::round(&bench, index)?);
     }
     let elapsed = Duration::from_secs(began.elapsed().as_secs());
-    report::write(options, &rounds, elapsed)?;
+    report::write(options, bench.deliveries, &rounds, elapsed)?;
     println!("== Done after {elapsed:?}");
     Ok(())
 }

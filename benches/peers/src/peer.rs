@@ -51,6 +51,8 @@ impl Peer {
 pub struct Bench<'a> {
     pub options: &'a Options,
     pub clock: Clock,
+    /// Deliveries a second that every server is asked for.
+    pub deliveries: f64,
 }
 
 /// A server, with all clients connected and ready.

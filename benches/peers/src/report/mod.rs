@@ -15,19 +15,24 @@ use crate::{options::Options, report::summary::Summary, workloads::Round};
 const BEGIN: &str = "<!-- make bench: begin -->";
 const END: &str = "<!-- make bench: end -->";
 
-pub fn write(options: &Options, rounds: &[Round], elapsed: Duration) -> Result<()> {
+pub fn write(
+    options: &Options,
+    deliveries: f64,
+    rounds: &[Round],
+    elapsed: Duration,
+) -> Result<()> {
     let summary = Summary::of(rounds);
     let versions = versions::all(options)?;
     fs::write(
         options.work.join("results.json"),
-        format!("{:#}\n", raw(rounds, &versions)),
+        format!("{:#}\n", raw(deliveries, rounds, &versions)),
     )?;
     if options.only.is_some() {
         return Ok(());
     }
     let document = fs::read_to_string(&options.results)
         .with_context(|| options.results.display().to_string())?;
-    let text = tables::text(options, &summary, &versions, elapsed);
+    let text = tables::text(options, deliveries, &summary, &versions, elapsed);
     fs::write(&options.results, replaced(&document, &text)?)?;
     fs::write(&options.picture, picture::draw(&summary, options.quick))
         .with_context(|| options.picture.display().to_string())?;
@@ -46,11 +51,12 @@ fn replaced(document: &str, text: &str) -> Result<String> {
 }
 
 /// All rounds as they were measured.
-fn raw(rounds: &[Round], versions: &[(String, String)]) -> Value {
+fn raw(deliveries: f64, rounds: &[Round], versions: &[(String, String)]) -> Value {
     let row = |row: &crate::workloads::Row| json!({"workload": row.workload, "peer": row.peer.name(), "figures": row.figures});
     let round = |round: &Round| json!({"calibration_us": round.calibration, "rows": round.rows.iter().map(row).collect::<Vec<_>>()});
     json!({
         "versions": versions.iter().cloned().collect::<std::collections::BTreeMap<_, _>>(),
+        "deliveries_per_second": deliveries,
         "rounds": rounds.iter().map(round).collect::<Vec<_>>(),
     })
 }

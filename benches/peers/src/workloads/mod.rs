@@ -1,6 +1,6 @@
 //! What is measured. A round measures every workload with every peer once.
 
-mod delivery;
+pub mod delivery;
 mod memory;
 mod pages;
 mod storm;
