@@ -2,17 +2,20 @@
 //!
 //! `axum::serve` sets no timer (hyper's header timeout then has no effect), no limit and no socket options; this does.
 //!
-//! `connection.rs` serves one connection and ends it when its peer is idle for too long. `tls.rs` encrypts it. `wire.rs`
-//! wraps the connection's bytes and ends it when the peer reads none. `stream.rs` does the same for a single HTTP/2
-//! stream. `refuse.rs` answers what is not served. `activity.rs` is the state that they share, and `handle.rs` the
-//! handle that a request gets. `pipe.rs` serves a connection in memory, for tests.
+//! `connection.rs` serves one connection and ends it when its peer is idle for too long. `direct.rs` sends what a live stream
+//! has over HTTP/1.1, with what `read_ahead.rs` keeps of the connection's bytes. `tls.rs` encrypts it. `wire.rs` wraps the
+//! connection's bytes and ends it when the peer reads none. `stream.rs` does the same for a single HTTP/2 stream.
+//! `refuse.rs` answers what is not served. `activity.rs` is the state that they share, and `handle.rs` the handle that a
+//! request gets. `pipe.rs` serves a connection in memory, for tests.
 
 pub mod activity;
 mod connection;
+mod direct;
 pub mod handle;
 mod patience;
 #[cfg(any(test, feature = "testing"))]
 pub mod pipe;
+mod read_ahead;
 mod refuse;
 mod stream;
 mod tls;
@@ -30,6 +33,7 @@ use tokio::{
 
 pub use self::{
     activity::ActiveRequest,
+    direct::LiveBody,
     handle::ConnectionHandle,
     tls::{Tls, TlsError},
 };

@@ -25,6 +25,8 @@ use tokio_tungstenite::{WebSocketStream, tungstenite::protocol::Role};
 use super::{patience::Patience, wire::Transport, *};
 use crate::server::Drain;
 
+#[path = "listen/direct_tests.rs"]
+mod direct_streams;
 #[path = "listen/tls_tests.rs"]
 mod over_tls;
 
@@ -70,6 +72,7 @@ fn app() -> Router {
         .route("/quiet", get(quiet))
         .route("/slow", get(slow))
         .route("/socket", any(socket))
+        .merge(direct_streams::routes())
 }
 
 fn serve_over<T: Transport>(transport: T, patience: Patience, drain: &Drain) -> JoinHandle<()> {

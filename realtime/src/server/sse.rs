@@ -5,6 +5,7 @@
 use std::{convert::Infallible, future::Future, hash::Hash, marker::PhantomData};
 
 use axum::{
+    Extension,
     body::Body,
     extract::{FromRef, FromRequestParts, Query},
     http::{HeaderValue, StatusCode, header, request::Parts},
@@ -20,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     counted::Counted,
     frame::frame,
+    listen::LiveBody,
     metric,
     realtime::{ClientAddress, Realtime, Timing},
     registry::Connection,
@@ -182,7 +184,7 @@ impl<C: StreamContract> StreamRequest<C> {
             self.session_ended,
             (counted, permit, hold),
         );
-        (stream_headers(), Body::new(body)).into_response()
+        (stream_headers(), Extension(LiveBody), Body::new(body)).into_response()
     }
 }
 

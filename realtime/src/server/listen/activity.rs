@@ -144,9 +144,12 @@ impl Activity {
         self.blocked.load(Ordering::Relaxed)
     }
 
-    /// Whether the connection uses HTTP/2.
-    pub fn is_http_2(&self) -> bool {
-        self.idle().is_http_2()
+    /// Whether the connection uses HTTP/2; `None` until enough bytes were read to tell.
+    pub fn speaks_http_2(&self) -> Option<bool> {
+        match self.idle().preface {
+            Some(seen) if seen < PREFACE.len() => None,
+            preface => Some(preface.is_some()),
+        }
     }
 
     /// When the connection will have been idle for too long. `None` while a request is running.

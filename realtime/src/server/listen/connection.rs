@@ -2,25 +2,25 @@
 
 use std::{
     convert::Infallible,
-    future::{Future, poll_fn},
+    error::Error,
+    future::{Future, pending, poll_fn},
     io,
-    pin::pin,
+    pin::{Pin, pin},
     sync::{Arc, atomic::Ordering},
-    task::Poll,
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
 use axum::{Router, body::Body, http::Request};
 use hyper::{
     body::{Body as _, Incoming},
-    service::service_fn,
+    rt::{Read, Write},
+    server::conn::{http1, http2},
+    service::{HttpService, service_fn},
 };
-use hyper_util::{
-    rt::{TokioIo, TokioTimer},
-    server::conn::auto,
-};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt},
     time::timeout,
 };
 use tokio_rustls::server::TlsStream;
@@ -29,8 +29,10 @@ use tower::ServiceExt;
 
 use super::{
     activity::Activity,
+    direct::{Asked, Direct, Slot},
     handle::ConnectionHandle,
     patience::{Patience, Timer},
+    read_ahead::ReadAhead,
     refuse::{NOT_TLS, refuse},
     stream::{Answer, Stream, Streams},
     tls::Tls,
@@ -55,7 +57,8 @@ pub(super) async fn connection<T: Transport>(
     drain: Drain,
 ) {
     let activity = wire.connection().clone();
-    serve(wire, activity, app, patience, drain).await;
+    // In a box, because the future of each function that it is passed to has room for it.
+    serve(Box::new(wire), activity, app, patience, drain).await;
 }
 
 /// Makes the TLS handshake and serves the connection to its end. The handshake has the time of a request's head. While
@@ -76,7 +79,7 @@ pub(super) async fn tls_connection<T: Transport>(
     match accepted {
         Ok(Some(stream)) => {
             activity.is_encrypted.store(true, Ordering::Relaxed);
-            serve(stream, activity, app, patience, drain).await;
+            serve(Box::new(stream), activity, app, patience, drain).await;
         }
         Ok(None) => {}
         Err(error) => {
@@ -102,57 +105,23 @@ where
     // Above TLS, because it finds the beginnings of requests.
     let reading = activity.clone();
     let bytes = InspectReader::new(bytes, move |read: &[u8]| reading.has_read(read));
-    let for_requests = activity.clone();
-    let service = service_fn(move |request: Request<Incoming>| {
-        // Counted here and not inside the future, which over HTTP/2 runs in a task of its own.
-        let has_body = !request.body().is_end_stream();
-        let (_active, app) = (for_requests.begin_request(has_body), app.clone());
-        let connection = for_requests.clone();
-        async move {
-            let stream = Stream::current();
-            let mut request = request.map(Body::new);
-            let handle = ConnectionHandle::new(connection, stream.clone());
-            request.extensions_mut().insert(handle);
-            let response = app.oneshot(request).await?;
-            Ok::<_, Infallible>(response.map(|body| Answer {
-                body,
-                stream,
-                _active,
-            }))
-        }
-    });
-    let builder = builder(patience, drain.clone());
-    let mut serving = pin!(builder.serve_connection_with_upgrades(TokioIo::new(bytes), service));
-    let mut drain_started = pin!(drain.started());
-    let (mut draining, mut timer) = (false, Timer::default());
-    // `None`: the connection was idle for too long.
-    let served = poll_fn(|context| {
-        if !draining && drain_started.as_mut().poll(context).is_ready() {
-            draining = true;
-            serving.as_mut().graceful_shutdown();
-        }
-        if let Poll::Ready(served) = serving.as_mut().poll(context) {
-            return Poll::Ready(Some(served));
-        }
-        // Registered before the deadline is read: a request that ends after that wakes this task.
-        activity.quiet.register(context.waker());
-        match activity.deadline(&patience, draining) {
-            Some(deadline) => timer.poll_at(deadline, context).map(|()| None),
-            None => Poll::Pending,
-        }
-    })
-    .await;
-    match served {
-        Some(Ok(())) => return,
-        Some(Err(error)) => {
-            tracing::debug!(%error, peer = %activity.peer, "a connection ended early");
-        }
-        // An HTTP/2 client gets a GOAWAY first, so that it sends no request on a connection that is about to close.
-        None if activity.is_http_2() => {
-            serving.as_mut().graceful_shutdown();
-            let _ = timeout(patience.draining, serving.as_mut()).await;
-        }
-        None => {}
+    let mut bytes = ReadAhead::new(bytes);
+    let mut watch = Watch {
+        activity: &activity,
+        patience,
+        drain_started: pin!(drain.started()),
+        is_draining: false,
+        timer: Timer::default(),
+    };
+    let served = match watch.version(&mut bytes).await {
+        // In a box, so that connections of HTTP/1.1 take no memory for it.
+        Ok(Some(Version::Http2)) => Box::pin(http_2(bytes, app, &mut watch, &drain)).await,
+        Ok(Some(Version::Http1)) => http_1(bytes, app, &mut watch).await,
+        Ok(None) => Ok(()),
+        Err(error) => Err(error.into()),
+    };
+    if let Err(error) = served {
+        tracing::debug!(%error, peer = %activity.peer, "a connection ended early");
     }
     if activity.is_blocked() {
         // Reset while the transport still exists. Otherwise the kernel keeps the unsent bytes for many minutes.
@@ -160,20 +129,242 @@ where
     }
 }
 
-fn builder(patience: Patience, drain: Drain) -> auto::Builder<Streams> {
-    let mut builder = auto::Builder::new(Streams { patience, drain });
+/// Why serving a connection ended early.
+type Failure = Box<dyn Error + Send + Sync>;
+
+async fn http_1<S, D>(
+    mut bytes: ReadAhead<S>,
+    app: Router,
+    watch: &mut Watch<'_, D>,
+) -> Result<(), Failure>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    D: Future<Output = ()>,
+{
+    let mut builder = http1::Builder::new();
     builder
-        .http1()
         // hyper has a single timer for an idle connection and for an incomplete head; `Activity::deadline` has two.
         .header_read_timeout(None)
         .max_buf_size(HTTP_BUFFER);
+    loop {
+        let slot = Slot::default();
+        let service = service(watch.activity.clone(), app.clone(), Some(slot.clone()));
+        let serving = builder.serve_connection(TokioIo::new(bytes), service);
+        // In a box, which is freed before a stream is sent without hyper.
+        let mut serving = Box::new(serving.with_upgrades());
+        match watch.serve(Pin::new(&mut *serving), Some(&slot)).await {
+            Served::Ended(ended) => return Ok(ended?),
+            Served::Idle => return Ok(()),
+            Served::Direct(direct) => {
+                let Some(taken) = take_back(serving) else {
+                    return Ok(());
+                };
+                bytes = taken;
+                if !direct.send(&mut bytes).await? {
+                    return Ok(bytes.shutdown().await?);
+                }
+            }
+        }
+    }
+}
+
+/// The connection, without anything of hyper's.
+fn take_back<S, H>(
+    serving: Box<http1::UpgradeableConnection<TokioIo<ReadAhead<S>>, H>>,
+) -> Option<ReadAhead<S>>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+    H: HttpService<Incoming, ResBody = Answer, Error = Infallible>,
+{
+    let parts = serving.into_parts()?;
+    let mut bytes = parts.io.into_inner();
+    // A copy, because the rest of hyper's buffer would keep all of it.
+    bytes.put_back(&parts.read_buf);
+    Some(bytes)
+}
+
+async fn http_2<S, D>(
+    bytes: ReadAhead<S>,
+    app: Router,
+    watch: &mut Watch<'_, D>,
+    drain: &Drain,
+) -> Result<(), Failure>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    D: Future<Output = ()>,
+{
+    let patience = watch.patience;
+    let streams = Streams {
+        patience,
+        drain: drain.clone(),
+    };
+    let mut builder = http2::Builder::new(streams);
     builder
-        .http2()
         .timer(TokioTimer::new())
         .keep_alive_interval(H2_PING)
         .keep_alive_timeout(H2_PONG)
         // hyper's default of 400 KiB for each stream would give a slow reader that many bytes of outdated events.
         .max_send_buf_size(HTTP_BUFFER)
         .enable_connect_protocol();
-    builder
+    let service = service(watch.activity.clone(), app, None);
+    let mut serving = pin!(builder.serve_connection(TokioIo::new(bytes), service));
+    match watch.serve(serving.as_mut(), None).await {
+        Served::Ended(ended) => Ok(ended?),
+        // The client gets a GOAWAY first, so that it sends no request on a connection that is about to close.
+        Served::Idle | Served::Direct(_) => {
+            serving.as_mut().graceful_shutdown();
+            let _ = timeout(patience.draining, serving).await;
+            Ok(())
+        }
+    }
+}
+
+/// Answers the requests of a connection. `slot`: where answers are left that hyper does not send.
+fn service(
+    activity: Arc<Activity>,
+    app: Router,
+    slot: Option<Slot>,
+) -> impl HttpService<Incoming, ResBody = Answer, Error = Infallible, Future: Send + 'static> + Unpin
+{
+    service_fn(move |request: Request<Incoming>| {
+        // Counted here and not inside the future, which over HTTP/2 runs in a task of its own.
+        let has_body = !request.body().is_end_stream();
+        let (_active, app) = (activity.begin_request(has_body), app.clone());
+        let (connection, slot) = (activity.clone(), slot.clone());
+        let asked = Asked::of(&request, has_body);
+        async move {
+            let stream = Stream::current();
+            let mut request = request.map(Body::new);
+            let handle = ConnectionHandle::new(connection, stream.clone());
+            request.extensions_mut().insert(handle);
+            let response = app.oneshot(request).await?;
+            let response = response.map(|body| Answer {
+                body,
+                stream,
+                _active,
+            });
+            let (Some(slot), Some(asked)) = (slot, asked) else {
+                return Ok(response);
+            };
+            match slot.leave(response, asked) {
+                Some(response) => Ok(response),
+                // The task of the connection takes it, and drops this future.
+                None => pending().await,
+            }
+        }
+    })
+}
+
+/// Watches a connection that is served: for the drain, and for a peer that is idle for too long.
+struct Watch<'a, D> {
+    activity: &'a Arc<Activity>,
+    patience: Patience,
+    drain_started: Pin<&'a mut D>,
+    is_draining: bool,
+    timer: Timer,
+}
+
+enum Version {
+    Http1,
+    Http2,
+}
+
+/// What became of a connection that hyper served.
+enum Served {
+    Ended(hyper::Result<()>),
+    /// Its peer was idle for too long.
+    Idle,
+    /// A response is to be sent without hyper.
+    Direct(Direct),
+}
+
+/// A connection that hyper serves.
+trait Serving: Future<Output = hyper::Result<()>> {
+    fn begin_shutdown(self: Pin<&mut Self>);
+}
+
+impl<D: Future<Output = ()>> Watch<'_, D> {
+    /// Reads ahead until the version of HTTP is known; `None` if the connection ends before that.
+    async fn version<S>(&mut self, bytes: &mut ReadAhead<S>) -> io::Result<Option<Version>>
+    where
+        S: AsyncRead + Unpin,
+    {
+        poll_fn(|context| {
+            if self.poll_drain(context).is_ready() {
+                return Poll::Ready(Ok(None));
+            }
+            while let Poll::Ready(read) = bytes.poll_ahead(context) {
+                let is_over = read? == 0;
+                match self.activity.speaks_http_2() {
+                    Some(true) => return Poll::Ready(Ok(Some(Version::Http2))),
+                    Some(false) => return Poll::Ready(Ok(Some(Version::Http1))),
+                    None if is_over => return Poll::Ready(Ok(None)),
+                    None => {}
+                }
+            }
+            self.poll_idle(context).map(|()| Ok(None))
+        })
+        .await
+    }
+
+    async fn serve(&mut self, mut serving: Pin<&mut impl Serving>, slot: Option<&Slot>) -> Served {
+        let mut is_told = false;
+        poll_fn(|context| {
+            if !is_told && self.poll_drain(context).is_ready() {
+                is_told = true;
+                serving.as_mut().begin_shutdown();
+            }
+            if let Poll::Ready(ended) = serving.as_mut().poll(context) {
+                return Poll::Ready(Served::Ended(ended));
+            }
+            // hyper flushes after it has called the service, and what it could not flush would be lost with its buffer.
+            // hyper reads no head before the last response is flushed; this does not rely on it.
+            if !self.activity.is_blocked()
+                && let Some(direct) = slot.and_then(Slot::take)
+            {
+                return Poll::Ready(Served::Direct(direct));
+            }
+            self.poll_idle(context).map(|()| Served::Idle)
+        })
+        .await
+    }
+
+    /// Ready once the drain has started.
+    fn poll_drain(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        if !self.is_draining {
+            ready!(self.drain_started.as_mut().poll(context));
+            self.is_draining = true;
+        }
+        Poll::Ready(())
+    }
+
+    /// Ready once the peer was idle for too long.
+    fn poll_idle(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        // Registered before the deadline is read: a request that ends after that wakes this task.
+        self.activity.quiet.register(context.waker());
+        match self.activity.deadline(&self.patience, self.is_draining) {
+            Some(deadline) => self.timer.poll_at(deadline, context),
+            None => Poll::Pending,
+        }
+    }
+}
+
+impl<I, S> Serving for http1::UpgradeableConnection<I, S>
+where
+    I: Read + Write + Unpin + Send + 'static,
+    S: HttpService<Incoming, ResBody = Answer, Error = Infallible>,
+{
+    fn begin_shutdown(self: Pin<&mut Self>) {
+        self.graceful_shutdown();
+    }
+}
+
+impl<I, S> Serving for http2::Connection<I, S, Streams>
+where
+    I: Read + Write + Unpin,
+    S: HttpService<Incoming, ResBody = Answer, Error = Infallible, Future: Send + 'static>,
+{
+    fn begin_shutdown(self: Pin<&mut Self>) {
+        self.graceful_shutdown();
+    }
 }

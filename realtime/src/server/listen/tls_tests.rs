@@ -14,7 +14,10 @@ use tokio_rustls::{
     },
 };
 
-use super::*;
+use super::{
+    direct_streams::{LAST_CHUNK, get_line, read_until},
+    *,
+};
 
 /// A server's certificate and key in files, and the certificates that its clients trust.
 struct Files {
@@ -175,6 +178,17 @@ async fn over_tls_a_peer_that_reads_nothing_for_a_minute_is_disconnected_and_a_s
         client.read_exact(&mut [0; 16 * 1024]).await.unwrap();
     }
     assert_eq!(seconds_to_the_end(served).await, 60);
+}
+
+#[tokio::test]
+async fn over_tls_a_live_stream_comes_in_chunks_and_another_request_may_follow() {
+    let (mut client, _served, _drain) = tls_client("http/1.1").await;
+    for _ in 0..2 {
+        write(&mut client, &get_line("/live")).await;
+        let answer = read_until(&mut client, LAST_CHUNK).await;
+        assert!(answer.ends_with("\r\n\r\n3\r\none\r\n5\r\nthree\r\n0\r\n\r\n"));
+        ask(&mut client).await;
+    }
 }
 
 #[tokio::test(start_paused = true)]

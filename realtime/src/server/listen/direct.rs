@@ -1,0 +1,266 @@
+//! Sends the body of a live stream to an HTTP/1.1 connection without hyper.
+//!
+//! An open stream needs nothing of what hyper keeps for a connection: a buffer of 8 KiB for each direction, a table of
+//! headers, the machinery of the next request. So the task of the connection takes the connection back from hyper, writes the
+//! head and the chunks itself (RFC 9112, sections 4 and 7.1), and gives it to hyper again when the stream has ended.
+
+use std::{
+    future::poll_fn,
+    io::{self, IoSlice, Write},
+    mem,
+    pin::Pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll, ready},
+    time::SystemTime,
+};
+
+use axum::{
+    body::HttpBody,
+    http::{HeaderMap, Method, Request, Response, Version, header, response::Parts},
+};
+use bytes::{BufMut, Bytes, BytesMut};
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::{read_ahead::ReadAhead, stream::Answer};
+
+/// An extension of a response: its body sends small pieces for a long time.
+#[derive(Clone, Copy, Debug)]
+pub struct LiveBody;
+
+/// Where the service of hyper leaves a response for the task of the connection.
+#[derive(Clone, Default)]
+pub(super) struct Slot(Arc<Mutex<Option<Direct>>>);
+
+/// A response that is sent without hyper.
+pub(super) struct Direct {
+    response: Response<Answer>,
+    /// Whether the client may send another request on the connection.
+    keep_alive: bool,
+}
+
+/// What is to be known of a request once it was answered: whether its answer may be sent without hyper, and for how long the
+/// connection lives. `None` where hyper has to send it: no chunks are allowed before HTTP/1.1, and an answer to `HEAD` has no
+/// body.
+#[derive(Clone, Copy)]
+pub(super) struct Asked {
+    keep_alive: bool,
+}
+
+impl Asked {
+    pub fn of<B>(request: &Request<B>, has_body: bool) -> Option<Self> {
+        let is_plain = request.version() == Version::HTTP_11 && request.method() == Method::GET;
+        (is_plain && !has_body).then(|| Self {
+            keep_alive: !says_close(request.headers()),
+        })
+    }
+}
+
+fn says_close(headers: &HeaderMap) -> bool {
+    let values = headers.get_all(header::CONNECTION).into_iter();
+    let mut options = values.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    options.any(|option| option.trim_ascii().eq_ignore_ascii_case(b"close"))
+}
+
+impl Slot {
+    /// Leaves the response, if it is one to send without hyper; otherwise it comes back.
+    pub fn leave(&self, response: Response<Answer>, asked: Asked) -> Option<Response<Answer>> {
+        if response.extensions().get::<LiveBody>().is_none() {
+            return Some(response);
+        }
+        let keep_alive = asked.keep_alive;
+        *self.lock() = Some(Direct {
+            response,
+            keep_alive,
+        });
+        None
+    }
+
+    pub fn take(&self) -> Option<Direct> {
+        self.lock().take()
+    }
+
+    /// A std mutex: it is held for one assignment. A poisoned lock is used all the same.
+    fn lock(&self) -> MutexGuard<'_, Option<Direct>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Direct {
+    /// Sends the response to its end. True if another request may follow on the connection.
+    pub async fn send<S>(self, bytes: &mut ReadAhead<S>) -> io::Result<bool>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let keep_alive = self.keep_alive;
+        let (parts, body) = self.response.into_parts();
+        let mut sending = Sending {
+            head: head(&parts, keep_alive),
+            body,
+            piece: None,
+            has_ended: false,
+        };
+        drop(parts);
+        poll_fn(|context| sending.poll(bytes, context)).await?;
+        Ok(keep_alive)
+    }
+}
+
+/// A response that is being sent.
+struct Sending {
+    /// Empty once it is in a piece.
+    head: Bytes,
+    body: Answer,
+    /// What is being written. The body is polled again only after that.
+    piece: Option<Piece>,
+    has_ended: bool,
+}
+
+impl Sending {
+    fn poll<S>(
+        &mut self,
+        bytes: &mut ReadAhead<S>,
+        context: &mut Context<'_>,
+    ) -> Poll<io::Result<()>>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        // A client that has gone away is noticed while there is nothing to send. What it sends before its stream has ended
+        // belongs to its next request.
+        if !bytes.has_ahead()
+            && let Poll::Ready(read) = bytes.poll_ahead(context)
+            && read? == 0
+        {
+            return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
+        }
+        loop {
+            if let Some(piece) = &mut self.piece {
+                ready!(piece.poll_write(bytes, context))?;
+                self.piece = None;
+            }
+            if self.has_ended {
+                return Pin::new(bytes).poll_flush(context);
+            }
+            match Pin::new(&mut self.body).poll_frame(context) {
+                Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
+                    // A chunk of no bytes would end the body.
+                    Ok(data) if !data.is_empty() => self.write_chunk(data),
+                    _ => {}
+                },
+                Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(io::Error::other(error))),
+                Poll::Ready(None) => {
+                    self.write_chunk(Bytes::new());
+                    self.has_ended = true;
+                }
+                Poll::Pending if !self.head.is_empty() => {
+                    self.piece = Some(Piece::alone(mem::take(&mut self.head)));
+                }
+                // What was written so far is on its way before the task waits.
+                Poll::Pending => {
+                    return match Pin::new(bytes).poll_flush(context) {
+                        Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+                        _ => Poll::Pending,
+                    };
+                }
+            }
+        }
+    }
+
+    /// The next chunk, and the head before the first one.
+    fn write_chunk(&mut self, data: Bytes) {
+        self.piece = Some(Piece::chunk(mem::take(&mut self.head), data));
+    }
+}
+
+/// The head of a response (RFC 9112, sections 4 and 5).
+fn head(parts: &Parts, keep_alive: bool) -> Bytes {
+    let mut head = BytesMut::with_capacity(512);
+    let reason = parts.status.canonical_reason().unwrap_or_default();
+    head.put_slice(format!("HTTP/1.1 {} {reason}\r\n", parts.status.as_str()).as_bytes());
+    let mut field = |name: &str, value: &[u8]| {
+        for part in [name.as_bytes(), b": ", value, b"\r\n"] {
+            head.put_slice(part);
+        }
+    };
+    for (name, value) in &parts.headers {
+        field(name.as_str(), value.as_bytes());
+    }
+    if !parts.headers.contains_key(header::DATE) {
+        field(
+            "date",
+            httpdate::fmt_http_date(SystemTime::now()).as_bytes(),
+        );
+    }
+    if !keep_alive {
+        field("connection", b"close");
+    }
+    field("transfer-encoding", b"chunked");
+    head.put_slice(b"\r\n");
+    head.freeze()
+}
+
+/// The longest line of a chunk: its length in hexadecimal, and the end of the line.
+const SIZE_LINE: usize = size_of::<usize>() * 2 + 2;
+
+/// What is written at once: a head, and a chunk (RFC 9112, section 7.1). Either may be empty.
+struct Piece {
+    head: Bytes,
+    size_line: [u8; SIZE_LINE],
+    size_line_len: usize,
+    data: Bytes,
+    end: &'static [u8],
+    /// Bytes of it that are written.
+    written: usize,
+}
+
+impl Piece {
+    /// A chunk of no bytes is the last of its body.
+    fn chunk(head: Bytes, data: Bytes) -> Self {
+        let mut size_line = [0; SIZE_LINE];
+        let mut rest = &mut size_line[..];
+        // The longest line has room.
+        let _ = write!(rest, "{:x}\r\n", data.len());
+        let size_line_len = SIZE_LINE - rest.len();
+        Self {
+            head,
+            size_line,
+            size_line_len,
+            data,
+            end: b"\r\n",
+            written: 0,
+        }
+    }
+
+    fn alone(head: Bytes) -> Self {
+        Self {
+            head,
+            size_line: [0; SIZE_LINE],
+            size_line_len: 0,
+            data: Bytes::new(),
+            end: b"",
+            written: 0,
+        }
+    }
+
+    fn poll_write<S>(
+        &mut self,
+        bytes: &mut ReadAhead<S>,
+        context: &mut Context<'_>,
+    ) -> Poll<io::Result<()>>
+    where
+        S: AsyncWrite + Unpin,
+    {
+        let size_line = &self.size_line[..self.size_line_len];
+        let parts = [&self.head[..], size_line, &self.data[..], self.end];
+        let len: usize = parts.iter().map(|part| part.len()).sum();
+        while self.written < len {
+            let mut slices = parts.map(IoSlice::new);
+            let mut left = &mut slices[..];
+            IoSlice::advance_slices(&mut left, self.written);
+            match ready!(Pin::new(&mut *bytes).poll_write_vectored(context, left))? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                written => self.written += written,
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+}
