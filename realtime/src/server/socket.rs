@@ -140,11 +140,11 @@ pub(super) enum Ended {
 pub(super) async fn run<S, E, H>(
     socket: S,
     queue: OutQueue,
-    mut handler: H,
+    handler: &mut H,
     realtime: &Realtime,
     connection: &Connection,
     counted: &Counted,
-    session_ended: impl Future<Output = &'static str> + Send,
+    session_ended: impl Future<Output = &'static str> + Send + Unpin,
 ) -> Ended
 where
     S: Stream<Item = Result<Message, E>> + Sink<Message, Error = E> + Send,
@@ -152,14 +152,7 @@ where
     H: SocketHandler,
 {
     let (sink, stream) = socket.split();
-    let reading = read(
-        stream,
-        &queue,
-        &mut handler,
-        realtime,
-        counted,
-        session_ended,
-    );
+    let reading = read(stream, &queue, handler, realtime, counted, session_ended);
     let writing = write(
         sink,
         &queue,
@@ -221,7 +214,7 @@ async fn read<St, E, H>(
     handler: &mut H,
     realtime: &Realtime,
     counted: &Counted,
-    session_ended: impl Future<Output = &'static str>,
+    mut session_ended: impl Future<Output = &'static str> + Unpin,
 ) where
     St: Stream<Item = Result<Message, E>> + Unpin,
     E: ReadError,
@@ -232,7 +225,7 @@ async fn read<St, E, H>(
     let mut pings = WindowCounter::new(Duration::from_secs(1));
     // One timer for the whole connection, reset with every frame, instead of a new timer for each frame.
     let idle = sleep(realtime.timing().idle);
-    tokio::pin!(idle, session_ended);
+    tokio::pin!(idle);
     let mut session_is_live = true;
     loop {
         let backlog = async {

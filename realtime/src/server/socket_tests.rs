@@ -162,7 +162,7 @@ impl Peer {
         let queue = OutQueue::default();
         let held = queue.clone();
         let ended = tokio::spawn(async move {
-            let handler = Handler {
+            let mut handler = Handler {
                 queue: queue.clone(),
                 admitted: 20,
             };
@@ -171,11 +171,11 @@ impl Peer {
             run(
                 Pipe { inbound, outbound },
                 queue,
-                handler,
+                &mut handler,
                 &realtime,
                 &Connection::unknown(),
                 &Counted::new(Arc::default(), "websocket", "echo"),
-                session_ended,
+                Box::pin(session_ended),
             )
             .await
         });

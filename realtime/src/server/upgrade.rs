@@ -13,6 +13,7 @@ use axum::{
     http::{HeaderMap, header, request::Parts},
     response::Response,
 };
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::{
     counted::Counted,
@@ -96,7 +97,7 @@ impl<C: SocketContract> SocketRequest<C> {
     /// 4010. If the client's address has all of its permits, the server closes with 4101.
     pub fn serve<F>(self, serve: impl FnOnce(OpenSocket<C>) -> F + Send + 'static) -> Response
     where
-        F: Future<Output = ()> + Send,
+        F: Future<Output = ()> + Send + 'static,
     {
         let largest = self.binary_bytes.max(TEXT_READ_BYTES);
         let mut upgrade = self
@@ -109,30 +110,60 @@ impl<C: SocketContract> SocketRequest<C> {
         }
         // Held from here on: axum spawns the upgraded task, and the drain must wait for it.
         let hold = self.realtime.drain().hold();
-        upgrade.on_upgrade(async move |socket| {
-            let _hold = hold;
-            let socket = Box::new(socket);
-            if self.offer == Offer::Unknown {
-                let reason = "this subprotocol is not spoken here";
-                return socket::refuse(socket, CloseCode::UnknownProtocol, reason).await;
-            }
-            let Ok(_permit) = self.realtime.permit(self.address) else {
-                let reason = "too many open sockets from this address";
-                return socket::refuse(socket, CloseCode::RateLimitIgnored, reason).await;
-            };
-            let sockets = self.realtime.sockets(C::NAME);
-            serve(OpenSocket {
-                socket,
-                queue: OutQueue::default(),
-                offer: self.offer,
-                counted: Counted::new(sockets, "websocket", C::NAME),
-                realtime: self.realtime,
-                connection: self.connection,
-                binary_bytes: self.binary_bytes,
-                contract: PhantomData,
-            })
-            .await;
-        })
+        // In a box, like its future: the task of a socket has room for everything that passes through it, twice.
+        let accepted = Box::new(Accepted {
+            offer: self.offer,
+            realtime: self.realtime,
+            address: self.address,
+            connection: self.connection,
+            binary_bytes: self.binary_bytes,
+            serve,
+            _hold: hold,
+        });
+        upgrade.on_upgrade(|socket| Box::pin(accepted.run(Box::new(socket))))
+    }
+}
+
+/// A socket that was accepted and is not open yet.
+struct Accepted<S> {
+    offer: Offer,
+    realtime: Realtime,
+    address: Option<ClientAddress>,
+    connection: Connection,
+    binary_bytes: usize,
+    serve: S,
+    _hold: TaskTrackerToken,
+}
+
+impl<S> Accepted<S> {
+    async fn run<C, F>(self: Box<Self>, socket: Box<WebSocket>)
+    where
+        C: SocketContract,
+        S: FnOnce(OpenSocket<C>) -> F,
+        F: Future<Output = ()> + Send,
+    {
+        let this = *self;
+        let _hold = this._hold;
+        if this.offer == Offer::Unknown {
+            let reason = "this subprotocol is not spoken here";
+            return socket::refuse(socket, CloseCode::UnknownProtocol, reason).await;
+        }
+        let Ok(_permit) = this.realtime.permit(this.address) else {
+            let reason = "too many open sockets from this address";
+            return socket::refuse(socket, CloseCode::RateLimitIgnored, reason).await;
+        };
+        let sockets = this.realtime.sockets(C::NAME);
+        let open = OpenSocket {
+            socket,
+            queue: OutQueue::default(),
+            offer: this.offer,
+            counted: Counted::new(sockets, "websocket", C::NAME),
+            realtime: this.realtime,
+            connection: this.connection,
+            binary_bytes: this.binary_bytes,
+            contract: PhantomData,
+        };
+        (this.serve)(open).await;
     }
 }
 
@@ -203,17 +234,17 @@ impl<C: SocketContract> OpenSocket<C> {
     }
 
     /// Runs the socket to its end.
-    pub async fn run(self, handler: impl SocketHandler<Contract = C>) {
-        self.run_until(handler, pending()).await;
+    pub fn run(self, handler: impl SocketHandler<Contract = C>) -> impl Future<Output = ()> {
+        self.run_until(handler, pending())
     }
 
     /// Runs the socket to its end, or until the session of its user ends: `ended` resolves with the reason for the close
     /// code [`SocketHandler::session_code`].
-    pub async fn run_until(
+    pub fn run_until(
         self,
-        handler: impl SocketHandler<Contract = C>,
+        mut handler: impl SocketHandler<Contract = C>,
         ended: impl Future<Output = &'static str> + Send,
-    ) {
+    ) -> impl Future<Output = ()> {
         let Self {
             socket,
             queue,
@@ -222,16 +253,20 @@ impl<C: SocketContract> OpenSocket<C> {
             counted,
             ..
         } = self;
-        socket::run(
-            socket,
-            queue,
-            handler,
-            &realtime,
-            &connection,
-            &counted,
-            ended,
-        )
-        .await;
+        // In boxes, because a future has room for what it is called with, and for what it makes of that.
+        let ended = Box::pin(ended);
+        Box::pin(async move {
+            socket::run(
+                socket,
+                queue,
+                &mut handler,
+                &realtime,
+                &connection,
+                &counted,
+                ended,
+            )
+            .await;
+        })
     }
 }
 

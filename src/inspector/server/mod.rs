@@ -191,6 +191,8 @@ fn write_headers(text: &mut String, headers: &HeaderMap) {
         // Writing to a string cannot fail.
         let _ = writeln!(text, "{name}: {}", shown(name, value));
     }
+    // It is kept for as long as its connection is open.
+    text.shrink_to_fit();
 }
 
 /// Shows only headers that are known to be harmless: what a proxy adds for the server may be a credential too.
