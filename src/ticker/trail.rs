@@ -1,6 +1,8 @@
 //! The last minutes of a price, one value for every few seconds, from which the charts are drawn. Pure.
 
-use serde::{Deserialize, Serialize};
+use std::sync::{Arc, OnceLock};
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::ui::numbers::push_fixed;
 
@@ -9,67 +11,118 @@ pub const BUCKET_MS: u64 = 3_000;
 /// The number of values that are kept: four minutes.
 pub const KEPT: usize = 80;
 
-/// Prices of consecutive buckets, oldest first. A bucket without a price repeats the one before.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Trail {
+/// Prices of consecutive buckets, oldest first. A bucket without a price repeats the one before. Cheap to clone: the clones
+/// share their prices and their lines until one of them changes.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Trail(Arc<Line>);
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+struct Line {
     /// The number of the first bucket, counted from 1970.
     first: u64,
     prices: Vec<f64>,
+    /// What [`Trail::path`] returns for each [`Frame`].
+    #[serde(skip)]
+    paths: [OnceLock<String>; 2],
+}
+
+impl Serialize for Trail {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.as_ref().serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Trail {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Line::deserialize(deserializer).map(|line| Self(Arc::new(line)))
+    }
+}
+
+impl PartialEq for Line {
+    fn eq(&self, other: &Self) -> bool {
+        self.first == other.first && self.prices == other.prices
+    }
+}
+
+/// The box in which a trail is drawn.
+#[derive(Clone, Copy, Debug)]
+pub enum Frame {
+    /// 80 by 20.
+    Row,
+    /// 800 by 200.
+    Chart,
 }
 
 impl Trail {
     /// Adds the price at the time `at` (Unix milliseconds). Returns whether the trail changed.
     pub fn push(&mut self, at: u64, price: f64) -> bool {
         let bucket = at / BUCKET_MS;
-        let last = self.first + (self.prices.len() as u64).saturating_sub(1);
-        let Some(newest) = self.prices.last_mut() else {
-            (self.first, self.prices) = (bucket, vec![price]);
-            return true;
-        };
-        match bucket.checked_sub(last) {
+        let last = self.0.first + (self.0.prices.len() as u64).saturating_sub(1);
+        let newest = self.0.prices.last().copied();
+        // The number of buckets after the newest one.
+        let ahead = match (newest, bucket.checked_sub(last)) {
+            (None, _) => 0,
             // Older than the newest bucket, because a clock went back: ignored.
-            None => return false,
-            Some(0) if *newest == price => return false,
-            Some(0) => *newest = price,
-            Some(ahead) => {
-                let newest = *newest;
+            (Some(_), None) => return false,
+            (Some(newest), Some(0)) if newest == price => return false,
+            (Some(_), Some(ahead)) => ahead,
+        };
+        let line = Arc::make_mut(&mut self.0);
+        line.paths = Default::default();
+        match newest {
+            None => (line.first, line.prices) = (bucket, vec![price]),
+            Some(_) if ahead == 0 => {
+                line.prices.pop();
+                line.prices.push(price);
+            }
+            Some(newest) => {
                 let empty_buckets = (ahead - 1).min(KEPT as u64) as usize;
-                self.prices
+                line.prices
                     .extend(std::iter::repeat_n(newest, empty_buckets));
-                self.prices.push(price);
-                self.prices.drain(..self.prices.len().saturating_sub(KEPT));
-                self.first = bucket + 1 - self.prices.len() as u64;
+                line.prices.push(price);
+                line.prices.drain(..line.prices.len().saturating_sub(KEPT));
+                line.first = bucket + 1 - line.prices.len() as u64;
             }
         }
         true
     }
 
     pub fn prices(&self) -> &[f64] {
-        &self.prices
+        &self.0.prices
     }
 
     /// The start of the first bucket and the end of the last one (Unix milliseconds).
     pub fn span(&self) -> (u64, u64) {
-        let first = self.first * BUCKET_MS;
-        (first, first + self.prices.len() as u64 * BUCKET_MS)
+        let first = self.0.first * BUCKET_MS;
+        (first, first + self.0.prices.len() as u64 * BUCKET_MS)
     }
 
     /// The lowest and the highest value.
     pub fn range(&self) -> Option<(f64, f64)> {
-        let prices = self.prices.iter().copied();
+        let prices = self.0.prices.iter().copied();
         prices.fold(None, |range, price| {
             let (low, high) = range.unwrap_or((price, price));
             Some((f64::min(low, price), f64::max(high, price)))
         })
     }
 
-    /// The line as the `d` attribute of an SVG path in a box of this size. The newest value is at the right edge.
-    pub fn path(&self, width: f64, height: f64) -> String {
+    /// The line as the `d` attribute of an SVG path. The newest value is at the right edge. It is drawn once, and then shared
+    /// by the clones: a server draws it for every page.
+    pub fn path(&self, frame: Frame) -> String {
+        let (kept, width, height) = match frame {
+            Frame::Row => (&self.0.paths[0], 80.0, 20.0),
+            Frame::Chart => (&self.0.paths[1], 800.0, 200.0),
+        };
+        kept.get_or_init(|| self.draw(width, height)).clone()
+    }
+
+    fn draw(&self, width: f64, height: f64) -> String {
         let Some((low, high)) = self.range() else {
             return String::new();
         };
+        let prices = self.prices();
         let step = width / (KEPT - 1) as f64;
-        let left = width - step * (self.prices.len() - 1) as f64;
+        let left = width - step * (prices.len() - 1) as f64;
         // A price that did not change is a line in the middle.
         let scale = if high > low {
             height / (high - low)
@@ -77,8 +130,8 @@ impl Trail {
             0.0
         };
         let bottom = if high > low { height } else { height / 2.0 };
-        let mut path = String::with_capacity(self.prices.len() * 12);
-        for (index, price) in self.prices.iter().enumerate() {
+        let mut path = String::with_capacity(prices.len() * 12);
+        for (index, price) in prices.iter().enumerate() {
             let (x, y) = (left + step * index as f64, bottom - (price - low) * scale);
             path.push(if index == 0 { 'M' } else { 'L' });
             push_fixed(&mut path, x, 1);
@@ -86,7 +139,7 @@ impl Trail {
             push_fixed(&mut path, y, 1);
         }
         // A single value is a point, which is invisible without a length.
-        if self.prices.len() == 1 {
+        if prices.len() == 1 {
             path.push_str("h.1");
         }
         path
@@ -131,9 +184,22 @@ mod tests {
 
     #[test]
     fn the_path_fills_its_box_and_ends_at_the_right() {
-        assert_eq!(Trail::default().path(79.0, 20.0), "");
-        assert_eq!(trail(&[(0, 5.0)]).path(79.0, 20.0), "M79.0 10.0h.1");
-        let path = trail(&[(0, 1.0), (3, 3.0), (6, 2.0)]).path(79.0, 20.0);
+        assert_eq!(Trail::default().draw(79.0, 20.0), "");
+        assert_eq!(trail(&[(0, 5.0)]).draw(79.0, 20.0), "M79.0 10.0h.1");
+        let path = trail(&[(0, 1.0), (3, 3.0), (6, 2.0)]).draw(79.0, 20.0);
         assert_eq!(path, "M77.0 20.0L78.0 0.0L79.0 10.0");
+    }
+
+    #[test]
+    fn a_path_is_drawn_anew_after_a_change_and_that_of_a_clone_stays() {
+        let mut trail = trail(&[(0, 1.0), (3, 3.0)]);
+        let drawn = |trail: &Trail| (trail.path(Frame::Row), trail.path(Frame::Chart));
+        let (before, clone) = (drawn(&trail), trail.clone());
+        assert!(trail.push(4_000, 2.0));
+        let fresh = (trail.draw(80.0, 20.0), trail.draw(800.0, 200.0));
+        assert_eq!(drawn(&trail), fresh);
+        assert_ne!(fresh, before);
+        assert_eq!(drawn(&clone), before);
+        assert!(trail != clone && clone == clone.clone());
     }
 }

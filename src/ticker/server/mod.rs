@@ -4,7 +4,11 @@ pub mod book;
 pub mod feeds;
 pub mod settings;
 
-use std::{collections::BTreeSet, future::ready, sync::Arc};
+use std::{
+    collections::BTreeSet,
+    future::ready,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use axum::{Json, Router, extract::State, response::Response, routing::get};
 use serde::Deserialize;
@@ -20,11 +24,12 @@ use super::{
 use crate::{
     routes::{Feature, Routes, Web},
     session::server::SocketSession,
-    ui::first_state::FirstState,
+    ui::first_state::{FirstState, Prepared},
     web::{error::ApiError, server::answer::Query},
 };
 use realtime::{
     contract::StreamContract,
+    position::Position,
     server::{Delivery, Drain, Selection, StreamRequest, Topic},
 };
 
@@ -43,6 +48,8 @@ pub struct Ticker {
     topic: Topic<Book, Key>,
     /// Held by [`Ticker::run`], and released if that panics.
     feed: Arc<tokio::sync::Mutex<Box<dyn Feed>>>,
+    /// What a page began with last. All pages until the next event share it.
+    first: Arc<Mutex<Option<Arc<Prepared<FirstPrices>>>>>,
 }
 
 /// The validated request of a client.
@@ -62,6 +69,7 @@ impl Ticker {
         Self {
             topic: Topic::new(book, Delivery::LatestPerKey, history),
             feed: Arc::new(tokio::sync::Mutex::new(feed)),
+            first: Arc::default(),
         }
     }
 
@@ -102,12 +110,23 @@ impl Ticker {
 
     /// The newest prices and the position they belong to.
     pub fn first_prices(&self) -> FirstPrices {
-        self.topic.read(|book, position| FirstPrices {
-            position,
-            listings: book.listings().to_vec(),
-            quotes: book.quotes(|_| true),
-            trails: book.trails(),
-            stale_since: book.stale_since(),
+        self.topic.read(first_prices)
+    }
+
+    /// The same for a page: made once for each position, and shared by all pages that begin there.
+    fn shared_first_prices(&self) -> Arc<Prepared<FirstPrices>> {
+        self.topic.read(|book, position| {
+            // While the topic is read its position stands. A poisoned lock is used all the same: it is held for one
+            // assignment.
+            let mut first = self.first.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(first) = first
+                .as_ref()
+                .filter(|first| first.state().position == position)
+            {
+                return first.clone();
+            }
+            let made = Arc::new(first_prices(book, position).into());
+            first.insert(made).clone()
         })
     }
 
@@ -155,6 +174,16 @@ impl Wanted {
     }
 }
 
+fn first_prices(book: &Book, position: Position) -> FirstPrices {
+    FirstPrices {
+        position,
+        listings: book.listings().to_vec(),
+        quotes: book.quotes(|_| true),
+        trails: book.trails(),
+        stale_since: book.stale_since(),
+    }
+}
+
 /// The prices of the symbols that a client wants, and the status of the source where it is not live.
 fn snapshot(book: &Book, includes: &dyn Fn(&Key) -> bool) -> Vec<TickerEvent> {
     let quotes = book.quotes(|index| includes(&Key::Symbol(index)));
@@ -181,7 +210,7 @@ pub fn routes(web: Web, ticker: Ticker) -> Routes {
             let ticker = first.clone();
             ready(move || {
                 let ticker = ticker.clone();
-                FirstState::provide(move |()| ticker.first_prices());
+                FirstState::provide_prepared(move |()| ticker.shared_first_prices());
             })
         })
         .background("price feed", move || fed.clone().run(drain.clone()))
@@ -257,6 +286,28 @@ mod tests {
                 }
                 _ => std::future::pending().boxed(),
             }
+        }
+    }
+
+    #[tokio::test]
+    async fn pages_share_their_first_state_until_the_next_event_and_none_is_stale() {
+        let ticker = Ticker::new(Box::new(Fragile(0)), 10);
+        let first = ticker.shared_first_prices();
+        assert!(Arc::ptr_eq(&first, &ticker.shared_first_prices()));
+        assert_eq!(*first.state(), ticker.first_prices());
+        let news = [
+            News::Prices(vec![super::feeds::quote("ACME", 2.0, 1.0, 1.0, 9)]),
+            News::Status {
+                status: FeedStatus::Stale,
+                since: 7,
+            },
+        ];
+        for news in news {
+            let before = ticker.shared_first_prices();
+            ticker.publish(news);
+            let after = ticker.shared_first_prices();
+            assert_ne!(before.state(), after.state());
+            assert_eq!(*after.state(), ticker.first_prices());
         }
     }
 
