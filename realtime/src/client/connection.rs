@@ -85,7 +85,8 @@ struct Shared {
     transport: RefCell<Box<dyn Transport>>,
     /// Inputs received while another one is processed: closing a connection can call back synchronously.
     pending: RefCell<VecDeque<Input>>,
-    timer: RefCell<Option<Timer>>,
+    /// A timer, and when it fires (Unix milliseconds).
+    timer: RefCell<Option<(f64, Timer)>>,
     /// Window listeners. They are removed with the component rather than with the effect that created the driver, because an
     /// effect may run again.
     listeners: RefCell<Option<Listeners>>,
@@ -279,10 +280,12 @@ impl Driver {
         let Ok(mut machine) = self.0.machine.try_borrow_mut() else {
             return;
         };
+        let mut is_frame = true;
         loop {
             let Some(input) = self.0.pending.borrow_mut().pop_front() else {
                 break;
             };
+            is_frame &= matches!(input, Input::Frame);
             self.0.asked.set(match input {
                 Input::Wanted => Asked::ByOpening,
                 Input::RetryNow => Asked::ByPerson,
@@ -302,7 +305,11 @@ impl Driver {
         ) {
             self.0.transport.borrow_mut().resign();
         }
-        self.set_timer(deadline);
+        // A frame moves the deadline away, and there may be a thousand a second. So the timer stays: it fires early, where it
+        // does nothing but being set again.
+        if !(is_frame && self.fires_before(deadline)) {
+            self.set_timer(deadline);
+        }
         if status != ConnectionStatus::Open {
             self.set_connections(None);
         }
@@ -441,8 +448,17 @@ impl Driver {
         *self.0.timer.borrow_mut() = deadline.map(|deadline| {
             let wait = (deadline - now()).clamp(0.0, LONGEST_TIMER_MS);
             let this = self.clone();
-            Timer::new(wait as u32, move || this.feed(Input::Timer))
+            let timer = Timer::new(wait as u32, move || this.feed(Input::Timer));
+            (deadline, timer)
         });
+    }
+
+    fn fires_before(&self, deadline: Option<f64>) -> bool {
+        let timer = self.0.timer.borrow();
+        timer
+            .as_ref()
+            .zip(deadline)
+            .is_some_and(|((fires_at, _), deadline)| *fires_at <= deadline)
     }
 
     fn listen_to_window(&self) {

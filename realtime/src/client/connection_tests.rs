@@ -62,6 +62,13 @@ impl Page {
     where
         F: Future<Output = Result<Credential, String>> + 'static,
     {
+        Self::with(Liveness::Ping, obtain)
+    }
+
+    fn with<F>(liveness: Liveness, obtain: impl Fn(u32) -> F + 'static) -> Self
+    where
+        F: Future<Output = Result<Credential, String>> + 'static,
+    {
         let owner = Owner::new();
         let (obtained, opened, renewed) = (Rc::default(), Rc::default(), Rc::default());
         let (count, renewals) = (Rc::clone(&obtained), SendWrapper::new(Rc::clone(&renewed)));
@@ -76,7 +83,7 @@ impl Page {
         });
         let policy = Policy {
             backoff: Backoff::DEFAULT,
-            liveness: Liveness::Ping,
+            liveness,
             max_attempts: None,
         };
         let (driver, connection) = owner.with(|| {
@@ -246,4 +253,26 @@ fn a_credential_that_arrives_after_its_attempt_was_abandoned_opens_nothing() {
         sleep(Duration::from_secs(2)).await;
         assert_eq!(*page.opened.borrow(), [ticket(2)]);
     });
+}
+
+#[test]
+fn frames_leave_the_timer_as_it_is_and_silence_is_noticed_all_the_same() {
+    let world = World::begin();
+    let page = Page::with(Liveness::Heartbeat, obtain);
+    world.settle();
+    let heartbeat_ms = 10_000;
+    page.driver.feed(Input::Greeted { heartbeat_ms });
+    let timers = world.timers();
+    assert_eq!(timers.len(), 1);
+    for _ in 0..20 {
+        world.advance(1_000);
+        page.driver.feed(Input::Frame);
+    }
+    assert_eq!(world.timers(), timers);
+    // Two and a half heartbeats after the last frame, which is long after the timer of the beginning.
+    world.advance(24_999);
+    assert_eq!(page.status(), ConnectionStatus::Open);
+    world.advance(1);
+    assert_eq!(page.waits_because(), Some(LostReason::HeartbeatStopped));
+    World::end();
 }

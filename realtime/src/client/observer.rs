@@ -107,9 +107,14 @@ impl Observers {
 
     fn call(self, event: TraceEvent) {
         // A copy, because an observer may add another one.
-        let observers = self.0.try_get_value().unwrap_or_default();
+        let mut observers = self.0.try_get_value().unwrap_or_default();
+        let last = observers.pop();
         for observer in observers {
             observer(event.clone());
+        }
+        // The only one, mostly. It gets the event itself, so that no frame is copied for it.
+        if let Some(last) = last {
+            last(event);
         }
     }
 }

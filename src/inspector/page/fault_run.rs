@@ -259,7 +259,7 @@ mod tests {
         );
         for (number, trace_event) in trace_events.into_iter().enumerate() {
             let now = (number as f64 + 1.0) * 500.0;
-            log.record(&trace_event, now);
+            log.record(trace_event.clone(), now);
             fault_run.apply(&trace_event, &log, now);
         }
         fault_run
@@ -320,9 +320,9 @@ mod tests {
     #[test]
     fn a_duplicate_of_a_cleared_frame_is_recognised() {
         let (price, mut log) = (event("price", "{}"), Log::default());
-        log.record(&price, 0.0);
+        log.record(price.clone(), 0.0);
         log.clear();
-        log.record(&price, 1.0);
+        log.record(price.clone(), 1.0);
         assert!(log.repeats());
     }
 

@@ -88,7 +88,7 @@ pub struct Log {
 
 impl Log {
     /// Records what the connection saw at the time `at` (Unix milliseconds).
-    pub fn record(&mut self, trace_event: &TraceEvent, at: f64) {
+    pub fn record(&mut self, trace_event: TraceEvent, at: f64) {
         match trace_event {
             TraceEvent::Frame(frame) => self.keep(frame, at),
             TraceEvent::Dropped(why) => {
@@ -97,7 +97,7 @@ impl Log {
                     DropReason::Undecoded => self.counters.undecoded += 1,
                 }
                 if let Some(last) = self.last_in() {
-                    last.skipped = Some(*why);
+                    last.skipped = Some(why);
                 }
             }
             TraceEvent::Unsent(_) => self.counters.unsent += 1,
@@ -143,27 +143,28 @@ impl Log {
         self.bytes = 0;
     }
 
-    fn keep(&mut self, frame: &Frame, at: f64) {
+    /// Frames are kept, not copied: there may be a thousand a second, and the panel is mostly folded.
+    fn keep(&mut self, frame: Frame, at: f64) {
         let kind = kind_of(&frame.payload);
-        let (size, overhead) = sizes(frame);
+        let (size, overhead) = sizes(&frame);
         self.newest += 1;
-        self.count(frame, &kind, size, overhead, at);
-        *self.kinds.entry(kind.clone()).or_default() += 1;
+        self.count(&frame, &kind, size, overhead, at);
+        match self.kinds.get_mut(&kind) {
+            Some(count) => *count += 1,
+            None => drop(self.kinds.insert(kind.clone(), 1)),
+        }
         self.bytes += size;
         let entry = Arc::new(Entry {
             number: self.newest,
             at,
             direction: frame.direction,
             kind,
-            payload: frame.payload.clone(),
+            payload: frame.payload,
             size,
             overhead,
             skipped: None,
         });
-        self.repeats = entry.is_identified() && {
-            let before = self.identified.insert(entry.kind.clone(), entry.clone());
-            before.is_some_and(|before| before.payload == entry.payload)
-        };
+        self.repeats = entry.is_identified() && self.identify(&entry);
         self.entries.push_back(entry);
         while self.entries.len() > MAX_ENTRIES || (self.bytes > MAX_BYTES && self.entries.len() > 1)
         {
@@ -171,6 +172,15 @@ impl Log {
                 self.bytes -= oldest.size;
             }
         }
+    }
+
+    /// Keeps the newest frame of a kind. Returns whether it equals the previous one.
+    fn identify(&mut self, entry: &Arc<Entry>) -> bool {
+        let Some(before) = self.identified.get_mut(&entry.kind) else {
+            self.identified.insert(entry.kind.clone(), entry.clone());
+            return false;
+        };
+        std::mem::replace(before, entry.clone()).payload == entry.payload
     }
 
     fn count(&mut self, frame: &Frame, kind: &str, size: usize, overhead: usize, at: f64) {

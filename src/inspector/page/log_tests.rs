@@ -23,7 +23,7 @@ fn text(direction: Direction, text: &str) -> TraceEvent {
 fn log(trace_events: impl IntoIterator<Item = TraceEvent>) -> Log {
     let mut log = Log::default();
     for (number, trace_event) in trace_events.into_iter().enumerate() {
-        log.record(&trace_event, 1_000.0 + number as f64);
+        log.record(trace_event, 1_000.0 + number as f64);
     }
     log
 }
@@ -90,8 +90,8 @@ fn reconnects_and_what_they_recovered_are_counted() {
 fn a_skipped_frame_has_its_reason_and_a_view_keeps_what_it_shows() {
     let mut log = log([event("price", "{}", "e-1")]);
     let shown = log.newest(None, 1);
-    log.record(&text(Direction::Out, "{}"), 0.0);
-    log.record(&TraceEvent::Dropped(DropReason::Duplicate), 0.0);
+    log.record(text(Direction::Out, "{}"), 0.0);
+    log.record(TraceEvent::Dropped(DropReason::Duplicate), 0.0);
     assert_eq!(
         log.newest(Some("price"), 1)[0].skipped,
         Some(DropReason::Duplicate)

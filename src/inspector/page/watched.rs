@@ -34,23 +34,28 @@ impl Watched {
     pub fn watch(self) {
         self.connection.observe(move |trace_event| {
             let now = js_sys::Date::now();
+            let copy = self.has_fault_run().then(|| trace_event.clone());
             let _ = self
                 .log
-                .try_update_value(|log| log.record(&trace_event, now));
-            self.update_fault_run(&trace_event, now);
+                .try_update_value(|log| log.record(trace_event, now));
+            if let Some(trace_event) = copy {
+                self.update_fault_run(&trace_event, now);
+            }
         });
     }
 
-    /// Passes a trace event to the fault run, if one is under way. Its views are notified only of changes.
-    fn update_fault_run(self, trace_event: &TraceEvent, now: f64) {
+    /// Whether a fault run is under way.
+    fn has_fault_run(self) -> bool {
         let under_way = |fault_run: &Option<FaultRun>| {
             fault_run
                 .as_ref()
                 .is_some_and(|fault_run| fault_run.refusal.is_none())
         };
-        if self.fault_run.try_with_untracked(under_way) != Some(true) {
-            return;
-        }
+        self.fault_run.try_with_untracked(under_way) == Some(true)
+    }
+
+    /// Passes a trace event to the fault run. Its views are notified only of changes.
+    fn update_fault_run(self, trace_event: &TraceEvent, now: f64) {
         self.fault_run.try_maybe_update(|fault_run| {
             let changed = self.log.try_with_value(|log| {
                 fault_run

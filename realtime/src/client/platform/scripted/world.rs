@@ -98,6 +98,12 @@ impl World {
         key
     }
 
+    /// The keys of all timers.
+    #[cfg(test)]
+    pub fn timers(&self) -> Vec<(u64, u64)> {
+        self.timers.borrow().keys().copied().collect()
+    }
+
     /// Moves the clock, and stops at each timer on the way.
     pub fn advance(&self, milliseconds: u64) {
         let until = self.now_ms.get() + milliseconds;
