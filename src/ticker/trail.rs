@@ -16,12 +16,12 @@ pub const KEPT: usize = 80;
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Trail(Arc<Line>);
 
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 struct Line {
     /// The number of the first bucket, counted from 1970.
     first: u64,
     prices: Vec<f64>,
-    /// What [`Trail::path`] returns for each [`Frame`].
+    /// What [`Trail::path`] returns for each [`PlotSize`].
     #[serde(skip)]
     paths: [OnceLock<String>; 2],
 }
@@ -38,6 +38,17 @@ impl<'de> Deserialize<'de> for Trail {
     }
 }
 
+/// Without the paths: a line is copied to be changed.
+impl Clone for Line {
+    fn clone(&self) -> Self {
+        Self {
+            first: self.first,
+            prices: self.prices.clone(),
+            paths: Default::default(),
+        }
+    }
+}
+
 impl PartialEq for Line {
     fn eq(&self, other: &Self) -> bool {
         self.first == other.first && self.prices == other.prices
@@ -46,7 +57,7 @@ impl PartialEq for Line {
 
 /// The box in which a trail is drawn.
 #[derive(Clone, Copy, Debug)]
-pub enum Frame {
+pub enum PlotSize {
     /// 80 by 20.
     Row,
     /// 800 by 200.
@@ -108,10 +119,10 @@ impl Trail {
 
     /// The line as the `d` attribute of an SVG path. The newest value is at the right edge. It is drawn once, and then shared
     /// by the clones: a server draws it for every page.
-    pub fn path(&self, frame: Frame) -> String {
-        let (kept, width, height) = match frame {
-            Frame::Row => (&self.0.paths[0], 80.0, 20.0),
-            Frame::Chart => (&self.0.paths[1], 800.0, 200.0),
+    pub fn path(&self, size: PlotSize) -> String {
+        let (kept, width, height) = match size {
+            PlotSize::Row => (&self.0.paths[0], 80.0, 20.0),
+            PlotSize::Chart => (&self.0.paths[1], 800.0, 200.0),
         };
         kept.get_or_init(|| self.draw(width, height)).clone()
     }
@@ -193,7 +204,7 @@ mod tests {
     #[test]
     fn a_path_is_drawn_anew_after_a_change_and_that_of_a_clone_stays() {
         let mut trail = trail(&[(0, 1.0), (3, 3.0)]);
-        let drawn = |trail: &Trail| (trail.path(Frame::Row), trail.path(Frame::Chart));
+        let drawn = |trail: &Trail| (trail.path(PlotSize::Row), trail.path(PlotSize::Chart));
         let (before, clone) = (drawn(&trail), trail.clone());
         assert!(trail.push(4_000, 2.0));
         let fresh = (trail.draw(80.0, 20.0), trail.draw(800.0, 200.0));

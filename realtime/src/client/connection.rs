@@ -305,9 +305,9 @@ impl Driver {
         ) {
             self.0.transport.borrow_mut().resign();
         }
-        // A frame moves the deadline away, and there may be a thousand a second. So the timer stays: it fires early, where it
-        // does nothing but being set again.
-        if !(is_frame && self.fires_before(deadline)) {
+        // A frame moves the deadline away, and there may be a thousand a second. So the timer stays. It fires too early, which
+        // does nothing, and is set again for the rest.
+        if !(is_frame && self.fires_by(deadline)) {
             self.set_timer(deadline);
         }
         if status != ConnectionStatus::Open {
@@ -453,12 +453,14 @@ impl Driver {
         });
     }
 
-    fn fires_before(&self, deadline: Option<f64>) -> bool {
+    /// Whether the timer fires at the deadline or before it. One that is overdue does not: timers stand still while the machine
+    /// sleeps, and the clock does not.
+    fn fires_by(&self, deadline: Option<f64>) -> bool {
         let timer = self.0.timer.borrow();
         timer
             .as_ref()
             .zip(deadline)
-            .is_some_and(|((fires_at, _), deadline)| *fires_at <= deadline)
+            .is_some_and(|((fires_at, _), deadline)| now() < *fires_at && *fires_at <= deadline)
     }
 
     fn listen_to_window(&self) {

@@ -18,6 +18,7 @@ use crate::{
 struct Recorder {
     opened: Rc<RefCell<Vec<Credential>>>,
     opening: Option<Task>,
+    pings: Rc<Cell<u32>>,
 }
 
 impl Transport for Recorder {
@@ -32,7 +33,9 @@ impl Transport for Recorder {
         self.opening = None;
     }
 
-    fn ping(&mut self, _now: f64) {}
+    fn ping(&mut self, _now: f64) {
+        self.pings.set(self.pings.get() + 1);
+    }
 
     fn url(&self) -> String {
         "/api/events".into()
@@ -47,6 +50,7 @@ struct Page {
     opened: Rc<RefCell<Vec<Credential>>>,
     /// How often the session of the application was renewed.
     renewed: Rc<Cell<u32>>,
+    pings: Rc<Cell<u32>>,
     _owner: Owner,
 }
 
@@ -71,6 +75,7 @@ impl Page {
     {
         let owner = Owner::new();
         let (obtained, opened, renewed) = (Rc::default(), Rc::default(), Rc::default());
+        let pings = Rc::<Cell<u32>>::default();
         let (count, renewals) = (Rc::clone(&obtained), SendWrapper::new(Rc::clone(&renewed)));
         let credentials = Credentials::new(move || {
             let count: &Cell<u32> = &count;
@@ -80,6 +85,7 @@ impl Page {
         let transport = Box::new(Recorder {
             opened: Rc::clone(&opened),
             opening: None,
+            pings: pings.clone(),
         });
         let policy = Policy {
             backoff: Backoff::DEFAULT,
@@ -105,6 +111,7 @@ impl Page {
             obtained,
             opened,
             renewed,
+            pings,
             _owner: owner,
         }
     }
@@ -274,5 +281,21 @@ fn frames_leave_the_timer_as_it_is_and_silence_is_noticed_all_the_same() {
     assert_eq!(page.status(), ConnectionStatus::Open);
     world.advance(1);
     assert_eq!(page.waits_because(), Some(LostReason::HeartbeatStopped));
+    World::end();
+}
+
+#[test]
+fn a_ping_that_is_overdue_after_a_sleep_goes_out_with_the_next_frame() {
+    let world = World::begin();
+    let page = Page::new(obtain);
+    world.settle();
+    let heartbeat_ms = 30_000;
+    page.driver.feed(Input::Greeted { heartbeat_ms });
+    world.advance(1_000);
+    world.sleep(44_000);
+    assert_eq!(page.pings.get(), 0, "timers stood still");
+    page.driver.feed(Input::Frame);
+    world.advance(0);
+    assert_eq!(page.pings.get(), 1);
     World::end();
 }

@@ -2,8 +2,8 @@
 //!
 //! `axum::serve` sets no timer (hyper's header timeout then has no effect), no limit and no socket options; this does.
 //!
-//! `connection.rs` serves one connection and ends it when its peer is idle for too long. `direct.rs` sends what a live stream
-//! has over HTTP/1.1, with what `read_ahead.rs` keeps of the connection's bytes. `tls.rs` encrypts it. `wire.rs` wraps the
+//! `connection.rs` serves one connection and ends it when its peer is idle for too long. `direct.rs` writes
+//! live streams over HTTP/1.1 without hyper; `read_ahead.rs` keeps bytes that were read too early. `tls.rs` encrypts it. `wire.rs` wraps the
 //! connection's bytes and ends it when the peer reads none. `stream.rs` does the same for a single HTTP/2 stream.
 //! `refuse.rs` answers what is not served. `activity.rs` is the state that they share, and `handle.rs` the handle that a
 //! request gets. `pipe.rs` serves a connection in memory, for tests.

@@ -368,6 +368,37 @@ async fn over_tcp_a_peer_that_reads_nothing_is_reset() {
 }
 
 #[tokio::test]
+async fn over_tcp_a_peer_that_leaves_without_reading_is_reset() {
+    for path in ["/flood", "/live/flood"] {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut client = tcp_client(listener.local_addr().unwrap()).await;
+        let (tcp, _) = listener.accept().await.unwrap();
+        set_options(&tcp).unwrap();
+        let permit = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
+        let peer = SocketAddr::from(([127, 0, 0, 1], 1));
+        let wire = Wire::new(tcp, peer, permit, PATIENCE, Drain::default());
+        let activity = wire.connection().clone();
+        let served = tokio::spawn(connection(wire, app(), PATIENCE, Drain::default()));
+        let request = direct_streams::get_line(path);
+        client.write_all(request.as_bytes()).await.unwrap();
+        let blocked = async {
+            while !activity.is_blocked() {
+                sleep(Duration::from_millis(1)).await;
+            }
+        };
+        timeout(TEST_TIMEOUT, blocked).await.expect("it is blocked");
+        client.shutdown().await.unwrap();
+        timeout(TEST_TIMEOUT, served)
+            .await
+            .expect("it ends")
+            .unwrap();
+        let mut rest = vec![];
+        let error = client.read_to_end(&mut rest).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionReset, "{path}");
+    }
+}
+
+#[tokio::test]
 async fn a_connection_over_the_limit_receives_the_refusal_without_a_reset() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap();

@@ -9,7 +9,7 @@ use super::{
 use crate::{
     ticker::{
         message::Listing,
-        trail::{Frame, Trail},
+        trail::{PlotSize, Trail},
     },
     ui::{
         erase::Erase,
@@ -23,7 +23,7 @@ use realtime::client::{live_text, text_content};
 pub fn Sparkline(trail: RwSignal<Trail>) -> impl IntoView {
     view! {
         <svg class="spark" viewBox="-1 -1 82 22" preserveAspectRatio="none" aria-hidden="true" data-test="spark">
-            <path d=move || trail.with(|trail| trail.path(Frame::Row)) vector-effect="non-scaling-stroke"/>
+            <path d=move || trail.with(|trail| trail.path(PlotSize::Row)) vector-effect="non-scaling-stroke"/>
         </svg>
     }
 }
@@ -97,7 +97,7 @@ fn ChartOf(shown: Shown, listing: Listing) -> impl IntoView {
             <div class="chart-plot">
                 <svg viewBox="-4 -4 808 208" preserveAspectRatio="none" role="img" aria-label=label>
                     <path class="grid" d="M0 0H800M0 100H800M0 200H800" vector-effect="non-scaling-stroke"/>
-                    <path class="line" data-test="chart-line" d=move || trail.with(|trail| trail.path(Frame::Chart)) vector-effect="non-scaling-stroke"/>
+                    <path class="line" data-test="chart-line" d=move || trail.with(|trail| trail.path(PlotSize::Chart)) vector-effect="non-scaling-stroke"/>
                 </svg>
                 <span {..live_text(high)} class="chart-high" translate="no"></span>
                 <span {..live_text(low)} class="chart-low" translate="no"></span>

@@ -116,8 +116,8 @@ impl Ticker {
     /// The same for a page: made once for each position, and shared by all pages that begin there.
     fn shared_first_prices(&self) -> Arc<Prepared<FirstPrices>> {
         self.topic.read(|book, position| {
-            // While the topic is read its position stands. A poisoned lock is used all the same: it is held for one
-            // assignment.
+            // While the topic is read its position stands, and no other page reads it. A poisoned lock is used all the same:
+            // what it holds is replaced as a whole.
             let mut first = self.first.lock().unwrap_or_else(PoisonError::into_inner);
             if let Some(first) = first
                 .as_ref()

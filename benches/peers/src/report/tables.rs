@@ -152,7 +152,9 @@ fn with_rates(note: &str, deliveries: f64) -> String {
         ("{MESSAGES}", deliveries / members),
     ];
     rates.iter().fold(note.to_owned(), |note, (name, rate)| {
-        note.replace(name, &grouped(*rate, 0))
+        // A rate of a few a second would not be itself without the digit.
+        let digits = usize::from(*rate < 20.0);
+        note.replace(name, &grouped(*rate, digits))
     })
 }
 
@@ -203,8 +205,8 @@ mod tests {
     fn a_note_has_the_rates_of_the_run() {
         let note = "{EVENTS} events, {TICKS} ticks, {MESSAGES} messages: {DELIVERIES}";
         let rates = [
-            (100_000.0, "200 events, 18 ticks, 333 messages: 100,000"),
-            (25_000.0, "50 events, 5 ticks, 83 messages: 25,000"),
+            (100_000.0, "200 events, 18.2 ticks, 333 messages: 100,000"),
+            (25_000.0, "50 events, 4.5 ticks, 83 messages: 25,000"),
         ];
         for (deliveries, expected) in rates {
             assert_eq!(with_rates(note, deliveries), expected);

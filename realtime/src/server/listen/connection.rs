@@ -123,10 +123,6 @@ where
     if let Err(error) = served {
         tracing::debug!(%error, peer = %activity.peer, "a connection ended early");
     }
-    if activity.is_blocked() {
-        // Reset while the transport still exists. Otherwise the kernel keeps the unsent bytes for many minutes.
-        activity.reset.ask();
-    }
 }
 
 /// Why serving a connection ended early.
@@ -150,37 +146,27 @@ where
         let slot = Slot::default();
         let service = service(watch.activity.clone(), app.clone(), Some(slot.clone()));
         let serving = builder.serve_connection(TokioIo::new(bytes), service);
-        // In a box, which is freed before a stream is sent without hyper.
-        let mut serving = Box::new(serving.with_upgrades());
-        match watch.serve(Pin::new(&mut *serving), Some(&slot)).await {
-            Served::Ended(ended) => return Ok(ended?),
-            Served::Idle => return Ok(()),
-            Served::Direct(direct) => {
-                let Some(taken) = take_back(serving) else {
-                    return Ok(());
-                };
-                bytes = taken;
-                if !direct.send(&mut bytes).await? {
-                    return Ok(bytes.shutdown().await?);
-                }
-            }
+        // What hyper keeps is freed at the end of this block, before a stream is sent without it.
+        let direct = {
+            let mut serving = Box::new(serving.with_upgrades());
+            let direct = match watch.serve(Pin::new(&mut *serving), Some(&slot)).await {
+                Served::Ended(ended) => return Ok(ended?),
+                Served::Idle => return Ok(()),
+                Served::Direct(direct) => direct,
+            };
+            let Some(parts) = serving.into_parts() else {
+                return Ok(());
+            };
+            bytes = parts.io.into_inner();
+            // A copy, because the rest of hyper's buffer would keep all of it.
+            bytes.put_back(&parts.read_buf);
+            direct
+        };
+        let may_follow = direct.send(&mut bytes, !watch.is_draining).await?;
+        if !may_follow {
+            return Ok(bytes.shutdown().await?);
         }
     }
-}
-
-/// The connection, without anything of hyper's.
-fn take_back<S, H>(
-    serving: Box<http1::UpgradeableConnection<TokioIo<ReadAhead<S>>, H>>,
-) -> Option<ReadAhead<S>>
-where
-    S: AsyncRead + AsyncWrite + Unpin,
-    H: HttpService<Incoming, ResBody = Answer, Error = Infallible>,
-{
-    let parts = serving.into_parts()?;
-    let mut bytes = parts.io.into_inner();
-    // A copy, because the rest of hyper's buffer would keep all of it.
-    bytes.put_back(&parts.read_buf);
-    Some(bytes)
 }
 
 async fn http_2<S, D>(
@@ -317,8 +303,8 @@ impl<D: Future<Output = ()>> Watch<'_, D> {
             if let Poll::Ready(ended) = serving.as_mut().poll(context) {
                 return Poll::Ready(Served::Ended(ended));
             }
-            // hyper flushes after it has called the service, and what it could not flush would be lost with its buffer.
-            // hyper reads no head before the last response is flushed; this does not rely on it.
+            // hyper flushes after it has called the service. What it could not flush, because the peer does not read, is still
+            // of the last response, and would be lost with hyper's buffer.
             if !self.activity.is_blocked()
                 && let Some(direct) = slot.and_then(Slot::take)
             {

@@ -16,7 +16,7 @@ use std::{
 
 use axum::{
     body::HttpBody,
-    http::{HeaderMap, Method, Request, Response, Version, header, response::Parts},
+    http::{HeaderMap, Method, Request, Response, StatusCode, Version, header, response::Parts},
 };
 use bytes::{BufMut, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -38,9 +38,8 @@ pub(super) struct Direct {
     keep_alive: bool,
 }
 
-/// What is to be known of a request once it was answered: whether its answer may be sent without hyper, and for how long the
-/// connection lives. `None` where hyper has to send it: no chunks are allowed before HTTP/1.1, and an answer to `HEAD` has no
-/// body.
+/// What is to be known of a request once it was answered: whether another one may follow on its connection. `None` where hyper
+/// has to send the answer: no chunks are allowed before HTTP/1.1, and an answer to `HEAD` has no body.
 #[derive(Clone, Copy)]
 pub(super) struct Asked {
     keep_alive: bool,
@@ -55,6 +54,17 @@ impl Asked {
     }
 }
 
+/// Whether the body of a response is sent in chunks: its length is not known, and there is one (RFC 9112, section 6).
+fn is_chunked<B>(response: &Response<B>) -> bool {
+    let headers = response.headers();
+    let is_framed = headers.contains_key(header::CONTENT_LENGTH)
+        || headers.contains_key(header::TRANSFER_ENCODING);
+    let status = response.status();
+    let has_no_body = status.is_informational()
+        || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    !is_framed && !has_no_body
+}
+
 fn says_close(headers: &HeaderMap) -> bool {
     let values = headers.get_all(header::CONNECTION).into_iter();
     let mut options = values.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
@@ -64,10 +74,10 @@ fn says_close(headers: &HeaderMap) -> bool {
 impl Slot {
     /// Leaves the response, if it is one to send without hyper; otherwise it comes back.
     pub fn leave(&self, response: Response<Answer>, asked: Asked) -> Option<Response<Answer>> {
-        if response.extensions().get::<LiveBody>().is_none() {
+        if response.extensions().get::<LiveBody>().is_none() || !is_chunked(&response) {
             return Some(response);
         }
-        let keep_alive = asked.keep_alive;
+        let keep_alive = asked.keep_alive && !says_close(response.headers());
         *self.lock() = Some(Direct {
             response,
             keep_alive,
@@ -86,12 +96,13 @@ impl Slot {
 }
 
 impl Direct {
-    /// Sends the response to its end. True if another request may follow on the connection.
-    pub async fn send<S>(self, bytes: &mut ReadAhead<S>) -> io::Result<bool>
+    /// Sends the response to its end. True if another request may follow on the connection, for which the server has to
+    /// `stay`.
+    pub async fn send<S>(self, bytes: &mut ReadAhead<S>, stay: bool) -> io::Result<bool>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let keep_alive = self.keep_alive;
+        let keep_alive = self.keep_alive && stay;
         let (parts, body) = self.response.into_parts();
         let mut sending = Sending {
             head: head(&parts, keep_alive),
@@ -190,7 +201,7 @@ fn head(parts: &Parts, keep_alive: bool) -> Bytes {
             httpdate::fmt_http_date(SystemTime::now()).as_bytes(),
         );
     }
-    if !keep_alive {
+    if !keep_alive && !says_close(&parts.headers) {
         field("connection", b"close");
     }
     field("transfer-encoding", b"chunked");

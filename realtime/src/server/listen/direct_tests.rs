@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use axum::response::IntoResponse;
+use futures::channel::mpsc;
 
 use super::*;
 
@@ -12,6 +13,11 @@ const LARGE: usize = 64 * 1024;
 const CLOSE: &str = "GET /live HTTP/1.1\r\nhost: x\r\nconnection: keep-alive, Close\r\n\r\n";
 
 static ASKED_FOR: AtomicUsize = AtomicUsize::new(0);
+/// What sends the stream of `/live/held`, and that of `/live/held/long`. A stream ends when it is dropped.
+static HELD: Events = Mutex::new(None);
+static HELD_LONG: Events = Mutex::new(None);
+
+type Events = Mutex<Option<mpsc::UnboundedSender<&'static str>>>;
 
 pub fn routes() -> Router {
     let pieces = || get(async || live(stream::iter(["one", "", "three"])));
@@ -25,6 +31,11 @@ pub fn routes() -> Router {
         .route("/live/quiet", get(async || live(stream::pending::<&str>())))
         .route("/live/counted", get(counted))
         .route("/live/broken", get(broken))
+        .route("/live/held", get(async || held(&HELD)))
+        .route("/live/held/long", get(async || held(&HELD_LONG)))
+        .route("/live/known", get(async || (Extension(LiveBody), "known")))
+        .route("/live/closing", get(closing))
+        .route("/live/late", get(late))
         .route("/large", any(large))
 }
 
@@ -55,6 +66,23 @@ async fn counted() -> Response {
 async fn broken() -> Response {
     let pieces = stream::iter([Ok("one"), Err(io::Error::other("on purpose"))]);
     (Extension(LiveBody), Body::from_stream(pieces)).into_response()
+}
+
+/// Sends "begun", and ends when the test has dropped the sender.
+fn held(events: &Events) -> Response {
+    let (sender, pieces) = mpsc::unbounded();
+    sender.unbounded_send("begun").unwrap();
+    events.lock().unwrap().replace(sender);
+    live(pieces)
+}
+
+async fn closing() -> Response {
+    ([("connection", "close")], live(stream::iter(["one"]))).into_response()
+}
+
+async fn late() -> Response {
+    sleep(Duration::from_millis(500)).await;
+    live(stream::iter(["one"]))
 }
 
 /// Answers before the body of the request has come.
@@ -153,8 +181,62 @@ async fn the_connection_is_closed_after_the_stream_where_the_client_says_so() {
     assert_eq!(client.read(&mut [0]).await.unwrap(), 0);
 }
 
+#[tokio::test(start_paused = true)]
+async fn where_the_server_closes_the_connection_after_the_stream_the_head_says_so() {
+    for path in ["/live/closing", "/live/late"] {
+        let (mut client, served, drain) = client();
+        write(&mut client, &get_line(path)).await;
+        wait(0).await;
+        if path == "/live/late" {
+            sleep(Duration::from_millis(100)).await;
+            drain.start();
+        }
+        let answer = read_until(&mut client, LAST_CHUNK).await;
+        let lines = parts_of(&answer).0.into_iter();
+        let closes = lines.filter(|line| line.starts_with("connection:"));
+        assert_eq!(closes.collect::<Vec<_>>(), ["connection: close"], "{path}");
+        served.await.unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_sent_during_a_stream_is_answered_after_it_and_half_a_head_has_ten_seconds() {
+    let (mut client, served, _drain) = client();
+    write(&mut client, &get_line("/live/held")).await;
+    read_until(&mut client, "begun\r\n").await;
+    write(&mut client, &format!("{GET}GET / HT")).await;
+    wait(60).await;
+    HELD.lock().unwrap().take();
+    let answers = read_until(&mut client, "\r\n\r\nok").await;
+    assert!(answers.starts_with(LAST_CHUNK), "{answers}");
+    assert_eq!(answers.matches("HTTP/1.1").count(), 1);
+    assert_eq!(seconds_to_the_end(served).await, 10);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_client_sends_during_its_stream_is_not_read_without_bound() {
+    let (mut client, _served, _drain) = client();
+    write(&mut client, &get_line("/live/held/long")).await;
+    read_until(&mut client, "begun\r\n").await;
+    let events = HELD_LONG.lock().unwrap().take().unwrap();
+    let mut is_full = false;
+    for _ in 0..LARGE / 1024 {
+        events.unbounded_send("event").unwrap();
+        let taken = timeout(Duration::from_secs(1), client.write_all(&[b'x'; 1024])).await;
+        is_full |= taken.is_err();
+    }
+    assert!(is_full, "the pipe is not emptied");
+}
+
 #[tokio::test]
 async fn what_cannot_be_sent_in_chunks_is_left_to_hyper() {
+    let (mut known, _served, _drain) = client();
+    write(&mut known, &get_line("/live/known")).await;
+    let answer = read_until(&mut known, "known").await;
+    let (head, _) = parts_of(&answer);
+    assert!(head.contains(&"content-length: 5"), "{head:?}");
+    assert!(!head.contains(&"transfer-encoding: chunked"), "{head:?}");
+
     let (mut old, served, _drain) = client();
     write(&mut old, "GET /live HTTP/1.0\r\n\r\n").await;
     timeout(TEST_TIMEOUT, served).await.unwrap().unwrap();

@@ -74,7 +74,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for ReadAhead<S> {
         this.ahead = BytesMut::new();
         match buffer.remaining() {
             0 => Poll::Ready(Ok(())),
-            // An error is found again by the next read; these bytes are good.
+            // These bytes are good. After an error the next read finds the end of the connection.
             _ => {
                 let _ = Pin::new(&mut this.inner).poll_read(context, buffer);
                 Poll::Ready(Ok(()))

@@ -141,7 +141,8 @@ impl<T: Transport> Wire<T> {
 
 impl<T: Transport> Drop for Wire<T> {
     fn drop(&mut self) {
-        if self.connection.reset.is_asked() {
+        // Where a write is blocked, the kernel would keep the unsent bytes for many minutes.
+        if self.connection.reset.is_asked() || self.connection.is_blocked() {
             self.transport.end_with_reset();
         }
     }

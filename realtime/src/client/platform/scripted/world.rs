@@ -25,7 +25,10 @@ type Listener = Rc<dyn Fn(Change)>;
 pub struct World {
     /// Whether effects start. Otherwise a page is rendered as on a server.
     is_running: bool,
+    /// The clock of the timers.
     now_ms: Cell<u64>,
+    /// The time during which the machine slept.
+    slept_ms: Cell<u64>,
     /// By due time, then in the order in which they were set.
     timers: RefCell<BTreeMap<(u64, u64), Callback>>,
     next_number: Cell<u64>,
@@ -52,6 +55,7 @@ impl World {
         Self {
             is_running,
             now_ms: Cell::new(BEGINS_AT_MS),
+            slept_ms: Cell::default(),
             timers: RefCell::default(),
             next_number: Cell::default(),
             spawner: tasks.spawner(),
@@ -88,7 +92,13 @@ impl World {
     }
 
     pub fn now(&self) -> f64 {
-        self.now_ms.get() as f64
+        (self.now_ms.get() + self.slept_ms.get()) as f64
+    }
+
+    /// The machine sleeps: its clock goes on, and timers stand still.
+    #[cfg(test)]
+    pub fn sleep(&self, milliseconds: u64) {
+        self.slept_ms.set(self.slept_ms.get() + milliseconds);
     }
 
     /// Sets a timer, and returns the key by which it is cancelled.
