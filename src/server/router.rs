@@ -125,6 +125,7 @@ pub fn assemble(state: &AppState, routes: Routes) -> Router {
         .layer(middleware::map_request(headers::in_ascii))
         .route(ALIVE_ROUTE, get(async || "alive\n"))
         .route(health::READY_ROUTE, get(health::ready).with_state(reporter))
+        .layer(from_fn(answer::refuse_without_path))
         .layer(from_fn_with_state(
             headers_of_answers,
             security_headers::add,

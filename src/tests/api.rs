@@ -1,13 +1,44 @@
 //! Tests what all routes have in common: errors in JSON, origins, headers, files, and pages for errors.
 
 use serde_json::Value;
-use tokio::{net::TcpStream, time::timeout};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    time::timeout,
+};
 use tokio_tungstenite::{
     connect_async,
     tungstenite::{Error, client::IntoClientRequest},
 };
 
 use crate::support::{PATIENCE, Server};
+
+#[tokio::test]
+async fn a_target_without_a_path_is_refused_with_a_sentence() {
+    let server = Server::start().await;
+    for (target, status) in [
+        ("GET x", 400),
+        ("GET x:80", 400),
+        ("POST x:80", 400),
+        ("CONNECT x:80", 400),
+        ("GET http://x/healthz", 200),
+        ("GET /healthz", 200),
+    ] {
+        let mut tcp = TcpStream::connect(server.addr).await.unwrap();
+        let request = format!("{target} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+        tcp.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        timeout(PATIENCE, tcp.read_to_string(&mut answer))
+            .await
+            .unwrap()
+            .unwrap();
+        let line = format!("HTTP/1.1 {status} ");
+        assert!(answer.starts_with(&line), "{target}: {answer}");
+        if status == 400 {
+            assert!(answer.contains("begins with a slash"), "{target}: {answer}");
+        }
+    }
+}
 
 #[tokio::test]
 async fn unknown_paths_of_the_api_are_404_in_json_and_others_a_page() {

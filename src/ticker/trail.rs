@@ -206,7 +206,7 @@ mod tests {
         let mut trail = trail(&[(0, 1.0), (3, 3.0)]);
         let drawn = |trail: &Trail| (trail.path(PlotSize::Row), trail.path(PlotSize::Chart));
         let (before, clone) = (drawn(&trail), trail.clone());
-        assert!(trail.push(4_000, 2.0));
+        assert!(trail.push(6_000, 2.0));
         let fresh = (trail.draw(80.0, 20.0), trail.draw(800.0, 200.0));
         assert_eq!(drawn(&trail), fresh);
         assert_ne!(fresh, before);

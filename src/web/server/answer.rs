@@ -120,6 +120,16 @@ pub async fn unknown_path(uri: Uri) -> ApiError {
     )
 }
 
+/// Refuses a request whose target is a host without a path, as in `GET example:80`. That form is for `CONNECT` (RFC 9112,
+/// section 3.2.3), which nothing here takes; routes and pages expect a path.
+pub async fn refuse_without_path(request: Request, next: Next) -> Response {
+    if request.uri().path_and_query().is_some() {
+        return next.run(request).await;
+    }
+    let error = "The target of a request begins with a slash, as in GET /healthz.";
+    ApiError::new(400, error).into_response()
+}
+
 /// The right path with the wrong method.
 pub async fn wrong_method() -> ApiError {
     ApiError::new(

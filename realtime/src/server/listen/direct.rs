@@ -23,6 +23,10 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::{read_ahead::ReadAhead, stream::Answer};
 
+/// Bytes of a client that are read while its stream is open, and not used until it has ended: as many as hyper would keep. Bytes
+/// that are not read turn the close of the connection into a reset, which may take the end of the stream with it.
+const MOST_AHEAD: usize = 16 * 1024;
+
 /// An extension of a response: its body sends small pieces for a long time.
 #[derive(Clone, Copy, Debug)]
 pub struct LiveBody;
@@ -135,13 +139,14 @@ impl Sending {
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        // A client that has gone away is noticed while there is nothing to send. What it sends before its stream has ended
-        // belongs to its next request.
-        if !bytes.has_ahead()
+        // A client that has gone away is noticed while there is nothing to send, and so is a reset. What the client sends before
+        // its stream has ended belongs to its next request.
+        while bytes.ahead() < MOST_AHEAD
             && let Poll::Ready(read) = bytes.poll_ahead(context)
-            && read? == 0
         {
-            return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
+            if read? == 0 {
+                return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
+            }
         }
         loop {
             if let Some(piece) = &mut self.piece {

@@ -254,15 +254,18 @@ async fn what_cannot_be_sent_in_chunks_is_left_to_hyper() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_that_goes_away_ends_its_stream() {
-    let (mut client, served, _drain) = client();
-    write(&mut client, &get_line("/live/quiet")).await;
-    // The head comes at once, although the body has nothing yet.
-    read_until(&mut client, "\r\n\r\n").await;
-    wait(1_000).await;
-    assert!(!served.is_finished(), "a running request is not idle");
-    drop(client);
-    served.await.unwrap();
+async fn a_client_that_goes_away_ends_its_stream_whatever_it_sent_meanwhile() {
+    for sent in ["", "x", GET] {
+        let (mut client, served, _drain) = client();
+        write(&mut client, &get_line("/live/quiet")).await;
+        // The head comes at once, although the body has nothing yet.
+        read_until(&mut client, "\r\n\r\n").await;
+        write(&mut client, sent).await;
+        wait(1_000).await;
+        assert!(!served.is_finished(), "a running request is not idle");
+        drop(client);
+        served.await.unwrap();
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -34,9 +34,9 @@ impl<S> ReadAhead<S> {
         }
     }
 
-    /// Whether bytes were read ahead.
-    pub fn has_ahead(&self) -> bool {
-        !self.ahead.is_empty()
+    /// How many bytes were read ahead.
+    pub fn ahead(&self) -> usize {
+        self.ahead.len()
     }
 }
 
@@ -127,7 +127,7 @@ mod tests {
         let ahead = std::future::poll_fn(|context| bytes.poll_ahead(context));
         assert_eq!(ahead.await.unwrap(), 12);
         bytes.put_back(&Bytes::from_static(b"put back, "));
-        assert!(bytes.has_ahead());
+        assert_eq!(bytes.ahead(), 22);
         peer.write_all(b"behind it").await.unwrap();
         let mut read = [0; 4];
         bytes.read_exact(&mut read).await.unwrap();
@@ -135,7 +135,7 @@ mod tests {
         let mut read = [0; 64];
         let count = bytes.read(&mut read).await.unwrap();
         assert_eq!(&read[..count], b"back, read ahead, behind it");
-        assert!(!bytes.has_ahead());
+        assert_eq!(bytes.ahead(), 0);
         drop(peer);
         assert_eq!(bytes.read(&mut read).await.unwrap(), 0);
     }
