@@ -75,10 +75,14 @@ fn app() -> Router {
         .merge(direct_streams::routes())
 }
 
-fn serve_over<T: Transport>(transport: T, patience: Patience, drain: &Drain) -> JoinHandle<()> {
+fn wire<T: Transport>(transport: T, patience: Patience, drain: &Drain) -> Wire<T> {
     let permit = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
     let peer = SocketAddr::from(([127, 0, 0, 1], 1));
-    let wire = Wire::new(transport, peer, permit, patience, drain.clone());
+    Wire::new(transport, peer, permit, patience, drain.clone())
+}
+
+fn serve_over<T: Transport>(transport: T, patience: Patience, drain: &Drain) -> JoinHandle<()> {
+    let wire = wire(transport, patience, drain);
     tokio::spawn(connection(wire, app(), patience, drain.clone()))
 }
 
@@ -374,11 +378,10 @@ async fn over_tcp_a_peer_that_leaves_without_reading_is_reset() {
         let mut client = tcp_client(listener.local_addr().unwrap()).await;
         let (tcp, _) = listener.accept().await.unwrap();
         set_options(&tcp).unwrap();
-        let permit = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
-        let peer = SocketAddr::from(([127, 0, 0, 1], 1));
-        let wire = Wire::new(tcp, peer, permit, PATIENCE, Drain::default());
+        let drain = Drain::default();
+        let wire = wire(tcp, PATIENCE, &drain);
         let activity = wire.connection().clone();
-        let served = tokio::spawn(connection(wire, app(), PATIENCE, Drain::default()));
+        let served = tokio::spawn(connection(wire, app(), PATIENCE, drain));
         let request = direct_streams::get_line(path);
         client.write_all(request.as_bytes()).await.unwrap();
         let blocked = async {

@@ -81,9 +81,7 @@ fn self_signed() -> CertifiedKey<KeyPair> {
 fn pipe(tls: Tls) -> (DuplexStream, JoinHandle<()>, Drain) {
     let (client, server) = duplex(16 * 1024);
     let drain = Drain::default();
-    let permit = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
-    let peer = SocketAddr::from(([127, 0, 0, 1], 1));
-    let wire = Wire::new(server, peer, permit, PATIENCE, drain.clone());
+    let wire = wire(server, PATIENCE, &drain);
     let served = tls_connection(wire, tls, app(), PATIENCE, drain.clone());
     (client, tokio::spawn(served), drain)
 }
@@ -286,15 +284,14 @@ async fn a_peer_over_tls_that_reads_nothing_is_reset() {
     let files = Files::new();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let client = tcp_client(listener.local_addr().unwrap()).await;
-    let (tcp, peer) = listener.accept().await.unwrap();
+    let (tcp, _) = listener.accept().await.unwrap();
     set_options(&tcp).unwrap();
     let patience = Patience {
         stall: Duration::from_millis(100),
         ..PATIENCE
     };
-    let permit = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
     let drain = Drain::default();
-    let wire = Wire::new(tcp, peer, permit, patience, drain.clone());
+    let wire = wire(tcp, patience, &drain);
     let served = tokio::spawn(tls_connection(wire, files.open(), app(), patience, drain));
     let mut client = files.connect(client, &["http/1.1"]).await.unwrap();
     write(&mut client, GET_FLOOD).await;
