@@ -170,6 +170,9 @@ pub struct Tab {
     /// The number of its last join request. An answer to an earlier one starts from a position that the tab may no longer
     /// hold, so it is ignored.
     question: u32,
+    /// Another tab has joined since this one leads. Until then there is nobody to forward events to, and each post costs
+    /// the page as much as the event itself.
+    is_followed: bool,
 }
 
 impl Tab {
@@ -184,6 +187,7 @@ impl Tab {
             ring: VecDeque::new(),
             unanswered: 0,
             question: 0,
+            is_followed: false,
         }
     }
 
@@ -225,6 +229,7 @@ impl Tab {
     pub fn granted(&mut self) -> Vec<Action> {
         self.role = Role::Leader;
         self.unanswered = 0;
+        self.is_followed = false;
         vec![Action::Restart]
     }
 
@@ -259,7 +264,7 @@ impl Tab {
         match self.role {
             Role::Follower if held.is_some() => vec![Action::FinishLoading],
             Role::Leader if expects_state => vec![Action::Send(TabMessage::Up)],
-            Role::Leader => vec![Action::Send(TabMessage::Event { frame })],
+            Role::Leader => self.forward(frame),
             _ => vec![],
         }
     }
@@ -268,7 +273,7 @@ impl Tab {
     /// the server does, but not stored, because no tab needs it.
     pub fn received_duplicate(&self, frame: Frame) -> Vec<Action> {
         match self.role {
-            Role::Leader if !self.expects_state => vec![Action::Send(TabMessage::Event { frame })],
+            Role::Leader if !self.expects_state => self.forward(frame),
             _ => vec![],
         }
     }
@@ -295,7 +300,10 @@ impl Tab {
                     asked,
                 },
                 Role::Leader,
-            ) => self.answer(tab, question, after.as_ref(), asked, held),
+            ) => {
+                self.is_followed = true;
+                self.answer(tab, question, after.as_ref(), asked, held)
+            }
             (
                 TabMessage::Joined {
                     tab,
@@ -361,6 +369,14 @@ impl Tab {
                 }
             }
             _ => vec![],
+        }
+    }
+
+    /// Forwards an event to the other tabs, if there are any.
+    fn forward(&self, frame: Frame) -> Vec<Action> {
+        match self.is_followed {
+            true => vec![Action::Send(TabMessage::Event { frame })],
+            false => vec![],
         }
     }
 

@@ -536,6 +536,36 @@ fn a_waiting_tab_on_its_own_follows_with_its_next_attempt() {
 }
 
 #[test]
+fn a_leader_forwards_events_as_soon_as_another_tab_has_joined() {
+    let mut leader = Tab::new("a".into());
+    leader.granted();
+    leader.greeted(hello(true));
+    let frame = |offset: u64| Frame {
+        name: "event".into(),
+        data: "{}".into(),
+        at: Some(position(offset)),
+        after: Some(position(offset - 1)),
+    };
+    assert_eq!(leader.received(frame(5), Some(&position(5))), []);
+    assert_eq!(leader.received_duplicate(frame(5)), []);
+    let join = TabMessage::Join {
+        tab: "b".into(),
+        question: 1,
+        after: Some(position(4)),
+        asked: Asked::ByOpening,
+    };
+    let answer = leader.handle(join, Some(&position(5)));
+    let [Action::Send(TabMessage::Joined { frames, .. })] = &answer[..] else {
+        panic!("{answer:?}");
+    };
+    assert_eq!(frames[..], [frame(5)], "what it did not forward is held");
+    let forwarded = Action::Send(TabMessage::Event { frame: frame(6) });
+    let sent = leader.received(frame(6), Some(&position(6)));
+    assert_eq!(sent, std::slice::from_ref(&forwarded));
+    assert_eq!(leader.received_duplicate(frame(6)), [forwarded]);
+}
+
+#[test]
 fn a_leader_without_a_stream_retries_as_urgently_as_it_is_asked() {
     let mut leader = Tab::new("a".into());
     leader.granted();

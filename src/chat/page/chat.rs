@@ -20,7 +20,7 @@ use crate::{
     session::{
         User,
         current_user::CurrentUser,
-        page::view::{follow_person, kept_name, welcomed},
+        page::view::{follow_sign_out, kept_name, welcomed},
     },
     ui::{bidi::isolated, first_state::first_state},
 };
@@ -109,7 +109,7 @@ impl Chat {
         let wanted = move || room.with(|room| room.is_some().then_some(ChatSocket));
         let socket = use_socket_with_options(wanted, move |event| chat.on_event(event), options);
         chat.socket.set_value(Some(socket));
-        follow_person(current_user, socket.connection);
+        follow_sign_out(current_user, socket.connection);
         chat.visit_rooms();
         chat.show_when_visibility_changes();
         (chat, socket)

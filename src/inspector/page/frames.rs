@@ -26,9 +26,9 @@ extern "C" {
     fn write_text(text: &str) -> Result<Promise, JsValue>;
 }
 
-/// The maximum number of rows of the list while frames are received: some three times what is visible. At a high rate all
-/// of them are new at each refresh, and the page makes them in one task. A paused list shows everything that is kept.
-const MAX_ROWS: usize = 50;
+/// The maximum number of rows of the list while frames are received: somewhat more than are visible. At a high rate all of
+/// them are new at each refresh, and the page makes them in one task. A paused list shows everything that is kept.
+const MAX_ROWS: usize = 24;
 /// How long the notice of a copy is shown.
 const COPY_NOTICE: Duration = Duration::from_secs(3);
 /// The maximum number of characters of a frame in its row.
@@ -108,7 +108,7 @@ pub(super) fn Frames(watched: Watched, describe: Option<fn(&[u8]) -> String>) ->
             <span {..live_text(move || copied.get())} class="quiet" role="status" data-test="frame-copied"></span>
             <span class="quiet frame-note">{encoding}</span>
         </div>
-        <ol class="frames" translate="no" data-test="frames" aria-label="Frames, the newest first">
+        <ol class="frames" class:paused=move || paused.read().is_some() translate="no" data-test="frames" aria-label="Frames, the newest first">
             <For each=move || rows.get() key=|entry| (entry.number, entry.skipped) let(entry)>
                 <Row entry chosen/>
             </For>
