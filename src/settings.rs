@@ -76,14 +76,8 @@ pub struct Settings {
     )]
     pub data_dir: PathBuf,
 
-    /// What stores messages and notifies subscribers: `embedded` is a database in the data folder.
-    #[arg(
-        long,
-        env = "WIREWISE_BUS",
-        default_value = "embedded",
-        value_name = "BUS"
-    )]
-    pub bus: BusSetting,
+    #[command(flatten)]
+    pub bus: BusSettings,
 
     #[command(flatten)]
     pub ticker: crate::ticker::server::settings::TickerSettings,
@@ -196,10 +190,42 @@ pub struct TlsSettings {
     pub hsts: bool,
 }
 
+/// What stores messages and notifies subscribers.
+#[derive(Clone, Debug, clap::Args)]
+pub struct BusSettings {
+    /// What stores messages and notifies subscribers: `embedded` is a database in the data folder, for one server;
+    /// `nats://HOST:PORT[,HOST:PORT]` (or `tls://…`) is NATS JetStream, for several.
+    #[arg(
+        long,
+        env = "WIREWISE_BUS",
+        default_value = "embedded",
+        value_name = "BUS"
+    )]
+    pub bus: BusKind,
+
+    /// The file with the credentials of this server's user at NATS.
+    #[arg(
+        long = "bus-credentials",
+        env = "WIREWISE_BUS_CREDENTIALS",
+        value_name = "FILE"
+    )]
+    pub credentials: Option<PathBuf>,
+
+    /// How many servers of a NATS cluster hold each message: 1 or 3. It counts when the streams are made.
+    #[arg(long = "bus-replicas", env = "WIREWISE_BUS_REPLICAS", default_value_t = 1, value_name = "NUMBER", value_parser = replicas)]
+    pub replicas: usize,
+
+    /// NATS is configured to sync each write, so that a power cut loses nothing that was acknowledged.
+    #[arg(long = "bus-synced", env = "WIREWISE_BUS_SYNCED", num_args = 0..=1, default_value_t = false, default_missing_value = "true", action = clap::ArgAction::Set, value_name = "BOOL")]
+    pub synced: bool,
+}
+
 /// What implements the bus.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BusSetting {
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BusKind {
     Embedded,
+    /// The addresses of the servers, separated by commas.
+    Nats(String),
 }
 
 /// Where metrics are answered.
@@ -269,14 +295,37 @@ fn metrics_address(text: &str) -> Result<MetricsAddress, String> {
     }
 }
 
-impl FromStr for BusSetting {
+impl FromStr for BusKind {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "embedded" => Ok(Self::Embedded),
-            _ => Err("a bus is embedded; this version knows no other".into()),
+        let expected =
+            "a bus is embedded, or nats://HOST:PORT[,HOST:PORT], or tls://HOST:PORT[,HOST:PORT]";
+        if text == "embedded" {
+            return Ok(Self::Embedded);
         }
+        let scheme = ["nats://", "tls://"]
+            .into_iter()
+            .find(|scheme| text.starts_with(scheme))
+            .ok_or(expected)?;
+        let servers = text.split(',').map(|server| {
+            let host = server.strip_prefix(scheme).unwrap_or(server);
+            let server = format!("{scheme}{host}");
+            let parsed = server.parse::<async_nats::ServerAddr>();
+            let is_plain = !host.is_empty() && !host.contains(['/', '@', ' ']);
+            (parsed.is_ok() && is_plain).then_some(server)
+        });
+        let servers: Option<Vec<String>> = servers.collect();
+        Ok(Self::Nats(servers.ok_or(expected)?.join(",")))
+    }
+}
+
+/// JetStream takes any odd number up to five; two would survive no failure that one does not.
+fn replicas(text: &str) -> Result<usize, String> {
+    match text {
+        "1" => Ok(1),
+        "3" => Ok(3),
+        _ => Err("a stream has 1 replica or 3".into()),
     }
 }
 
@@ -362,7 +411,15 @@ mod tests {
             (["--max-upload", "1 pound"], ["--max-upload", "1GiB"]),
             (["--max-upload", "99999999TiB"], ["--max-upload", "1GiB"]),
             (["--log", "=="], ["--log", "wirewise=debug"]),
-            (["--bus", "nats://here:4222"], ["--bus", "embedded"]),
+            (["--bus", "redis://here"], ["--bus", "nats://HOST"]),
+            (["--bus", "nats://"], ["--bus", "nats://HOST"]),
+            (["--bus", "nats://a:x"], ["--bus", "nats://HOST"]),
+            (["--bus", "nats://a,"], ["--bus", "nats://HOST"]),
+            (["--bus", "nats://a,tls://b"], ["--bus", "nats://HOST"]),
+            (
+                ["--bus-replicas", "2"],
+                ["--bus-replicas", "1 replica or 3"],
+            ),
             (["--chat-retention", "0d"], ["--chat-retention", "30d"]),
             (["--chat-retention", "d"], ["--chat-retention", "30d"]),
             (["--chat-retention", "5ä"], ["--chat-retention", "30d"]),
@@ -394,6 +451,19 @@ mod tests {
                 address.parse().unwrap(),
                 "{text}"
             );
+        }
+    }
+
+    #[test]
+    fn a_bus_is_embedded_or_servers_of_nats() {
+        let nats = |servers: &str| BusKind::Nats(servers.into());
+        for (text, expected) in [
+            ("embedded", BusKind::Embedded),
+            ("nats://a:4222", nats("nats://a:4222")),
+            ("nats://a:1,b:2", nats("nats://a:1,nats://b:2")),
+            ("tls://a,tls://b", nats("tls://a,tls://b")),
+        ] {
+            assert_eq!(settings(&["--bus", text]).bus.bus, expected);
         }
     }
 

@@ -29,17 +29,21 @@
 pub mod embedded;
 mod event;
 mod fan_out;
+pub mod nats;
 mod recent;
 #[cfg(test)]
 #[path = "bus_tests.rs"]
 mod tests;
 pub mod words;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
-use tokio::sync::{broadcast, watch};
+use tokio::{
+    sync::{broadcast, watch},
+    time::Instant,
+};
 use uuid::Uuid;
 
 pub use self::event::Event;
@@ -59,6 +63,12 @@ pub const READ_BYTES: usize = 256 * 1024;
 /// Storage and fan-out behind one interface. Offsets increase within a log and begin above zero; callers must not
 /// assume steps of one.
 pub trait Bus: Send + Sync {
+    /// Identifies this server among those that share the bus. `None`: no other server writes to the logs, or hears what is
+    /// announced.
+    fn node(&self) -> Option<Uuid> {
+        None
+    }
+
     /// Identifies the history that all offsets belong to. A new store and every restore from a backup get a new epoch.
     fn epoch(&self) -> Epoch;
 
@@ -66,6 +76,13 @@ pub trait Bus: Send + Sync {
     /// the calls. If the log already holds the id, nothing is stored, and the answer is the event as it was stored
     /// before.
     fn append(&self, event: NewEvent) -> Answer<Appended>;
+
+    /// Waits until this server has read its log up to an offset that another one has handed out.
+    /// [`BusError::Unavailable`] if that takes too long. Returns at once for an offset that does not exist, and on a bus of
+    /// one process.
+    fn reach(&self, _offset: u64) -> Answer<()> {
+        Box::pin(async { Ok(()) })
+    }
 
     /// The range of offsets that a log holds. An unknown name is an empty log.
     fn head(&self, log: &str) -> Answer<Head>;
@@ -104,12 +121,24 @@ pub trait Bus: Send + Sync {
     /// All keys that begin with `prefix` and their values, sorted by key.
     fn latest(&self, prefix: &str) -> Answer<Vec<(String, Bytes)>>;
 
+    /// The latest values that are changed from now on, each once it is stored here: on a bus of several nodes those that
+    /// any of them changes. A bus of one process reports none, because its callers know what they changed.
+    fn changes(&self) -> Changes {
+        Changes::default()
+    }
+
+    /// Claims a key. True for the first caller of all nodes within [`CLAIM_LIFETIME`], false for every other.
+    fn claim(&self, key: &str) -> Answer<bool>;
+
     /// Wakes the subscriber after each commit to a log. Subscribe before reading, so that no commit is missed in
     /// between.
     fn subscribe(&self, log: &str) -> Wakes;
 
     /// Sends a message to all listeners of a subject; it is not stored.
     fn publish(&self, subject: &str, bytes: Bytes);
+
+    /// As [`Bus::publish`], to the listeners of other nodes alone. A bus of one process has none.
+    fn announce(&self, _subject: &str, _bytes: Bytes) {}
 
     /// Receives what is published to a subject from now on.
     fn listen(&self, subject: &str) -> Volatile;
@@ -131,6 +160,12 @@ pub enum Health {
     Refused(String),
     /// The writer has panicked; nothing more is stored.
     Broken,
+    /// The log cannot be reached: writes are refused, and reads are answered from the replica of this node.
+    Away { since: Instant },
+    /// The replica of this node lacks events that the log held at this moment.
+    Behind { since: Instant },
+    /// The log has another history by now: its epoch is another one, and the bus has to be opened again.
+    Renewed,
 }
 
 /// Why an operation of the bus failed.
@@ -154,7 +189,7 @@ pub enum BusError {
 }
 
 /// An event to append.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewEvent {
     pub log: String,
     /// Created by the caller and reused until the event is stored, so that a retry stores nothing twice. Any id is
@@ -204,6 +239,22 @@ pub struct Snapshot {
     pub bytes: Bytes,
 }
 
+/// How long a claim counts.
+pub const CLAIM_LIFETIME: Duration = Duration::from_secs(30);
+
+/// The changes of latest values ([`Bus::changes`]).
+#[derive(Debug, Default)]
+pub struct Changes(Option<broadcast::Receiver<(String, Bytes)>>);
+
+/// A change of a latest value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// The value of a key; empty if it was removed.
+    Value { key: String, value: Bytes },
+    /// This reader was too slow for some changes: read all values again.
+    Missed,
+}
+
 /// A subscription that is woken when a log has grown.
 #[derive(Clone, Debug)]
 pub struct Wakes(watch::Receiver<Recent>);
@@ -249,6 +300,21 @@ impl Wakes {
     /// read, because no commit since the subscription or not all events after the offset are kept.
     fn after(&self, offset: u64, limit: usize) -> Option<Vec<Event>> {
         self.0.borrow().after(offset, limit)
+    }
+}
+
+impl Changes {
+    fn of(changes: broadcast::Receiver<(String, Bytes)>) -> Self {
+        Self(Some(changes))
+    }
+
+    /// The next change; `None` once the bus is closed, and at once on a bus of one process.
+    pub async fn next(&mut self) -> Option<Change> {
+        match self.0.as_mut()?.recv().await {
+            Ok((key, value)) => Some(Change::Value { key, value }),
+            Err(broadcast::error::RecvError::Lagged(_)) => Some(Change::Missed),
+            Err(broadcast::error::RecvError::Closed) => None,
+        }
     }
 }
 

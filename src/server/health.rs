@@ -6,7 +6,7 @@ use axum::{Json, extract::State, http::StatusCode};
 use bytes::Bytes;
 use realtime::server::Drain;
 use serde::{Deserialize, Serialize};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use crate::{
     background::Supervisor,
@@ -21,6 +21,11 @@ pub const READY_ROUTE: &str = "/readyz";
 const PROBE_EVERY: Duration = Duration::from_secs(2);
 /// The key that the probe writes. No feature uses it.
 const PROBE_KEY: &str = "health/probe";
+
+/// A bus that is away for longer makes the server unready; another node may reach it.
+const AWAY_LIMIT: Duration = Duration::from_secs(30);
+/// A node that is further behind its bus is unready.
+const BEHIND_LIMIT: Duration = Duration::from_secs(5);
 
 /// What the answer is computed from.
 #[derive(Clone)]
@@ -56,13 +61,9 @@ fn readiness(reporter: &Reporter) -> Readiness {
     if reporter.drain.is_draining() {
         unready.push("The server is leaving.".to_owned());
     }
-    match &*reporter.bus.health().borrow() {
-        Health::Well => {}
-        Health::Refused(why) => {
-            unready.push(format!("The storage refused the last write: {why}."));
-        }
-        Health::Broken => unready.push("The storage takes no writes any more.".into()),
-    }
+    let (not_ready, remark) = storage(&reporter.bus.health().borrow());
+    unready.extend(not_ready);
+    remarks.extend(remark);
     for failing in reporter.background.failing() {
         let task = failing.task;
         match failing.keeps_failing {
@@ -77,6 +78,30 @@ fn readiness(reporter: &Reporter) -> Readiness {
     }
 }
 
+/// Why the storage makes the server unready, and a remark on it that does not.
+fn storage(health: &Health) -> (Option<String>, Option<String>) {
+    let seconds = |since: &Instant| since.elapsed().as_secs();
+    let unready = match health {
+        Health::Well => None,
+        Health::Refused(why) => Some(format!("The storage refused the last write: {why}.")),
+        Health::Broken => Some("The storage takes no writes any more.".into()),
+        Health::Away { since } => {
+            let sentence = format!(
+                "The bus is away for {} s; nothing can be stored.",
+                seconds(since)
+            );
+            return match since.elapsed() > AWAY_LIMIT {
+                true => (Some(sentence), None),
+                false => (None, Some(sentence)),
+            };
+        }
+        Health::Behind { since } => (since.elapsed() > BEHIND_LIMIT)
+            .then(|| format!("This node is {} s behind its bus.", seconds(since))),
+        Health::Renewed => Some("The bus has another history; the server opens it anew.".into()),
+    };
+    (unready, None)
+}
+
 /// After a refused write, writes a small value again and again until the storage accepts one. Ends with the bus.
 pub async fn probe_storage(bus: SharedBus) {
     let mut health = bus.health();
@@ -85,6 +110,15 @@ pub async fn probe_storage(bus: SharedBus) {
         sleep(PROBE_EVERY).await;
         // The result is not needed here: the bus records it in its health.
         let _ = bus.put_latest(PROBE_KEY, Bytes::from_static(b"1")).await;
+    }
+}
+
+/// Resolves when the bus has another history, and has to be opened again.
+pub async fn storage_renewed(bus: &SharedBus) {
+    let mut health = bus.health();
+    let renewed = |health: &Health| *health == Health::Renewed;
+    if health.wait_for(renewed).await.is_err() {
+        std::future::pending::<()>().await;
     }
 }
 
@@ -97,4 +131,28 @@ pub async fn storage_broken(bus: &SharedBus) -> String {
         std::future::pending::<()>().await;
     }
     "The storage broke while it wrote, and nothing can be stored any more. The log says why.".into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_bus_that_is_away_is_a_remark_at_first_and_a_node_may_be_behind_for_a_moment() {
+        let since = Instant::now();
+        let (away, behind) = (Health::Away { since }, Health::Behind { since });
+        let kinds = |health: &Health| {
+            let (unready, remark) = storage(health);
+            (unready.is_some(), remark.is_some())
+        };
+        tokio::time::advance(BEHIND_LIMIT).await;
+        assert_eq!(kinds(&behind), (false, false));
+        tokio::time::advance(Duration::from_millis(1)).await;
+        assert_eq!(kinds(&behind), (true, false));
+        assert_eq!(kinds(&away), (false, true));
+        tokio::time::advance(AWAY_LIMIT).await;
+        assert_eq!(kinds(&away), (true, false));
+        assert_eq!(kinds(&Health::Renewed), (true, false));
+        assert_eq!(kinds(&Health::Well), (false, false));
+    }
 }

@@ -2,12 +2,12 @@
 //!
 //! The public port does not answer them: they tell strangers how busy the server is, and how to make it busier.
 
-use std::sync::OnceLock;
+use std::{sync::OnceLock, time::Duration};
 
 use axum::{Router, middleware::from_fn_with_state, routing::get};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use realtime::server::{Realtime, listen};
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, time::interval};
 
 use super::{
     output,
@@ -19,6 +19,13 @@ pub const METRICS_ROUTE: &str = "/metrics";
 
 /// Connections that may be open to the metrics. Few, because each costs a file descriptor that a client could have.
 const MAX_CONNECTIONS: usize = 16;
+
+/// The bounds of the buckets of all histograms, in seconds.
+const BUCKETS_S: [f64; 12] = [
+    0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0,
+];
+/// How often observations are moved into their buckets. They are kept one by one until then.
+const TIDY_EVERY: Duration = Duration::from_secs(10);
 
 /// Binds the listener that the settings name; `None` if they name none, or if the default address cannot be had. The
 /// error is a sentence.
@@ -50,6 +57,15 @@ pub async fn serve(listener: TcpListener, realtime: Realtime) {
     listen::serve(listener, app, MAX_CONNECTIONS, &realtime).await;
 }
 
+/// Keeps histograms small, whether anyone reads the metrics or not.
+pub async fn tidy() {
+    let mut rounds = interval(TIDY_EVERY);
+    loop {
+        rounds.tick().await;
+        prometheus().run_upkeep();
+    }
+}
+
 /// All metrics, as text.
 async fn text() -> String {
     metrics::counter!("wirewise_log_lines_dropped").absolute(output::dropped_lines());
@@ -60,7 +76,8 @@ async fn text() -> String {
 pub fn prometheus() -> &'static PrometheusHandle {
     static HANDLE: OnceLock<PrometheusHandle> = OnceLock::new();
     HANDLE.get_or_init(|| {
-        let recorder = PrometheusBuilder::new().build_recorder();
+        let recorder = PrometheusBuilder::new().set_buckets(&BUCKETS_S);
+        let recorder = recorder.unwrap_or_default().build_recorder();
         let handle = recorder.handle();
         if metrics::set_global_recorder(recorder).is_err() {
             tracing::warn!("another metrics recorder is installed already");

@@ -36,7 +36,7 @@ const LAST_WRITES: Duration = Duration::from_secs(2);
 pub enum ShutdownReason {
     /// The caller of [`run`] asked for it.
     Shutdown,
-    /// The server was asked to start again.
+    /// The server was asked to start again, or its bus has another history.
     Restart,
     /// The server could not go on, for the reason in this sentence.
     Broken(String),
@@ -61,8 +61,6 @@ pub async fn run(
     for prepare in std::mem::take(&mut routes.before_start) {
         prepare.await;
     }
-    // Installed before the first connection, so that the counts include every connection.
-    let _ = metrics::prometheus();
     run_in_background(&state, std::mem::take(&mut routes.tasks));
     if let Some(listener) = metrics_listener {
         // Not started again: it only accepts, and each connection is a task of its own.
@@ -70,7 +68,7 @@ pub async fn run(
         state.background.once("metrics listener", serving);
     }
     let last_writes = std::mem::take(&mut routes.last_writes);
-    let bus = state.bus.clone();
+    let (bus, renewable) = (state.bus.clone(), state.bus.clone());
     let background = state.background.clone();
     let deadline = Duration::from_millis(state.settings.drain_ms);
     let max_connections = state.settings.max_connections as usize;
@@ -99,6 +97,7 @@ pub async fn run(
     let reason = tokio::select! {
         () = &mut shutdown => ShutdownReason::Shutdown,
         () = restart.cancelled() => ShutdownReason::Restart,
+        () = health::storage_renewed(&renewable) => ShutdownReason::Restart,
         sentence = broken() => ShutdownReason::Broken(sentence),
     };
     if reason != ShutdownReason::Restart {
@@ -157,8 +156,13 @@ fn run_in_background(state: &AppState, tasks: Vec<Task>) {
     for task in tasks {
         task(background);
     }
+    background.run("metrics", metrics::tidy);
     let limits = state.limits.clone();
     background.run("limits", move || limits.clone().evict_idle());
+    let sessions = state.sessions.clone();
+    background.run("sessions at other nodes", move || {
+        sessions.clone().follow_others()
+    });
     let bus = state.bus.clone();
     background.run("storage probe", move || health::probe_storage(bus.clone()));
 }

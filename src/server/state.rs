@@ -8,19 +8,20 @@ use realtime::server::{
     listen::{Tls, TlsError},
 };
 
-use super::{assets::Assets, features::Features};
+use super::{assets::Assets, features::Features, metrics};
 use crate::{
     background::Supervisor,
     bus::{
         BusError, SharedBus,
-        embedded::{Embedded, OpenError, Options},
+        embedded::{self, Embedded, OpenError},
+        nats::{self, Nats},
     },
     chat,
     guard::limits::Limits,
     inspector::server::Restart,
     routes::{OwnAddress, Web},
     session::server::token::{self, Sessions},
-    settings::{BusSetting, Settings, TlsSettings},
+    settings::{BusKind, Settings, TlsSettings},
 };
 
 /// The parts of a server. Cheap to clone; all clones are the same server.
@@ -55,6 +56,12 @@ pub enum StartError {
     /// The server does not start without this list, because users who signed out would be signed in again.
     #[error("Who signed out cannot be read from the data folder {}: {error}.", .path.display())]
     NoSignOuts { path: PathBuf, error: BusError },
+    #[error(transparent)]
+    Nats(#[from] nats::OpenError),
+    #[error(
+        "--bus nats needs --secret, the same for all servers: a session that one of them signs must be valid at the others."
+    )]
+    NoSharedSecret,
     #[error("{0}")]
     NoFeed(String),
     #[error("{given} needs {missing} beside it: TLS takes a certificate and its private key.")]
@@ -69,6 +76,8 @@ pub enum StartError {
 impl AppState {
     /// Opens the parts that the settings name.
     pub async fn open(settings: Settings) -> Result<Self, StartError> {
+        // Installed first, so that the counts include what happens while the parts are opened.
+        let _ = metrics::prometheus();
         let site_root =
             std::path::absolute(&settings.site_root).unwrap_or_else(|_| settings.site_root.clone());
         if !site_root.join("pkg").is_dir() {
@@ -88,15 +97,7 @@ impl AppState {
         }
         std::fs::create_dir_all(&settings.data_dir).map_err(no_data)?;
         // Opened first, because it locks the folder, and a second server must not touch what the first one keeps there.
-        let bus: SharedBus = match settings.bus {
-            BusSetting::Embedded => {
-                let options = Options {
-                    searchable: Some(chat::server::log::SEARCHABLE),
-                    ..Options::default()
-                };
-                Arc::new(Embedded::with(&settings.data_dir, options)?)
-            }
-        };
+        let bus = open_bus(&settings).await?;
         let sessions = Sessions::open(
             bus.clone(),
             &settings.data_dir,
@@ -149,6 +150,32 @@ impl AppState {
             sessions: self.sessions.clone(),
         }
     }
+}
+
+async fn open_bus(settings: &Settings) -> Result<SharedBus, StartError> {
+    let storage = embedded::Options {
+        searchable: Some(chat::server::log::SEARCHABLE),
+        ..embedded::Options::default()
+    };
+    let servers = match &settings.bus.bus {
+        BusKind::Embedded => {
+            return Ok(Arc::new(Embedded::with(&settings.data_dir, storage)?));
+        }
+        BusKind::Nats(servers) => servers.clone(),
+    };
+    if settings.secret.is_none() {
+        return Err(StartError::NoSharedSecret);
+    }
+    let options = nats::Options {
+        address: nats::Address {
+            servers,
+            credentials: settings.bus.credentials.clone(),
+        },
+        replicas: settings.bus.replicas,
+        synced: settings.bus.synced,
+        storage,
+    };
+    Ok(Arc::new(Nats::open(&settings.data_dir, options).await?))
 }
 
 fn open_tls(settings: &TlsSettings) -> Result<Option<Tls>, StartError> {

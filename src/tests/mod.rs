@@ -9,6 +9,7 @@
 
 mod api;
 mod chat;
+mod cluster;
 mod collab;
 mod collab_text;
 mod compare;
@@ -22,6 +23,8 @@ mod health;
 mod hydration;
 mod kit_readme;
 mod limits;
+#[allow(dead_code, reason = "the tests of the bus use more of it")]
+mod nats_server;
 mod output;
 mod process;
 mod progress;

@@ -5,16 +5,13 @@
 //! discarded and rebuilt. For each log it stores up to which offset it is complete, in the same transaction as the
 //! words. After a crash or a restart indexing continues from there.
 
-use std::{
-    fs, io,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, params};
 
 use super::{
     reader::{find, prefix_end},
-    schema::{BUSY, OpenError, WAL_BYTES, offset_of, open_to_read, place},
+    schema::{BUSY, OpenError, WAL_BYTES, offset_of, open_to_read, place, remove},
     writer::is_write_error,
 };
 use crate::bus::{Head, Searchable, words::index_text};
@@ -216,16 +213,4 @@ fn prepare(words: &Connection) -> rusqlite::Result<()> {
     words.pragma_update(None, "journal_mode", "WAL")?;
     words.pragma_update(None, "synchronous", "NORMAL")?;
     words.pragma_update(None, "journal_size_limit", WAL_BYTES)
-}
-
-fn remove(file: &Path) -> io::Result<()> {
-    for ending in ["", "-wal", "-shm"] {
-        let mut name = file.as_os_str().to_owned();
-        name.push(ending);
-        match fs::remove_file(&name) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-    }
-    Ok(())
 }

@@ -5,17 +5,25 @@
 //! makes and restores backups.
 
 mod backup;
+mod claims;
 mod index;
 mod indexer;
 mod reader;
+pub mod replica;
 mod schema;
 mod tables;
 mod writer;
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{
+    fs::File,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use futures::{FutureExt, future::BoxFuture};
+use rusqlite::Connection;
 use tokio::sync::watch;
 use uuid::Uuid;
 
@@ -25,15 +33,17 @@ pub use self::{
     writer::Commits,
 };
 use self::{
+    claims::Claims,
     index::{Index, index_file},
     indexer::Indexer,
     reader::Reader,
-    schema::{database, lock, open_to_write},
+    replica::{Applied, Change, Expired, StreamPlace},
+    schema::{database, lock, open_replica, open_to_write},
     tables::Tables,
     writer::Writer,
 };
 use super::{
-    Answer, Appended, Bus, Head, Health, LogSummary, NewEvent, Page, Searchable, Snapshot,
+    Answer, Appended, Bus, Event, Head, Health, LogSummary, NewEvent, Page, Searchable, Snapshot,
     Volatile, Wakes, fan_out::FanOut, recent::Growth,
 };
 use realtime::position::Epoch;
@@ -58,6 +68,7 @@ pub struct Embedded {
     long_reader: Reader,
     search: Option<Search>,
     fan_out: Arc<FanOut>,
+    claims: Claims,
 }
 
 struct Search {
@@ -98,13 +109,37 @@ impl Embedded {
         let lock = Arc::new(lock(data_dir)?);
         let path = database(data_dir);
         let (connection, epoch) = open_to_write(&path)?;
+        let index = index_file(data_dir);
+        Self::of(data_dir, lock, (path, index), (connection, epoch), options)
+    }
+
+    /// Opens or creates the replica of the history that `epoch` names. A replica of another history is removed.
+    pub(in crate::bus) fn replica(
+        data_dir: &Path,
+        epoch: &Epoch,
+        options: Options,
+    ) -> Result<Self, OpenError> {
+        let lock = Arc::new(lock(data_dir)?);
+        let path = data_dir.join("replica.db");
+        let connection = open_replica(&path, epoch)?;
+        let index = data_dir.join("replica-search.db");
+        let opened = (connection, epoch.clone());
+        Self::of(data_dir, lock, (path, index), opened, options)
+    }
+
+    fn of(
+        data_dir: &Path,
+        lock: Arc<File>,
+        (path, file): (PathBuf, PathBuf),
+        (connection, epoch): (Connection, Epoch),
+        options: Options,
+    ) -> Result<Self, OpenError> {
         let no_thread = |error| OpenError::Io {
             path: data_dir.to_owned(),
             error,
         };
         let search = match options.searchable {
             Some(searchable) => {
-                let file = index_file(data_dir);
                 let index = Index::open(&path, &file, &epoch, searchable)?;
                 Some(Search {
                     indexer: Indexer::start(index, lock.clone()).map_err(no_thread)?,
@@ -136,12 +171,67 @@ impl Embedded {
             long_reader: Reader::new(&path, LONG_READS),
             search,
             fan_out,
+            claims: Claims::default(),
         })
     }
 
     /// The number of commits so far, and of the writes in them.
     pub fn commits(&self) -> Commits {
         self.writer.commits()
+    }
+}
+
+/// What a replica can do beside what every bus can.
+impl Embedded {
+    /// Applies the message at a place of a stream (`replica.rs`), if the last applied one has the sequence `after`. `at`
+    /// is the time at which the stream took it (Unix milliseconds).
+    pub(in crate::bus) fn apply(
+        &self,
+        stream: &'static str,
+        after: u64,
+        place: StreamPlace,
+        at: u64,
+        change: Change,
+    ) -> Answer<Applied> {
+        let bytes = change.bytes();
+        self.writer.submit(bytes, move |tables| {
+            tables.apply(stream, after, &place, at, &change)
+        })
+    }
+
+    /// The place of the last message of a stream that was applied; the beginning if none was.
+    pub(in crate::bus) fn last_applied(&self, stream: &'static str) -> Answer<StreamPlace> {
+        let last = move |connection: &_| replica::last_applied(connection, stream);
+        self.reader
+            .run(move |connection| Ok(Ok(last(connection)?.unwrap_or_default())))
+    }
+
+    /// An event of a log by its id.
+    pub(in crate::bus) fn event(&self, log: &str, id: Uuid) -> Answer<Option<Event>> {
+        let log = log.to_owned();
+        self.reader
+            .run(move |connection| replica::event(connection, &log, id).map(Ok))
+    }
+
+    /// The oldest events of a log that were stored before a time (Unix milliseconds), a bounded number of them.
+    pub(in crate::bus) fn expired(&self, log: &str, before: u64) -> Answer<Option<Expired>> {
+        let log = log.to_owned();
+        self.long_reader
+            .run(move |connection| replica::expired(connection, &log, before).map(Ok))
+    }
+
+    /// The first event of a log after an offset.
+    pub(in crate::bus) fn first_after(&self, log: &str, offset: u64) -> Answer<Option<u64>> {
+        let log = log.to_owned();
+        self.reader
+            .run(move |connection| replica::first_after(connection, &log, offset).map(Ok))
+    }
+
+    /// The head of a log, and the time of its newest event (Unix milliseconds).
+    pub(in crate::bus) fn head_and_time(&self, log: &str) -> Answer<(u64, u64)> {
+        let log = log.to_owned();
+        self.reader
+            .run(move |connection| replica::head_and_time(connection, &log).map(Ok))
     }
 }
 
@@ -228,6 +318,11 @@ impl Bus for Embedded {
         let prefix = prefix.to_owned();
         self.reader
             .run(move |connection| reader::latest(connection, &prefix).map(Ok))
+    }
+
+    fn claim(&self, key: &str) -> Answer<bool> {
+        let is_first = self.claims.claim(key);
+        async move { Ok(is_first) }.boxed()
     }
 
     fn subscribe(&self, log: &str) -> Wakes {

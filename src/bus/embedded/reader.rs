@@ -200,8 +200,8 @@ pub fn before(
     page(connection, sql, range, limit)
 }
 
-/// Counts events. Offsets of this storage are consecutive and only the oldest events are dropped, so only the events of
-/// the author `except` have to be counted.
+/// Counts events. Only the oldest events of a log are dropped, so the held ones are consecutive and only the events of the
+/// author `except` have to be counted one by one.
 pub fn count(
     connection: &Connection,
     log: &str,
@@ -214,24 +214,25 @@ pub fn count(
     };
     let upto = upto.clamp(floor, head);
     let after = after.clamp(floor, upto);
+    let (first, last) = (place(id, after), place(id, upto));
+    let all = held_between(connection, first, last)?;
     let Some(author) = except else {
-        return Ok(upto - after);
+        return Ok(all);
     };
     let sql = "SELECT newest FROM authors WHERE log = ?1 AND author = ?2";
     let newest: Option<i64> = connection
         .prepare_cached(sql)?
         .query_row(params![id, author.as_bytes()], |row| row.get(0))
         .optional()?;
-    let (first, last) = (place(id, after), place(id, upto));
     let Some(newest) = newest.filter(|newest| *newest > first) else {
-        return Ok(upto - after);
+        return Ok(all);
     };
     let sql = "SELECT count(*) FROM events WHERE place > ?1 AND place <= ?2 AND author = ?3";
     let range = params![first, last.min(newest), author.as_bytes()];
     let own: i64 = connection
         .prepare_cached(sql)?
         .query_row(range, |row| row.get(0))?;
-    Ok((upto - after).saturating_sub(own as u64))
+    Ok(all.saturating_sub(own as u64))
 }
 
 pub fn search(
@@ -338,6 +339,21 @@ fn page(
         page.events.push(event);
     }
     Ok(page)
+}
+
+/// The number of events in a range of places: the difference of their ordinals, which are their offsets where these
+/// increase by one.
+fn held_between(connection: &Connection, first: i64, last: i64) -> rusqlite::Result<u64> {
+    let end = |order: &str| {
+        let sql = format!(
+            "SELECT coalesce(ordinal, place) FROM events WHERE place > ?1 AND place <= ?2 ORDER BY place {order} LIMIT 1"
+        );
+        let mut select = connection.prepare_cached(&sql)?;
+        let ordinal = select.query_row([first, last], |row| row.get::<_, i64>(0));
+        ordinal.optional()
+    };
+    let range = end("ASC")?.zip(end("DESC")?);
+    Ok(range.map_or(0, |(oldest, newest)| (newest - oldest + 1) as u64))
 }
 
 /// An upper bound for all texts that begin with the prefix.

@@ -14,7 +14,7 @@ use realtime::position::Epoch;
 /// "WIRE", in the header of every Wirewise database, so that another database is not mistaken for one.
 const APPLICATION_ID: i32 = i32::from_be_bytes(*b"WIRE");
 /// The migration to each version; the index is the previous version. Entries are only ever appended.
-const MIGRATIONS: &[&str] = &[VERSION_1, VERSION_2, VERSION_3];
+const MIGRATIONS: &[&str] = &[VERSION_1, VERSION_2, VERSION_3, VERSION_4];
 /// How long to wait for a lock of another process. Only an operator's programs hold one, since a data folder has only
 /// one server.
 pub const BUSY: Duration = Duration::from_millis(500);
@@ -70,6 +70,13 @@ const VERSION_2: &str = "
 /// has started.
 const VERSION_3: &str = "DROP TABLE words;";
 
+/// In a replica of a stream offsets do not increase by one, so its events are counted. The newest event that was read from
+/// each stream stands in `streams`.
+const VERSION_4: &str = "
+    ALTER TABLE events ADD COLUMN ordinal INTEGER;
+    CREATE TABLE streams (name TEXT PRIMARY KEY, sequence INTEGER NOT NULL, message TEXT NOT NULL) STRICT, WITHOUT ROWID;
+";
+
 /// Why a database cannot be used, as one sentence for the operator.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
@@ -123,6 +130,54 @@ pub fn open_to_write(path: &Path) -> Result<(Connection, Epoch), OpenError> {
     Ok((connection, epoch))
 }
 
+/// Opens the writing connection of a replica of the history that `epoch` names. A replica is a copy: one of another
+/// history, or a damaged one, is removed. Its commits need no fsync: what a power cut takes is read from the stream again.
+pub fn open_replica(path: &Path, epoch: &Epoch) -> Result<Connection, OpenError> {
+    let failed = |error| OpenError::Sqlite {
+        path: path.to_owned(),
+        error,
+    };
+    let usable = match open_to_write(path) {
+        Ok((connection, found)) => (found == *epoch).then_some(connection),
+        Err(OpenError::Damaged { error, .. }) => {
+            tracing::warn!(error, "the replica is damaged");
+            None
+        }
+        Err(error) => return Err(error),
+    };
+    let connection = match usable {
+        Some(connection) => connection,
+        None => {
+            tracing::info!("the replica is built from the stream");
+            metrics::counter!("wirewise_bus_rebuilds").increment(1);
+            remove(path).map_err(|error| OpenError::Io {
+                path: path.to_owned(),
+                error,
+            })?;
+            let (connection, _) = open_to_write(path)?;
+            set_epoch(&connection, epoch).map_err(failed)?;
+            connection
+        }
+    };
+    connection
+        .pragma_update(None, "synchronous", "NORMAL")
+        .map_err(failed)?;
+    Ok(connection)
+}
+
+/// Removes a database and the files beside it.
+pub fn remove(path: &Path) -> io::Result<()> {
+    for suffix in ["", "-wal", "-shm"] {
+        let mut name = path.as_os_str().to_owned();
+        name.push(suffix);
+        match std::fs::remove_file(name) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
 /// Opens a reading connection. A read sees what was committed when it began, and does not wait for a writer.
 pub fn open_to_read(path: &Path) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
@@ -153,11 +208,16 @@ pub fn version_of(connection: &Connection, path: &Path) -> Result<usize, OpenErr
 /// Gives the history a new epoch: offsets of the old epoch are not valid in it.
 pub fn renew_epoch(connection: &Connection) -> rusqlite::Result<Epoch> {
     let epoch = Epoch::random();
+    set_epoch(connection, &epoch)?;
+    Ok(epoch)
+}
+
+fn set_epoch(connection: &Connection, epoch: &Epoch) -> rusqlite::Result<()> {
     connection.execute(
         "INSERT INTO meta (key, value) VALUES ('epoch', ?1) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
         params![epoch.as_str()],
     )?;
-    Ok(epoch)
+    Ok(())
 }
 
 /// Runs the missing migrations in one transaction, so that a crash leaves the older version intact.

@@ -5,30 +5,44 @@ use std::collections::{BTreeMap, HashMap};
 use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::schema::{offset_of, place};
+use super::{
+    replica::Read,
+    schema::{offset_of, place},
+};
 use crate::bus::{Appended, BusError, Event, NewEvent, recent::Growth};
 use realtime::server::now_ms;
 
 /// Most logs whose state the writer caches.
 const CACHED_LOGS: usize = 10_000;
 /// Most events that one write drops, so that other writes do not wait long for it.
-const FORGET_BATCH: u64 = 1_000;
+pub(super) const FORGET_BATCH: u64 = 1_000;
 
 /// The tables, and the writer's cache of the logs.
 pub struct Tables {
-    connection: Connection,
+    pub(super) connection: Connection,
     logs: HashMap<String, Log>,
     /// What this group changed, by log.
     changed: BTreeMap<String, Growth>,
+    /// How far the streams that this database replicates were read (`replica.rs`).
+    pub(super) read: Read,
 }
 
 #[derive(Clone, Copy)]
-struct Log {
-    id: i64,
-    head: u64,
-    floor: u64,
+pub(super) struct Log {
+    pub id: i64,
+    pub head: u64,
+    pub floor: u64,
     /// When the newest event was stored. Times never decrease within a log, even if the clock is set back.
-    at: u64,
+    pub at: u64,
+}
+
+/// Where an event is inserted.
+pub(super) struct Slot {
+    pub offset: u64,
+    /// Unix milliseconds.
+    pub at: u64,
+    /// Counts the events of the log, where offsets do not increase by one.
+    pub ordinal: Option<i64>,
 }
 
 /// The result of a write. The inner error is an answer to the caller. After the outer error the write, or its whole
@@ -41,6 +55,7 @@ impl Tables {
             connection,
             logs: HashMap::new(),
             changed: BTreeMap::new(),
+            read: Read::default(),
         }
     }
 
@@ -63,6 +78,7 @@ impl Tables {
                 }
             }
         }
+        self.read.store(&self.connection)?;
         self.connection.execute_batch("COMMIT")?;
         Ok(changed)
     }
@@ -91,6 +107,7 @@ impl Tables {
     pub fn roll_back(&mut self) {
         self.logs.clear();
         self.changed.clear();
+        self.read.clear();
         if !self.connection.is_autocommit()
             && let Err(error) = self.connection.execute_batch("ROLLBACK")
         {
@@ -99,21 +116,36 @@ impl Tables {
     }
 
     pub fn append(&mut self, event: &NewEvent) -> Write<Appended> {
-        let mut log = self.log(&event.log)?;
-        let (offset, at) = (log.head + 1, now_ms().max(log.at));
-        let row = place(log.id, offset);
-        let sql = "INSERT INTO events (place, id, at, author, bytes) VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT (id, log) DO NOTHING";
+        let log = self.log(&event.log)?;
+        let slot = Slot {
+            offset: log.head + 1,
+            at: now_ms().max(log.at),
+            ordinal: None,
+        };
+        self.insert(log, event, slot).map(Ok)
+    }
+
+    /// Inserts an event at the end of its log, unless the log holds its id.
+    pub(super) fn insert(
+        &mut self,
+        mut log: Log,
+        event: &NewEvent,
+        slot: Slot,
+    ) -> rusqlite::Result<Appended> {
+        let row = place(log.id, slot.offset);
+        let sql = "INSERT INTO events (place, id, at, author, bytes, ordinal) VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT (id, log) DO NOTHING";
         let author = event.author.as_ref().map(|author| author.as_bytes());
         let inserted = self.connection.prepare_cached(sql)?.execute(params![
             row,
             event.id.as_bytes(),
-            at as i64,
+            slot.at as i64,
             author,
-            &event.bytes[..]
+            &event.bytes[..],
+            slot.ordinal
         ])?;
         if inserted == 0 {
             let event = self.stored(log.id, event)?;
-            return Ok(Ok(Appended { event, new: false }));
+            return Ok(Appended { event, new: false });
         }
         if let Some(author) = author {
             let sql = "INSERT INTO authors (log, author, newest) VALUES (?1, ?2, ?3)
@@ -122,16 +154,17 @@ impl Tables {
                 .prepare_cached(sql)?
                 .execute(params![log.id, author, row])?;
         }
-        (log.head, log.at) = (offset, at);
+        let before = log.head;
+        (log.head, log.at) = (slot.offset, slot.at);
         let name = &event.log;
         let event = Event {
-            offset,
+            offset: slot.offset,
             id: event.id,
-            at,
+            at: slot.at,
             bytes: event.bytes.clone(),
         };
-        self.changed(name, log, Some(event.clone()));
-        Ok(Ok(Appended { event, new: true }))
+        self.changed(name, before, log, Some(event.clone()));
+        Ok(Appended { event, new: true })
     }
 
     pub fn compact(&mut self, name: &str, upto: u64, snapshot: &Bytes, expected: u64) -> Write<()> {
@@ -139,6 +172,17 @@ impl Tables {
         if log.head != expected || upto > log.head {
             return Ok(Err(BusError::HeadMoved { head: log.head }));
         }
+        self.replace_with_snapshot(name, log, upto, snapshot)
+    }
+
+    /// Replaces the events up to `upto` with a snapshot.
+    pub(super) fn replace_with_snapshot(
+        &mut self,
+        name: &str,
+        log: Log,
+        upto: u64,
+        snapshot: &Bytes,
+    ) -> Write<()> {
         if upto < log.floor {
             return Ok(Err(BusError::Forgotten { floor: log.floor }));
         }
@@ -186,7 +230,12 @@ impl Tables {
         Ok(Ok(()))
     }
 
-    fn drop_events(&mut self, name: &str, mut log: Log, upto: u64) -> rusqlite::Result<()> {
+    pub(super) fn drop_events(
+        &mut self,
+        name: &str,
+        mut log: Log,
+        upto: u64,
+    ) -> rusqlite::Result<()> {
         let range = [place(log.id, log.floor), place(log.id, upto)];
         let sql = "DELETE FROM events WHERE place > ?1 AND place <= ?2";
         self.connection.prepare_cached(sql)?.execute(range)?;
@@ -195,18 +244,17 @@ impl Tables {
             .prepare_cached(sql)?
             .execute([log.id, upto as i64])?;
         log.floor = upto;
-        self.changed(name, log, None);
+        self.changed(name, log.head, log, None);
         Ok(())
     }
 
-    /// A write changed a log, and added an event or none.
-    fn changed(&mut self, name: &str, log: Log, event: Option<Event>) {
+    /// A write changed a log, whose head was `before`, and added an event or none.
+    fn changed(&mut self, name: &str, before: u64, log: Log, event: Option<Event>) {
         match self.logs.get_mut(name) {
             Some(known) => *known = log,
             None => drop(self.logs.insert(name.to_owned(), log)),
         }
         if !self.changed.contains_key(name) {
-            let before = event.as_ref().map_or(log.head, |event| event.offset - 1);
             let growth = Growth {
                 log: name.to_owned(),
                 before,
@@ -236,7 +284,7 @@ impl Tables {
     }
 
     /// The current state of a log; it is created if there is none of this name.
-    fn log(&mut self, name: &str) -> rusqlite::Result<Log> {
+    pub(super) fn log(&mut self, name: &str) -> rusqlite::Result<Log> {
         if let Some(log) = self.logs.get(name) {
             return Ok(*log);
         }

@@ -75,7 +75,8 @@ impl ChannelHandler for Visitor {
         let unread = unread.map_err(LogError::from)?;
         Ok(room.enter(seat, start, |roster, members, joined| {
             let entering = (roster, members);
-            room::admit(entering, room.name(), user, seat.first_time, joined, unread)
+            let of = (room.log().bus(), room.name());
+            room::admit(entering, of, user, seat.first_time, joined, unread)
         }))
     }
 

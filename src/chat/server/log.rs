@@ -103,6 +103,10 @@ impl Log for RoomLog {
         Ok(self.bus.head(&self.name).await?)
     }
 
+    async fn reach(&self, offset: u64) -> Result<(), LogError> {
+        Ok(self.bus.reach(offset).await?)
+    }
+
     async fn read(&self, after: u64, limit: usize) -> Result<Vec<Entry<Posted>>, LogError> {
         let page = self.bus.read(&self.name, after, limit).await?;
         Ok(page.events.into_iter().map(decode).collect())

@@ -1,6 +1,7 @@
 //! The chat's routes: the socket, and plain requests for rooms, history and search.
 
 pub mod connection;
+pub mod elsewhere;
 pub mod log;
 pub mod room;
 pub mod rooms;
@@ -56,6 +57,7 @@ const SEARCH_RULE: &str = "Search for 1 to 16 words, in at most 200 characters."
 /// The chat's routes and background tasks. `retention`: messages older than this are dropped.
 pub fn routes(web: Web, chat: Chat, retention: Option<Duration>) -> Routes {
     let (first, rooms_run, saved) = (chat.clone(), chat.clone(), chat.clone());
+    let (cluster, farewell) = (chat.clone(), chat.clone());
     let state = web.with(chat);
     let live = Router::new().route(ChatSocket::ROUTE, any(socket));
     let plain = Router::new()
@@ -67,7 +69,11 @@ pub fn routes(web: Web, chat: Chat, retention: Option<Duration>) -> Routes {
         .plain(plain.with_state(state))
         .first_state(move |path| first_state(first.clone(), path.to_owned()))
         .background("chat rooms", move || rooms_run.clone().run(retention))
+        .background("chat at other nodes", move || {
+            cluster.clone().follow_others()
+        })
         .last_write(async move { saved.save_marks().await })
+        .last_write(async move { farewell.say_goodbye() })
 }
 
 /// Reads the first state of a chat page. The returned function puts it into the context of a render.

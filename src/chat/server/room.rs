@@ -3,14 +3,25 @@
 //! The channel delivers the messages (`realtime::server::channel`). This file adds what the chat keeps beside them: who is
 //! there, who is typing, and who has read how far.
 
-use std::{future::Future, sync::Arc, time::Instant};
+use std::{
+    future::Future,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Instant,
+};
 
 use bytes::Bytes;
 use futures::{StreamExt, future::join_all, stream};
 use tokio::{sync::OnceCell, time::sleep_until};
 use uuid::Uuid;
 
-use super::{log::RoomLog, roster::Roster};
+use super::{
+    elsewhere::{Announcement, Moved, announce},
+    log::RoomLog,
+    roster::Roster,
+};
 use crate::{
     background::Supervisor,
     bus::SharedBus,
@@ -31,6 +42,8 @@ pub struct Room {
     bus: SharedBus,
     background: Supervisor,
     channel: OnceCell<Arc<RoomChannel>>,
+    /// The roster was told who is in the room at other nodes.
+    knows_others: AtomicBool,
 }
 
 impl Room {
@@ -40,7 +53,14 @@ impl Room {
             bus,
             background,
             channel: OnceCell::new(),
+            knows_others: AtomicBool::new(false),
         })
+    }
+
+    /// True once: the roster of a room that was opened has to be told who is in the room at other nodes. It hears of later
+    /// changes in any case.
+    pub fn asks_for_others(&self) -> bool {
+        !self.knows_others.swap(true, Ordering::Relaxed)
     }
 
     /// Reads the saved state of the room and begins to follow its log, once.
@@ -105,15 +125,22 @@ fn follow(room: Arc<RoomChannel>) -> impl Future<Output = ()> + Send {
 /// A user enters a room: tells the other members if that is news, and returns the state of the room.
 pub fn admit(
     (roster, members): (&mut Roster, &Members),
-    room: &str,
+    (bus, room): (&SharedBus, &str),
     user: &User,
     is_first_time: bool,
     joined: channel::Joined,
     unread: u64,
 ) -> Vec<ChatEvent> {
-    if is_first_time && roster.presence.enter(user) {
-        let (room, user) = (room.to_owned(), user.clone());
-        members.broadcast(&ChatEvent::UserJoined { room, user });
+    if is_first_time && roster.enter(user) {
+        announce(bus, |node| Announcement::Here {
+            node,
+            room: room.to_owned(),
+            users: vec![user.clone()],
+        });
+        if !roster.is_elsewhere(user.id) {
+            let (room, user) = (room.to_owned(), user.clone());
+            members.broadcast(&ChatEvent::UserJoined { room, user });
+        }
     }
     let answer = ChatEvent::Joined(Joined {
         room: room.to_owned(),
@@ -136,7 +163,7 @@ pub fn admit(
 /// Removes a socket. If it was the user's last, the leave is broadcast five seconds later.
 pub fn leave(room: &Arc<RoomChannel>, socket: u64, user_id: Uuid, background: &Supervisor) {
     room.leave(socket);
-    let ticket = room.change(|roster, _| roster.presence.leave(&user_id, Instant::now()));
+    let ticket = room.change(|roster, _| roster.leave(user_id, Instant::now()));
     let Some(ticket) = ticket else {
         return;
     };
@@ -144,8 +171,15 @@ pub fn leave(room: &Arc<RoomChannel>, socket: u64, user_id: Uuid, background: &S
     background.once("leave", async move {
         sleep_until(ticket.due().into()).await;
         room.change(|roster, members| {
-            let gone = roster.presence.leave_for_good(&ticket, ticket.due());
-            if gone.is_some() {
+            if !roster.leave_for_good(&ticket) {
+                return;
+            }
+            announce(room.log().bus(), |node| Announcement::Left {
+                node,
+                room: room.name().to_owned(),
+                user_id,
+            });
+            if !roster.is_elsewhere(user_id) {
                 let room = room.name().to_owned();
                 members.broadcast(&ChatEvent::UserLeft { room, user_id });
             }
@@ -166,12 +200,52 @@ pub fn set_typing(room: &RoomChannel, user_id: Uuid) {
 pub fn read(room: &RoomChannel, user_id: Uuid, offset: u64) {
     room.change(|roster, members| {
         if let Some(offset) = roster.read(user_id, offset, room.delivered()) {
-            let room = room.name().to_owned();
-            members.broadcast(&ChatEvent::Read {
-                room,
+            announce(room.log().bus(), |_| Announcement::Read {
+                room: room.name().to_owned(),
                 user_id,
                 offset,
             });
+            broadcast_mark(room, members, user_id, offset);
+        }
+    });
+}
+
+/// A user has read up to an offset at another node.
+pub fn read_elsewhere(room: &RoomChannel, user_id: Uuid, offset: u64) {
+    room.change(|roster, members| {
+        if let Some(offset) = roster.read_elsewhere(user_id, offset) {
+            broadcast_mark(room, members, user_id, offset);
+        }
+    });
+}
+
+fn broadcast_mark(room: &RoomChannel, members: &Members, user_id: Uuid, offset: u64) {
+    let room = room.name().to_owned();
+    members.broadcast(&ChatEvent::Read {
+        room,
+        user_id,
+        offset,
+    });
+}
+
+/// A user came to the room at another node, or left it there. Tells the members if that is news in the room.
+pub fn moved_elsewhere(room: &RoomChannel, moved: Moved) {
+    room.change(|roster, members| {
+        let name = room.name().to_owned();
+        match moved {
+            Moved::Came(user) => {
+                if roster.came_elsewhere(&user) {
+                    members.broadcast(&ChatEvent::UserJoined { room: name, user });
+                }
+            }
+            Moved::Left(user_id) => {
+                if roster.left_elsewhere(user_id) {
+                    members.broadcast(&ChatEvent::UserLeft {
+                        room: name,
+                        user_id,
+                    });
+                }
+            }
         }
     });
 }

@@ -84,6 +84,10 @@ impl<F: Fn(&Embedded, u64) -> Answer<Page> + Send + Sync> Bus for Reads<F> {
         self.bus.forget(log, before)
     }
 
+    fn claim(&self, key: &str) -> Answer<bool> {
+        self.bus.claim(key)
+    }
+
     fn put_latest(&self, key: &str, value: Bytes) -> Answer<()> {
         self.bus.put_latest(key, value)
     }

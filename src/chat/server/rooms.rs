@@ -3,15 +3,17 @@
 use std::{
     collections::{HashMap, hash_map::Entry},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use futures::future::join_all;
 use tokio::time::interval;
+use uuid::Uuid;
 
 use super::{
+    elsewhere::{self, ANNOUNCED, Announcement, Elsewhere, Moved, News, RENEW_EVERY},
     log::{LATEST, PREFIX, RoomLog},
-    room::{Room, RoomChannel, save_marks},
+    room::{Room, RoomChannel, moved_elsewhere, read_elsewhere, save_marks},
 };
 use crate::{
     background::Supervisor,
@@ -20,6 +22,7 @@ use crate::{
         ROOMS, is_room_name,
         message::{FirstMessages, RoomSummary},
     },
+    session::User,
 };
 use realtime::{
     position::Position,
@@ -47,6 +50,9 @@ struct Rooms {
     /// A std mutex, held for map operations only. A room's own lock may be taken while it is held, never the other way
     /// round.
     open: Mutex<HashMap<String, Arc<Room>>>,
+    /// Who is in the rooms at other nodes, also in rooms that are not open here. A std mutex; it is taken before the one
+    /// above and before a room's own lock, so that a room that is being opened misses no change.
+    elsewhere: Mutex<Elsewhere>,
     background: Supervisor,
 }
 
@@ -64,6 +70,7 @@ impl Chat {
         Self(Arc::new(Rooms {
             bus,
             open: Mutex::default(),
+            elsewhere: Mutex::default(),
             background,
         }))
     }
@@ -83,7 +90,96 @@ impl Chat {
                 }
             }
         };
-        Ok(room.open().await?)
+        let channel = room.open().await?;
+        if self.0.bus.node().is_some() && room.asks_for_others() {
+            let elsewhere = self.elsewhere();
+            for user in elsewhere.in_room(name) {
+                moved_elsewhere(&channel, Moved::Came(user.clone()));
+            }
+        }
+        Ok(channel)
+    }
+
+    /// Follows what other nodes announce, and announces the people of this one. Ends at once on a bus of one process.
+    pub async fn follow_others(self) {
+        let bus = &self.0.bus;
+        let Some(node) = bus.node() else { return };
+        let mut heard = bus.listen(elsewhere::SUBJECT);
+        // The others answer with all of their people.
+        elsewhere::announce(bus, |_| Announcement::Started);
+        let (mut renewals, mut rounds) = (interval(RENEW_EVERY), interval(ROUND));
+        loop {
+            tokio::select! {
+                announcement = heard.next() => match announcement {
+                    Some(bytes) => self.heard(node, &bytes),
+                    None => return,
+                },
+                _ = renewals.tick() => self.announce_people(node),
+                _ = rounds.tick() => self.apply(|elsewhere| elsewhere.expire(Instant::now())),
+            }
+        }
+    }
+
+    /// Tells the other nodes that this one ends, so that its people leave at once.
+    pub fn say_goodbye(&self) {
+        elsewhere::announce(&self.0.bus, |node| Announcement::Gone { node });
+    }
+
+    fn heard(&self, own: Uuid, bytes: &[u8]) {
+        let announcement = match serde_json::from_slice(bytes) {
+            Ok(announcement) => announcement,
+            Err(error) => {
+                tracing::warn!(%error, "an announcement of another node is not understood; it may be newer");
+                return;
+            }
+        };
+        match announcement {
+            Announcement::Here { node, room, users } => {
+                self.apply(|elsewhere| elsewhere.here(node, &room, users, Instant::now()));
+            }
+            Announcement::Left {
+                node,
+                room,
+                user_id,
+            } => self.apply(|elsewhere| elsewhere.left(node, &room, user_id)),
+            Announcement::Gone { node } => self.apply(|elsewhere| elsewhere.gone(node)),
+            Announcement::Started => self.announce_people(own),
+            Announcement::Read {
+                room,
+                user_id,
+                offset,
+            } => {
+                let room = self.open_rooms().get(&room).cloned();
+                if let Some(channel) = room.as_ref().and_then(|room| room.channel()) {
+                    read_elsewhere(channel, user_id, offset);
+                }
+            }
+        }
+    }
+
+    /// Changes who is elsewhere, and tells the rooms that are open here.
+    fn apply(&self, change: impl FnOnce(&mut Elsewhere) -> Vec<News>) {
+        let mut elsewhere = self.elsewhere();
+        for News { room, what } in change(&mut elsewhere) {
+            let room = self.open_rooms().get(&room).cloned();
+            if let Some(channel) = room.as_ref().and_then(|room| room.channel()) {
+                moved_elsewhere(channel, what);
+            }
+        }
+    }
+
+    fn announce_people(&self, node: Uuid) {
+        let open_rooms: Vec<_> = self.open_rooms().values().cloned().collect();
+        for channel in open_rooms.iter().filter_map(|room| room.channel()) {
+            let people: Vec<User> = channel.change(|roster, _| roster.own().cloned().collect());
+            for users in people.chunks(ANNOUNCED) {
+                elsewhere::announce(&self.0.bus, |_| Announcement::Here {
+                    node,
+                    room: channel.name().to_owned(),
+                    users: users.to_vec(),
+                });
+            }
+        }
     }
 
     /// Runs what the rooms begin.
@@ -110,11 +206,12 @@ impl Chat {
         messages.reverse();
         let room = self.open_rooms().get(name).cloned();
         let members = |room: &Arc<RoomChannel>| room.change(|roster, _| roster.members());
+        let elsewhere = || self.elsewhere().in_room(name).cloned().collect();
         Some(FirstMessages {
             position: Position::new(log.epoch(), head),
             members: room
                 .and_then(|room| room.channel().map(members))
-                .unwrap_or_default(),
+                .unwrap_or_else(elsewhere),
             messages,
         })
     }
@@ -130,6 +227,12 @@ impl Chat {
         let mut names: Vec<&str> = heads.keys().copied().chain(ROOMS).collect();
         let open = open_rooms.keys().map(String::as_str);
         names.extend(open.take(LISTED));
+        let elsewhere: HashMap<String, usize> = {
+            let elsewhere = self.elsewhere();
+            let count = |room: &str| (room.to_owned(), elsewhere.in_room(room).count());
+            elsewhere.rooms().take(LISTED).map(count).collect()
+        };
+        names.extend(elsewhere.keys().map(String::as_str));
         names.sort_unstable();
         names.dedup();
         if stored.len() == LISTED {
@@ -142,11 +245,15 @@ impl Chat {
         }
         let headcount = |room: &Arc<Room>| {
             let channel = room.channel()?;
-            Some(channel.change(|roster, _| roster.presence.len()))
+            Some(channel.change(|roster, _| roster.headcount()))
+        };
+        let members = |room: &str| {
+            let here = open_rooms.get(room).and_then(headcount);
+            here.or_else(|| elsewhere.get(room).copied()).unwrap_or(0)
         };
         let summary = |room: &str| RoomSummary {
             room: room.to_owned(),
-            members: open_rooms.get(room).and_then(headcount).unwrap_or(0),
+            members: members(room),
             head: heads.get(room).copied().unwrap_or(0),
         };
         Ok(names.into_iter().map(summary).collect())
@@ -199,6 +306,11 @@ impl Chat {
     /// A panic while the lock was held leaves the map intact.
     fn open_rooms(&self) -> MutexGuard<'_, HashMap<String, Arc<Room>>> {
         self.0.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn elsewhere(&self) -> MutexGuard<'_, Elsewhere> {
+        let elsewhere = self.0.elsewhere.lock();
+        elsewhere.unwrap_or_else(PoisonError::into_inner)
     }
 }
 

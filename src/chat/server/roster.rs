@@ -16,7 +16,7 @@ use crate::{
 };
 use realtime::{
     channel::{Entry, Person},
-    server::channel::{ChannelState, Presence},
+    server::channel::{ChannelState, Presence, Ticket},
 };
 
 /// A user has left this long after closing the last tab, so that a reload is not a leave.
@@ -35,8 +35,10 @@ const MEMBERS: usize = 2_000;
 /// The roster of one room.
 #[derive(Debug)]
 pub struct Roster {
-    /// Who is in the room.
-    pub presence: Presence<User>,
+    /// Who is in the room at this node.
+    presence: Presence<User>,
+    /// Who is in the room at other nodes. The same person may be here too.
+    elsewhere: BTreeMap<Uuid, User>,
     read: BTreeMap<Uuid, u64>,
     /// Users whose mark moved since it was last saved.
     unsaved: BTreeSet<Uuid>,
@@ -63,10 +65,70 @@ impl Roster {
     pub fn new(read: impl IntoIterator<Item = (Uuid, u64)>) -> Self {
         Self {
             presence: Presence::new(LEAVE_AFTER),
+            elsewhere: BTreeMap::new(),
             read: read.into_iter().collect(),
             unsaved: BTreeSet::new(),
             typing: HashMap::new(),
         }
+    }
+
+    /// A socket of a user joined. Returns whether that is news to this node.
+    pub fn enter(&mut self, user: &User) -> bool {
+        self.presence.enter(user)
+    }
+
+    /// A socket of a user left. If it was the last one here, returns a ticket for [`Roster::leave_for_good`].
+    pub fn leave(&mut self, user_id: Uuid, now: Instant) -> Option<Ticket<Uuid>> {
+        self.presence.leave(&user_id, now)
+    }
+
+    /// Removes the user who left with this ticket, unless the user rejoined. Returns whether the user is gone from this
+    /// node.
+    pub fn leave_for_good(&mut self, ticket: &Ticket<Uuid>) -> bool {
+        let gone = self.presence.leave_for_good(ticket, ticket.due());
+        gone.is_some()
+    }
+
+    /// A user is in the room at another node. Returns whether that is news in the room.
+    pub fn came_elsewhere(&mut self, user: &User) -> bool {
+        let before = self.elsewhere.insert(user.id, user.clone());
+        !self.presence.contains(&user.id) && before.as_ref() != Some(user)
+    }
+
+    /// A user left the room at the last of the other nodes. Returns whether the user is gone from the room.
+    pub fn left_elsewhere(&mut self, user_id: Uuid) -> bool {
+        self.elsewhere.remove(&user_id).is_some() && !self.presence.contains(&user_id)
+    }
+
+    /// Whether a user is in the room at another node.
+    pub fn is_elsewhere(&self, user_id: Uuid) -> bool {
+        self.elsewhere.contains_key(&user_id)
+    }
+
+    /// The users who are in the room at this node.
+    pub fn own(&self) -> impl Iterator<Item = &User> {
+        self.presence.persons()
+    }
+
+    /// How many users are in the room.
+    pub fn headcount(&self) -> usize {
+        self.everybody().count()
+    }
+
+    /// The users in the room at any node, first those at this one.
+    fn everybody(&self) -> impl Iterator<Item = &User> {
+        let others = self.elsewhere.values();
+        let others = others.filter(|user| !self.presence.contains(&user.id));
+        self.presence.persons().chain(others)
+    }
+
+    /// A user has read up to an offset at another node, which saves the mark. Returns the new mark if it moved.
+    pub fn read_elsewhere(&mut self, user_id: Uuid, offset: u64) -> Option<u64> {
+        let mark = self.read.entry(user_id).or_insert(0);
+        (offset > *mark).then(|| {
+            *mark = offset;
+            offset
+        })
     }
 
     /// Moves a read mark, which only grows and never passes the head. Returns the new mark if it moved.
@@ -121,12 +183,12 @@ impl Roster {
 
     /// The members, up to a number that fits into an answer.
     pub fn members(&self) -> Vec<User> {
-        self.presence.persons().take(MEMBERS).cloned().collect()
+        self.everybody().take(MEMBERS).cloned().collect()
     }
 
     /// The marks of [`Roster::members`], and the furthest marks of absent users.
     pub fn read_marks(&self) -> Vec<ReadMark> {
-        let members = self.presence.persons().take(MEMBERS);
+        let members = self.everybody().take(MEMBERS);
         let marks = members.filter(|user| self.read.contains_key(&user.id));
         let mut marks: Vec<_> = marks.map(|user| self.read_mark(user.id)).collect();
         let room_for = MARKS.saturating_sub(marks.len());
@@ -158,7 +220,9 @@ impl Roster {
     }
 
     fn marks_of_the_absent(&self) -> Vec<ReadMark> {
-        let absent = |user_id: &&Uuid| !self.presence.contains(user_id);
+        let absent = |user_id: &&Uuid| {
+            !self.presence.contains(user_id) && !self.elsewhere.contains_key(user_id)
+        };
         let absent = self.read.keys().filter(absent);
         absent.map(|user_id| self.read_mark(*user_id)).collect()
     }

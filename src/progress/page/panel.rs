@@ -31,7 +31,7 @@ use realtime::{
 /// Asks a job to stop; only its owner may do so.
 #[server(prefix = "/api", endpoint = "jobs/cancel")]
 pub async fn cancel_job(#[server(default)] id: String) -> Result<(), ApiError> {
-    let session = crate::session::server::current()?;
+    let session = crate::session::server::current().await?;
     let progress = crate::progress::server::current()?;
     crate::progress::server::own_job(&progress, &session, &id)?.cancel();
     Ok(())

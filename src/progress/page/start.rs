@@ -31,7 +31,7 @@ pub async fn start_job(
     #[server(default)] mode: String,
     #[server(default)] rate: FieldOr<5_000>,
 ) -> Result<Started, ApiError> {
-    let session = crate::session::server::current()?;
+    let session = crate::session::server::current().await?;
     let progress = crate::progress::server::current()?;
     let form = crate::progress::server::form::StartForm {
         kind,

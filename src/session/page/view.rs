@@ -1,4 +1,5 @@
-//! The avatar of a user, and what a page does when its user is renamed, is another one, or has signed out.
+//! The avatar of a user, and what a page does when its user is another one, or has signed out. After a rename the server closes
+//! the sockets of the session, which then reconnect under the new name.
 
 use leptos::prelude::*;
 
@@ -12,22 +13,6 @@ use realtime::{
 #[component]
 pub fn Avatar(color: String) -> impl IntoView {
     view! { <svg class="avatar" viewBox="0 0 16 16" aria-hidden="true"><circle cx="8" cy="8" r="8" fill=color></circle></svg> }
-}
-
-/// Keeps the user of a page and of its socket the same. A new connection gives the server the new name; the server
-/// reports a sign-out with a close code.
-pub fn follow_person(current_user: RwSignal<Option<User>>, connection: Connection) {
-    Effect::new(move |before: Option<Option<String>>| {
-        let name = current_user.with(|user| user.as_ref().map(|user| user.name.clone()));
-        // After a sign-out there is no new connection: the server ends the present one.
-        if let (Some(before), Some(name)) = (before.flatten(), &name)
-            && before != *name
-        {
-            connection.reconnect();
-        }
-        name
-    });
-    follow_sign_out(current_user, connection);
 }
 
 /// Removes the user of a page when the server stops the page's connection because the user signed out elsewhere.

@@ -41,7 +41,9 @@ where
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
-        authenticate(parts, &Sessions::from_ref(state)).map_err(no_session)
+        authenticate(parts, &Sessions::from_ref(state))
+            .await
+            .map_err(no_session)
     }
 }
 
@@ -50,8 +52,8 @@ fn no_session(why: NoSession) -> ApiError {
 }
 
 /// Authenticates a request. A connection with a name belongs to the user from here on.
-fn authenticate(parts: &Parts, sessions: &Sessions) -> Result<Session, NoSession> {
-    let session = sessions.authenticate(&parts.headers, &parts.uri);
+async fn authenticate(parts: &Parts, sessions: &Sessions) -> Result<Session, NoSession> {
+    let session = sessions.authenticate(&parts.headers, &parts.uri).await;
     if let (Ok(session), Some(connection)) = (&session, parts.extensions.get::<Connection>()) {
         connection.belongs_to(session.user.id);
     }
@@ -59,7 +61,7 @@ fn authenticate(parts: &Parts, sessions: &Sessions) -> Result<Session, NoSession
 }
 
 /// The session behind a server function, or 401.
-pub fn current() -> Result<Session, ApiError> {
+pub async fn current() -> Result<Session, ApiError> {
     let (sessions, parts) = (use_context::<Sessions>(), use_context::<Parts>());
     let (Some(sessions), Some(parts)) = (sessions, parts) else {
         return Err(ApiError::new(
@@ -67,9 +69,8 @@ pub fn current() -> Result<Session, ApiError> {
             "This server function was called outside a request.",
         ));
     };
-    sessions
-        .authenticate(&parts.headers, &parts.uri)
-        .map_err(no_session)
+    let session = sessions.authenticate(&parts.headers, &parts.uri).await;
+    session.map_err(no_session)
 }
 
 /// The session of a socket, or why there is none: a socket is accepted first and then closed with the reason.
@@ -82,7 +83,7 @@ where
     type Rejection = std::convert::Infallible;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Self::Rejection> {
-        Ok(Self(authenticate(parts, &Sessions::from_ref(state))))
+        Ok(Self(authenticate(parts, &Sessions::from_ref(state)).await))
     }
 }
 
@@ -131,7 +132,7 @@ async fn guest(
     headers: HeaderMap,
     uri: Uri,
 ) -> Response {
-    let session = match sessions.renewable(&headers, &uri) {
+    let session = match sessions.renewable(&headers, &uri).await {
         Ok(session) => sessions.prolonged(session),
         Err(_) => sessions.guest(),
     };
@@ -145,7 +146,7 @@ async fn renew(
     headers: HeaderMap,
     uri: Uri,
 ) -> Result<Response, ApiError> {
-    let session = sessions.renewable(&headers, &uri);
+    let session = sessions.renewable(&headers, &uri).await;
     let session = sessions.prolonged(session.map_err(no_session)?);
     Ok(signed_in(&sessions, session, caller.secure))
 }
@@ -188,7 +189,7 @@ async fn named(
     let form = form
         .map_err(|rejection| ApiError::new(rejection.status().as_u16(), rejection.body_text()))?;
     let name = valid_name(&form.name).ok_or_else(|| ApiError::field("name", NAME_RULE))?;
-    let Ok(session) = sessions.renewable(headers, uri) else {
+    let Ok(session) = sessions.renewable(headers, uri).await else {
         let guest = sessions.guest();
         let user = User {
             name: name.to_owned(),
@@ -215,7 +216,7 @@ async fn sign_out(
     headers: HeaderMap,
     uri: Uri,
 ) -> Response {
-    let signed_out = match sessions.renewable(&headers, &uri) {
+    let signed_out = match sessions.renewable(&headers, &uri).await {
         Ok(session) => sessions.sign_out(&session).await.map_err(|error| {
             tracing::error!(%error, "a sign-out could not be written");
             let error = "Signing out could not be recorded. You are still signed in; try again.";

@@ -14,14 +14,14 @@ use bytes::Bytes;
 use cookie::{Cookie, CookieJar, Key};
 use futures::future::try_join_all;
 use rand::seq::IndexedRandom;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use sha2::{Digest, Sha512};
 use tokio::sync::watch;
 use uuid::Uuid;
 
 use super::watch::{SessionStatus, SessionWatch};
 use crate::{
-    bus::{BusError, SharedBus},
+    bus::{BusError, Change, SharedBus},
     session::User,
     web::{error::ApiError, server::cookies::SESSION_COOKIE},
 };
@@ -48,6 +48,15 @@ pub struct Session {
     /// Unix milliseconds.
     #[serde(rename = "e")]
     pub expires: u64,
+}
+
+/// A ticket that every server of a cluster can check.
+#[derive(Serialize, Deserialize)]
+struct SharedTicket {
+    ticket: Uuid,
+    /// Unix milliseconds.
+    until: u64,
+    session: Session,
 }
 
 /// Why there is no session. Of several reasons the greatest is reported.
@@ -135,7 +144,17 @@ impl Sessions {
 
     /// The token: the session as JSON in base64, signed (HMAC-SHA-256).
     pub fn token(&self, session: &Session) -> String {
-        let json = serde_json::to_vec(session).unwrap_or_default();
+        self.sign(session)
+    }
+
+    /// Reads a token back, or returns why it is refused. The session may have expired, as long as it can be renewed.
+    pub fn read(&self, token: &str) -> Result<Session, NoSession> {
+        let session: Session = self.verify(token).ok_or(NoSession::Expired)?;
+        self.known().admit(session)
+    }
+
+    fn sign(&self, value: &impl Serialize) -> String {
+        let json = serde_json::to_vec(value).unwrap_or_default();
         let mut jar = CookieJar::new();
         jar.signed_mut(&self.0.key).add(Cookie::new(
             SESSION_COOKIE,
@@ -146,15 +165,15 @@ impl Sessions {
             .unwrap_or_default()
     }
 
-    /// Reads a token back, or returns why it is refused. The session may have expired, as long as it can be renewed.
-    pub fn read(&self, token: &str) -> Result<Session, NoSession> {
+    /// Reads what [`Sessions::sign`] wrote. What was signed as one type is not read as another: each has fields that the
+    /// others lack.
+    fn verify<T: DeserializeOwned>(&self, signed: &str) -> Option<T> {
         let jar = CookieJar::new();
-        let signed = jar
+        let cookie = jar
             .signed(&self.0.key)
-            .verify(Cookie::new(SESSION_COOKIE, token.to_owned()));
-        let json = signed.and_then(|cookie| BASE64_URL_SAFE_NO_PAD.decode(cookie.value()).ok());
-        let session: Option<Session> = json.and_then(|json| serde_json::from_slice(&json).ok());
-        self.known().admit(session.ok_or(NoSession::Expired)?)
+            .verify(Cookie::new(SESSION_COOKIE, signed.to_owned()))?;
+        let json = BASE64_URL_SAFE_NO_PAD.decode(cookie.value()).ok()?;
+        serde_json::from_slice(&json).ok()
     }
 
     /// When a session that is created or renewed now expires, in Unix milliseconds.
@@ -180,6 +199,9 @@ impl Sessions {
 
     /// A ticket for one use within [`TICKET_LIFETIME`], for clients that can send neither cookie nor header.
     pub fn ticket(&self, session: Session) -> Result<String, ApiError> {
+        if self.0.bus.node().is_some() {
+            return Ok(self.shared_ticket(session));
+        }
         let mut known = self.known();
         let now = now_ms();
         if known.tickets.len() >= TICKETS {
@@ -199,7 +221,82 @@ impl Sessions {
         Ok(ticket)
     }
 
-    /// Uses a ticket up. The session may have expired, as with [`Sessions::read`].
+    /// A ticket that any server of a cluster accepts: the session, signed. The bus sees to it that it works once. It is
+    /// spelled with characters that an address takes as they are.
+    fn shared_ticket(&self, session: Session) -> String {
+        BASE64_URL_SAFE_NO_PAD.encode(self.sign(&SharedTicket {
+            ticket: Uuid::new_v4(),
+            until: now_ms() + TICKET_LIFETIME.as_millis() as u64,
+            session,
+        }))
+    }
+
+    fn read_shared_ticket(&self, ticket: &str) -> Option<SharedTicket> {
+        let signed = BASE64_URL_SAFE_NO_PAD.decode(ticket).ok()?;
+        self.verify(std::str::from_utf8(&signed).ok()?)
+    }
+
+    /// Uses a ticket up, whichever server of a cluster issued it.
+    pub async fn redeem_any(&self, ticket: &str) -> Result<Session, NoSession> {
+        if self.0.bus.node().is_none() {
+            return self.redeem(ticket);
+        }
+        let shared = self.read_shared_ticket(ticket);
+        let shared = shared.ok_or(NoSession::Expired)?;
+        if shared.until <= now_ms() {
+            return Err(NoSession::Expired);
+        }
+        let claim = self.0.bus.claim(&format!("ticket/{}", shared.ticket)).await;
+        match claim {
+            Ok(true) => self.known().admit(shared.session),
+            Ok(false) => Err(NoSession::Expired),
+            Err(error) => {
+                tracing::warn!(%error, "a ticket cannot be claimed, and is refused");
+                Err(NoSession::Expired)
+            }
+        }
+    }
+
+    /// Follows what other servers of a cluster record: who signs out, and who has another name. Ends at once on a bus of one
+    /// process.
+    pub async fn follow_others(self) {
+        if self.0.bus.node().is_none() {
+            return;
+        }
+        // Before the values are read, or a change between the two would be missed.
+        let mut changes = self.0.bus.changes();
+        let mut change = Some(Change::Missed);
+        while let Some(changed) = change {
+            match changed {
+                Change::Value { key, value } => self.apply(&key, &value),
+                Change::Missed => self.read_again().await,
+            }
+            change = changes.next().await;
+        }
+    }
+
+    async fn read_again(&self) {
+        for prefix in [SIGNED_OUT, NAMED] {
+            match self.0.bus.latest(prefix).await {
+                Ok(values) => values
+                    .iter()
+                    .for_each(|(key, value)| self.apply(key, value)),
+                Err(error) => tracing::error!(%error, "who signed out elsewhere cannot be read"),
+            }
+        }
+    }
+
+    /// Applies a value that was recorded, here or elsewhere.
+    fn apply(&self, key: &str, value: &[u8]) {
+        let entry = |prefix| parse_entry(key.strip_prefix(prefix)?, value);
+        if let Some((id, until, _)) = entry(SIGNED_OUT) {
+            self.known().sign_out(id, until);
+        } else if let Some((id, until, name)) = entry(NAMED) {
+            self.known().rename(id, name, until);
+        }
+    }
+
+    /// Uses up a ticket that this server issued. The session may have expired, as with [`Sessions::read`].
     pub fn redeem(&self, ticket: &str) -> Result<Session, NoSession> {
         let mut known = self.known();
         let (session, until) = known.tickets.remove(ticket).ok_or(NoSession::Expired)?;

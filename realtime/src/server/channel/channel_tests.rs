@@ -449,3 +449,69 @@ async fn a_live_member_that_has_what_was_dropped_stays() {
     channel.skip_to(4);
     assert_eq!(take(&queue).1, Some(CloseCode::TooSlow.code()));
 }
+
+/// A log that another server writes to: this one has read nothing of it until it is asked to reach an offset.
+#[derive(Clone)]
+struct Lagging(MemoryLog<u64>);
+
+impl Log for Lagging {
+    type Message = u64;
+    type Follower = super::memory_log::MemoryFollower<u64>;
+
+    fn epoch(&self) -> Epoch {
+        self.0.epoch()
+    }
+
+    async fn head(&self) -> Result<Head, LogError> {
+        self.0.head().await
+    }
+
+    async fn reach(&self, offset: u64) -> Result<(), LogError> {
+        if offset > 5 {
+            return Err(LogError::Unavailable("it is too far behind".into()));
+        }
+        while self.0.head().await?.head < offset {
+            append(&self.0, 0);
+        }
+        Ok(())
+    }
+
+    async fn read(&self, after: u64, limit: usize) -> Result<Vec<Entry<u64>>, LogError> {
+        self.0.read(after, limit).await
+    }
+
+    async fn count(&self, after: u64, upto: u64) -> Result<u64, LogError> {
+        self.0.count(after, upto).await
+    }
+
+    async fn before_latest(&self, head: u64, count: usize) -> Result<u64, LogError> {
+        self.0.before_latest(head, count).await
+    }
+
+    async fn append(&self, id: SpelledId, message: u64) -> Result<Appended, LogError> {
+        self.0.append(id, message).await
+    }
+
+    fn follow(&self, after: u64) -> Self::Follower {
+        self.0.follow(after)
+    }
+}
+
+#[tokio::test]
+async fn a_member_that_comes_with_what_another_server_delivered_is_recovered() {
+    let log = Lagging(MemoryLog::new(10));
+    let at = |offset| Position::new(log.epoch(), offset);
+    let start = Start::of(&log, Some(&at(5)), LATEST).await.unwrap();
+    let Joined {
+        recovered,
+        replayed,
+        head,
+        ..
+    } = start.joined;
+    assert_eq!((recovered, replayed, head), (true, 0, 5));
+    let refused = Start::of(&log, Some(&at(6)), LATEST).await;
+    assert!(matches!(refused, Err(LogError::Unavailable(_))));
+    let foreign = Position::new(Epoch::random(), 9);
+    let start = Start::of(&log, Some(&foreign), LATEST).await.unwrap();
+    assert!(!start.joined.recovered);
+}

@@ -27,6 +27,13 @@ pub trait Log: Send + Sync + 'static {
     /// The range of offsets that the log holds.
     fn head(&self) -> impl Future<Output = Result<Head, LogError>> + Send;
 
+    /// Called for a member that comes with an offset above the head. Where several servers share a log, another one may have
+    /// delivered messages that this one has not read yet: waits until it has, or returns [`LogError::Unavailable`] if that
+    /// takes too long. By default, and for an offset that does not exist, it returns at once.
+    fn reach(&self, _offset: u64) -> impl Future<Output = Result<(), LogError>> + Send {
+        async { Ok(()) }
+    }
+
     /// Up to `limit` messages after an offset, oldest first; none only if there are none.
     /// [`LogError::Truncated`] if the log no longer holds every message after the offset.
     fn read(
@@ -135,7 +142,12 @@ impl Start {
         after: Option<&Position>,
         latest: usize,
     ) -> Result<Self, LogError> {
-        let (epoch, head) = (log.epoch(), log.head().await?);
+        let (epoch, mut head) = (log.epoch(), log.head().await?);
+        let ahead = after.filter(|after| after.epoch == epoch && after.offset > head.head);
+        if let Some(ahead) = ahead {
+            log.reach(ahead.offset).await?;
+            head = log.head().await?;
+        }
         let known = after.filter(|after| head.continues(&epoch, after));
         let offset = match known {
             Some(known) => known.offset,

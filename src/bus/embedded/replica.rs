@@ -1,0 +1,330 @@
+//! Applies the messages of a stream to the database: the replica of a bus whose log is elsewhere.
+//!
+//! What is applied depends on the stream alone, so that all replicas of a stream are equal row by row: offsets are the
+//! places of messages in the stream, times come from the stream, and each rule below is decided by what stands before a
+//! message. The place of the last applied message is stored in the same transaction as what it changed. So a crash
+//! loses nothing and applies nothing twice, and the database needs no fsync.
+
+use std::collections::HashMap;
+
+use bytes::Bytes;
+use rusqlite::{Connection, OptionalExtension, params};
+use uuid::Uuid;
+
+use super::{
+    reader::find,
+    schema::{offset_of, place},
+    tables::{FORGET_BATCH, Slot, Tables, Write},
+};
+use crate::bus::{Appended, BusError, Event, NewEvent};
+
+/// The place of a message in its stream.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StreamPlace {
+    /// Above zero, and greater than that of every message before it.
+    pub sequence: u64,
+    /// The id that its publisher gave it; empty if it has none.
+    pub message: String,
+}
+
+/// What a message of a stream changes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    Event(NewEvent),
+    /// Replaces the events up to `upto`, if `head` is the log's head at this place of the stream.
+    Snapshot {
+        log: String,
+        upto: u64,
+        head: u64,
+        /// The time of the newest event up to `head` (Unix milliseconds).
+        at: u64,
+        bytes: Bytes,
+    },
+    /// Drops the events up to `upto`.
+    Floor {
+        log: String,
+        upto: u64,
+        /// The time of the newest event up to `upto` (Unix milliseconds).
+        at: u64,
+    },
+    /// The newest value of a key; an empty value removes the key.
+    Latest {
+        key: String,
+        value: Bytes,
+    },
+    /// A message of another program, or of a newer version of this one. It takes its place and changes nothing.
+    Unknown,
+}
+
+impl Change {
+    /// Its size in bytes.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Self::Event(event) => event.bytes.len(),
+            Self::Snapshot { bytes, .. } | Self::Latest { value: bytes, .. } => bytes.len(),
+            Self::Floor { .. } | Self::Unknown => 0,
+        }
+    }
+}
+
+/// The outcome of a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Applied {
+    Event(Appended),
+    /// The error says why the snapshot does not count.
+    Snapshot(Result<(), BusError>),
+    /// How many offsets were dropped.
+    Floor(u64),
+    Latest,
+    Unknown,
+}
+
+/// How far the streams were read.
+#[derive(Debug, Default)]
+pub(super) struct Read(HashMap<&'static str, Progress>);
+
+#[derive(Debug)]
+struct Progress {
+    place: StreamPlace,
+    is_stored: bool,
+}
+
+impl Read {
+    /// Stores the progress, inside the transaction of what was applied.
+    pub fn store(&mut self, connection: &Connection) -> rusqlite::Result<()> {
+        for (stream, progress) in &mut self.0 {
+            if !std::mem::replace(&mut progress.is_stored, true) {
+                let sql = "INSERT INTO streams (name, sequence, message) VALUES (?1, ?2, ?3)
+                     ON CONFLICT (name) DO UPDATE SET sequence = excluded.sequence, message = excluded.message";
+                let StreamPlace { sequence, message } = &progress.place;
+                connection.prepare_cached(sql)?.execute(params![
+                    stream,
+                    *sequence as i64,
+                    message
+                ])?;
+            }
+        }
+        Ok(())
+    }
+
+    pub fn clear(&mut self) {
+        self.0.clear();
+    }
+}
+
+/// The place of the last applied message of a stream.
+pub fn last_applied(
+    connection: &Connection,
+    stream: &str,
+) -> rusqlite::Result<Option<StreamPlace>> {
+    let sql = "SELECT sequence, message FROM streams WHERE name = ?1";
+    let row = connection.prepare_cached(sql)?.query_row([stream], |row| {
+        Ok(StreamPlace {
+            sequence: row.get::<_, i64>(0)? as u64,
+            message: row.get(1)?,
+        })
+    });
+    row.optional()
+}
+
+impl Tables {
+    /// Applies the next message of a stream, if the last applied one is that with the sequence `after`. Otherwise a
+    /// message before it was not applied, and the reader of the stream begins again after the last applied one. `at`
+    /// is the time at which the stream took the message (Unix milliseconds).
+    pub fn apply(
+        &mut self,
+        stream: &'static str,
+        after: u64,
+        place: &StreamPlace,
+        at: u64,
+        change: &Change,
+    ) -> Write<Applied> {
+        let last = self.last_applied(stream)?;
+        if last != after {
+            return Ok(Err(BusError::Unavailable(format!(
+                "the replica stands at message {last} of the stream, not at {after}"
+            ))));
+        }
+        let applied = match change {
+            Change::Event(event) => Applied::Event(self.apply_event(event, place.sequence, at)?),
+            Change::Snapshot {
+                log,
+                upto,
+                head,
+                at,
+                bytes,
+            } => Applied::Snapshot(self.apply_snapshot(log, *upto, *head, *at, bytes)?),
+            Change::Floor { log, upto, at } => Applied::Floor(self.apply_floor(log, *upto, *at)?),
+            Change::Latest { key, value } => {
+                if let Err(error) = self.put_latest(key, value)? {
+                    return Ok(Err(error));
+                }
+                Applied::Latest
+            }
+            Change::Unknown => Applied::Unknown,
+        };
+        let progress = Progress {
+            place: place.clone(),
+            is_stored: false,
+        };
+        self.read.0.insert(stream, progress);
+        Ok(Ok(applied))
+    }
+
+    fn last_applied(&mut self, stream: &'static str) -> rusqlite::Result<u64> {
+        if let Some(progress) = self.read.0.get(stream) {
+            return Ok(progress.place.sequence);
+        }
+        let place = last_applied(&self.connection, stream)?.unwrap_or_default();
+        let sequence = place.sequence;
+        let is_stored = true;
+        self.read.0.insert(stream, Progress { place, is_stored });
+        Ok(sequence)
+    }
+
+    /// An id that the log holds is skipped, for ever: the stream itself knows ids for some minutes only.
+    fn apply_event(
+        &mut self,
+        event: &NewEvent,
+        sequence: u64,
+        at: u64,
+    ) -> rusqlite::Result<Appended> {
+        let log = self.log(&event.log)?;
+        let sql = "SELECT ordinal FROM events WHERE place > ?1 AND place <= ?2 ORDER BY place DESC LIMIT 1";
+        let held = [place(log.id, log.floor), place(log.id, log.head)];
+        let newest: Option<i64> = self
+            .connection
+            .prepare_cached(sql)?
+            .query_row(held, |row| row.get(0))
+            .optional()?;
+        let slot = Slot {
+            offset: sequence,
+            at: at.max(log.at),
+            ordinal: Some(newest.unwrap_or(0) + 1),
+        };
+        self.insert(log, event, slot)
+    }
+
+    /// The head that a snapshot expects was the head of the publisher's replica, so it is at most the head at this
+    /// place of the stream. Only a replica that joined late can lack events up to it: a later snapshot counted, and
+    /// the events were purged from the stream. It takes the snapshot, and then that later one, and equals the others.
+    fn apply_snapshot(
+        &mut self,
+        name: &str,
+        upto: u64,
+        head: u64,
+        at: u64,
+        bytes: &Bytes,
+    ) -> Write<()> {
+        let mut log = self.log(name)?;
+        if log.head > head || upto > head {
+            return Ok(Err(BusError::HeadMoved { head: log.head }));
+        }
+        (log.head, log.at) = (head, at.max(log.at));
+        self.replace_with_snapshot(name, log, upto, bytes)
+    }
+
+    fn apply_floor(&mut self, name: &str, upto: u64, at: u64) -> rusqlite::Result<u64> {
+        let mut log = self.log(name)?;
+        let dropped = upto.saturating_sub(log.floor);
+        if dropped > 0 {
+            (log.head, log.at) = (log.head.max(upto), log.at.max(at));
+            self.drop_events(name, log, upto)?;
+        }
+        Ok(dropped)
+    }
+}
+
+/// An event of a log by its id.
+pub fn event(connection: &Connection, log: &str, id: Uuid) -> rusqlite::Result<Option<Event>> {
+    let sql = "SELECT place, events.at, bytes FROM events JOIN logs ON logs.id = events.log WHERE events.id = ?1 AND name = ?2";
+    let mut select = connection.prepare_cached(sql)?;
+    let event = select.query_row(params![id.as_bytes(), log], |row| {
+        Ok(Event {
+            offset: offset_of(row.get(0)?),
+            id,
+            at: row.get::<_, i64>(1)? as u64,
+            bytes: row.get::<_, Vec<u8>>(2)?.into(),
+        })
+    });
+    event.optional()
+}
+
+/// The oldest events of a log that can be dropped together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Expired {
+    pub upto: u64,
+    /// The time of the newest of them (Unix milliseconds).
+    pub at: u64,
+    /// The first event that stays; `None` if none does.
+    pub first_kept: Option<u64>,
+    /// Whether all events that are old enough are among them.
+    pub is_all: bool,
+}
+
+/// The oldest events that were stored before a time, up to [`FORGET_BATCH`] of them.
+pub fn expired(
+    connection: &Connection,
+    log: &str,
+    before: u64,
+) -> rusqlite::Result<Option<Expired>> {
+    let Some((id, held)) = find(connection, log)? else {
+        return Ok(None);
+    };
+    // Times never decrease within a log, so the oldest events come first.
+    let sql = format!(
+        "SELECT place, at FROM events WHERE place > ?1 AND place <= ?2 ORDER BY place LIMIT {}",
+        FORGET_BATCH + 1
+    );
+    let mut select = connection.prepare_cached(&sql)?;
+    let mut rows = select.query([place(id, held.floor), place(id, held.head)])?;
+    let (mut last, mut count) = (None, 0);
+    while let Some(row) = rows.next()? {
+        let (offset, at) = (offset_of(row.get(0)?), row.get::<_, i64>(1)? as u64);
+        let is_old = at < before;
+        if !is_old || count == FORGET_BATCH {
+            return Ok(last.map(|(upto, newest)| Expired {
+                upto,
+                at: newest,
+                first_kept: Some(offset),
+                is_all: !is_old,
+            }));
+        }
+        last = Some((offset, at));
+        count += 1;
+    }
+    Ok(last.map(|(upto, at)| Expired {
+        upto,
+        at,
+        first_kept: None,
+        is_all: true,
+    }))
+}
+
+/// The first event of a log after an offset.
+pub fn first_after(
+    connection: &Connection,
+    log: &str,
+    offset: u64,
+) -> rusqlite::Result<Option<u64>> {
+    let Some((id, held)) = find(connection, log)? else {
+        return Ok(None);
+    };
+    let sql = "SELECT min(place) FROM events WHERE place > ?1 AND place <= ?2";
+    let range = [place(id, offset), place(id, held.head)];
+    let first: Option<i64> = connection
+        .prepare_cached(sql)?
+        .query_row(range, |row| row.get(0))?;
+    Ok(first.map(offset_of))
+}
+
+/// The head of a log, and the time of its newest event (Unix milliseconds).
+pub fn head_and_time(connection: &Connection, log: &str) -> rusqlite::Result<(u64, u64)> {
+    let sql = "SELECT head, at FROM logs WHERE name = ?1";
+    let row = connection.prepare_cached(sql)?.query_row([log], |row| {
+        Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?))
+    });
+    Ok(row
+        .optional()?
+        .map_or((0, 0), |(head, at)| (head as u64, at as u64)))
+}

@@ -1,0 +1,221 @@
+//! Reads a stream in order into the replica, again and again from where the replica stands.
+
+use std::{sync::Arc, time::Duration};
+
+use async_nats::jetstream::{
+    Message,
+    consumer::{DeliverPolicy, push},
+};
+use futures::{StreamExt, stream::FuturesOrdered};
+use tokio::{
+    sync::{broadcast, watch},
+    time::{Instant, sleep},
+};
+
+use super::{OpenError, Shared, link::LinkState, outcomes::Outcomes, record, streams};
+use crate::bus::{
+    BusError,
+    embedded::replica::{Applied, Change},
+};
+use realtime::position::Epoch;
+
+/// Messages and bytes that may wait to be applied at once: enough for large commits.
+const WAITING: usize = 1_024;
+const WAITING_BYTES: usize = 16 * 1024 * 1024;
+/// The pause after a failure that is not the connection's: a full disk, a stream without a leader.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// How far a replica is.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Progress {
+    /// It has applied everything that the stream held when the feed began.
+    pub has_caught_up: bool,
+    /// The oldest moment at which the stream is known to have held more than the replica has applied by now, and the
+    /// sequence of its end at that moment.
+    pub behind: Option<(Instant, u64)>,
+}
+
+/// Reads one stream.
+pub struct Feed {
+    pub name: &'static str,
+    pub shared: Arc<Shared>,
+    pub outcomes: Arc<Outcomes>,
+    pub progress: watch::Sender<Progress>,
+    pub changes: broadcast::Sender<(String, bytes::Bytes)>,
+}
+
+/// Why a reader of the stream stopped.
+enum Stop {
+    /// The connection changed.
+    Link,
+    Failed(String),
+    /// The history of the stream is another one: the server has to open its parts again.
+    Renewed(Epoch),
+}
+
+impl From<OpenError> for Stop {
+    fn from(error: OpenError) -> Self {
+        Self::Failed(error.to_string())
+    }
+}
+
+impl From<BusError> for Stop {
+    fn from(error: BusError) -> Self {
+        Self::Failed(error.to_string())
+    }
+}
+
+impl Feed {
+    /// Runs until the bus is closed, or until the history of the stream is another one.
+    pub async fn run(self) {
+        let mut link = self.shared.link.state();
+        loop {
+            if link
+                .wait_for(|state| state.away_since.is_none())
+                .await
+                .is_err()
+            {
+                return;
+            }
+            let state = *link.borrow_and_update();
+            match self.read(&mut link, state).await {
+                Stop::Link => {}
+                Stop::Renewed(epoch) => {
+                    self.shared.renewed(&epoch);
+                    return;
+                }
+                Stop::Failed(error) => {
+                    tracing::warn!(stream = self.name, error, "the stream is read again");
+                    sleep(PAUSE).await;
+                }
+            }
+        }
+    }
+
+    async fn read(&self, link: &mut watch::Receiver<LinkState>, state: LinkState) -> Stop {
+        match self.try_read(link, state).await {
+            Ok(stop) | Err(stop) => stop,
+        }
+    }
+
+    async fn try_read(
+        &self,
+        link: &mut watch::Receiver<LinkState>,
+        state: LinkState,
+    ) -> Result<Stop, Stop> {
+        let mut last = self.shared.replica.last_applied(self.name).await?;
+        // The bus checked the first connection when it was opened.
+        if state.connects > 1
+            && let Some(epoch) = self.shared.check_history().await?
+        {
+            return Err(Stop::Renewed(epoch));
+        }
+        let jetstream = &self.shared.link.jetstream;
+        let config = push::OrderedConfig {
+            deliver_subject: self.shared.link.client.new_inbox(),
+            deliver_policy: DeliverPolicy::ByStartSequence {
+                start_sequence: last.sequence + 1,
+            },
+            ..push::OrderedConfig::default()
+        };
+        let stream = streams::stream(jetstream, self.name).await?;
+        let consumer = stream.create_consumer(config).await;
+        let consumer = consumer.map_err(|error| Stop::Failed(error.to_string()))?;
+        if consumer.cached_info().num_pending == 0 {
+            self.has_caught_up();
+        }
+        let messages = consumer.messages().await;
+        let mut messages = messages.map_err(|error| Stop::Failed(error.to_string()))?;
+        let (mut waiting, mut waiting_bytes) = (FuturesOrdered::new(), 0);
+        loop {
+            let has_room = waiting.len() < WAITING && waiting_bytes < WAITING_BYTES;
+            tokio::select! {
+                // First: after a reconnect the stream may be another one.
+                biased;
+                changed = link.changed() => {
+                    let _ = changed;
+                    return Ok(Stop::Link);
+                }
+                Some(answer) = waiting.next() => {
+                    let (sequence, bytes, change, pending, applied) = answer;
+                    waiting_bytes -= bytes;
+                    self.applied(sequence, change, pending + waiting.len() as u64, applied?);
+                }
+                message = messages.next(), if has_room => {
+                    let message = message.ok_or_else(|| Stop::Failed("the consumer ended".into()))?;
+                    let message = message.map_err(|error| Stop::Failed(error.to_string()))?;
+                    let info = message.info().map_err(|error| Stop::Failed(error.to_string()))?;
+                    let (sequence, pending) = (info.stream_sequence, info.pending);
+                    let nanoseconds = info.published.unix_timestamp_nanos();
+                    // The library begins at the first message when it has to make the consumer anew before any came.
+                    if sequence <= last.sequence {
+                        continue;
+                    }
+                    let place = record::stream_place(sequence, message.headers.as_ref(), nanoseconds);
+                    let at = (nanoseconds / 1_000_000).max(0) as u64;
+                    let Message { message, .. } = message;
+                    let bytes = message.payload.len();
+                    let change = record::read(&message.subject, message.headers.as_ref(), message.payload);
+                    if change == Change::Unknown {
+                        tracing::warn!(subject = %message.subject, sequence, "a message of the stream is not understood; a newer version may have written it");
+                    }
+                    let after = std::mem::replace(&mut last, place.clone()).sequence;
+                    let news = match &change {
+                        Change::Latest { key, value } => Some((key.clone(), value.clone())),
+                        _ => None,
+                    };
+                    let applied = self.shared.replica.apply(self.name, after, place, at, change);
+                    waiting_bytes += bytes;
+                    waiting.push_back(async move { (sequence, bytes, news, pending, applied.await) });
+                    if pending > 0 {
+                        self.is_behind(sequence + pending);
+                    }
+                }
+            }
+        }
+    }
+
+    fn applied(
+        &self,
+        sequence: u64,
+        change: Option<(String, bytes::Bytes)>,
+        behind: u64,
+        outcome: Applied,
+    ) {
+        self.outcomes.applied(sequence, outcome);
+        if let Some(change) = change {
+            // An error means that nobody listens.
+            let _ = self.changes.send(change);
+        }
+        metrics::gauge!("wirewise_bus_replica_lag", "stream" => self.name).set(behind as f64);
+        self.progress.send_if_modified(|progress| {
+            let changed = progress.behind.is_some_and(|(_, end)| end <= sequence);
+            if changed {
+                progress.behind = None;
+            }
+            changed
+        });
+        if behind == 0 {
+            self.has_caught_up();
+        }
+    }
+
+    /// The stream ended at `end` just now.
+    fn is_behind(&self, end: u64) {
+        self.progress.send_if_modified(|progress| {
+            let changed = progress.behind.is_none();
+            if changed {
+                progress.behind = Some((Instant::now(), end));
+            }
+            changed
+        });
+    }
+
+    fn has_caught_up(&self) {
+        self.progress.send_if_modified(|progress| {
+            let changed = !progress.has_caught_up || progress.behind.is_some();
+            (progress.has_caught_up, progress.behind) = (true, None);
+            changed
+        });
+    }
+}
