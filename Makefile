@@ -21,7 +21,7 @@ WASM := target/front/wasm32-unknown-unknown/wasm-release/wirewise.wasm
 
 PEERS := benches/peers
 
-.PHONY: help setup tools browser leptos proxies build site server run watch example check test test-proxies weight screenshots check-budgets check-perf check-upload check-packages audit torture simulate fuzz bench bench-quick bench-chat bench-collab bench-writers
+.PHONY: help setup tools browser leptos proxies nats build site server run cluster watch example check test test-proxies weight screenshots check-budgets check-perf check-upload check-packages audit torture test-cluster simulate fuzz bench bench-quick bench-chat bench-collab bench-writers
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(firstword $(MAKEFILE_LIST))
@@ -41,6 +41,9 @@ leptos: tools ## ... what watches: cargo-leptos and wasm-bindgen, prebuilt where
 proxies: ## ... what the tests of the proxies drive: nginx, Caddy, openssl
 	@sh tools/proxies.sh
 
+nats: ## ... the broker of several servers, which the tests start too: nats-server
+	@sh tools/nats.sh
+
 # Both halves at once: for minutes each of them keeps only one core busy, with one crate.
 build: tools ## build the release: target/release/wirewise and target/site
 	@$(MAKE) --no-print-directory -j2 site server
@@ -55,6 +58,10 @@ server: tools
 
 run: build ## build, serve, print the address; more flags with ARGS="..."
 	target/release/wirewise --allow-faults $(ARGS)
+
+CLUSTER_PORT ?= 3000
+cluster: build nats proxies ## build, serve with three nodes on one NATS behind Caddy, print the addresses: CLUSTER_PORT=3000; more flags of the nodes with ARGS="..."
+	CLUSTER_PORT=$(CLUSTER_PORT) node tools/cluster.mjs $(ARGS)
 
 watch: leptos ## build and serve, again and again while you edit
 	WIREWISE_ALLOW_FAULTS=true cargo leptos watch --split
@@ -88,8 +95,8 @@ check: tools example ## formatting, feature gates, lints of both halves, the bui
 	cargo package --quiet --package wirewise-realtime --allow-dirty --no-verify
 
 # The release binary is named explicitly, because cargo test leaves a newer, unoptimised binary behind.
-test: build browser example ## the Rust tests of the app, the kit and its test kit, then the browser tests against the built release
-	cargo test --workspace --features ssr
+test: build browser example nats ## the Rust tests of the app, the kit and its test kit, then the browser tests against the built release
+	PATH="$$PATH:/usr/sbin:$(CURDIR)/target/nats/usr/sbin" cargo test --workspace --features ssr
 	cd end2end && WIREWISE_BIN="$(CURDIR)/target/release/wirewise" playwright test
 
 test-proxies: build browser proxies ## the pages behind nginx and Caddy as deploy/ configures them, and what breaks without each line
@@ -111,7 +118,7 @@ check-perf: build browser ## instructions of the server for a delivery and for a
 check-upload: build ## upload 1 GiB: digests as those of sha256sum and b3sum, memory within 100 MiB
 	bash tools/check-upload.sh
 
-check-packages: build ## the unit, the Dockerfile, compose.yaml, and the server in the root folder of the image; needs no Docker
+check-packages: build nats proxies ## the unit, the Dockerfile, compose.yaml, the settings of NATS and Caddy, and the server in the root folder of the image; needs no Docker
 	bash tools/check-packages.sh
 
 audit: ## licences, sources, banned and duplicated crates, and known vulnerabilities where the database can be had
@@ -121,6 +128,13 @@ SECONDS ?= 60
 SEED ?=
 torture: ## prove the chat's guarantee for SECONDS=60: cuts, kill -9, stalled readers, and a checker; SEED=... repeats a run
 	cargo bench --features ssr --bench torture -- --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
+
+# The run is the release, which is built already; only its test clients are built here.
+TORTURE = WIREWISE_BIN="$(CURDIR)/target/release/wirewise" PATH="$$PATH:/usr/sbin:$(CURDIR)/target/nats/usr/sbin:$(CURDIR)/target/proxies/usr/bin" cargo bench --features ssr --bench torture --
+test-cluster: build browser nats proxies ## the same at three nodes on NATS behind Caddy, also with three servers of NATS, 2,000 clients, and the pages of the chat; SECONDS=60
+	$(TORTURE) --brokers 1 --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
+	$(TORTURE) --brokers 3 --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
+	cd end2end && WIREWISE_BIN="$(CURDIR)/target/release/wirewise" playwright test --config cluster.config.ts
 
 SCHEDULES ?= 100000
 simulate: ## SCHEDULES=100000 seeded schedules of wire, server and clock against the kit's client; a failing seed is printed

@@ -1,12 +1,14 @@
 #!/usr/bin/env bash
 # Checks what deploy/ holds, as far as that goes without Docker and without systemd as the init process: the unit with
-# systemd-analyze, the Dockerfile with hadolint, compose.yaml against the schema of the Compose specification, and the
-# root folder of the image by running the server in it, read-only and without privileges. `make check-packages` builds
-# the release first, and passes the versions of the tools.
+# systemd-analyze, the Dockerfile with hadolint, compose.yaml against the schema of the Compose specification, the settings
+# of NATS and Caddy with Debian's own, and the root folder of the image by running the server in it, read-only and without
+# privileges. `make check-packages` builds the release first, fetches NATS and Caddy, and passes the versions of the tools.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 server=$(realpath "${WIREWISE_BIN:-target/release/wirewise}")
 site=$(realpath "${LEPTOS_SITE_ROOT:-target/site}")
+# Where tools/nats.sh and tools/proxies.sh put what is not installed.
+PATH="$PATH:/usr/sbin:$PWD/target/nats/usr/sbin:$PWD/target/proxies/usr/bin"
 # systemd's score of what a service could do, in tenths: 0 is nothing at all, 100 everything.
 most_exposed=15
 largest_image_mib=64
@@ -25,9 +27,7 @@ fail() {
 # Installs the Debian package $2, if the program $1 is missing.
 need() {
     command -v "$1" >/dev/null 2>&1 && return
-    if command -v apt-get >/dev/null 2>&1 && [ "$(id -u)" = 0 ]; then
-        apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "$2" || true
-    fi
+    sh tools/debian-package.sh "$2"
     command -v "$1" >/dev/null 2>&1 || fail "Install $1 (on Debian: apt-get install $2). Then run make again."
 }
 need systemd-analyze systemd
@@ -52,8 +52,74 @@ fi
 echo "The Dockerfile and compose.yaml:"
 $tools/bin/hadolint deploy/Dockerfile
 $tools/bin/check-jsonschema --builtin-schema vendor.compose-spec deploy/compose.yaml
+# What the schema does not know. Prints the variables of the cluster's Caddy, one NAME=value a line.
+$tools/bin/python >"$folder/cluster.env" - <<'END'
+import os, re
+from ruamel.yaml import YAML
+
+compose = YAML(typ="safe").load(open("deploy/compose.yaml"))
+services, volumes = compose["services"], compose["volumes"]
+always = {name for name, service in services.items() if "profiles" not in service}
+assert always == {"app", "caddy"}, f"Without a profile compose.yaml starts {always}."
+nodes = [name for name in services if name.startswith("node-")]
+for name in nodes:
+    differs = {key for key in services[name] | services["node-1"] if services[name].get(key) != services["node-1"].get(key)}
+    assert differs <= {"volumes"}, f"{name} and node-1 of compose.yaml differ in {differs}."
+used = [volume.split(":")[0] for service in services.values() for volume in service["volumes"]]
+for place in used:
+    known = os.path.exists(f"deploy/{place}") if place.startswith("./") else place in volumes
+    assert known, f"compose.yaml mounts {place}, which does not exist."
+own = [used.count(name) for name in nodes]
+assert own == [1] * len(nodes), "Each node of compose.yaml needs a volume of its own."
+caddy = services["cluster"]["environment"]
+assert caddy["WIREWISE_UPSTREAM"].split() == [f"{name}:3000" for name in nodes], "Caddy does not know the nodes of compose.yaml."
+for name, value in caddy.items():
+    # As Compose replaces a variable that is not set.
+    print(name + "=" + re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", value))
+END
 toolchain=$(sed -n 's/^channel = "\(.*\)"$/\1/p' rust-toolchain.toml)
 grep -q "^FROM rust:$toolchain-" deploy/Dockerfile || fail "deploy/Dockerfile does not build with Rust $toolchain, as rust-toolchain.toml says."
+
+echo "The settings of NATS and Caddy:"
+nats_accepts() {
+    words=$(nats-server -c "$1" -t 2>&1) || fail "$words"
+}
+nats_accepts deploy/nats.conf
+# The settings that are turned off, but for a certificate and what nats-server 2.9 does not know.
+turned_on='/sync_interval: always/d; /^#tls/,/^#}/d; s/^( *)#([^ ]|    )/\1\2/'
+sed -E "$turned_on" deploy/nats.conf >"$folder/nats.conf"
+grep -q '^cluster' "$folder/nats.conf" || fail "deploy/nats.conf has no cluster that is turned off."
+: >"$folder/nats-accounts.conf"
+nats_accepts "$folder/nats.conf"
+# A power cut must not take what compose.yaml tells the nodes is synced.
+grep -q '^    sync_interval: always$' deploy/nats-compose.conf || fail "deploy/nats-compose.conf does not sync each write."
+cp deploy/nats.conf "$folder/nats.conf"
+sed '/sync_interval: always/d' deploy/nats-compose.conf >"$folder/nats-compose.conf"
+nats_accepts "$folder/nats-compose.conf"
+# Caddy's load balancing with the environment of the arguments, as JSON.
+balanced() {
+    env "$@" caddy adapt --config deploy/Caddyfile --adapter caddyfile 2>"$folder/log" || fail "$(cat "$folder/log")"
+}
+mapfile -t cluster <"$folder/cluster.env"
+balanced >"$folder/single.json"
+balanced "${cluster[@]}" >"$folder/cluster.json"
+python3 - "$folder/single.json" "$folder/cluster.json" <<'END'
+import json, sys
+
+def proxy(value):
+    if isinstance(value, dict):
+        if value.get("handler") == "reverse_proxy":
+            return value
+        value = list(value.values())
+    return next(filter(None, map(proxy, value)), None) if isinstance(value, list) else None
+
+single, cluster = (proxy(json.load(open(file))) for file in sys.argv[1:])
+assert len(single["upstreams"]) == 1 and "uri" not in single["health_checks"]["active"], "Caddy asks a single server whether it is ready."
+assert len(cluster["upstreams"]) == 3 and cluster["health_checks"]["active"]["uri"] == "/readyz", "Caddy does not ask the nodes of the cluster."
+END
+for file in single cluster; do
+    words=$(XDG_DATA_HOME="$folder" XDG_CONFIG_HOME="$folder" caddy validate --config "$folder/$file.json" 2>&1) || fail "$words"
+done
 
 echo "The image:"
 sh deploy/image-root.sh "$server" "$site" "$folder/image"
