@@ -39,7 +39,7 @@ const CONNECT: Duration = Duration::from_secs(5);
 /// The length in characters of one message in four, so that a stalled reader falls behind its queue.
 const LONG: usize = 3_500;
 
-type Socket = WebSocketStream<TcpStream>;
+pub type Socket = WebSocketStream<TcpStream>;
 
 /// The state that all clients share.
 pub struct Shared {
@@ -308,6 +308,10 @@ impl Client {
             "error" => {
                 let retried = ["unavailable", "rate_limited"].contains(&&*text("code"));
                 assert!(retried, "refused: {event}");
+                if event["re"].is_null() && connection.pending_joins.contains_key(&room) {
+                    // A join was refused; another node may take it.
+                    return Err(ConnectionLost);
+                }
                 // Resends from the first message that is not acknowledged, in order. The refusals of later messages add
                 // nothing.
                 let first = self.outbox.iter().find(|unsent| unsent.room == room);
@@ -356,7 +360,7 @@ impl Connection {
     }
 }
 
-async fn connect(address: SocketAddr, token: &str) -> Option<Socket> {
+pub async fn connect(address: SocketAddr, token: &str) -> Option<Socket> {
     let mut request = format!("ws://{address}/api/chat/socket")
         .into_client_request()
         .ok()?;

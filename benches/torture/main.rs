@@ -2,7 +2,8 @@
 //!
 //! Twenty writers and twenty readers in five rooms use a reconnecting client of their own. Connections are cut at
 //! random, some readers stop reading for a while, and the server is killed with `kill -9` and started again at least
-//! ten times. The deliveries of the sockets are recorded before any de-duplication, and [`checker`] compares them with
+//! ten times. In a cluster (`--brokers`) nodes and NATS are killed, nodes are drained, and their links to NATS are cut or
+//! freeze; at the end all replicas must be equal. The deliveries of the sockets are recorded before any de-duplication, and [`checker`] compares them with
 //! the log.
 
 #![allow(
@@ -13,10 +14,19 @@
 
 mod checker;
 mod client;
+mod cluster;
+mod crowd;
 mod history;
+mod link;
+#[path = "../../src/tests/nats_server.rs"]
+#[allow(dead_code, reason = "the tests use more of it")]
+mod nats_server;
 #[path = "../../src/tests/process.rs"]
 #[allow(dead_code, reason = "the tests use more of it")]
 mod process;
+#[path = "../../src/tests/replica_rows.rs"]
+mod replica_rows;
+mod system;
 
 use std::{
     collections::BTreeMap,
@@ -30,10 +40,11 @@ use checker::RoomLog;
 use clap::Parser;
 use client::{Client, Phase, Shared};
 use history::{History, Logged};
-use process::Process;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use rustix::process::{Resource, getrlimit, setrlimit};
 use serde_json::Value;
+use system::System;
 use tokio::{
     sync::{mpsc, watch},
     task::JoinSet,
@@ -59,6 +70,9 @@ struct Arguments {
     /// Repeats the random decisions of an earlier run (the timing of the machine still varies).
     #[arg(long)]
     seed: Option<u64>,
+    /// Breaks a cluster of three nodes with this many servers of NATS (1 or 3), instead of one server.
+    #[arg(long)]
+    brokers: Option<usize>,
     /// The flag that cargo passes to every benchmark.
     #[arg(long, hide = true)]
     bench: bool,
@@ -74,13 +88,20 @@ async fn main() -> ExitCode {
     let folder = tempfile::tempdir_in(target).unwrap();
     let mut random = ChaCha8Rng::seed_from_u64(seed);
 
-    let mut server = start(folder.path()).await;
-    let (address, at) = watch::channel(server.addr);
+    raise_file_limit();
+    let mut system = match arguments.brokers {
+        None => System::single(folder.path()).await,
+        Some(brokers) => {
+            let cluster = cluster::Cluster::start(folder.path(), brokers).await;
+            System::Cluster(Box::new(cluster))
+        }
+    };
+    let at = system.address();
     let (phase, phases) = watch::channel(Phase::Breaking);
     let (written, mut finished) = mpsc::unbounded_channel();
     let shared = Shared {
         history: History::default(),
-        address: at,
+        address: at.clone(),
         phase: phases,
         written,
         rooms: (0..ROOMS).map(|number| format!("room-{number}")).collect(),
@@ -94,20 +115,15 @@ async fn main() -> ExitCode {
 
     let span = Duration::from_secs(arguments.seconds);
     let (since, every) = (Instant::now(), KILL_EVERY.min(span / (KILLS + 1)));
-    let mut kills = 0;
-    while since.elapsed() < span || kills < 10 {
+    let mut faults = 0;
+    while since.elapsed() < span || faults < 10 {
         sleep(every.mul_f64(random.random_range(0.7..1.3))).await;
-        tokio::task::spawn_blocking(move || server.kill())
-            .await
-            .unwrap();
-        kills += 1;
-        // Meanwhile clients cannot connect; they wait and try again.
-        sleep(Duration::from_millis(random.random_range(0..500))).await;
-        server = start(folder.path()).await;
-        address.send_replace(server.addr);
+        system.fault(&mut random).await;
+        faults += 1;
     }
     println!(
-        "torture: {kills} kills in {:.0} s; now everybody catches up",
+        "torture: {faults} faults{} in {:.0} s; now everybody catches up",
+        system.faults(),
         since.elapsed().as_secs_f64()
     );
     phase.send_replace(Phase::Finishing);
@@ -117,9 +133,10 @@ async fn main() -> ExitCode {
         }
     };
     let acknowledged = timeout(SETTLE_WITHIN, writers).await.is_ok();
+    let address = *at.borrow();
     let (mut logs, mut heads) = (BTreeMap::new(), BTreeMap::new());
     for room in &shared.rooms {
-        let log = read_log(server.addr, room).await;
+        let log = read_log(address, room).await;
         heads.extend(log.messages.last().map(|last| (room.clone(), last.offset)));
         logs.insert(room.clone(), log);
     }
@@ -140,6 +157,10 @@ async fn main() -> ExitCode {
             report.violations.push(violation);
         }
     }
+    if arguments.brokers.is_some() {
+        report.violations.extend(crowd::run(address).await);
+    }
+    report.violations.extend(system.end().await);
     println!(
         "torture: {} written, {} acknowledgements, {} in the logs, {} subscriptions ({} recovered), {} deliveries",
         report.written,
@@ -154,7 +175,7 @@ async fn main() -> ExitCode {
         println!("VIOLATION {violation}");
     }
     println!(
-        "torture: {} violations, {kills} kills, seed {seed}",
+        "torture: {} violations, {faults} faults, seed {seed}",
         report.violations.len()
     );
     if report.violations.is_empty() {
@@ -164,13 +185,11 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn start(folder: &Path) -> Process {
-    let folder = folder.to_owned();
-    // Another test covers the limit; here it would only slow the writers.
-    let flags = ["--messages-per-second", "100000"];
-    tokio::task::spawn_blocking(move || Process::start(&folder, &flags))
-        .await
-        .unwrap()
+/// A crowd has thousands of sockets, and Caddy, which inherits the limit, two for each.
+fn raise_file_limit() {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    setrlimit(Resource::Nofile, limit).unwrap();
 }
 
 /// The whole log of a room, page by page, as plain requests return it.

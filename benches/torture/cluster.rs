@@ -1,0 +1,289 @@
+//! A cluster to break: servers of NATS, three nodes that reach them over links of their own, and Caddy in front.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+};
+
+use rand::Rng;
+use rand_chacha::ChaCha8Rng;
+use tokio::{
+    sync::watch,
+    task::spawn_blocking,
+    time::{Duration, Instant, sleep},
+};
+
+use super::{
+    link::{Link, Passage},
+    nats_server::{NatsServer, free_port},
+    process::Process,
+    replica_rows::{progress, rows},
+    system::FLAGS,
+};
+
+pub const NODES: usize = 3;
+const SECRET: &str = "a secret that all nodes of a torture run share";
+const READY: &str = "/readyz";
+/// Far longer than a node takes to get ready.
+const READY_WITHIN: Duration = Duration::from_secs(60);
+
+pub struct Cluster {
+    folder: PathBuf,
+    brokers: Vec<NatsServer>,
+    /// For each node a link to each server of NATS.
+    links: Vec<Vec<Link>>,
+    nodes: Vec<Option<Process>>,
+    addresses: Vec<SocketAddr>,
+    caddy: Child,
+    address: watch::Sender<SocketAddr>,
+    faults: BTreeMap<&'static str, u32>,
+}
+
+impl Cluster {
+    /// Starts a cluster with one server of NATS, or three.
+    pub async fn start(folder: &Path, brokers: usize) -> Self {
+        let stores = folder.join("nats");
+        let brokers = spawn_blocking(move || start_brokers(&stores, brokers))
+            .await
+            .unwrap();
+        let mut links = vec![];
+        for _ in 0..NODES {
+            let mut of_node = vec![];
+            for broker in &brokers {
+                of_node.push(Link::to(broker.port).await);
+            }
+            links.push(of_node);
+        }
+        let addresses: Vec<SocketAddr> = (0..NODES)
+            .map(|_| SocketAddr::from(([127, 0, 0, 1], free_port())))
+            .collect();
+        let proxy = SocketAddr::from(([127, 0, 0, 1], free_port()));
+        let mut this = Self {
+            folder: folder.to_owned(),
+            brokers,
+            links,
+            nodes: vec![],
+            caddy: start_caddy(folder, proxy, &addresses),
+            addresses,
+            address: watch::Sender::new(proxy),
+            faults: BTreeMap::new(),
+        };
+        for number in 0..NODES {
+            let node = this.start_node(number).await;
+            this.nodes.push(Some(node));
+        }
+        for number in 0..NODES {
+            this.answers(this.addresses[number], READY).await;
+        }
+        // Caddy tells nobody whether nodes are ready.
+        this.answers(proxy, "/healthz").await;
+        this
+    }
+
+    pub fn address(&self) -> watch::Receiver<SocketAddr> {
+        self.address.subscribe()
+    }
+
+    /// How often each kind of fault was caused.
+    pub fn faults(&self) -> String {
+        let counts = self.faults.iter();
+        let counts: Vec<_> = counts
+            .map(|(fault, count)| format!("{count} {fault}"))
+            .collect();
+        counts.join(", ")
+    }
+
+    /// Breaks something and mends it again.
+    pub async fn fault(&mut self, random: &mut ChaCha8Rng) {
+        let number = random.random_range(0..NODES);
+        let mut pause = |longest: u64| Duration::from_millis(random.random_range(50..longest));
+        let short = pause(1_000);
+        let long = pause(6_000);
+        let fault = match random.random_range(0..100) {
+            0..35 => {
+                if let Some(node) = self.nodes[number].take() {
+                    spawn_blocking(move || node.kill()).await.unwrap();
+                }
+                sleep(short).await;
+                let node = self.start_node(number).await;
+                self.nodes[number] = Some(node);
+                "kill -9 of a node"
+            }
+            35..50 => {
+                if let Some(node) = self.nodes[number].take() {
+                    spawn_blocking(move || node.terminate()).await.unwrap();
+                }
+                let node = self.start_node(number).await;
+                self.nodes[number] = Some(node);
+                "drained node"
+            }
+            50..65 => {
+                let broker = random.random_range(0..self.brokers.len());
+                self.brokers[broker].kill();
+                sleep(short).await;
+                let mut broker = self.brokers.remove(broker);
+                let broker = spawn_blocking(move || {
+                    broker.go_on();
+                    broker
+                });
+                self.brokers.push(broker.await.unwrap());
+                "kill -9 of NATS"
+            }
+            65..85 => {
+                self.links[number]
+                    .iter()
+                    .for_each(|link| link.set(Passage::Cut));
+                sleep(short).await;
+                self.links[number]
+                    .iter()
+                    .for_each(|link| link.set(Passage::Open));
+                "cut link"
+            }
+            _ => {
+                self.links[number]
+                    .iter()
+                    .for_each(|link| link.set(Passage::Frozen));
+                sleep(long).await;
+                self.links[number]
+                    .iter()
+                    .for_each(|link| link.set(Passage::Open));
+                "frozen link"
+            }
+        };
+        *self.faults.entry(fault).or_default() += 1;
+    }
+
+    /// Compares the replicas once all of them have read the streams to their ends, then ends everything.
+    pub async fn end(mut self) -> Vec<String> {
+        for address in self.addresses.clone() {
+            self.answers(address, READY).await;
+        }
+        let replicas: Vec<_> = (0..NODES)
+            .map(|number| self.node_folder(number).join("data/replica.db"))
+            .collect();
+        let since = Instant::now();
+        // Read marks of the last messages may be on their way still.
+        let are_equal = loop {
+            let progress: Vec<_> = replicas.iter().map(|path| progress(path)).collect();
+            let all = rows(&replicas[0]);
+            if progress.iter().all(|of_node| *of_node == progress[0])
+                && replicas.iter().all(|path| rows(path) == all)
+            {
+                break true;
+            }
+            if since.elapsed() > READY_WITHIN {
+                break false;
+            }
+            sleep(Duration::from_millis(500)).await;
+        };
+        for node in self.nodes.drain(..).flatten() {
+            spawn_blocking(move || node.terminate()).await.unwrap();
+        }
+        match are_equal {
+            true => vec![],
+            false => vec!["the replicas of the nodes are not equal".into()],
+        }
+    }
+
+    fn node_folder(&self, number: usize) -> PathBuf {
+        self.folder.join(format!("node-{number}"))
+    }
+
+    async fn start_node(&self, number: usize) -> Process {
+        let servers = self.links[number]
+            .iter()
+            .map(|link| link.address.to_string());
+        let bus = format!("nats://{}", servers.collect::<Vec<_>>().join(","));
+        let replicas = self.brokers.len().to_string();
+        let (folder, address) = (self.node_folder(number), self.addresses[number]);
+        spawn_blocking(move || {
+            fs::create_dir_all(&folder).unwrap();
+            let flags = ["--bus", &bus, "--bus-replicas", &replicas, "--bus-synced"];
+            let more = ["--secret", SECRET, "--trust-proxy", FLAGS[0], FLAGS[1]];
+            let flags = [&flags[..], &more[..]].concat();
+            Process::on(address, &folder, &flags, |command| {
+                command.stdout(Stdio::null());
+            })
+        })
+        .await
+        .unwrap()
+    }
+
+    /// Waits until a path is answered with success.
+    async fn answers(&self, address: SocketAddr, path: &str) {
+        let http = reqwest::Client::new();
+        let since = Instant::now();
+        loop {
+            let answer = http.get(format!("http://{address}{path}")).send().await;
+            if answer.is_ok_and(|answer| answer.status().is_success()) {
+                return;
+            }
+            assert!(
+                since.elapsed() < READY_WITHIN,
+                "{address} does not get ready"
+            );
+            sleep(Duration::from_millis(50)).await;
+        }
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        let _ = self.caddy.kill();
+        let _ = self.caddy.wait();
+    }
+}
+
+fn start_brokers(folder: &Path, count: usize) -> Vec<NatsServer> {
+    if count == 1 {
+        return vec![NatsServer::start(folder)];
+    }
+    let ports: Vec<u16> = (0..count).map(|_| free_port()).collect();
+    let routes: Vec<String> = ports
+        .iter()
+        .map(|port| format!("nats://127.0.0.1:{port}"))
+        .collect();
+    let starting: Vec<_> = ports
+        .iter()
+        .enumerate()
+        .map(|(number, port)| {
+            let more = format!(
+                "max_payload: 16MB\nserver_name: nats-{number}\ncluster {{ name: torture, listen: \"127.0.0.1:{port}\", routes: [{}] }}",
+                routes.join(", ")
+            );
+            let folder = folder.join(number.to_string());
+            std::thread::spawn(move || NatsServer::with(&folder, &more))
+        })
+        .collect();
+    starting
+        .into_iter()
+        .map(|server| server.join().unwrap())
+        .collect()
+}
+
+/// Caddy as deploy/Caddyfile configures it, but for plain HTTP on loopback.
+fn start_caddy(folder: &Path, proxy: SocketAddr, nodes: &[SocketAddr]) -> Child {
+    let deployed = include_str!("../../deploy/Caddyfile");
+    let global = "\n{\n\tadmin off\n\tdefault_bind 127.0.0.1\n";
+    let caddyfile = deployed.replacen("\n{\n", global, 1);
+    let path = folder.join("Caddyfile");
+    fs::write(&path, caddyfile).unwrap();
+    let upstreams: Vec<String> = nodes.iter().map(SocketAddr::to_string).collect();
+    let log = fs::File::create(folder.join("caddy.log")).unwrap();
+    let own = folder.join("caddy");
+    Command::new("caddy")
+        .args(["run", "--adapter", "caddyfile", "--config"])
+        .arg(path)
+        .env("XDG_DATA_HOME", &own)
+        .env("XDG_CONFIG_HOME", &own)
+        .env("WIREWISE_DOMAIN", format!("http://:{}", proxy.port()))
+        .env("WIREWISE_UPSTREAM", upstreams.join(" "))
+        .env("WIREWISE_CHECK", "/readyz")
+        .stdout(Stdio::null())
+        .stderr(log)
+        .spawn()
+        .expect("caddy is installed (make proxies)")
+}
