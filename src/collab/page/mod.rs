@@ -43,7 +43,7 @@ use crate::{
     inspector::page::Inspector,
     session::{
         current_user::CurrentUser,
-        page::view::{follow_person, welcomed},
+        page::view::{follow_sign_out, welcomed},
     },
     ui::{
         about::About,
@@ -130,7 +130,7 @@ fn Desk(document: String, readonly: bool) -> impl IntoView {
             editor.disconnected();
         }
     });
-    follow_person(visitor, socket.connection);
+    follow_sign_out(visitor, socket.connection);
     let others = others(peers, editor, visitor);
     let here = Memo::new(move |_| others.with(Vec::len) + 1);
     let field = view! { <Field editor text=first.text readonly/> }.erase();
