@@ -8,7 +8,7 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-use rand::Rng;
+use rand::{Rng, seq::SliceRandom};
 use rand_chacha::ChaCha8Rng;
 use tokio::{
     sync::watch,
@@ -40,6 +40,30 @@ pub struct Cluster {
     caddy: Child,
     address: watch::Sender<SocketAddr>,
     faults: BTreeMap<&'static str, u32>,
+    /// The faults that are left of this round.
+    next: Vec<Fault>,
+}
+
+#[derive(Clone, Copy)]
+enum Fault {
+    KilledNode,
+    DrainedNode,
+    KilledBroker,
+    CutLink,
+    FrozenLink,
+}
+
+impl Fault {
+    /// Each round has all of them, in an order of its own, so that a short run causes each.
+    const ROUND: [Self; 7] = [
+        Self::KilledNode,
+        Self::KilledNode,
+        Self::DrainedNode,
+        Self::KilledBroker,
+        Self::CutLink,
+        Self::CutLink,
+        Self::FrozenLink,
+    ];
 }
 
 impl Cluster {
@@ -70,6 +94,7 @@ impl Cluster {
             addresses,
             address: watch::Sender::new(proxy),
             faults: BTreeMap::new(),
+            next: vec![],
         };
         for number in 0..NODES {
             let node = this.start_node(number).await;
@@ -102,8 +127,12 @@ impl Cluster {
         let mut pause = |longest: u64| Duration::from_millis(random.random_range(50..longest));
         let short = pause(1_000);
         let long = pause(6_000);
-        let fault = match random.random_range(0..100) {
-            0..35 => {
+        if self.next.is_empty() {
+            self.next = Fault::ROUND.to_vec();
+            self.next.shuffle(random);
+        }
+        let fault = match self.next.pop().unwrap_or(Fault::KilledNode) {
+            Fault::KilledNode => {
                 if let Some(node) = self.nodes[number].take() {
                     spawn_blocking(move || node.kill()).await.unwrap();
                 }
@@ -112,7 +141,7 @@ impl Cluster {
                 self.nodes[number] = Some(node);
                 "kill -9 of a node"
             }
-            35..50 => {
+            Fault::DrainedNode => {
                 if let Some(node) = self.nodes[number].take() {
                     spawn_blocking(move || node.terminate()).await.unwrap();
                 }
@@ -120,7 +149,7 @@ impl Cluster {
                 self.nodes[number] = Some(node);
                 "drained node"
             }
-            50..65 => {
+            Fault::KilledBroker => {
                 let broker = random.random_range(0..self.brokers.len());
                 self.brokers[broker].kill();
                 sleep(short).await;
@@ -132,7 +161,7 @@ impl Cluster {
                 self.brokers.push(broker.await.unwrap());
                 "kill -9 of NATS"
             }
-            65..85 => {
+            Fault::CutLink => {
                 self.links[number]
                     .iter()
                     .for_each(|link| link.set(Passage::Cut));
@@ -142,7 +171,7 @@ impl Cluster {
                     .for_each(|link| link.set(Passage::Open));
                 "cut link"
             }
-            _ => {
+            Fault::FrozenLink => {
                 self.links[number]
                     .iter()
                     .for_each(|link| link.set(Passage::Frozen));

@@ -8,7 +8,7 @@ use axum::{
 };
 use leptos::prelude::provide_context;
 use tower_http::{
-    compression::CompressionLayer,
+    compression::{CompressionLayer, CompressionLevel},
     trace::{DefaultOnResponse, TraceLayer},
 };
 
@@ -31,6 +31,10 @@ use crate::{
     ui::theme,
     web::server::{answer, headers, panicked, query},
 };
+
+/// The quality of compression. The page of the ticker has 72 KB: with quality 4 brotli takes twice the time of quality 2, and
+/// saves 1.4 KB of 18.8 KB, some 7 ms of a slow phone's link.
+const QUALITY: CompressionLevel = CompressionLevel::Precise(2);
 
 /// Collects the routes of all features and those of the server itself.
 pub fn routes(state: &AppState) -> Routes {
@@ -118,7 +122,7 @@ pub fn assemble(state: &AppState, routes: Routes) -> Router {
     Router::new()
         .merge(plain)
         .merge(pages)
-        .layer(CompressionLayer::new())
+        .layer(CompressionLayer::new().quality(QUALITY))
         // Past the compression, which would pass on each event of a stream as it is.
         .merge(live)
         .layer(from_fn_with_state(policy, origin::check))

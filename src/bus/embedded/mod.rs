@@ -11,6 +11,7 @@ mod indexer;
 mod reader;
 pub mod replica;
 mod schema;
+pub mod stream_place;
 mod tables;
 mod writer;
 
@@ -37,8 +38,9 @@ use self::{
     index::{Index, index_file},
     indexer::Indexer,
     reader::Reader,
-    replica::{Applied, Change, Expired, StreamPlace},
+    replica::{Applied, Change, Expired},
     schema::{database, lock, open_replica, open_to_write},
+    stream_place::{StreamPlace, last_applied},
     tables::Tables,
     writer::Writer,
 };
@@ -201,7 +203,7 @@ impl Embedded {
 
     /// The place of the last message of a stream that was applied; the beginning if none was.
     pub(in crate::bus) fn last_applied(&self, stream: &'static str) -> Answer<StreamPlace> {
-        let last = move |connection: &_| replica::last_applied(connection, stream);
+        let last = move |connection: &_| last_applied(connection, stream);
         self.reader
             .run(move |connection| Ok(Ok(last(connection)?.unwrap_or_default())))
     }

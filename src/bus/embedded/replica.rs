@@ -5,8 +5,6 @@
 //! message. The place of the last applied message is stored in the same transaction as what it changed. So a crash
 //! loses nothing and applies nothing twice, and the database needs no fsync.
 
-use std::collections::HashMap;
-
 use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension, params};
 use uuid::Uuid;
@@ -14,18 +12,10 @@ use uuid::Uuid;
 use super::{
     reader::find,
     schema::{offset_of, place},
+    stream_place::StreamPlace,
     tables::{FORGET_BATCH, Slot, Tables, Write},
 };
 use crate::bus::{Appended, BusError, Event, NewEvent};
-
-/// The place of a message in its stream.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct StreamPlace {
-    /// Above zero, and greater than that of every message before it.
-    pub sequence: u64,
-    /// The id that its publisher gave it; empty if it has none.
-    pub message: String,
-}
 
 /// What a message of a stream changes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,54 +69,6 @@ pub enum Applied {
     Unknown,
 }
 
-/// How far the streams were read.
-#[derive(Debug, Default)]
-pub(super) struct Read(HashMap<&'static str, Progress>);
-
-#[derive(Debug)]
-struct Progress {
-    place: StreamPlace,
-    is_stored: bool,
-}
-
-impl Read {
-    /// Stores the progress, inside the transaction of what was applied.
-    pub fn store(&mut self, connection: &Connection) -> rusqlite::Result<()> {
-        for (stream, progress) in &mut self.0 {
-            if !std::mem::replace(&mut progress.is_stored, true) {
-                let sql = "INSERT INTO streams (name, sequence, message) VALUES (?1, ?2, ?3)
-                     ON CONFLICT (name) DO UPDATE SET sequence = excluded.sequence, message = excluded.message";
-                let StreamPlace { sequence, message } = &progress.place;
-                connection.prepare_cached(sql)?.execute(params![
-                    stream,
-                    *sequence as i64,
-                    message
-                ])?;
-            }
-        }
-        Ok(())
-    }
-
-    pub fn clear(&mut self) {
-        self.0.clear();
-    }
-}
-
-/// The place of the last applied message of a stream.
-pub fn last_applied(
-    connection: &Connection,
-    stream: &str,
-) -> rusqlite::Result<Option<StreamPlace>> {
-    let sql = "SELECT sequence, message FROM streams WHERE name = ?1";
-    let row = connection.prepare_cached(sql)?.query_row([stream], |row| {
-        Ok(StreamPlace {
-            sequence: row.get::<_, i64>(0)? as u64,
-            message: row.get(1)?,
-        })
-    });
-    row.optional()
-}
-
 impl Tables {
     /// Applies the next message of a stream, if the last applied one is that with the sequence `after`. Otherwise a
     /// message before it was not applied, and the reader of the stream begins again after the last applied one. `at`
@@ -139,7 +81,7 @@ impl Tables {
         at: u64,
         change: &Change,
     ) -> Write<Applied> {
-        let last = self.last_applied(stream)?;
+        let last = self.read.last(&self.connection, stream)?;
         if last != after {
             return Ok(Err(BusError::Unavailable(format!(
                 "the replica stands at message {last} of the stream, not at {after}"
@@ -163,23 +105,8 @@ impl Tables {
             }
             Change::Unknown => Applied::Unknown,
         };
-        let progress = Progress {
-            place: place.clone(),
-            is_stored: false,
-        };
-        self.read.0.insert(stream, progress);
+        self.read.advance(stream, place);
         Ok(Ok(applied))
-    }
-
-    fn last_applied(&mut self, stream: &'static str) -> rusqlite::Result<u64> {
-        if let Some(progress) = self.read.0.get(stream) {
-            return Ok(progress.place.sequence);
-        }
-        let place = last_applied(&self.connection, stream)?.unwrap_or_default();
-        let sequence = place.sequence;
-        let is_stored = true;
-        self.read.0.insert(stream, Progress { place, is_stored });
-        Ok(sequence)
     }
 
     /// An id that the log holds is skipped, for ever: the stream itself knows ids for some minutes only.

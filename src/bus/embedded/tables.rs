@@ -6,8 +6,8 @@ use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{
-    replica::Read,
     schema::{offset_of, place},
+    stream_place::Read,
 };
 use crate::bus::{Appended, BusError, Event, NewEvent, recent::Growth};
 use realtime::server::now_ms;

@@ -111,7 +111,7 @@ pub enum OpenError {
         "NATS takes messages of at most {most} bytes, and a snapshot of a shared text can have {needed}. Set max_payload: 16MB in its configuration."
     )]
     SmallPayload { most: usize, needed: usize },
-    #[error("The stream {name} of NATS cannot be used: {error}. JetStream has to be enabled.")]
+    #[error("The stream {name} of NATS cannot be used: {error}. Is JetStream enabled?")]
     Stream { name: String, error: String },
     #[error(
         "The stream {name} of NATS was not made by Wirewise (its description is \"{description}\")."

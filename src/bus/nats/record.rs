@@ -19,7 +19,7 @@ use uuid::Uuid;
 
 use crate::bus::{
     NewEvent,
-    embedded::replica::{Change, StreamPlace},
+    embedded::{replica::Change, stream_place::StreamPlace},
 };
 
 pub const LOG_PREFIX: &str = "wirewise.log.";

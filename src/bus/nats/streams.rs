@@ -8,12 +8,12 @@ use std::time::Duration;
 
 use async_nats::jetstream::{
     self, ErrorCode,
-    context::{CreateStreamErrorKind, GetStreamErrorKind},
+    context::GetStreamErrorKind,
     stream::{Config, Info, RawMessageErrorKind, RetentionPolicy, StorageType, Stream},
 };
 
 use super::{OpenError, record};
-use crate::bus::{CLAIM_LIFETIME, embedded::replica::StreamPlace};
+use crate::bus::{CLAIM_LIFETIME, embedded::stream_place::StreamPlace};
 use realtime::position::Epoch;
 
 /// The log of logs: one message an event.
@@ -69,20 +69,21 @@ pub async fn make(jetstream: &jetstream::Context, replicas: usize) -> Result<(),
     };
     for config in [log, latest, claims] {
         let name = config.name.clone();
-        let failed = |error: String| OpenError::Stream {
-            name: name.clone(),
-            error,
-        };
-        match jetstream.get_stream(&name).await {
-            Ok(_) => continue,
-            Err(error) if is_missing(&error.kind()) => {}
-            Err(error) => return Err(failed(error.to_string())),
+        if exists(jetstream, &name).await? {
+            continue;
         }
         match jetstream.create_stream(config).await {
             Ok(_) => tracing::info!(stream = %name, "a stream of NATS was made"),
-            // Another node made it first, under an epoch of its own.
-            Err(error) if is_taken(&error.kind()) => {}
-            Err(error) => return Err(failed(error.to_string())),
+            // Another node may have made it first, under an epoch of its own. Several errors say so: that the name is
+            // taken, or, while it is being made, that its subjects are.
+            Err(error) => {
+                if !exists(jetstream, &name).await? {
+                    return Err(OpenError::Stream {
+                        name,
+                        error: error.to_string(),
+                    });
+                }
+            }
         }
     }
     Ok(())
@@ -97,12 +98,21 @@ fn file_stream(replicas: usize) -> Config {
     }
 }
 
-fn is_missing(kind: &GetStreamErrorKind) -> bool {
-    matches!(kind, GetStreamErrorKind::JetStream(error) if error.error_code() == ErrorCode::STREAM_NOT_FOUND)
-}
-
-fn is_taken(kind: &CreateStreamErrorKind) -> bool {
-    matches!(kind, CreateStreamErrorKind::JetStream(error) if error.error_code() == ErrorCode::STREAM_NAME_EXIST)
+async fn exists(jetstream: &jetstream::Context, name: &str) -> Result<bool, OpenError> {
+    match jetstream.get_stream(name).await {
+        Ok(_) => Ok(true),
+        Err(error) => match error.kind() {
+            GetStreamErrorKind::JetStream(error)
+                if error.error_code() == ErrorCode::STREAM_NOT_FOUND =>
+            {
+                Ok(false)
+            }
+            _ => Err(OpenError::Stream {
+                name: name.into(),
+                error: error.to_string(),
+            }),
+        },
+    }
 }
 
 /// The epoch and the ends of the streams.

@@ -131,13 +131,16 @@ pub fn admit(
     joined: channel::Joined,
     unread: u64,
 ) -> Vec<ChatEvent> {
-    if is_first_time && roster.enter(user) {
-        announce(bus, |node| Announcement::Here {
-            node,
-            room: room.to_owned(),
-            users: vec![user.clone()],
-        });
-        if !roster.is_elsewhere(user.id) {
+    if is_first_time {
+        let (to_this_node, in_the_room) = roster.enter(user);
+        if to_this_node {
+            announce(bus, |node| Announcement::Here {
+                node,
+                room: room.to_owned(),
+                users: vec![user.clone()],
+            });
+        }
+        if in_the_room {
             let (room, user) = (room.to_owned(), user.clone());
             members.broadcast(&ChatEvent::UserJoined { room, user });
         }
@@ -163,7 +166,14 @@ pub fn admit(
 /// Removes a socket. If it was the user's last, the leave is broadcast five seconds later.
 pub fn leave(room: &Arc<RoomChannel>, socket: u64, user_id: Uuid, background: &Supervisor) {
     room.leave(socket);
-    let ticket = room.change(|roster, _| roster.leave(user_id, Instant::now()));
+    let ticket = room.change(|roster, members| {
+        let (ticket, renamed) = roster.leave(user_id, Instant::now());
+        if let Some(user) = renamed {
+            let room = room.name().to_owned();
+            members.broadcast(&ChatEvent::UserJoined { room, user });
+        }
+        ticket
+    });
     let Some(ticket) = ticket else {
         return;
     };
@@ -171,15 +181,15 @@ pub fn leave(room: &Arc<RoomChannel>, socket: u64, user_id: Uuid, background: &S
     background.once("leave", async move {
         sleep_until(ticket.due().into()).await;
         room.change(|roster, members| {
-            if !roster.leave_for_good(&ticket) {
+            let Some(is_gone) = roster.leave_for_good(&ticket) else {
                 return;
-            }
+            };
             announce(room.log().bus(), |node| Announcement::Left {
                 node,
                 room: room.name().to_owned(),
                 user_id,
             });
-            if !roster.is_elsewhere(user_id) {
+            if is_gone {
                 let room = room.name().to_owned();
                 members.broadcast(&ChatEvent::UserLeft { room, user_id });
             }

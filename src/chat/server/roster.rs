@@ -72,27 +72,33 @@ impl Roster {
         }
     }
 
-    /// A socket of a user joined. Returns whether that is news to this node.
-    pub fn enter(&mut self, user: &User) -> bool {
-        self.presence.enter(user)
+    /// A socket of a user joined. Returns whether that is news to this node, and whether it is in the room.
+    pub fn enter(&mut self, user: &User) -> (bool, bool) {
+        let shown = self.shown(user.id).cloned();
+        let is_news = self.presence.enter(user);
+        (is_news, self.shown(user.id) != shown.as_ref())
     }
 
-    /// A socket of a user left. If it was the last one here, returns a ticket for [`Roster::leave_for_good`].
-    pub fn leave(&mut self, user_id: Uuid, now: Instant) -> Option<Ticket<Uuid>> {
-        self.presence.leave(&user_id, now)
+    /// A socket of a user left. If it was the last one here, returns a ticket for [`Roster::leave_for_good`], and the user if
+    /// the room shows another name from now on: that of another node.
+    pub fn leave(&mut self, user_id: Uuid, now: Instant) -> (Option<Ticket<Uuid>>, Option<User>) {
+        let before = self.shown(user_id).cloned();
+        let ticket = self.presence.leave(&user_id, now);
+        let shown = self.shown(user_id).cloned();
+        (ticket, shown.filter(|shown| Some(shown) != before.as_ref()))
     }
 
-    /// Removes the user who left with this ticket, unless the user rejoined. Returns whether the user is gone from this
-    /// node.
-    pub fn leave_for_good(&mut self, ticket: &Ticket<Uuid>) -> bool {
-        let gone = self.presence.leave_for_good(ticket, ticket.due());
-        gone.is_some()
+    /// Removes the user who left with this ticket. `None` if the user rejoined; else whether the user is gone from the room.
+    pub fn leave_for_good(&mut self, ticket: &Ticket<Uuid>) -> Option<bool> {
+        let gone = self.presence.leave_for_good(ticket, ticket.due())?;
+        Some(!self.elsewhere.contains_key(&gone.id))
     }
 
     /// A user is in the room at another node. Returns whether that is news in the room.
     pub fn came_elsewhere(&mut self, user: &User) -> bool {
-        let before = self.elsewhere.insert(user.id, user.clone());
-        !self.presence.contains(&user.id) && before.as_ref() != Some(user)
+        let shown = self.shown(user.id).cloned();
+        self.elsewhere.insert(user.id, user.clone());
+        self.shown(user.id) != shown.as_ref()
     }
 
     /// A user left the room at the last of the other nodes. Returns whether the user is gone from the room.
@@ -100,14 +106,19 @@ impl Roster {
         self.elsewhere.remove(&user_id).is_some() && !self.presence.contains(&user_id)
     }
 
-    /// Whether a user is in the room at another node.
-    pub fn is_elsewhere(&self, user_id: Uuid) -> bool {
-        self.elsewhere.contains_key(&user_id)
+    /// The users with open sockets at this node.
+    pub fn own(&self) -> impl Iterator<Item = &User> {
+        self.presence.connected()
     }
 
-    /// The users who are in the room at this node.
-    pub fn own(&self) -> impl Iterator<Item = &User> {
-        self.presence.persons()
+    /// A user as the room shows it: as at this node, unless the user has left here and is elsewhere, perhaps under another
+    /// name.
+    fn shown(&self, user_id: Uuid) -> Option<&User> {
+        let (here, elsewhere) = (self.presence.get(&user_id), self.elsewhere.get(&user_id));
+        match self.presence.is_connected(&user_id) {
+            true => here,
+            false => elsewhere.or(here),
+        }
     }
 
     /// How many users are in the room.
@@ -115,11 +126,12 @@ impl Roster {
         self.everybody().count()
     }
 
-    /// The users in the room at any node, first those at this one.
+    /// The users in the room at any node, each once.
     fn everybody(&self) -> impl Iterator<Item = &User> {
-        let others = self.elsewhere.values();
-        let others = others.filter(|user| !self.presence.contains(&user.id));
-        self.presence.persons().chain(others)
+        let here = self.presence.persons().map(|user| user.id);
+        let others = self.elsewhere.keys().copied();
+        let others = others.filter(|user_id| !self.presence.contains(user_id));
+        here.chain(others).filter_map(|user_id| self.shown(user_id))
     }
 
     /// A user has read up to an offset at another node, which saves the mark. Returns the new mark if it moved.
@@ -324,6 +336,68 @@ mod tests {
             .map(|mark| mark.user_id)
             .collect();
         assert_eq!(saved, [ada.id]);
+    }
+
+    #[test]
+    fn a_user_who_comes_to_another_node_under_a_new_name_is_shown_under_it() {
+        let now = Instant::now();
+        let (ada, countess) = (user("Ada"), "Countess".to_owned());
+        let countess = User::new(ada.id, countess);
+        let names = |roster: &Roster| -> Vec<String> {
+            roster.members().into_iter().map(|user| user.name).collect()
+        };
+        // The old socket here is closed before the new one elsewhere is announced, or after it.
+        for closed_first in [true, false] {
+            let mut roster = Roster::new([]);
+            assert_eq!(roster.enter(&ada), (true, true));
+            let mut news = vec![];
+            let close = |roster: &mut Roster, news: &mut Vec<User>| {
+                let (ticket, renamed) = roster.leave(ada.id, now);
+                news.extend(renamed);
+                ticket
+            };
+            let mut ticket = None;
+            if closed_first {
+                ticket = close(&mut roster, &mut news);
+            }
+            if roster.came_elsewhere(&countess) {
+                news.push(countess.clone());
+            }
+            if !closed_first {
+                ticket = close(&mut roster, &mut news);
+            }
+            assert_eq!(news, std::slice::from_ref(&countess), "{closed_first}");
+            assert_eq!(
+                (names(&roster), roster.headcount()),
+                (vec!["Countess".into()], 1)
+            );
+            assert_eq!(roster.own().count(), 0, "nobody announces the old name");
+            assert_eq!(roster.leave_for_good(&ticket.unwrap()), Some(false));
+            assert!(roster.left_elsewhere(ada.id));
+            assert_eq!(roster.headcount(), 0);
+        }
+        // She comes here under the new name, while the other node still says the old one.
+        let mut roster = Roster::new([]);
+        assert!(roster.came_elsewhere(&ada));
+        assert_eq!(roster.enter(&countess), (true, true));
+        assert!(!roster.came_elsewhere(&ada));
+        assert_eq!(names(&roster), ["Countess"]);
+        assert!(!roster.left_elsewhere(ada.id));
+    }
+
+    #[test]
+    fn a_user_at_two_nodes_leaves_the_room_with_the_last() {
+        let (mut roster, now) = (Roster::new([]), Instant::now());
+        let ada = user("Ada");
+        assert!(roster.came_elsewhere(&ada));
+        assert_eq!(roster.enter(&ada), (true, false), "the room knows her");
+        let (ticket, renamed) = roster.leave(ada.id, now);
+        assert_eq!(renamed, None);
+        assert_eq!(roster.leave_for_good(&ticket.unwrap()), Some(false));
+        assert!(roster.left_elsewhere(ada.id));
+        roster.enter(&ada);
+        let (ticket, _) = roster.leave(ada.id, now);
+        assert_eq!(roster.leave_for_good(&ticket.unwrap()), Some(true));
     }
 
     fn message_of(author: Uuid) -> Entry<Posted> {

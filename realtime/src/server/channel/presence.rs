@@ -97,6 +97,24 @@ impl<P: Person> Presence<P> {
         self.present.contains_key(id)
     }
 
+    /// Whether a person has a socket that joined. False during the grace time.
+    pub fn is_connected(&self, id: &P::Id) -> bool {
+        self.present
+            .get(id)
+            .is_some_and(|present| present.sockets > 0)
+    }
+
+    /// A person who is present, the grace time included.
+    pub fn get(&self, id: &P::Id) -> Option<&P> {
+        self.present.get(id).map(|present| &present.person)
+    }
+
+    /// The persons who have a socket that joined, ordered by id.
+    pub fn connected(&self) -> impl Iterator<Item = &P> {
+        let connected = self.present.values().filter(|present| present.sockets > 0);
+        connected.map(|present| &present.person)
+    }
+
     /// The persons, ordered by id.
     pub fn persons(&self) -> impl Iterator<Item = &P> {
         self.present.values().map(|present| &present.person)
