@@ -189,7 +189,7 @@ pub struct Expired {
     pub is_all: bool,
 }
 
-/// The oldest events that were stored before a time, up to [`FORGET_BATCH`] of them.
+/// The oldest events that were stored before a time, a bounded number of them.
 pub fn expired(
     connection: &Connection,
     log: &str,

@@ -2,7 +2,7 @@
 //!
 //! Each node announces its own people: at once when one arrives or leaves, all of them every [`RENEW_EVERY`], and that it
 //! ends when it shuts down. Announcements are volatile. A lost arrival is repaired by the next renewal, and a lost
-//! departure, as well as the death of a node, by [`FORGOTTEN_AFTER`].
+//! departure, as well as the death of a node, by `FORGOTTEN_AFTER`.
 
 use std::{
     collections::{BTreeMap, HashMap},
