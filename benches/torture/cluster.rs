@@ -162,23 +162,11 @@ impl Cluster {
                 "kill -9 of NATS"
             }
             Fault::CutLink => {
-                self.links[number]
-                    .iter()
-                    .for_each(|link| link.set(Passage::Cut));
-                sleep(short).await;
-                self.links[number]
-                    .iter()
-                    .for_each(|link| link.set(Passage::Open));
+                self.interrupt(number, Passage::Cut, short).await;
                 "cut link"
             }
             Fault::FrozenLink => {
-                self.links[number]
-                    .iter()
-                    .for_each(|link| link.set(Passage::Frozen));
-                sleep(long).await;
-                self.links[number]
-                    .iter()
-                    .for_each(|link| link.set(Passage::Open));
+                self.interrupt(number, Passage::Frozen, long).await;
                 "frozen link"
             }
         };
@@ -215,6 +203,14 @@ impl Cluster {
             true => vec![],
             false => vec!["the replicas of the nodes are not equal".into()],
         }
+    }
+
+    /// Interrupts the links of a node to NATS for a while.
+    async fn interrupt(&self, node: usize, passage: Passage, pause: Duration) {
+        let set = |passage| self.links[node].iter().for_each(|link| link.set(passage));
+        set(passage);
+        sleep(pause).await;
+        set(Passage::Open);
     }
 
     fn node_folder(&self, number: usize) -> PathBuf {

@@ -3,8 +3,8 @@
 //! Twenty writers and twenty readers in five rooms use a reconnecting client of their own. Connections are cut at
 //! random, some readers stop reading for a while, and the server is killed with `kill -9` and started again at least
 //! ten times. In a cluster (`--brokers`) nodes and NATS are killed, nodes are drained, and their links to NATS are cut or
-//! freeze; at the end all replicas must be equal. The deliveries of the sockets are recorded before any de-duplication, and [`checker`] compares them with
-//! the log.
+//! freeze; at the end all replicas must be equal. The deliveries of the sockets are recorded before any de-duplication,
+//! and [`checker`] compares them with the log.
 
 #![allow(
     clippy::unwrap_used,

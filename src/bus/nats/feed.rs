@@ -53,15 +53,19 @@ enum Stop {
     Renewed(Epoch),
 }
 
+fn failed(error: impl ToString) -> Stop {
+    Stop::Failed(error.to_string())
+}
+
 impl From<OpenError> for Stop {
     fn from(error: OpenError) -> Self {
-        Self::Failed(error.to_string())
+        failed(error)
     }
 }
 
 impl From<BusError> for Stop {
     fn from(error: BusError) -> Self {
-        Self::Failed(error.to_string())
+        failed(error)
     }
 }
 
@@ -120,12 +124,12 @@ impl Feed {
         };
         let stream = streams::stream(jetstream, self.name).await?;
         let consumer = stream.create_consumer(config).await;
-        let consumer = consumer.map_err(|error| Stop::Failed(error.to_string()))?;
+        let consumer = consumer.map_err(failed)?;
         if consumer.cached_info().num_pending == 0 {
             self.has_caught_up();
         }
         let messages = consumer.messages().await;
-        let mut messages = messages.map_err(|error| Stop::Failed(error.to_string()))?;
+        let mut messages = messages.map_err(failed)?;
         let (mut waiting, mut waiting_bytes) = (FuturesOrdered::new(), 0);
         loop {
             let has_room = waiting.len() < WAITING && waiting_bytes < WAITING_BYTES;
@@ -143,8 +147,8 @@ impl Feed {
                 }
                 message = messages.next(), if has_room => {
                     let message = message.ok_or_else(|| Stop::Failed("the consumer ended".into()))?;
-                    let message = message.map_err(|error| Stop::Failed(error.to_string()))?;
-                    let info = message.info().map_err(|error| Stop::Failed(error.to_string()))?;
+                    let message = message.map_err(failed)?;
+                    let info = message.info().map_err(failed)?;
                     let (sequence, pending) = (info.stream_sequence, info.pending);
                     let nanoseconds = info.published.unix_timestamp_nanos();
                     // The library begins at the first message when it has to make the consumer anew before any came.
