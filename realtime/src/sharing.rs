@@ -265,6 +265,13 @@ impl Tab {
             Role::Follower if held.is_some() => vec![Action::FinishLoading],
             Role::Leader if expects_state => vec![Action::Send(TabMessage::Up)],
             Role::Leader => self.forward(frame),
+            // The leader was heard while this stream was being opened. A leader sends no events until a tab has joined, so
+            // the tab does not wait for one.
+            Role::Alone if self.unanswered == 0 => {
+                self.role = Role::Follower;
+                self.stage = Stage::Loading;
+                vec![Action::FinishLoading]
+            }
             _ => vec![],
         }
     }
@@ -344,16 +351,21 @@ impl Tab {
                 self.keep_received(&frame, held);
                 vec![Action::Deliver(frame)]
             }
-            (TabMessage::Up, Role::Follower) => match self.stage {
-                Stage::Idle => vec![Action::TryNow],
-                Stage::Joining | Stage::Following => self.ask(held, Asked::ByItself),
-                Stage::Loading => vec![],
-            },
+            (TabMessage::Up, Role::Follower) => {
+                // The leader is alive, so the next attempt asks it. A tab that opened a stream of its own instead would
+                // keep it: a leader to which nobody has joined sends no events that would tell the tab.
+                self.unanswered = 0;
+                match self.stage {
+                    Stage::Idle => vec![Action::TryNow],
+                    Stage::Joining | Stage::Following => self.ask(held, Asked::ByItself),
+                    Stage::Loading => vec![],
+                }
+            }
             // The leader that did not answer is alive after all.
             (TabMessage::Up | TabMessage::Event { .. }, Role::Alone) => {
                 self.unanswered = 0;
                 if self.hello.take().is_none() {
-                    // It follows with its next attempt. An attempt in progress is completed first.
+                    // It follows with its next attempt. An attempt in progress is completed first: `received` ends it.
                     return vec![Action::TryNow];
                 }
                 self.role = Role::Follower;

@@ -536,6 +536,46 @@ fn a_waiting_tab_on_its_own_follows_with_its_next_attempt() {
 }
 
 #[test]
+fn a_tab_that_hears_the_leader_while_it_opens_its_own_stream_follows_after_the_state() {
+    let mut tab = alone();
+    // The stream is not open yet.
+    assert_eq!(tab.handle(TabMessage::Up, None), [Action::TryNow]);
+    tab.greeted(hello(false));
+    let held = position(5);
+    let state = Frame {
+        name: "state".into(),
+        data: "{}".into(),
+        at: Some(held.clone()),
+        after: None,
+    };
+    let finish = tab.received(state, Some(&held));
+    assert_eq!(finish, [Action::FinishLoading]);
+    let loaded = tab.loaded(Some(&held));
+    assert!(matches!(
+        loaded[..],
+        [
+            Action::CloseStream,
+            Action::Send(TabMessage::Join { after: Some(_), .. })
+        ]
+    ));
+    assert_eq!(tab.role(), Role::Follower);
+}
+
+#[test]
+fn a_tab_that_was_about_to_open_its_own_stream_asks_a_leader_that_has_one_again() {
+    let mut tab = Tab::new("b".into());
+    for _ in 0..UNANSWERED {
+        tab.open(None, Asked::ByItself);
+        tab.abandon();
+    }
+    assert_eq!(tab.handle(TabMessage::Up, None), [Action::TryNow]);
+    assert!(matches!(
+        tab.open(None, Asked::ByItself)[..],
+        [Action::Send(TabMessage::Join { .. })]
+    ));
+}
+
+#[test]
 fn a_leader_forwards_events_as_soon_as_another_tab_has_joined() {
     let mut leader = Tab::new("a".into());
     leader.granted();
