@@ -123,7 +123,7 @@ fn the_shown_part_moves_over_all_that_is_held_and_never_grows_too_large() {
         assert!(offsets(&log).len() <= MOST_SHOWN);
         assert_eq!(log.history_before().is_some(), offsets(&log)[0] == 1);
     }
-    assert_eq!((offsets(&log)[0], steps), (1, 26));
+    assert_eq!((offsets(&log)[0], steps), (1, (1_500 - LATEST) / BLOCK));
     while log.show_newer() {
         assert!(offsets(&log).len() <= MOST_SHOWN);
     }
