@@ -26,6 +26,7 @@
 //! # Ok(()) }
 //! ```
 
+mod cluster;
 pub mod embedded;
 mod event;
 mod fan_out;
@@ -46,8 +47,11 @@ use tokio::{
 };
 use uuid::Uuid;
 
-pub use self::event::Event;
 use self::recent::Recent;
+pub use self::{
+    cluster::{ANSWERS_WITHIN, Departures, Lease, Ownership, Question, Questions, SILENT_AFTER},
+    event::Event,
+};
 use realtime::position::Epoch;
 
 pub use realtime::server::channel::Head;
@@ -129,6 +133,34 @@ pub trait Bus: Send + Sync {
 
     /// Claims a key. True for the first caller of all nodes within [`CLAIM_LIFETIME`], false for every other.
     fn claim(&self, key: &str) -> Answer<bool>;
+
+    /// Competes for a key among all nodes for as long as the lease is held: one node at a time owns it. Without other
+    /// nodes the caller owns it at once.
+    fn lease(&self, _key: &str) -> Lease {
+        Lease::owned()
+    }
+
+    /// The nodes that left from now on: each has said so, or was silent for [`SILENT_AFTER`]. A bus of one process reports
+    /// none.
+    fn departures(&self) -> Departures {
+        Departures::default()
+    }
+
+    /// Whether a node was heard within [`SILENT_AFTER`].
+    fn is_present(&self, node: Uuid) -> bool {
+        self.node() == Some(node)
+    }
+
+    /// Asks the other nodes, and returns the first answer. `None` if none of them answers within [`ANSWERS_WITHIN`], as
+    /// on a bus of one process.
+    fn ask(&self, _subject: &str, _question: Bytes) -> BoxFuture<'static, Option<Bytes>> {
+        Box::pin(async { None })
+    }
+
+    /// Receives what other nodes ask about a subject, until it is dropped.
+    fn questions(&self, _subject: &str) -> Questions {
+        Questions::default()
+    }
 
     /// Wakes the subscriber after each commit to a log. Subscribe before reading, so that no commit is missed in
     /// between.
