@@ -73,12 +73,12 @@ impl Lease {
 
     /// Resolves when this node does not own the key under a term, or no longer.
     pub async fn lost(&mut self, term: u64) {
-        let changed = self
-            .ownership
-            .wait_for(|ownership| *ownership != Ownership::Owned { term })
-            .await;
-        // Without a sender the ownership is for ever.
-        if changed.is_err() {
+        let owned = Ownership::Owned { term };
+        let is_for_ever = {
+            let lost = self.ownership.wait_for(|ownership| *ownership != owned);
+            lost.await.is_err()
+        };
+        if is_for_ever {
             std::future::pending::<()>().await;
         }
     }

@@ -31,19 +31,19 @@ impl Features {
         address: OwnAddress,
     ) -> Result<Self, String> {
         let history = settings.history as usize;
-        let (bus, drain, background) = (|| bus.clone(), drain.clone(), || background.clone());
+        let (shared, drain, background) = (|| bus.clone(), drain.clone(), || background.clone());
         Ok(Self {
-            ticker: crate::ticker::server::Ticker::new(settings.ticker.open_feed()?, history),
+            ticker: crate::ticker::server::Ticker::new(settings.ticker.open_feed()?, history, bus),
             progress: crate::progress::server::Progress::new(
                 &settings.progress,
                 history,
-                bus(),
+                shared(),
                 drain,
                 background(),
                 address,
             ),
-            chat: crate::chat::server::rooms::Chat::new(bus(), background()),
-            collab: crate::collab::server::boards::Collab::new(bus(), background()),
+            chat: crate::chat::server::rooms::Chat::new(shared(), background()),
+            collab: crate::collab::server::boards::Collab::new(shared(), background()),
             compare: crate::home::server::feed::Feed::default(),
         })
     }

@@ -269,7 +269,7 @@ async fn symbols_and_names_of_a_feed_have_a_node_each_whatever_they_are() {
             let server = Server::prepared(
                 tempfile::tempdir().unwrap(),
                 |_| {},
-                |state| state.features.ticker = Ticker::new(Box::new(feed), 10),
+                |state| state.features.ticker = Ticker::new(Box::new(feed), 10, &state.bus),
             )
             .await;
             // The address also names a symbol that is not listed.

@@ -6,6 +6,7 @@
 //! | `replayed_events` | counter | `endpoint` | events sent again to clients that resumed |
 //! | `slow_consumers` | counter | | sockets closed because their queue overflowed |
 //! | `stalled_readers` | counter | | connections ended because their peer read nothing |
+//! | `mirror_gaps` | counter | | times that a mirrored topic asked its owner for what it lacked |
 //! | `accept_errors` | counter | | failed accepts |
 //! | `connections_refused` | counter | | connections refused because the server holds as many as it may |
 

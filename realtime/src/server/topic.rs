@@ -9,22 +9,20 @@
 //! can be lost between them. A stalled reader costs only its cursor, however many events it has missed.
 
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
-    future::poll_fn,
     hash::Hash,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
-    task::Poll,
 };
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use serde::Serialize;
 
+pub use super::reader::{Pending, Reader};
 use super::{
     frame::frame,
-    signal::{Signal, Signals},
+    history::{Entry, Feed},
 };
 use crate::position::{Epoch, Position};
 
@@ -61,42 +59,14 @@ impl<S, K> Clone for Topic<S, K> {
     }
 }
 
-/// The part of a topic that its readers share. They do not depend on the state.
-struct Feed<K> {
-    epoch: Epoch,
-    delivery: Delivery,
-    capacity: usize,
-    /// A std mutex: it is held for a few pushes or clones and never across an await.
-    history: Mutex<History<K>>,
-    /// Wakes the readers.
-    readers: Signals,
-    connections: Arc<AtomicUsize>,
-}
-
-struct History<K> {
-    head: u64,
-    ended: bool,
-    ring: VecDeque<Entry<K>>,
-    /// The newest event of each key by offset; only for [`Delivery::LatestPerKey`].
-    latest: BTreeMap<u64, Entry<K>>,
-    latest_of: HashMap<K, u64>,
-}
-
-#[derive(Clone)]
-struct Entry<K> {
-    offset: u64,
-    key: K,
-    frame: Bytes,
-}
-
 /// Decides by its key whether an event is meant.
 pub type Filter<K> = Box<dyn Fn(&K) -> bool + Send + Sync>;
 
 /// The events that a client wants.
 pub struct Selection<K> {
-    wanted: Filter<K>,
+    pub(super) wanted: Filter<K>,
     /// Keys whose state the client gets in any case.
-    stated: Option<Filter<K>>,
+    pub(super) stated: Option<Filter<K>>,
 }
 
 impl<K> Selection<K> {
@@ -157,38 +127,6 @@ impl<K, E> Events<K, E> {
     }
 }
 
-/// One reader of a topic.
-pub struct Reader<K> {
-    feed: Arc<Feed<K>>,
-    wanted: Filter<K>,
-    /// Keys whose state the client got when this reader began. Events for these keys up to `began` are covered by that
-    /// state and are skipped.
-    stated: Option<Filter<K>>,
-    signal: Arc<Signal>,
-    /// There may be more to take, although nothing was published since the last time.
-    has_more: bool,
-    /// The head when this reader began. Every event up to here is replayed while the ring holds it.
-    began: u64,
-    /// Every event up to here was delivered or filtered out.
-    cursor: u64,
-    /// The offset of the last event delivered, or where the reader began.
-    written: u64,
-}
-
-/// The pending events of a reader.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Pending {
-    /// Encoded events in order, joined for one write.
-    Events(Bytes),
-    /// No event is pending that the reader wants: wait for [`Reader::changed`].
-    Nothing,
-    /// The ring no longer holds the reader's next event. End the connection; the client reconnects and gets what is
-    /// still available.
-    Lagged,
-    /// The topic has ended, and every event was delivered.
-    Ended,
-}
-
 impl<S> Topic<S> {
     /// Changes the state and publishes the event that describes the change. Returns the event's position.
     ///
@@ -229,32 +167,20 @@ impl<S, K: Clone + Eq + Hash> Topic<S, K> {
     pub fn after(state: S, delivery: Delivery, capacity: usize, position: Position) -> Self {
         Self {
             state: Arc::new(Mutex::new(state)),
-            feed: Arc::new(Feed {
-                epoch: position.epoch,
-                delivery,
-                capacity: capacity.max(1),
-                history: Mutex::new(History {
-                    head: position.offset,
-                    ended: false,
-                    ring: VecDeque::new(),
-                    latest: BTreeMap::new(),
-                    latest_of: HashMap::new(),
-                }),
-                readers: Signals::default(),
-                connections: Arc::default(),
-            }),
+            feed: Arc::new(Feed::new(delivery, capacity, position)),
         }
     }
 
     /// The position of the newest event; offset 0 before the first.
     pub fn head(&self) -> Position {
-        self.feed.position(self.feed.history().head)
+        let history = self.feed.history();
+        history.position(history.head)
     }
 
     /// The head, if the topic has ended.
     pub fn end_position(&self) -> Option<Position> {
         let history = self.feed.history();
-        history.ended.then(|| self.feed.position(history.head))
+        history.ended.then(|| history.position(history.head))
     }
 
     /// The counter of open connections; it exists as long as any reader.
@@ -304,15 +230,15 @@ impl<S, K: Clone + Eq + Hash> Topic<S, K> {
     ) -> (R, Position) {
         let mut state = self.state();
         let head = self.head();
-        let first = head.offset + 1;
+        let (epoch, first) = (head.epoch.clone(), head.offset + 1);
         let mut events = Events {
             head,
             events: vec![],
             end: false,
         };
         let result = change(&mut state, &mut events);
-        let head = self.feed.append(first, events);
-        (result, self.feed.position(head))
+        let head = self.feed.append(first, events.events, events.end);
+        (result, Position::new(epoch, head))
     }
 
     /// Ends the topic: readers get the remaining events and end. A client that opens it later from no position gets the
@@ -347,6 +273,9 @@ impl<S, K: Clone + Eq + Hash> Topic<S, K> {
         };
         let reader = Reader {
             feed: self.feed.clone(),
+            epoch: history.epoch.clone(),
+            replaced: history.replaced,
+            delivery: self.feed.delivery,
             signal: self.feed.readers.add(),
             has_more: true,
             began: if resumed.is_some() {
@@ -378,255 +307,77 @@ impl<S, K: Clone + Eq + Hash> Topic<S, K> {
         }
     }
 
+    /// Reads the state, its position, whether the topic has ended, and the newest events, up to `limit` of them. `read` also
+    /// gets the offset before the first of them.
+    pub(super) fn copy<R>(
+        &self,
+        limit: usize,
+        read: impl FnOnce(&S, Position, bool, u64, &[Bytes]) -> R,
+    ) -> R {
+        let state = self.state();
+        let (position, ended, after, frames) = {
+            let history = self.feed.history();
+            let newest = history.ring.iter();
+            let newest = newest.skip(history.ring.len().saturating_sub(limit));
+            let after = newest.clone().next().map(|entry| entry.offset - 1);
+            let frames: Vec<_> = newest.map(|entry| entry.frame.clone()).collect();
+            let after = after.unwrap_or(history.head);
+            (history.position(history.head), history.ended, after, frames)
+        };
+        read(&state, position, ended, after, &frames)
+    }
+
+    /// The head, whether the topic has ended, and the events after a position, if all of them are held and no more than
+    /// `limit`.
+    pub(super) fn events_after(
+        &self,
+        after: &Position,
+        limit: usize,
+    ) -> Option<(Position, bool, Vec<Bytes>)> {
+        let history = self.feed.history();
+        self.feed.missed(&history, after, &Selection::all())?;
+        let frames: Vec<_> = history
+            .after(after.offset)
+            .map(|entry| entry.frame.clone())
+            .collect();
+        let head = history.position(history.head);
+        (frames.len() <= limit).then_some((head, history.ended, frames))
+    }
+
+    /// Replaces the state and the history by those of another process. Readers are ended, and their clients start from
+    /// the state, unless they can resume in the new history.
+    pub(super) fn replace(
+        &self,
+        state: S,
+        position: Position,
+        entries: Vec<Entry<K>>,
+        ended: bool,
+    ) {
+        let mut held = self.state();
+        *held = state;
+        self.feed.replace(position, entries, ended);
+    }
+
+    /// Begins a new history with the state as it is.
+    pub(super) fn begin_anew(&self) {
+        let held = self.state();
+        let position = Position::new(Epoch::random(), 0);
+        self.feed.replace(position, vec![], false);
+        drop(held);
+    }
+
+    /// Applies events that another process published, and publishes them under the offsets that they have there. `apply`
+    /// returns them, and whether the topic ends with them.
+    pub(super) fn apply_published(&self, apply: impl FnOnce(&mut S) -> (Vec<Entry<K>>, bool)) {
+        let mut state = self.state();
+        let (entries, end) = apply(&mut state);
+        self.feed.push(entries, end);
+    }
+
     /// A poisoned lock is used all the same: what a change that panicked has written stays, and its events are not
     /// published.
     fn state(&self) -> MutexGuard<'_, S> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl<K: Clone + Eq + Hash> Feed<K> {
-    fn position(&self, offset: u64) -> Position {
-        Position::new(self.epoch.clone(), offset)
-    }
-
-    /// Appends the events of a change, the first at the offset `first`. Only one change at a time calls it, because a
-    /// change holds the state. So the events can be encoded before the history is locked, and the readers, which need only
-    /// the history, do not wait for that. Returns the new head.
-    fn append<E: Serialize>(&self, first: u64, events: Events<K, E>) -> u64 {
-        if (events.events.is_empty() && !events.end) || self.history().ended {
-            return self.history().head;
-        }
-        let entries: Vec<_> = (first..)
-            .zip(events.events)
-            .map(|(offset, (key, event))| Entry {
-                offset,
-                key,
-                frame: frame(Some(&self.position(offset)), &event),
-            })
-            .collect();
-        let mut history = self.history();
-        history.ended = events.end;
-        for entry in entries {
-            history.head = entry.offset;
-            history.push(entry, self.delivery, self.capacity);
-        }
-        let head = history.head;
-        drop(history);
-        self.readers.publish();
-        head
-    }
-
-    /// How many selected events a client at `after` has missed; `None` if it cannot resume.
-    fn missed(
-        &self,
-        history: &History<K>,
-        after: &Position,
-        selection: &Selection<K>,
-    ) -> Option<usize> {
-        let held = after.epoch == self.epoch
-            && after.offset <= history.head
-            && history.holds_all_after(after.offset);
-        if !held {
-            return None;
-        }
-        let stated = selection.stated.as_ref();
-        let missed = history.after(after.offset).filter(|entry| {
-            let covered = stated.is_some_and(|stated| stated(&entry.key));
-            !covered && (selection.wanted)(&entry.key)
-        });
-        let replayed = missed.take(REPLAY_CAP + 1).count();
-        (replayed <= REPLAY_CAP).then_some(replayed)
-    }
-
-    /// A poisoned lock is used all the same: the ring is consistent both before and after a push.
-    fn history(&self) -> MutexGuard<'_, History<K>> {
-        self.history.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl<K: Clone + Eq + Hash> History<K> {
-    fn push(&mut self, entry: Entry<K>, delivery: Delivery, capacity: usize) {
-        if delivery == Delivery::LatestPerKey {
-            if let Some(older) = self.latest_of.insert(entry.key.clone(), entry.offset) {
-                self.latest.remove(&older);
-            }
-            self.latest.insert(entry.offset, entry.clone());
-        }
-        self.ring.push_back(entry);
-        if self.ring.len() > capacity {
-            self.ring.pop_front();
-        }
-    }
-
-    fn holds_all_after(&self, offset: u64) -> bool {
-        match self.ring.front() {
-            Some(oldest) => oldest.offset <= offset + 1,
-            None => offset == self.head,
-        }
-    }
-
-    fn after(&self, offset: u64) -> impl Iterator<Item = &Entry<K>> {
-        // The offsets in the ring are consecutive, so the index is a subtraction.
-        let first = self.ring.front().map_or(0, |oldest| oldest.offset);
-        self.ring
-            .iter()
-            .skip((offset + 1).saturating_sub(first) as usize)
-    }
-}
-
-impl<K: Clone + Eq + Hash> Reader<K> {
-    /// Takes pending events, up to about `budget` bytes (at least one event).
-    pub fn take(&mut self, budget: usize) -> Pending {
-        // Marked as seen before the history is read, so that an event published meanwhile wakes this reader again.
-        if !self.signal.take_published() && !self.has_more {
-            return Pending::Nothing;
-        }
-        let mut batch = Batch {
-            frames: vec![],
-            bytes: 0,
-            budget,
-        };
-        let feed = self.feed.clone();
-        let history = feed.history();
-        let conflates = feed.delivery == Delivery::LatestPerKey;
-        let holds_all = history.holds_all_after(self.cursor);
-        if !conflates && !holds_all {
-            return Pending::Lagged;
-        }
-        if self.cursor < self.began && holds_all {
-            let missed = history.after(self.cursor);
-            let until = self.began;
-            self.take_from(missed.take_while(|entry| entry.offset <= until), &mut batch);
-            if !batch.is_full() {
-                self.cursor = until;
-            }
-        }
-        // A reader that is too slow even for the replay gets the newest event of each key instead.
-        if !batch.is_full() && conflates {
-            let newest = history.latest.range(self.cursor + 1..);
-            self.take_from(newest.map(|(_, entry)| entry), &mut batch);
-        } else if !batch.is_full() {
-            self.take_from(history.after(self.cursor), &mut batch);
-        }
-        self.has_more = batch.is_full() || history.ended;
-        if !batch.is_full() {
-            self.cursor = history.head;
-            if batch.frames.is_empty() && history.ended {
-                return Pending::Ended;
-            }
-        }
-        batch.into_pending()
-    }
-
-    fn take_from<'a>(&mut self, entries: impl Iterator<Item = &'a Entry<K>>, batch: &mut Batch)
-    where
-        K: 'a,
-    {
-        for entry in entries {
-            self.cursor = entry.offset;
-            if self.wants(entry) {
-                self.written = entry.offset;
-                if batch.add(entry.frame.clone()) {
-                    return;
-                }
-            }
-        }
-    }
-
-    fn wants(&self, entry: &Entry<K>) -> bool {
-        let stated = |stated: &Filter<K>| stated(&entry.key);
-        let covered = entry.offset <= self.began && self.stated.as_ref().is_some_and(stated);
-        !covered && (self.wanted)(&entry.key)
-    }
-
-    /// Resolves when something may have been published since the last [`Reader::take`].
-    pub async fn changed(&mut self) {
-        poll_fn(|context| {
-            self.signal.register(context.waker());
-            match self.has_more || self.signal.is_published() {
-                true => Poll::Ready(()),
-                false => Poll::Pending,
-            }
-        })
-        .await;
-    }
-
-    /// What wakes the task of this reader, for a task that waits for other sources too.
-    pub(super) fn signal(&self) -> &Arc<Signal> {
-        &self.signal
-    }
-
-    /// The position for a heartbeat, which the caller then writes. If no selected event is pending, it is the head, so
-    /// that a quiet or filtered stream can still be resumed. Otherwise it is the last position written, since a
-    /// client's id covers every event before it.
-    pub fn position(&mut self) -> Position {
-        let feed = self.feed.clone();
-        let history = feed.history();
-        // If a missed event is no longer in the ring, then the newest event of its key is pending, or later events are.
-        let pending = match feed.delivery {
-            Delivery::LatestPerKey => history
-                .latest
-                .range(self.cursor + 1..)
-                .any(|(_, entry)| self.wants(entry)),
-            Delivery::EveryEvent => {
-                !history.holds_all_after(self.cursor)
-                    || history.after(self.cursor).any(|entry| self.wants(entry))
-            }
-        };
-        if !pending {
-            // Stored, otherwise the next heartbeat would carry an older position as soon as an event is pending.
-            self.cursor = history.head;
-            self.written = history.head;
-        }
-        self.written()
-    }
-
-    /// The position of the last event delivered; before the first, where the reader began.
-    pub fn written(&self) -> Position {
-        self.feed.position(self.written)
-    }
-}
-
-impl<K> Drop for Reader<K> {
-    fn drop(&mut self) {
-        self.feed.readers.remove(&self.signal);
-    }
-}
-
-/// Frames collected for one write.
-struct Batch {
-    frames: Vec<Bytes>,
-    bytes: usize,
-    budget: usize,
-}
-
-impl Batch {
-    /// Adds a frame. Returns whether the budget is used up.
-    fn add(&mut self, frame: Bytes) -> bool {
-        self.bytes += frame.len();
-        self.frames.push(frame);
-        self.is_full()
-    }
-
-    fn is_full(&self) -> bool {
-        self.bytes >= self.budget
-    }
-
-    /// A single frame is passed on without a copy; several are joined, because one chunk and one write are cheaper than
-    /// many.
-    fn into_pending(mut self) -> Pending {
-        match self.frames.len() {
-            0 => Pending::Nothing,
-            1 => Pending::Events(self.frames.remove(0)),
-            _ => {
-                let mut joined = BytesMut::with_capacity(self.bytes);
-                self.frames
-                    .iter()
-                    .for_each(|frame| joined.extend_from_slice(frame));
-                Pending::Events(joined.freeze())
-            }
-        }
     }
 }
 

@@ -1,5 +1,7 @@
 //! Tests of fast, slow, late and filtered readers, and of resumes from every position that a client ever held.
 
+use std::collections::HashMap;
+
 use proptest::prelude::*;
 use serde::Serialize;
 

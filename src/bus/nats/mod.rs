@@ -12,45 +12,50 @@
 //! - If the stream has lost events that the replica holds, the epoch is renewed ([`Health::Renewed`]).
 
 mod feed;
+mod lease;
 mod link;
+mod open;
 mod outcomes;
+mod presence;
 mod publisher;
+mod questions;
 mod record;
 mod streams;
+mod tasks;
 #[cfg(test)]
 #[path = "nats_tests.rs"]
 mod tests;
 
 use std::{
-    io,
-    panic::AssertUnwindSafe,
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
-use futures::{FutureExt, StreamExt, future::BoxFuture};
+use futures::{FutureExt, future::BoxFuture};
 use tokio::{
     sync::{broadcast, watch},
-    time::{interval, timeout},
+    time::timeout,
 };
 use tokio_util::sync::{CancellationToken, DropGuard};
 use uuid::Uuid;
 
-pub use self::link::Address;
 use self::{
-    feed::{Feed, Progress},
+    lease::Competitor,
     link::Link,
     outcomes::{Outcome, Outcomes},
+    presence::Presence,
     publisher::Publisher,
     record::Record,
-    streams::Tail,
+};
+pub use self::{
+    link::Address,
+    open::{OpenError, Options},
 };
 use super::{
-    Answer, Appended, Bus, BusError, Changes, Event, Head, Health, LogSummary, NewEvent, Page,
-    Snapshot, Volatile, Wakes,
-    embedded::{self, Embedded, replica::Applied},
+    ANSWERS_WITHIN, Answer, Appended, Bus, BusError, Changes, Departures, Event, Head, Health,
+    Lease, LogSummary, NewEvent, Ownership, Page, Questions, Snapshot, Volatile, Wakes,
+    embedded::{Embedded, replica::Applied},
 };
 use realtime::{position::Epoch, server::now_ms};
 
@@ -59,15 +64,10 @@ use realtime::{position::Epoch, server::now_ms};
 const APPLIES_WITHIN: Duration = Duration::from_secs(5);
 /// How long the last volatile messages may take at the end.
 const FAREWELL: Duration = Duration::from_millis(500);
-/// How often the epoch of the stream is compared with this node's: another node may have renewed it.
-const COMPARE_EVERY: Duration = Duration::from_secs(5);
-/// Changes of latest values by which a reader may lag behind before it has to read all values again.
-const CHANGES: usize = 1_024;
 
 /// The bus of one node of several.
 pub struct Nats {
     shared: Arc<Shared>,
-    publisher: Publisher,
     log: Arc<Outcomes>,
     latest: Arc<Outcomes>,
     changes: broadcast::Sender<(String, Bytes)>,
@@ -78,134 +78,19 @@ pub struct Nats {
 /// What the tasks of the bus share.
 struct Shared {
     link: Link,
+    publisher: Publisher,
     replica: Embedded,
     epoch: Epoch,
     /// Identifies this node among the senders of volatile messages.
     node: Uuid,
     replicas: usize,
     health: watch::Sender<Health>,
+    presence: Mutex<Presence>,
+    departures: broadcast::Sender<Uuid>,
     closed: CancellationToken,
 }
 
-/// How the bus is opened.
-#[derive(Clone, Debug)]
-pub struct Options {
-    pub address: Address,
-    /// How many servers of a NATS cluster hold each stream. Counts when the streams are made.
-    pub replicas: usize,
-    /// The operator's word that the server syncs each write.
-    pub synced: bool,
-    pub storage: embedded::Options,
-}
-
-/// Why the bus cannot be opened, as one sentence for the operator.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    #[error(
-        "NATS cannot be reached at {servers}: {error}. Start it, or name another address with --bus."
-    )]
-    Unreachable { servers: String, error: String },
-    #[error("The file {} of --bus-credentials cannot be used: {error}.", .path.display())]
-    Credentials { path: PathBuf, error: io::Error },
-    #[error(
-        "NATS takes messages of at most {most} bytes, and a snapshot of a shared text can have {needed}. Set max_payload: 16MB in its configuration."
-    )]
-    SmallPayload { most: usize, needed: usize },
-    #[error("The stream {name} of NATS cannot be used: {error}. Is JetStream enabled?")]
-    Stream { name: String, error: String },
-    #[error(
-        "The stream {name} of NATS was not made by Wirewise (its description is \"{description}\")."
-    )]
-    Foreign { name: String, description: String },
-    #[error("The replica did not read the whole stream: {0}.")]
-    NotCaughtUp(String),
-    #[error(transparent)]
-    Replica(#[from] embedded::OpenError),
-    #[error(transparent)]
-    Read(#[from] BusError),
-}
-
 impl Nats {
-    /// Connects, makes the streams that do not exist, and brings the replica in the data folder up to date.
-    pub async fn open(data_dir: &Path, options: Options) -> Result<Self, OpenError> {
-        if !options.synced && options.replicas < 3 {
-            tracing::warn!(
-                "NATS syncs its files every two minutes unless it is told otherwise: a power cut may lose acknowledged \
-                 messages. Have it sync each write (deploy/nats.conf) and say so with --bus-synced, or run three servers \
-                 and set --bus-replicas 3."
-            );
-        }
-        let link = Link::open(&options.address).await?;
-        streams::make(&link.jetstream, options.replicas).await?;
-        let mut epoch = streams::ends(&link.jetstream).await?.epoch;
-        let mut replica = Embedded::replica(data_dir, &epoch, options.storage)?;
-        if lost_tail(&link, &replica).await? {
-            tracing::error!(
-                "the stream has lost events that this node holds; its epoch is renewed"
-            );
-            epoch = streams::renew_epoch(&link.jetstream, &epoch).await?;
-            replica.close().await;
-            drop(replica);
-            replica = Embedded::replica(data_dir, &epoch, options.storage)?;
-        }
-        let closed = CancellationToken::new();
-        let shared = Arc::new(Shared {
-            health: watch::Sender::new(replica.health().borrow().clone()),
-            replica,
-            epoch,
-            node: Uuid::new_v4(),
-            replicas: options.replicas,
-            closed: closed.clone(),
-            link,
-        });
-        let (changes, _) = broadcast::channel(CHANGES);
-        let log = Arc::<Outcomes>::default();
-        let latest = Arc::<Outcomes>::default();
-        let mut progress = vec![];
-        for (name, outcomes) in [(streams::LOG, &log), (streams::LATEST, &latest)] {
-            let last = shared.replica.last_applied(name).await?;
-            outcomes.begin_after(last.sequence);
-            let (sender, receiver) = watch::channel(Progress::default());
-            progress.push(receiver);
-            let feed = Feed {
-                name,
-                shared: shared.clone(),
-                outcomes: outcomes.clone(),
-                progress: sender,
-                changes: changes.clone(),
-            };
-            let shared = shared.clone();
-            tokio::spawn(async move {
-                let feeding = shared.closed.run_until_cancelled(feed.run());
-                if AssertUnwindSafe(feeding).catch_unwind().await.is_err() {
-                    // The panic hook has logged it. Without the feed the replica stands still.
-                    shared.health.send_replace(Health::Broken);
-                }
-            });
-        }
-        let bus = Self {
-            publisher: Publisher::start(shared.link.clone()),
-            shared: shared.clone(),
-            log,
-            latest,
-            changes,
-            _tasks: closed.clone().drop_guard(),
-        };
-        let subscription = format!("{}>", record::VOLATILE_PREFIX);
-        let volatile = shared.link.client.subscribe(subscription).await;
-        let volatile = volatile.map_err(|error| OpenError::NotCaughtUp(error.to_string()))?;
-        for task in [
-            shared.clone().deliver(volatile).boxed(),
-            shared.clone().compare_epochs().boxed(),
-            shared.clone().watch_health(progress.clone()).boxed(),
-        ] {
-            let closed = closed.clone();
-            tokio::spawn(async move { closed.run_until_cancelled(task).await });
-        }
-        shared.catch_up(progress).await?;
-        Ok(bus)
-    }
-
     /// Removes the messages of a log from the stream that no replica needs any more: those before `kept`. A replica that
     /// joins later begins with what stands there.
     fn purge(shared: Arc<Shared>, log: &str, kept: u64) -> BoxFuture<'static, ()> {
@@ -262,132 +147,6 @@ fn not_applied() -> BusError {
     BusError::Unavailable("the replica of this node has not read the event yet".into())
 }
 
-/// Whether a stream has lost what the replica has applied.
-async fn lost_tail(link: &Link, replica: &Embedded) -> Result<bool, OpenError> {
-    let ends = streams::ends(&link.jetstream).await?;
-    for (name, end) in [(streams::LOG, ends.log), (streams::LATEST, ends.latest)] {
-        let last = replica.last_applied(name).await?;
-        if last.sequence == 0 {
-            continue;
-        }
-        let stream = streams::stream(&link.jetstream, name).await?;
-        if streams::tail(&stream, end, &last).await? == Tail::Lost {
-            return Ok(true);
-        }
-    }
-    Ok(false)
-}
-
-impl Shared {
-    /// Compares the stream with the replica after a reconnect. Returns the epoch of the stream if the history is another
-    /// one than the replica's.
-    async fn check_history(&self) -> Result<Option<Epoch>, OpenError> {
-        // The store of NATS may have been removed.
-        streams::make(&self.link.jetstream, self.replicas).await?;
-        let mut epoch = streams::ends(&self.link.jetstream).await?.epoch;
-        if epoch == self.epoch && lost_tail(&self.link, &self.replica).await? {
-            tracing::error!(
-                "the stream has lost events that this node holds; its epoch is renewed"
-            );
-            epoch = streams::renew_epoch(&self.link.jetstream, &epoch).await?;
-        }
-        Ok((epoch != self.epoch).then_some(epoch))
-    }
-
-    /// The history of the stream is another one: the parts of the server have to be opened again.
-    fn renewed(&self, epoch: &Epoch) {
-        tracing::warn!(
-            before = self.epoch.as_str(),
-            now = epoch.as_str(),
-            "the history of the stream is another one; the replica is built anew"
-        );
-        self.health.send_replace(Health::Renewed);
-    }
-
-    /// Waits until the replica has applied everything that the streams held at the start.
-    async fn catch_up(&self, progress: Vec<watch::Receiver<Progress>>) -> Result<(), OpenError> {
-        let mut health = self.health.subscribe();
-        let caught_up = async {
-            for mut progress in progress {
-                // The sender ends with the feed, which ends when the history is another one.
-                let _ = progress.wait_for(|progress| progress.has_caught_up).await;
-            }
-        };
-        tokio::select! {
-            () = caught_up => Ok(()),
-            Ok(_) = health.wait_for(|health| *health == Health::Renewed) => {
-                Err(OpenError::NotCaughtUp("its history became another one meanwhile".into()))
-            }
-            Ok(broken) = async { self.replica.health().wait_for(|health| *health != Health::Well).await.map(|health| health.clone()) } => {
-                Err(OpenError::NotCaughtUp(format!("{broken:?}")))
-            }
-        }
-    }
-
-    /// Delivers the volatile messages of other nodes.
-    async fn deliver(self: Arc<Self>, mut messages: async_nats::Subscriber) {
-        while let Some(message) = messages.next().await {
-            let read = record::read_volatile(self.node, &message.subject, &message.payload);
-            if let Some((subject, bytes)) = read {
-                self.replica.publish(&subject, bytes);
-            }
-        }
-    }
-
-    async fn compare_epochs(self: Arc<Self>) {
-        let mut rounds = interval(COMPARE_EVERY);
-        loop {
-            rounds.tick().await;
-            if !self.link.is_up() {
-                continue;
-            }
-            // A failure is seen by the feeds too.
-            if let Ok(ends) = streams::ends(&self.link.jetstream).await
-                && ends.epoch != self.epoch
-            {
-                self.renewed(&ends.epoch);
-                return;
-            }
-        }
-    }
-
-    /// Derives the health of the bus from the connection, the feeds and the replica.
-    async fn watch_health(self: Arc<Self>, mut progress: Vec<watch::Receiver<Progress>>) {
-        let (mut link, mut replica) = (self.link.state(), self.replica.health());
-        loop {
-            let behind = progress
-                .iter_mut()
-                .filter_map(|progress| progress.borrow_and_update().behind.map(|(since, _)| since));
-            let behind = behind.min();
-            let away = link.borrow_and_update().away_since;
-            let health = match (&*replica.borrow_and_update(), away, behind) {
-                (Health::Well, Some(since), _) => Health::Away { since },
-                (Health::Well, None, Some(since)) => Health::Behind { since },
-                (health, _, _) => health.clone(),
-            };
-            self.health.send_if_modified(|known| {
-                let is_final = matches!(known, Health::Renewed | Health::Broken);
-                let changed = !is_final && *known != health;
-                if changed {
-                    *known = health;
-                }
-                changed
-            });
-            let fed = futures::future::select_all(
-                progress
-                    .iter_mut()
-                    .map(|progress| progress.changed().boxed()),
-            );
-            tokio::select! {
-                // A feed ends when the history is another one.
-                (changed, ..) = fed => if changed.is_err() { return },
-                _ = link.changed() => {}
-                changed = replica.changed() => if changed.is_err() { return },
-            }
-        }
-    }
-}
-
 impl Bus for Nats {
     fn node(&self) -> Option<Uuid> {
         Some(self.shared.node)
@@ -398,7 +157,7 @@ impl Bus for Nats {
     }
 
     fn append(&self, event: NewEvent) -> Answer<Appended> {
-        let written = write(&self.publisher, &self.log, Record::event(&event));
+        let written = write(&self.shared.publisher, &self.log, Record::event(&event));
         let shared = self.shared.clone();
         async move {
             let (sequence, applied) = written.await?;
@@ -470,7 +229,7 @@ impl Bus for Nats {
     fn compact(&self, log: &str, upto: u64, snapshot: Bytes, expected_head: u64) -> Answer<()> {
         let known = self.shared.replica.head_and_time(log);
         let (log, shared) = (log.to_owned(), self.shared.clone());
-        let (publisher, outcomes) = (self.publisher.clone(), self.log.clone());
+        let (publisher, outcomes) = (self.shared.publisher.clone(), self.log.clone());
         async move {
             // A snapshot that cannot count is not sent to every node.
             let (head, at) = known.await?;
@@ -498,7 +257,7 @@ impl Bus for Nats {
     fn forget(&self, log: &str, before: u64) -> Answer<u64> {
         let expired = self.shared.replica.expired(log, before);
         let (log, shared) = (log.to_owned(), self.shared.clone());
-        let (publisher, outcomes) = (self.publisher.clone(), self.log.clone());
+        let (publisher, outcomes) = (self.shared.publisher.clone(), self.log.clone());
         async move {
             let Some(expired) = expired.await? else {
                 return Ok(0);
@@ -520,7 +279,11 @@ impl Bus for Nats {
     }
 
     fn put_latest(&self, key: &str, value: Bytes) -> Answer<()> {
-        let written = write(&self.publisher, &self.latest, Record::latest(key, value));
+        let written = write(
+            &self.shared.publisher,
+            &self.latest,
+            Record::latest(key, value),
+        );
         written.map(|written| written.map(drop)).boxed()
     }
 
@@ -535,7 +298,7 @@ impl Bus for Nats {
     fn claim(&self, key: &str) -> Answer<bool> {
         let record = Record::claim(key);
         let subject = record.subject.clone();
-        let queued = self.publisher.publish(record);
+        let queued = self.shared.publisher.publish(record);
         let link = self.shared.link.clone();
         async move {
             let own = queued?.await.unwrap_or(Err(BusError::Closed))?.sequence;
@@ -560,9 +323,57 @@ impl Bus for Nats {
     }
 
     fn announce(&self, subject: &str, bytes: Bytes) {
-        let message = record::volatile(self.shared.node, &bytes);
-        self.publisher
-            .send(record::volatile_subject(subject), message);
+        self.shared.announce(subject, &bytes);
+    }
+
+    fn lease(&self, key: &str) -> Lease {
+        let (ownership, owned) = watch::channel(Ownership::Waiting);
+        let cancelled = self.shared.closed.child_token();
+        let competitor = Competitor {
+            link: self.shared.link.clone(),
+            node: self.shared.node,
+            subject: record::lease_subject(key),
+            ownership,
+            released: self.listen(&format!("lease/{key}")),
+            cancelled: cancelled.clone(),
+        };
+        let (shared, key) = (self.shared.clone(), key.to_owned());
+        let task = tokio::spawn(async move {
+            if competitor.run().await {
+                // The others need not wait for their next attempt.
+                shared.announce(&format!("lease/{key}"), b"");
+            }
+        });
+        Lease {
+            ownership: owned,
+            task: Some((cancelled, task)),
+        }
+    }
+
+    fn departures(&self) -> Departures {
+        Departures(Some(self.shared.departures.subscribe()))
+    }
+
+    fn is_present(&self, node: Uuid) -> bool {
+        node == self.shared.node || self.shared.presence().is_present(node, Instant::now())
+    }
+
+    fn ask(&self, subject: &str, question: Bytes) -> BoxFuture<'static, Option<Bytes>> {
+        let message = record::signed(self.shared.node, &question);
+        let (client, subject) = (
+            self.shared.link.client.clone(),
+            record::ask_subject(subject),
+        );
+        async move {
+            let answer = timeout(ANSWERS_WITHIN, client.request(subject, message)).await;
+            Some(answer.ok()?.ok()?.payload)
+        }
+        .boxed()
+    }
+
+    fn questions(&self, subject: &str) -> Questions {
+        let questions = questions::receive(self.shared.clone(), record::ask_subject(subject));
+        Questions(Some(questions))
     }
 
     fn listen(&self, subject: &str) -> Volatile {
@@ -574,11 +385,12 @@ impl Bus for Nats {
     }
 
     fn close(&self) -> BoxFuture<'static, ()> {
-        self.publisher.close();
-        let (shared, publisher) = (self.shared.clone(), self.publisher.clone());
+        self.shared.say_farewell();
+        self.shared.publisher.close();
+        let shared = self.shared.clone();
         async move {
             // What was announced last, a farewell among it, leaves before the connection ends.
-            let _ = timeout(FAREWELL, publisher.flush()).await;
+            let _ = timeout(FAREWELL, shared.publisher.flush()).await;
             shared.closed.cancel();
             shared.replica.close().await;
         }

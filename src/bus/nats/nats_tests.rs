@@ -7,14 +7,17 @@ mod nats_server;
 #[allow(dead_code, reason = "the torture run uses more of it")]
 mod replica_rows;
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use rusqlite::{Connection, types::Value};
 use tempfile::TempDir;
 
 use self::nats_server::NatsServer;
 use super::{super::Change, *};
-use crate::bus::{Follower, SharedBus};
+use crate::bus::{Follower, SharedBus, embedded};
 
 const LOG: &str = "chat/lobby";
 /// Far longer than any step here takes; a test that hangs fails after it.
@@ -457,4 +460,116 @@ async fn a_full_disk_of_the_replica_loses_nothing() {
     let page = one.read(LOG, 0, 10).await.unwrap();
     assert_eq!(texts(&page.events)[..3], ["first", "second", "third"]);
     assert!(late.event.offset < last.event.offset);
+}
+
+/// The term of the owner, once the competitor is it.
+async fn owned(lease: &mut Lease) -> u64 {
+    let owned = timeout(TEST_TIMEOUT, lease.owned_term()).await;
+    owned.expect("it becomes the owner")
+}
+
+#[tokio::test]
+async fn one_node_at_a_time_owns_a_key_and_the_next_one_has_a_higher_term() {
+    let cluster = Cluster::start().await;
+    let (one, two) = (cluster.node("one").await, cluster.node("two").await);
+    let mut first = one.lease("prices");
+    let term = owned(&mut first).await;
+    let mut second = two.lease("prices");
+    let mut other = two.lease("other");
+    owned(&mut other).await;
+    assert_eq!(second.ownership(), Ownership::Waiting, "it is taken");
+    first.release().await;
+    assert!(owned(&mut second).await > term);
+    // A lease that is dropped is given up too.
+    drop(second);
+    owned(&mut one.lease("prices")).await;
+}
+
+#[tokio::test]
+async fn the_key_of_a_dead_node_is_free_again_when_its_lease_ends() {
+    let cluster = Cluster::start().await;
+    let one = cluster.node("one").await;
+    let client = async_nats::connect(cluster.server.url()).await.unwrap();
+    let jetstream = async_nats::jetstream::new(client);
+    let dead = Bytes::copy_from_slice(Uuid::new_v4().as_bytes());
+    let claimed = jetstream.publish(record::lease_subject("prices"), dead);
+    let claimed = claimed.await.unwrap().await.unwrap();
+    let mut lease = one.lease("prices");
+    assert!(owned(&mut lease).await > claimed.sequence);
+}
+
+#[tokio::test]
+async fn an_owner_that_is_not_the_last_one_notices_it() {
+    let cluster = Cluster::start().await;
+    let one = cluster.node("one").await;
+    let mut lease = one.lease("prices");
+    let term = owned(&mut lease).await;
+    // As where a replicated stream accepted two owners.
+    let client = async_nats::connect(cluster.server.url()).await.unwrap();
+    let jetstream = async_nats::jetstream::new(client);
+    let other = Bytes::copy_from_slice(Uuid::new_v4().as_bytes());
+    let claimed = jetstream.publish(record::lease_subject("prices"), other);
+    claimed.await.unwrap().await.unwrap();
+    let lost = timeout(TEST_TIMEOUT, lease.lost(term)).await;
+    lost.expect("it is no longer the owner");
+    assert!(owned(&mut lease).await > term, "once the other one is gone");
+}
+
+#[tokio::test]
+async fn a_question_is_answered_by_the_node_that_has_an_answer() {
+    let cluster = Cluster::start().await;
+    let (one, two, three) = (
+        cluster.node("one").await,
+        cluster.node("two").await,
+        cluster.node("three").await,
+    );
+    assert_eq!(
+        one.ask("jobs/7", "state".into()).await,
+        None,
+        "nobody listens"
+    );
+    let mut with_answer = two.questions("jobs/7");
+    let mut without = three.questions("jobs/7");
+    tokio::spawn(async move {
+        while let Some(question) = with_answer.next().await {
+            assert_eq!(question.bytes, "state");
+            question.answer("done".into());
+        }
+    });
+    tokio::spawn(async move { while without.next().await.is_some() {} });
+    let asked = async {
+        loop {
+            // The subscriptions may not have reached the server yet.
+            if let Some(answer) = one.ask("jobs/7", "state".into()).await {
+                return answer;
+            }
+        }
+    };
+    let answer = timeout(TEST_TIMEOUT, asked).await.expect("an answer");
+    assert_eq!(answer, "done");
+}
+
+#[tokio::test]
+async fn a_node_that_closes_its_bus_has_left() {
+    let cluster = Cluster::start().await;
+    let (one, two) = (cluster.node("one").await, cluster.node("two").await);
+    let (mut departures, leaver) = (one.departures(), two.node().unwrap());
+    // One has heard of two before.
+    let mut heard = one.listen("hello");
+    let greeting = async {
+        loop {
+            two.announce("hello", Bytes::new());
+            if timeout(Duration::from_millis(100), heard.next())
+                .await
+                .is_ok()
+            {
+                return;
+            }
+        }
+    };
+    timeout(TEST_TIMEOUT, greeting).await.expect("it is heard");
+    assert!(one.is_present(leaver));
+    two.close().await;
+    let left = timeout(TEST_TIMEOUT, departures.next()).await;
+    assert_eq!(left, Ok(Some(leaver)));
 }

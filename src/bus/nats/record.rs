@@ -7,9 +7,10 @@
 //! | | | `Wirewise-Kind: floor`, `Wirewise-Upto`, `Wirewise-At` | none |
 //! | `WIREWISE_LATEST` | `wirewise.latest.KEY` | | a value; none removes the key |
 //! | `WIREWISE_CLAIMS` | `wirewise.claim.KEY` | | none |
+//! | `WIREWISE_LEASES` | `wirewise.lease.KEY` | | the 16 bytes of the id of the node that owns the key |
 //!
-//! Messages to `wirewise.volatile.SUBJECT` are in no stream. Each begins with the 16 bytes of the id of the node that
-//! sent it.
+//! Messages to `wirewise.volatile.SUBJECT` and `wirewise.ask.SUBJECT` are in no stream. Each begins with the 16 bytes of
+//! the id of the node that sent it.
 
 use std::fmt::Write;
 
@@ -25,7 +26,10 @@ use crate::bus::{
 pub const LOG_PREFIX: &str = "wirewise.log.";
 pub const LATEST_PREFIX: &str = "wirewise.latest.";
 pub const CLAIM_PREFIX: &str = "wirewise.claim.";
+pub const LEASE_PREFIX: &str = "wirewise.lease.";
 pub const VOLATILE_PREFIX: &str = "wirewise.volatile.";
+
+const ASK_PREFIX: &str = "wirewise.ask.";
 
 const KIND: &str = "Wirewise-Kind";
 const SNAPSHOT: &str = "snapshot";
@@ -165,20 +169,34 @@ pub fn stream_place(sequence: u64, headers: Option<&HeaderMap>, nanoseconds: i12
     }
 }
 
-/// The message of a volatile subject.
-pub fn volatile(node: Uuid, bytes: &[u8]) -> Bytes {
+/// A message of a node to others: its id and the content.
+pub fn signed(node: Uuid, bytes: &[u8]) -> Bytes {
     [node.as_bytes(), bytes].concat().into()
 }
 
-/// The subject and the content of a volatile message, unless this node sent it.
-pub fn read_volatile(node: Uuid, subject: &str, payload: &Bytes) -> Option<(String, Bytes)> {
-    let subject = decode(subject.strip_prefix(VOLATILE_PREFIX)?)?;
+/// The node that sent a message, and the content; `None` if it is too short.
+pub fn read_signed(payload: &Bytes) -> Option<(Uuid, Bytes)> {
     let (sender, _) = payload.split_first_chunk::<16>()?;
-    (sender != node.as_bytes()).then(|| (subject, payload.slice(16..)))
+    Some((Uuid::from_bytes(*sender), payload.slice(16..)))
 }
 
 pub fn volatile_subject(subject: &str) -> String {
     format!("{VOLATILE_PREFIX}{}", encode(subject))
+}
+
+/// The name of a volatile subject.
+pub fn read_volatile_subject(subject: &str) -> Option<String> {
+    decode(subject.strip_prefix(VOLATILE_PREFIX)?)
+}
+
+/// The subject under which questions are asked.
+pub fn ask_subject(subject: &str) -> String {
+    format!("{ASK_PREFIX}{}", encode(subject))
+}
+
+/// The subject of a lease.
+pub fn lease_subject(key: &str) -> String {
+    format!("{LEASE_PREFIX}{}", encode(key))
 }
 
 /// Names as one token of a subject. NATS gives a meaning to spaces, dots and the wildcards `*` and `>`.
@@ -311,13 +329,14 @@ mod tests {
     }
 
     #[test]
-    fn a_node_hears_the_volatile_messages_of_others_only() {
-        let (one, other) = (Uuid::new_v4(), Uuid::new_v4());
-        let subject = volatile_subject("chat/typing/lobby");
-        let message = volatile(one, b"hello");
-        assert_eq!(read_volatile(one, &subject, &message), None);
-        let heard = ("chat/typing/lobby".to_owned(), Bytes::from("hello"));
-        assert_eq!(read_volatile(other, &subject, &message), Some(heard));
-        assert_eq!(read_volatile(other, &subject, &"short".into()), None);
+    fn a_message_names_the_node_that_sent_it() {
+        let node = Uuid::new_v4();
+        let message = signed(node, b"hello");
+        assert_eq!(read_signed(&message), Some((node, "hello".into())));
+        assert_eq!(read_signed(&"short".into()), None);
+        let subject = volatile_subject("chat/typing.lobby");
+        let name = Some("chat/typing.lobby".to_owned());
+        assert_eq!(read_volatile_subject(&subject), name);
+        assert_eq!(read_volatile_subject("other"), None);
     }
 }

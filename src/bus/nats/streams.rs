@@ -1,4 +1,4 @@
-//! Makes the three streams, and recognises the history that they hold.
+//! Makes the four streams, and recognises the history that they hold.
 //!
 //! The description of the log's stream holds the epoch: Debian's nats-server 2.9 knows no metadata of streams. A store
 //! that was restored from an older copy has the epoch of that copy, although events of it were lost. So a node compares
@@ -12,7 +12,7 @@ use async_nats::jetstream::{
     stream::{Config, Info, RawMessageErrorKind, RetentionPolicy, StorageType, Stream},
 };
 
-use super::{OpenError, record};
+use super::{OpenError, lease, record};
 use crate::bus::{CLAIM_LIFETIME, embedded::stream_place::StreamPlace};
 use realtime::position::Epoch;
 
@@ -22,6 +22,8 @@ pub const LOG: &str = "WIREWISE_LOG";
 pub const LATEST: &str = "WIREWISE_LATEST";
 /// Claims: the first message of a subject wins.
 pub const CLAIMS: &str = "WIREWISE_CLAIMS";
+/// Leases: one message a key, which its owner renews.
+pub const LEASES: &str = "WIREWISE_LEASES";
 
 /// JetStream compares ids for this long. The replicas do so for ever; this only spares the stream most repetitions.
 const DUPLICATE_WINDOW: Duration = Duration::from_secs(120);
@@ -67,7 +69,15 @@ pub async fn make(jetstream: &jetstream::Context, replicas: usize) -> Result<(),
         duplicate_window: CLAIM_LIFETIME,
         ..file_stream(replicas)
     };
-    for config in [log, latest, claims] {
+    let leases = Config {
+        name: LEASES.into(),
+        subjects: vec![format!("{}>", record::LEASE_PREFIX)],
+        max_messages_per_subject: 1,
+        max_age: lease::LIFETIME,
+        duplicate_window: lease::LIFETIME,
+        ..file_stream(replicas)
+    };
+    for config in [log, latest, claims, leases] {
         let name = config.name.clone();
         if exists(jetstream, &name).await? {
             continue;

@@ -2,13 +2,18 @@
 
 use std::collections::{BTreeSet, HashMap};
 
+use realtime::server::Mirrored;
+use serde::{Deserialize, Serialize};
+
+use super::Key;
 use crate::ticker::{
-    message::{FeedStatus, Listing, Quote, decimals},
+    message::{FeedStatus, Listing, Quote, TickerEvent, decimals},
     trail::Trail,
 };
 
 /// The book. Everywhere on the server, a symbol is identified by its index in `listings`.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(from = "Stored", into = "Stored")]
 pub struct Book {
     listings: Vec<Listing>,
     indices: HashMap<String, usize>,
@@ -16,7 +21,15 @@ pub struct Book {
     stale_since: Option<u64>,
 }
 
-#[derive(Debug, Default)]
+/// A book as it is sent to another node.
+#[derive(Serialize, Deserialize)]
+struct Stored {
+    listings: Vec<Listing>,
+    entries: Vec<Entry>,
+    stale_since: Option<u64>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 struct Entry {
     quote: Option<Quote>,
     trail: Trail,
@@ -24,15 +37,12 @@ struct Entry {
 
 impl Book {
     pub fn new(listings: Vec<Listing>) -> Self {
-        let indices = listings.iter().enumerate();
-        Self {
-            indices: indices
-                .map(|(index, listing)| (listing.symbol.clone(), index))
-                .collect(),
+        Stored {
             entries: listings.iter().map(|_| Entry::default()).collect(),
             stale_since: None,
             listings,
         }
+        .into()
     }
 
     /// Stores a price. Returns the index of its symbol, or `None` for a symbol that is not listed.
@@ -95,6 +105,61 @@ impl Book {
     }
 }
 
+impl From<Stored> for Book {
+    fn from(stored: Stored) -> Self {
+        let Stored {
+            listings,
+            mut entries,
+            stale_since,
+        } = stored;
+        // Another node may be of another version.
+        entries.resize(listings.len(), Entry::default());
+        let indices = listings.iter().enumerate();
+        Self {
+            indices: indices
+                .map(|(index, listing)| (listing.symbol.clone(), index))
+                .collect(),
+            listings,
+            entries,
+            stale_since,
+        }
+    }
+}
+
+impl From<Book> for Stored {
+    fn from(book: Book) -> Self {
+        Self {
+            listings: book.listings,
+            entries: book.entries,
+            stale_since: book.stale_since,
+        }
+    }
+}
+
+impl Mirrored for Book {
+    type Event = TickerEvent;
+    type Key = Key;
+
+    fn apply(&mut self, event: TickerEvent) -> Option<Key> {
+        match event {
+            TickerEvent::Price(quote) => self.write(quote).map(Key::Symbol),
+            TickerEvent::Feed { status, since } => {
+                self.set_status(status, since);
+                Some(Key::Feed)
+            }
+            TickerEvent::Snapshot { .. } => None,
+        }
+    }
+
+    fn key(&self, event: &TickerEvent) -> Option<Key> {
+        match event {
+            TickerEvent::Price(quote) => self.indices.get(&quote.symbol).copied().map(Key::Symbol),
+            TickerEvent::Feed { .. } => Some(Key::Feed),
+            TickerEvent::Snapshot { .. } => None,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -125,6 +190,15 @@ mod tests {
             .map(|listing| listing.decimals)
             .collect();
         assert_eq!(decimals, [2, 5]);
+    }
+
+    #[test]
+    fn a_book_is_the_same_at_another_node() {
+        let mut book = Book::new(crate::ticker::server::feeds::market::Market::listings());
+        book.write(quote("ACME", 1.25, 1.0, 2.0, 5_000));
+        book.set_status(FeedStatus::Stale, 7);
+        let json = serde_json::to_string(&book).unwrap();
+        assert_eq!(serde_json::from_str::<Book>(&json).unwrap(), book);
     }
 
     #[test]

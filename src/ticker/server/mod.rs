@@ -8,6 +8,7 @@ use std::{
     collections::BTreeSet,
     future::ready,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use axum::{Json, Router, extract::State, response::Response, routing::get};
@@ -22,6 +23,7 @@ use super::{
     message::{FeedStatus, FirstPrices, Listing, TickerEvent, TickerEvents},
 };
 use crate::{
+    bus::{SharedBus, carrier::BusCarrier},
     routes::{Feature, Routes, Web},
     session::server::SocketSession,
     ui::first_state::{FirstState, Prepared},
@@ -30,7 +32,7 @@ use crate::{
 use realtime::{
     contract::StreamContract,
     position::Position,
-    server::{Delivery, Drain, Selection, StreamRequest, Topic},
+    server::{Delivery, Drain, Mirror, Selection, StreamRequest, Topic},
 };
 
 /// What an event is about. A topic keeps the newest event of each key.
@@ -48,9 +50,22 @@ pub struct Ticker {
     topic: Topic<Book, Key>,
     /// Held by [`Ticker::run`], and released if that panics.
     feed: Arc<tokio::sync::Mutex<Box<dyn Feed>>>,
+    /// `None` on one server.
+    cluster: Option<Arc<Cluster>>,
     /// What a page began with last. All pages until the next event share it.
     first: Arc<Mutex<Option<Arc<Prepared<FirstPrices>>>>>,
 }
+
+/// What the nodes of a cluster need: one of them runs the feed, the others mirror its prices.
+struct Cluster {
+    bus: SharedBus,
+    mirror: Mirror<Book>,
+}
+
+/// The key for which the nodes compete, and the subject of the mirrored prices.
+const OWNED: &str = "ticker";
+/// How long the owner of the prices may be silent before the operator is told.
+const SILENT: Duration = Duration::from_secs(10);
 
 /// The validated request of a client.
 struct Wanted {
@@ -61,28 +76,72 @@ struct Wanted {
 }
 
 impl Ticker {
-    pub fn new(mut feed: Box<dyn Feed>, history: usize) -> Self {
+    pub fn new(mut feed: Box<dyn Feed>, history: usize, bus: &SharedBus) -> Self {
         let mut book = Book::new(feed.listings());
         feed.opening().into_iter().for_each(|quote| {
             book.write(quote);
         });
+        let topic = Topic::new(book, Delivery::LatestPerKey, history);
+        let cluster = bus.node().map(|_| {
+            Arc::new(Cluster {
+                mirror: Mirror::new(topic.clone(), BusCarrier::new(bus.clone(), OWNED)),
+                bus: bus.clone(),
+            })
+        });
         Self {
-            topic: Topic::new(book, Delivery::LatestPerKey, history),
+            topic,
             feed: Arc::new(tokio::sync::Mutex::new(feed)),
+            cluster,
             first: Arc::default(),
         }
     }
 
-    /// Publishes the news of the feed until the server drains. Only one call runs at a time; others return.
+    /// Takes over the prices that another node has published so far, if there is one, so that no page begins with others.
+    async fn prepare(self) {
+        if let Some(cluster) = &self.cluster {
+            cluster.mirror.catch_up().await;
+        }
+    }
+
+    /// Publishes the news of the feed until the server drains; in a cluster only while this node owns the prices, and it
+    /// mirrors them otherwise. Only one call runs at a time; others return.
     pub async fn run(self, drain: Drain) {
         let Ok(mut feed) = self.feed.try_lock() else {
             return;
         };
-        loop {
+        let Some(cluster) = &self.cluster else {
             tokio::select! {
-                news = feed.next() => self.publish(news),
-                () = drain.started() => return,
+                () = self.run_feed(&mut **feed) => {}
+                () = drain.started() => {}
             }
+            return;
+        };
+        let mut lease = cluster.bus.lease(OWNED);
+        loop {
+            let term = tokio::select! {
+                term = lease.owned_term() => term,
+                // It ends with the bus.
+                () = cluster.mirror.follow() => return,
+                () = drain.started() => break,
+            };
+            feed.go_on_from(&self.topic.read(|book, _| book.quotes(|_| true)));
+            tokio::select! {
+                // First: it begins the epoch of this owner.
+                biased;
+                () = cluster.mirror.own(term) => {}
+                () = lease.lost(term) => {}
+                () = drain.started() => break,
+                () = self.run_feed(&mut **feed) => {}
+            }
+        }
+        // At once, so that the prices go on elsewhere while this node drains.
+        lease.release().await;
+    }
+
+    async fn run_feed(&self, feed: &mut dyn Feed) {
+        loop {
+            let news = feed.next().await;
+            self.publish(news);
         }
     }
 
@@ -106,6 +165,12 @@ impl Ticker {
     /// Since when the source is lost, in Unix milliseconds; `None` while it is live.
     pub fn stale_since(&self) -> Option<u64> {
         self.topic.read(|book, _| book.stale_since())
+    }
+
+    /// For how long the node that owns the prices has been silent, if that is too long.
+    fn silence(&self) -> Option<Duration> {
+        let cluster = self.cluster.as_ref()?;
+        Some(cluster.mirror.silence()).filter(|silence| *silence >= SILENT)
     }
 
     /// The newest prices and the position they belong to.
@@ -199,6 +264,7 @@ fn snapshot(book: &Book, includes: &dyn Fn(&Key) -> bool) -> Vec<TickerEvent> {
 pub fn routes(web: Web, ticker: Ticker) -> Routes {
     let drain = web.realtime.drain().clone();
     let (fed, first, watched) = (ticker.clone(), ticker.clone(), ticker.clone());
+    let prepared = ticker.clone();
     let state = web.with(ticker);
     let live = Router::new().route(TickerEvents::ROUTE, get(events));
     let plain = Router::new().route(SYMBOLS_ROUTE, get(symbols));
@@ -213,8 +279,15 @@ pub fn routes(web: Web, ticker: Ticker) -> Routes {
                 FirstState::provide_prepared(move |()| ticker.shared_first_prices());
             })
         })
+        .before_start(prepared.prepare())
         .background("price feed", move || fed.clone().run(drain.clone()))
         .remark(move || {
+            if let Some(silence) = watched.silence() {
+                let seconds = silence.as_secs();
+                return Some(format!(
+                    "The node that has the price feed has been silent for {seconds} s."
+                ));
+            }
             let since = watched.stale_since()?;
             Some(format!(
                 "The price feed is stale since {since} (Unix milliseconds)."
@@ -256,12 +329,15 @@ async fn symbols(State(state): State<Feature<Ticker>>) -> Json<Vec<Listing>> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use futures::{FutureExt, future::BoxFuture};
 
     use super::*;
     use crate::background::Supervisor;
+
+    fn bus() -> SharedBus {
+        let folder = tempfile::tempdir().unwrap();
+        Arc::new(crate::bus::embedded::Embedded::open(folder.path()).unwrap())
+    }
 
     /// Panics on the first call, returns one price on the second, then waits.
     struct Fragile(u32);
@@ -291,7 +367,7 @@ mod tests {
 
     #[tokio::test]
     async fn pages_share_their_first_state_until_the_next_event_and_none_is_stale() {
-        let ticker = Ticker::new(Box::new(Fragile(0)), 10);
+        let ticker = Ticker::new(Box::new(Fragile(0)), 10, &bus());
         let first = ticker.shared_first_prices();
         assert!(Arc::ptr_eq(&first, &ticker.shared_first_prices()));
         assert_eq!(*first.state(), ticker.first_prices());
@@ -313,7 +389,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_feed_that_panics_starts_again() {
-        let ticker = Ticker::new(Box::new(Fragile(0)), 10);
+        let ticker = Ticker::new(Box::new(Fragile(0)), 10, &bus());
         let running = ticker.clone();
         Supervisor::default().run("feed", move || running.clone().run(Drain::default()));
         tokio::time::sleep(Duration::from_secs(5)).await;

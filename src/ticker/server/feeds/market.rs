@@ -110,6 +110,19 @@ impl Market {
         self.trade(at)
     }
 
+    /// Sets the prices to these: those of another market that this one replaces.
+    pub fn go_on_from(&mut self, quotes: &[Quote]) {
+        for quote in quotes {
+            let mut stocks = self.stocks.iter_mut();
+            let stock = stocks.find(|stock| stock.company.symbol == quote.symbol);
+            if let Some(stock) = stock {
+                stock.price = quote.price;
+                stock.open = round(quote.price - quote.change, DECIMALS).max(0.01);
+                stock.volume = quote.volume;
+            }
+        }
+    }
+
     fn trade(&mut self, at: u64) -> Vec<Quote> {
         let market: f64 = self.random.sample(StandardNormal);
         let sectors: Vec<f64> = (0..self.sectors)

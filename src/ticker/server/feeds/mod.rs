@@ -21,6 +21,9 @@ pub trait Feed: Send {
         vec![]
     }
 
+    /// Another node published these prices last, and this one goes on. A source of its own needs them not.
+    fn go_on_from(&mut self, _quotes: &[Quote]) {}
+
     /// Waits for the next news. Called repeatedly until the server drains. A source that is down waits and retries
     /// within this call, and reports its status.
     fn next(&mut self) -> BoxFuture<'_, News>;

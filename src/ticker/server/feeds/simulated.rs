@@ -48,6 +48,10 @@ impl Feed for Simulated {
         past
     }
 
+    fn go_on_from(&mut self, quotes: &[Quote]) {
+        self.market.go_on_from(quotes);
+    }
+
     fn next(&mut self) -> BoxFuture<'_, News> {
         async {
             let ticks = self.ticks.get_or_insert_with(|| {
