@@ -45,7 +45,11 @@ pub fn routes(state: &AppState) -> Routes {
         .plain(session::server::routes(sessions.clone()))
         .plain(theme::server::routes())
         .context(move || provide_context(sessions.clone()))
-        .merge(inspector::server::routes(web.clone(), restart))
+        .merge(inspector::server::routes(
+            web.clone(),
+            restart,
+            state.bus.clone(),
+        ))
         .merge(state.features.routes(&web, &state.settings))
 }
 

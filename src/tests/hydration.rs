@@ -185,6 +185,7 @@ fn ended(owner: Uuid, kind: JobKind, unit: &str, outcome: Outcome) -> JobRecord 
             outcome,
             position: Position::new(Epoch::random(), 4),
         }),
+        node: None,
     }
 }
 

@@ -10,6 +10,7 @@
 mod api;
 mod chat;
 mod cluster;
+mod cluster_topics;
 mod collab;
 mod collab_text;
 mod compare;
@@ -25,6 +26,7 @@ mod kit_readme;
 mod limits;
 #[allow(dead_code, reason = "the tests of the bus use more of it")]
 mod nats_server;
+mod nodes;
 mod output;
 mod process;
 mod progress;

@@ -41,15 +41,15 @@ fn request(server: &Server, guest: &Guest, query: &str) -> RequestBuilder {
 }
 
 /// An upload whose file is sent piece by piece.
-struct Sending {
-    id: Uuid,
+pub struct Sending {
+    pub id: Uuid,
     pieces: mpsc::Sender<Result<Vec<u8>, std::io::Error>>,
     answer: JoinHandle<reqwest::Result<Response>>,
 }
 
 impl Sending {
     /// Sends the head of the file `name` and waits until the server knows the job.
-    async fn begin(server: &Server, guest: &Guest, query: &str, name: &str) -> Self {
+    pub async fn begin(server: &Server, guest: &Guest, query: &str, name: &str) -> Self {
         let id = Uuid::new_v4();
         let (pieces, receiver) = mpsc::channel(1);
         let body = Body::wrap_stream(stream::unfold(receiver, async |mut receiver| {
@@ -67,11 +67,11 @@ impl Sending {
         this
     }
 
-    async fn send(&self, piece: Vec<u8>) {
+    pub async fn send(&self, piece: Vec<u8>) {
         self.pieces.send(Ok(piece)).await.unwrap();
     }
 
-    async fn finish(self) -> Response {
+    pub async fn finish(self) -> Response {
         self.send(tail()).await;
         drop(self.pieces);
         self.answer.await.unwrap().unwrap()

@@ -151,6 +151,11 @@ impl<S: Mirrored> Mirror<S> {
         self.heard().elapsed()
     }
 
+    /// Whether this node has owned or followed the topic, so that its state and its positions are those of the others.
+    pub fn is_known(&self) -> bool {
+        *self.is_known.borrow()
+    }
+
     /// Resolves when this node has owned or followed the topic. Before that its state is not what other nodes show.
     pub async fn known(&self) {
         // The sender is this one's, so it is not closed.
@@ -164,7 +169,7 @@ impl<S: Mirrored> Mirror<S> {
     /// Owns the topic under a term: begins a new epoch, and publishes the events and answers the mirrors until it is
     /// dropped. A topic that was owned under this term before goes on.
     pub async fn own(&self, term: u64) {
-        if self.term.swap(term, Ordering::Relaxed) != term || !*self.is_known.borrow() {
+        if self.term.swap(term, Ordering::Relaxed) != term || !self.is_known() {
             self.topic.begin_anew();
         }
         self.is_known.send_replace(true);
@@ -244,13 +249,8 @@ impl<S: Mirrored> Mirror<S> {
 
     /// Asks the owner once for what this mirror lacks; [`Mirror::follow`] does so by itself.
     pub async fn catch_up(&self) {
-        let is_known = *self.is_known.borrow();
+        let is_known = self.is_known();
         self.ask(is_known.then(|| self.topic.head())).await;
-    }
-
-    /// Ends the readers of this topic, which is replaced by another one. Their clients come back.
-    pub fn abandon(&self) {
-        self.topic.begin_anew();
     }
 
     async fn ask(&self, after: Option<Position>) {
@@ -343,7 +343,7 @@ impl<S: Mirrored> Mirror<S> {
         }
         *self.heard() = Instant::now();
         let head = self.topic.head();
-        let is_known = *self.is_known.borrow();
+        let is_known = self.is_known();
         if let Some(state) = header.state {
             let keyed = events.into_iter().map(|event| {
                 let key = state.key(&event.event)?;

@@ -13,24 +13,50 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::sync::Notify;
+use serde::{Deserialize, Serialize};
+use tokio::sync::{Notify, broadcast};
 
 use super::listen::{activity::ActiveRequest, handle::ConnectionHandle};
 
 /// A request to expire a history is valid for this long; a later resume has another reason.
 const EXPIRED_FOR: Duration = Duration::from_secs(60);
 
+/// Answers to refused resumes by which a reader may lag behind.
+const ANSWERED: usize = 64;
+
 /// All open connections of a server. Cheap to clone; all clones share one state.
 #[derive(Clone, Debug, Default)]
 pub struct ConnectionRegistry(Arc<Shared>);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Shared {
     /// A std mutex: it is held for one map operation.
     open: Mutex<HashMap<String, Weak<OpenConnection>>>,
-    /// Owner and path of which the next resume is refused, and when that was requested.
-    expired: Mutex<HashMap<(String, String), Instant>>,
+    /// Of which the next resume is refused, and when that was requested.
+    expired: Mutex<HashMap<ExpiredHistory, Instant>>,
+    /// Tells of which a resume was refused.
+    answered: broadcast::Sender<ExpiredHistory>,
     breakable: bool,
+}
+
+impl Default for Shared {
+    fn default() -> Self {
+        Self {
+            open: Mutex::default(),
+            expired: Mutex::default(),
+            answered: broadcast::Sender::new(ANSWERED),
+            breakable: false,
+        }
+    }
+}
+
+/// A history whose next resume is answered as if it were lost: that of a path, for its owner.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct ExpiredHistory {
+    /// The owner, as [`Connection::belongs_to`] got it.
+    pub owner: String,
+    /// The path of the route.
+    pub path: String,
 }
 
 /// A named connection. Cheap to clone; all clones share one state.
@@ -95,13 +121,21 @@ impl ConnectionRegistry {
         lock(&self.0.open).get(id)?.upgrade().map(Connection)
     }
 
-    /// For a minute, the next resume of this connection's path by its owner is answered as if the history were lost.
-    pub fn expire(&self, connection: &Connection) {
+    /// For a minute, the next resume in this history is answered as if it were lost.
+    pub fn expire(&self, history: ExpiredHistory) {
         let mut expired = lock(&self.0.expired);
         expired.retain(|_, since| since.elapsed() < EXPIRED_FOR);
-        if let Some(key) = connection.key() {
-            expired.insert(key, Instant::now());
-        }
+        expired.insert(history, Instant::now());
+    }
+
+    /// Takes an expiry back: another node has answered the resume.
+    pub fn forget_expired(&self, history: &ExpiredHistory) {
+        lock(&self.0.expired).remove(history);
+    }
+
+    /// Receives each expired history once a resume in it was answered here.
+    pub fn answered(&self) -> broadcast::Receiver<ExpiredHistory> {
+        self.0.answered.subscribe()
     }
 }
 
@@ -172,11 +206,16 @@ impl Connection {
 
     /// Whether this connection must treat the history as lost: true once after [`ConnectionRegistry::expire`].
     pub fn has_expired(&self) -> bool {
-        let (Some(registry), Some(key)) = (self.0.registry.upgrade(), self.key()) else {
+        let (Some(registry), Some(history)) = (self.0.registry.upgrade(), self.history()) else {
             return false;
         };
-        let expired = lock(&registry.expired).remove(&key);
-        expired.is_some_and(|since| since.elapsed() < EXPIRED_FOR)
+        let expired = lock(&registry.expired).remove(&history);
+        let is_expired = expired.is_some_and(|since| since.elapsed() < EXPIRED_FOR);
+        if is_expired {
+            // An error means that there are no readers.
+            let _ = registry.answered.send(history);
+        }
+        is_expired
     }
 
     /// Whether faults may be injected into this connection.
@@ -184,9 +223,12 @@ impl Connection {
         self.0.breakable
     }
 
-    fn key(&self) -> Option<(String, String)> {
-        let owner = self.0.owner.get()?.clone();
-        Some((owner, self.0.path.clone()))
+    /// The history that this connection reads, for [`ConnectionRegistry::expire`]; `None` before the owner is known.
+    pub fn history(&self) -> Option<ExpiredHistory> {
+        Some(ExpiredHistory {
+            owner: self.0.owner.get()?.clone(),
+            path: self.0.path.clone(),
+        })
     }
 }
 
@@ -243,11 +285,20 @@ mod tests {
             connection.belongs_to(owner);
             connection
         };
-        registry.expire(&open("ada", "/events"));
+        let mut answered = registry.answered();
+        let history = open("ada", "/events").history().unwrap();
+        registry.expire(history.clone());
         assert!(!open("eve", "/events").has_expired());
         assert!(!open("ada", "/other").has_expired());
         assert!(open("ada", "/events").has_expired());
         assert!(!open("ada", "/events").has_expired(), "only once");
+        assert_eq!(answered.try_recv(), Ok(history.clone()));
+        registry.expire(history.clone());
+        registry.forget_expired(&history);
+        assert!(
+            !open("ada", "/events").has_expired(),
+            "it was answered elsewhere"
+        );
     }
 
     #[tokio::test]

@@ -358,8 +358,8 @@ impl<S, K: Clone + Eq + Hash> Topic<S, K> {
         self.feed.replace(position, entries, ended);
     }
 
-    /// Begins a new history with the state as it is.
-    pub(super) fn begin_anew(&self) {
+    /// Begins a new history with the state as it is. Readers are ended; their clients come back and get the state.
+    pub fn begin_anew(&self) {
         let held = self.state();
         let position = Position::new(Epoch::random(), 0);
         self.feed.replace(position, vec![], false);

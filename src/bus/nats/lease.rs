@@ -1,6 +1,6 @@
 //! A competition of nodes for a key: the node whose message stands under the key's subject owns it.
 //!
-//! The stream keeps one message a subject, for [`LIFETIME`]. A message is accepted only where the sender knows the last one
+//! The stream keeps one message a subject, for [`LEASE_LIFETIME`](streams::LEASE_LIFETIME). A message is accepted only where the sender knows the last one
 //! (`Nats-Expected-Last-Subject-Sequence`): none, to become the owner, or its own, to stay it. A node that dies renews
 //! nothing, and the stream drops its message. No clock of a node counts.
 //!
@@ -19,8 +19,6 @@ use uuid::Uuid;
 use super::{link::Link, streams};
 use crate::bus::{Ownership, Volatile};
 
-/// How long the stream keeps a message.
-pub const LIFETIME: Duration = Duration::from_secs(8);
 /// How often the owner renews its message: two renewals may fail.
 const RENEW_EVERY: Duration = Duration::from_secs(3);
 /// How often the others try to become the owner.
@@ -128,7 +126,7 @@ impl Competitor {
         Some((standing.sequence, node))
     }
 
-    /// Removes the own message. If that fails, the stream drops it after [`LIFETIME`].
+    /// Removes the own message. If that fails, the stream drops it after [`LEASE_LIFETIME`](streams::LEASE_LIFETIME).
     async fn give_up(&self) {
         if let Some((_, node)) = self.standing().await
             && node == self.node

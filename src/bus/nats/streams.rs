@@ -12,7 +12,7 @@ use async_nats::jetstream::{
     stream::{Config, Info, RawMessageErrorKind, RetentionPolicy, StorageType, Stream},
 };
 
-use super::{OpenError, lease, record};
+use super::{OpenError, record};
 use crate::bus::{CLAIM_LIFETIME, embedded::stream_place::StreamPlace};
 use realtime::position::Epoch;
 
@@ -27,6 +27,8 @@ pub const LEASES: &str = "WIREWISE_LEASES";
 
 /// JetStream compares ids for this long. The replicas do so for ever; this only spares the stream most repetitions.
 const DUPLICATE_WINDOW: Duration = Duration::from_secs(120);
+/// How long the stream keeps a message of a lease. Its owner renews it more often.
+pub const LEASE_LIFETIME: Duration = Duration::from_secs(8);
 const DESCRIPTION: &str = "wirewise epoch ";
 
 /// What the streams hold at one moment.
@@ -73,8 +75,8 @@ pub async fn make(jetstream: &jetstream::Context, replicas: usize) -> Result<(),
         name: LEASES.into(),
         subjects: vec![format!("{}>", record::LEASE_PREFIX)],
         max_messages_per_subject: 1,
-        max_age: lease::LIFETIME,
-        duplicate_window: lease::LIFETIME,
+        max_age: LEASE_LIFETIME,
+        duplicate_window: LEASE_LIFETIME,
         ..file_stream(replicas)
     };
     for config in [log, latest, claims, leases] {

@@ -1,5 +1,7 @@
 //! Names every open stream and socket, keeps its handshake, and breaks it when its user requests that.
 
+mod elsewhere;
+
 use std::{fmt::Write, future::ready};
 
 use axum::{
@@ -10,18 +12,20 @@ use axum::{
     response::Response,
     routing::{get, post},
 };
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use super::message::{Allowed, FAULT_ROUTE, Fault, HANDSHAKE_ROUTE, HandshakeView};
 use crate::{
+    bus::SharedBus,
     routes::{Feature, Routes, Web},
     session::server::token::Session,
     ui::first_state::FirstState,
     web::{error::ApiError, server::answer::Path},
 };
-use realtime::server::{Connection, ConnectionRegistry, Realtime, registry::Handshake};
+use realtime::server::{Connection, Realtime, registry::Handshake};
 
 /// The text in the place of a secret.
 const BLANKED: &str = "(blanked)";
@@ -31,8 +35,37 @@ const SECRET_PARAMETERS: [&str; 1] = ["ticket"];
 /// Cancelled to make the server drain and start again.
 pub type Restart = CancellationToken;
 
+/// What the routes need.
+#[derive(Clone)]
+struct Inspected {
+    web: Web,
+    bus: SharedBus,
+    /// `None` where faults are not allowed.
+    restart: Option<Restart>,
+}
+
+/// What a user asks of a connection.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Asked {
+    Handshake,
+    Break(Fault),
+}
+
+/// The answer of the node at which the connection is open.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Answer {
+    Handshake(HandshakeView),
+    Broken,
+    /// The connection is another user's.
+    NotYours,
+    /// The answer to its handshake is not sent yet, or this node allows no faults.
+    Unknown,
+}
+
 /// The route for handshakes always exists; the route for faults only exists where faults are allowed.
-pub fn routes(web: Web, restart: Option<Restart>) -> Routes {
+pub fn routes(web: Web, restart: Option<Restart>, bus: SharedBus) -> Routes {
     let router = Router::new().route(HANDSHAKE_ROUTE, get(handshake));
     let router = match &restart {
         Some(_) => router.route(FAULT_ROUTE, post(fault)),
@@ -41,9 +74,83 @@ pub fn routes(web: Web, restart: Option<Restart>) -> Routes {
     let allowed = Allowed {
         faults: restart.is_some(),
     };
+    let inspected = Inspected {
+        web: web.clone(),
+        bus,
+        restart,
+    };
+    let answering = inspected.clone();
     Routes::default()
-        .plain(router.with_state(web.with(restart)))
+        .plain(router.with_state(web.with(inspected)))
         .first_state(move |_path| ready(move || FirstState::provide(move |()| allowed)))
+        .background("connections of other nodes", move || {
+            elsewhere::answer_others(answering.clone())
+        })
+}
+
+impl Inspected {
+    /// Answers for a connection of this node. `None` if it is not open here.
+    fn here(&self, user_id: Uuid, id: &str, asked: Asked) -> Option<Answer> {
+        let connection = self.web.realtime.connections().find(id)?;
+        if !connection.is_of(user_id) {
+            return Some(Answer::NotYours);
+        }
+        Some(match asked {
+            Asked::Handshake => {
+                let handshake = connection.handshake().cloned();
+                handshake.map_or(Answer::Unknown, |handshake| {
+                    Answer::Handshake(HandshakeView {
+                        connection: id.to_owned(),
+                        request: handshake.request,
+                        response: handshake.response,
+                    })
+                })
+            }
+            Asked::Break(fault) => match &self.restart {
+                Some(restart) => {
+                    self.inject(&connection, fault, restart);
+                    Answer::Broken
+                }
+                None => Answer::Unknown,
+            },
+        })
+    }
+
+    fn inject(&self, connection: &Connection, fault: Fault, restart: &Restart) {
+        match fault {
+            Fault::Drop => connection.reset(),
+            Fault::Stall => connection.stall(),
+            Fault::DuplicateId => connection.repeat(),
+            Fault::ExpireHistory => {
+                if let Some(history) = connection.history() {
+                    self.web.realtime.connections().expire(history.clone());
+                    elsewhere::announce_expired(&self.bus, history);
+                }
+            }
+            Fault::ServerRestart => restart.cancel(),
+        }
+        tracing::info!(
+            conn.id = connection.id(),
+            fault = fault.name(),
+            "a fault was requested"
+        );
+    }
+
+    /// Asks the node at which a connection is open: this one, or another.
+    async fn ask(&self, session: &Session, id: &str, asked: Asked) -> Result<Answer, ApiError> {
+        let user_id = session.user.id;
+        let answer = match self.here(user_id, id, asked) {
+            Some(answer) => Some(answer),
+            None => elsewhere::ask(&self.bus, user_id, id, asked).await,
+        };
+        match answer {
+            Some(Answer::NotYours) => {
+                Err(ApiError::new(403, "This is somebody else's connection."))
+            }
+            Some(Answer::Unknown) | None => Err(unknown()),
+            Some(answer) => Ok(answer),
+        }
+    }
 }
 
 /// Gives every stream and socket a named [`Connection`], and keeps its request.
@@ -87,17 +194,14 @@ pub async fn remember_answers(mut response: Response) -> Response {
 }
 
 async fn handshake(
-    State(Feature { web, .. }): State<Feature<Option<Restart>>>,
+    State(Feature { own: inspected, .. }): State<Feature<Inspected>>,
     session: Session,
     Path(id): Path<String>,
 ) -> Result<Json<HandshakeView>, ApiError> {
-    let connection = own_connection(web.realtime.connections(), &session, &id)?;
-    let handshake = connection.handshake().cloned().ok_or_else(unknown)?;
-    Ok(Json(HandshakeView {
-        connection: id,
-        request: handshake.request,
-        response: handshake.response,
-    }))
+    match inspected.ask(&session, &id, Asked::Handshake).await? {
+        Answer::Handshake(handshake) => Ok(Json(handshake)),
+        _ => Err(unknown()),
+    }
 }
 
 #[derive(Deserialize)]
@@ -106,7 +210,7 @@ struct FaultForm {
 }
 
 async fn fault(
-    State(Feature { web, own: restart }): State<Feature<Option<Restart>>>,
+    State(Feature { own: inspected, .. }): State<Feature<Inspected>>,
     session: Session,
     Path(kind): Path<String>,
     form: Result<Form<FaultForm>, FormRejection>,
@@ -115,43 +219,23 @@ async fn fault(
         let known = Fault::ALL.map(Fault::name).join(", ");
         ApiError::new(404, format!("There is no such fault. There are: {known}."))
     })?;
-    if fault == Fault::ServerRestart {
-        if let Some(restart) = restart {
-            restart.cancel();
-        }
-        return Ok(Json(json!({})));
-    }
     let id = form.ok().and_then(|form| form.0.connection);
-    let id = id.ok_or_else(|| {
-        let rule = "connection names the connection, as its hello or welcome did.";
-        ApiError::field("connection", rule)
-    })?;
-    let connection = own_connection(web.realtime.connections(), &session, &id)?;
-    match fault {
-        Fault::Drop => connection.reset(),
-        Fault::Stall => connection.stall(),
-        Fault::DuplicateId => connection.repeat(),
-        Fault::ExpireHistory => web.realtime.connections().expire(&connection),
-        Fault::ServerRestart => {}
+    let id = match (id, fault) {
+        (Some(id), _) => id,
+        // Any server.
+        (None, Fault::ServerRestart) => String::new(),
+        (None, _) => {
+            let rule = "connection names the connection, as its hello or welcome did.";
+            return Err(ApiError::field("connection", rule));
+        }
+    };
+    let answer = inspected.ask(&session, &id, Asked::Break(fault)).await;
+    match (answer, fault, &inspected.restart) {
+        // The server of the connection, or this one where it has ended.
+        (Err(_), Fault::ServerRestart, Some(restart)) => restart.cancel(),
+        (answer, ..) => drop(answer?),
     }
-    tracing::info!(
-        conn.id = connection.id(),
-        fault = fault.name(),
-        "a fault was requested"
-    );
     Ok(Json(json!({})))
-}
-
-fn own_connection(
-    connections: &ConnectionRegistry,
-    session: &Session,
-    id: &str,
-) -> Result<Connection, ApiError> {
-    let connection = connections.find(id).ok_or_else(unknown)?;
-    match connection.is_of(session.user.id) {
-        true => Ok(connection),
-        false => Err(ApiError::new(403, "This is somebody else's connection.")),
-    }
 }
 
 fn unknown() -> ApiError {

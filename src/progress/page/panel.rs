@@ -33,8 +33,8 @@ use realtime::{
 pub async fn cancel_job(#[server(default)] id: String) -> Result<(), ApiError> {
     let session = crate::session::server::current().await?;
     let progress = crate::progress::server::current()?;
-    crate::progress::server::own_job(&progress, &session, &id)?.cancel();
-    Ok(())
+    let job = crate::progress::server::own_job(&progress, &session, &id).await?;
+    progress.jobs.cancel(&job).await
 }
 
 #[component]

@@ -16,13 +16,17 @@ use realtime::{
     id::SpelledId,
     position::{Epoch, Position},
     server::{
-        now_ms,
-        topic::{Delivery, Events, Topic},
+        Mirrored, Selection, now_ms,
+        topic::{Delivery, Events, Pending, Topic},
     },
 };
 
 /// The error of a job that a restart interrupted.
 const INTERRUPTED: &str = "The server restarted while this job ran. Start it again.";
+/// The error of a job whose node was lost.
+pub const LOST: &str = "The server that ran this job was lost. Start it again.";
+/// The error of a job whose node shut down, while others go on.
+pub const SHUT_DOWN: &str = "The server that ran this job shut down. Start it again.";
 /// The minimum time between two progress events: at most 20 a second, because more is only noise to a person. The last
 /// one is never lost.
 const EVENT_GAP: Duration = Duration::from_millis(50);
@@ -40,14 +44,18 @@ struct JobState {
     cancel: CancellationToken,
 }
 
-/// The state that a job's events describe.
+/// The state that a job's events describe. Other nodes mirror it.
+#[derive(Serialize, Deserialize)]
 pub struct State {
     progress: Progress,
     /// When the job ended (Unix milliseconds), and how.
     ended: Option<(u64, Outcome)>,
+    #[serde(skip)]
     rate: Rate,
+    #[serde(skip)]
     published: Option<Instant>,
     /// The newest progress is not published yet; a timer will publish it.
+    #[serde(skip)]
     dirty: bool,
 }
 
@@ -74,6 +82,9 @@ pub struct JobRecord {
     pub progress: Progress,
     /// `None` while the job runs.
     pub end: Option<End>,
+    /// The node that wrote this record: the one that runs the job, or that found it lost. `None` on one server.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<Uuid>,
 }
 
 /// The end of a job.
@@ -112,6 +123,7 @@ impl Job {
             started_at: now_ms(),
             progress,
             end: None,
+            node: None,
         };
         Self::with(record, |state| {
             Topic::new(state, Delivery::EveryEvent, history)
@@ -130,6 +142,13 @@ impl Job {
             .topic
             .change(|state, events| state.end(events, end.at, end.outcome));
         job
+    }
+
+    /// A job that runs at another node. It stands as it was stored until its events come.
+    pub fn mirrored(record: JobRecord, history: usize) -> Self {
+        Self::with(record, |state| {
+            Topic::new(state, Delivery::EveryEvent, history)
+        })
     }
 
     fn with(record: JobRecord, topic: impl FnOnce(State) -> Topic<State>) -> Self {
@@ -235,6 +254,7 @@ impl Job {
             started_at: self.0.started_at,
             progress,
             end,
+            node: None,
         }
     }
 
@@ -246,6 +266,29 @@ impl Job {
                 state.end(events, now_ms(), outcome);
             }
         });
+    }
+
+    /// Resolves when the job has ended.
+    pub async fn ended(&self) {
+        loop {
+            let none = |_: &State, _: &dyn Fn(&()) -> bool| Vec::<JobEvent>::new();
+            let mut reader = self.topic().open(None, Selection::all(), none).reader;
+            loop {
+                if self.topic().end_position().is_some() {
+                    return;
+                }
+                // The history was replaced: by that of another node.
+                if reader.take(usize::MAX) == Pending::Lagged {
+                    break;
+                }
+                reader.changed().await;
+            }
+        }
+    }
+
+    /// Whether these are one job, and not two under one id.
+    pub fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
     }
 
     /// When the job ended (Unix milliseconds).
@@ -279,6 +322,29 @@ impl Job {
                 position,
             }
         })
+    }
+}
+
+impl Mirrored for State {
+    type Event = JobEvent;
+    type Key = ();
+
+    fn apply(&mut self, event: JobEvent) -> Option<()> {
+        let outcome = match event {
+            JobEvent::State(progress) | JobEvent::Progress(progress) => {
+                self.progress = progress;
+                return Some(());
+            }
+            JobEvent::Done { result } => Outcome::Done(result),
+            JobEvent::Failed { error } => Outcome::Failed(error),
+            JobEvent::Cancelled => Outcome::Cancelled,
+        };
+        self.set_end(now_ms(), outcome);
+        Some(())
+    }
+
+    fn key(&self, _event: &JobEvent) -> Option<()> {
+        Some(())
     }
 }
 
@@ -326,10 +392,14 @@ impl State {
     }
 
     fn end(&mut self, events: &mut Events<(), JobEvent>, at: u64, outcome: Outcome) {
-        self.progress.eta_ms = None;
-        self.progress.status = outcome.status();
         events.push((), outcome.clone().event());
         events.end();
+        self.set_end(at, outcome);
+    }
+
+    fn set_end(&mut self, at: u64, outcome: Outcome) {
+        self.progress.eta_ms = None;
+        self.progress.status = outcome.status();
         self.ended = Some((at, outcome));
     }
 }

@@ -1,5 +1,7 @@
 //! The server half of jobs: routes that start them, cancel them, and serve their state and events.
 
+mod cluster;
+mod elsewhere;
 pub mod form;
 pub mod job;
 mod rate;
@@ -9,8 +11,6 @@ pub mod state;
 pub mod store;
 pub mod tasks;
 pub mod upload;
-
-use std::future::ready;
 
 use axum::{
     Json, Router,
@@ -41,6 +41,7 @@ use realtime::{contract::StreamContract, server::StreamRequest};
 
 pub fn routes(web: Web, progress: Progress) -> Routes {
     let (jobs_run, restored) = (progress.jobs.clone(), progress.jobs.clone());
+    let (followed, ended) = (progress.jobs.clone(), progress.jobs.clone());
     let (first, called) = (progress.jobs.clone(), progress.clone());
     let state = web.with(progress);
     let live = Router::new()
@@ -57,12 +58,13 @@ pub fn routes(web: Web, progress: Progress) -> Routes {
         .plain(plain.with_state(state.clone()))
         .slow(slow.with_state(state))
         .context(move || provide_context(called.clone()))
-        .first_state(move |_path| {
-            let jobs = first.clone();
-            ready(move || provide_first_state(&jobs))
-        })
+        .first_state(move |path| first_state(first.clone(), path.to_owned()))
         .before_start(async move { restored.restore().await })
         .background("jobs", move || jobs_run.clone().run())
+        .background("jobs of other nodes", move || {
+            followed.clone().follow_others()
+        })
+        .last_write(async move { ended.end_own().await })
 }
 
 /// Starts the job that a form requests.
@@ -93,17 +95,27 @@ pub fn start(progress: &Progress, session: &Session, form: &StartForm) -> Result
 }
 
 /// Finds a job for a change, which only its owner may make.
-pub fn own_job(progress: &Progress, session: &Session, id: &str) -> Result<Job, ApiError> {
+pub async fn own_job(progress: &Progress, session: &Session, id: &str) -> Result<Job, ApiError> {
     let id = id
         .trim()
         .parse()
         .map_err(|_| ApiError::field("id", "The id of a job is a UUID."))?;
-    let job = progress.jobs.get(id).ok_or_else(unknown_job)?;
+    let job = progress.jobs.find(id).await?;
     if job.owner() == session.user.id {
         Ok(job)
     } else {
         Err(ApiError::new(403, "This is somebody else's job."))
     }
+}
+
+/// Waits for the job of a page, which another node may just have started. The returned function provides the first states.
+async fn first_state(jobs: Jobs, path: String) -> impl Fn() + Send + Sync + 'static {
+    let id = path.strip_prefix("/progress/");
+    if let Some(id) = id.and_then(|id| id.parse().ok()) {
+        // Where it is not found, the page says so.
+        let _ = jobs.find(id).await;
+    }
+    move || provide_first_state(&jobs)
 }
 
 /// Provides the first states of the progress pages: one job, and the user's own jobs.
@@ -131,12 +143,7 @@ async fn job(
     _session: Session,
     Path(id): Path<Uuid>,
 ) -> Result<Json<JobView>, ApiError> {
-    state
-        .own
-        .jobs
-        .get(id)
-        .map(|job| Json(job.view()))
-        .ok_or_else(unknown_job)
+    Ok(Json(state.own.jobs.find(id).await?.view()))
 }
 
 async fn events(
@@ -145,12 +152,7 @@ async fn events(
     Path(id): Path<Uuid>,
     stream: StreamRequest<JobEvents>,
 ) -> Result<Response, ApiError> {
-    let job = progress.jobs.get(id).ok_or_else(unknown_job)?;
+    let job = progress.jobs.find_live(id).await?;
     let stream = stream.until(web.sessions.watch(&session).ended());
     Ok(stream.respond(job.topic(), |state| vec![state.snapshot()]))
-}
-
-fn unknown_job() -> ApiError {
-    let error = "There is no job under this id. Finished jobs are kept for a day.";
-    ApiError::new(404, error)
 }

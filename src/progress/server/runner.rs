@@ -14,6 +14,7 @@ use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 use super::{
+    elsewhere::Elsewhere,
     job::{Job, NewJob, Outcome},
     store::JobStore,
     tasks::{JobError, Task},
@@ -44,6 +45,8 @@ struct Runner {
     /// hold gigabytes for nothing.
     history: usize,
     store: JobStore,
+    /// `None` on one server.
+    elsewhere: Option<Elsewhere>,
     drain: Drain,
     background: Supervisor,
 }
@@ -61,20 +64,25 @@ impl Jobs {
             running: Arc::new(Semaphore::new(at_once)),
             waiting: AtomicUsize::new(0),
             history: history.min(REPLAY_CAP),
+            elsewhere: Elsewhere::new(store.bus()),
             store,
             drain,
             background,
         }))
     }
 
-    /// Restores the jobs of an earlier process. Jobs that were still running have failed. Runs before any request is
-    /// served; otherwise a page would learn that its job is unknown, and stop asking.
+    /// Restores the jobs of an earlier process. Jobs that were still running have failed; in a cluster they run at other
+    /// nodes. Runs before any request is served; otherwise a page would learn that its job is unknown, and stop asking.
     pub async fn restore(&self) {
         let records = self.0.store.all().await.unwrap_or_else(|error| {
             tracing::error!(%error, "the stored jobs cannot be read");
             vec![]
         });
         for mut record in records {
+            if self.0.elsewhere.is_some() {
+                self.heard(record);
+                continue;
+            }
             let end = record.end_or_interrupted();
             if record.end.is_none() {
                 record.end = Some(end.clone());
@@ -95,6 +103,38 @@ impl Jobs {
                 () = self.0.drain.started() => return,
             }
         }
+    }
+
+    pub(super) fn elsewhere(&self) -> Option<&Elsewhere> {
+        self.0.elsewhere.as_ref()
+    }
+
+    pub(super) fn store(&self) -> &JobStore {
+        &self.0.store
+    }
+
+    pub(super) fn background(&self) -> &Supervisor {
+        &self.0.background
+    }
+
+    /// The maximum number of events that a job keeps.
+    pub(super) fn history(&self) -> usize {
+        self.0.history
+    }
+
+    /// All jobs, in no order.
+    pub(super) fn all(&self) -> Vec<Job> {
+        self.jobs().values().cloned().collect()
+    }
+
+    /// Adds a job, whatever there was under its id. Returns that.
+    pub(super) fn keep(&self, job: Job) -> Option<Job> {
+        self.jobs().insert(job.id(), job)
+    }
+
+    /// Removes a job that another node has evicted.
+    pub(super) fn remove(&self, id: Uuid) {
+        self.jobs().remove(&id);
     }
 
     pub fn get(&self, id: Uuid) -> Option<Job> {
@@ -131,6 +171,7 @@ impl Jobs {
 
     /// Waits for the job's turn, runs it, stores its end, and publishes the end.
     async fn execute(&self, job: &Job, turn: Turn, task: impl Task) {
+        self.share(job);
         self.0.store.keep(job.record(None)).await;
         let permit = match turn {
             Turn::Running(permit) => Some(permit),
@@ -143,7 +184,15 @@ impl Jobs {
             Some(_permit) => run_to_end(job, task).await,
             None => Outcome::Cancelled,
         };
-        // Stored before it is published: an end that a client received is the end after a restart too.
+        self.store_end(job, outcome).await;
+    }
+
+    /// Ends a job. The end is stored before it is published: an end that a client received is the end after a restart too.
+    pub(super) async fn store_end(&self, job: &Job, outcome: Outcome) {
+        // Another node may have found this one lost, and ended the job.
+        if !self.get(job.id()).is_some_and(|known| known.is(job)) {
+            return;
+        }
         let record = job.record(Some(outcome.clone()));
         self.0.store.keep(record).await;
         job.end(outcome);

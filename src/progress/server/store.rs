@@ -7,7 +7,7 @@ use uuid::Uuid;
 use super::job::JobRecord;
 use crate::bus::{BusError, SharedBus};
 
-const PREFIX: &str = "jobs/";
+pub const PREFIX: &str = "jobs/";
 
 /// The records of all jobs. Cheap to clone.
 #[derive(Clone)]
@@ -21,18 +21,24 @@ impl JobStore {
     /// All stored records. A record that this version cannot read is skipped and stays stored.
     pub async fn all(&self) -> Result<Vec<JobRecord>, BusError> {
         let stored = self.0.latest(PREFIX).await?;
-        let read = |(key, bytes): (String, Bytes)| match serde_json::from_slice(&bytes) {
-            Ok(record) => Some(record),
-            Err(error) => {
-                tracing::warn!(key, %error, "a stored job cannot be read");
-                None
-            }
-        };
+        let read = |(key, bytes): (String, Bytes)| Self::read(&key, &bytes);
         Ok(stored.into_iter().filter_map(read).collect())
     }
 
+    /// A stored record; `None` if this version cannot read it.
+    pub fn read(key: &str, bytes: &[u8]) -> Option<JobRecord> {
+        serde_json::from_slice(bytes)
+            .inspect_err(|error| tracing::warn!(key, %error, "a stored job cannot be read"))
+            .ok()
+    }
+
+    pub fn bus(&self) -> &SharedBus {
+        &self.0
+    }
+
     /// Stores a record. An unavailable store does not keep a job from running: the loss is logged.
-    pub async fn keep(&self, record: JobRecord) {
+    pub async fn keep(&self, mut record: JobRecord) {
+        record.node = self.0.node();
         // A record consists of strings and numbers, so it always encodes.
         let json = serde_json::to_vec(&record).unwrap_or_default();
         self.put(record.id.value(), json.into()).await;

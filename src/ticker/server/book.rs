@@ -5,11 +5,19 @@ use std::collections::{BTreeSet, HashMap};
 use realtime::server::Mirrored;
 use serde::{Deserialize, Serialize};
 
-use super::Key;
 use crate::ticker::{
     message::{FeedStatus, Listing, Quote, TickerEvent, decimals},
     trail::Trail,
 };
+
+/// What an event is about. A topic keeps the newest event of each key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Key {
+    /// The status of the source, which every subscriber gets.
+    Feed,
+    /// A symbol, by its index in the book.
+    Symbol(usize),
+}
 
 /// The book. Everywhere on the server, a symbol is identified by its index in `listings`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -15,7 +15,7 @@ use axum::{Json, Router, extract::State, response::Response, routing::get};
 use serde::Deserialize;
 
 use self::{
-    book::Book,
+    book::{Book, Key},
     feeds::{Feed, News},
 };
 use super::{
@@ -34,15 +34,6 @@ use realtime::{
     position::Position,
     server::{Delivery, Drain, Mirror, Selection, StreamRequest, Topic},
 };
-
-/// What an event is about. A topic keeps the newest event of each key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Key {
-    /// The status of the source, which every subscriber gets.
-    Feed,
-    /// A symbol, by its index in the book.
-    Symbol(usize),
-}
 
 /// The prices of all symbols and their stream. Cheap to clone; all clones share one state.
 #[derive(Clone)]
