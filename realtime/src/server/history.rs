@@ -11,8 +11,8 @@ use serde::Serialize;
 
 use super::{
     frame::frame,
+    selection::{Delivery, REPLAY_CAP, Selection},
     signal::Signals,
-    topic::{Delivery, REPLAY_CAP, Selection},
 };
 use crate::position::{Epoch, Position};
 

@@ -16,6 +16,7 @@ mod reader;
 pub mod realtime;
 pub mod refused;
 pub mod registry;
+mod selection;
 mod signal;
 pub mod socket;
 pub mod sse;

@@ -6,8 +6,8 @@ use bytes::{Bytes, BytesMut};
 
 use super::{
     history::{Entry, Feed},
+    selection::{Delivery, Filter},
     signal::Signal,
-    topic::{Delivery, Filter},
 };
 use crate::position::{Epoch, Position};
 
