@@ -1,70 +1,14 @@
 //! Tests the chat and the sessions at two nodes that share a NATS server.
 
-use std::time::Duration;
-
 use serde_json::{Value, json};
 use uuid::Uuid;
 use wirewise::{bus::Health, settings::BusKind};
 
 use crate::{
     chat::{join, send_message},
-    nats_server::NatsServer,
-    support::{Guest, PATIENCE, Remote, Server, Socket},
+    nodes::{Nats, next_where, until},
+    support::{Guest, Remote, Server},
 };
-
-const SECRET: &str = "a secret that both nodes of these tests share";
-
-/// A NATS server, whose store is in a folder of its own.
-struct Nats {
-    server: NatsServer,
-    _folder: tempfile::TempDir,
-}
-
-impl Nats {
-    async fn start() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().to_owned();
-        let server = tokio::task::spawn_blocking(move || NatsServer::start(&path));
-        Self {
-            server: server.await.unwrap(),
-            _folder: folder,
-        }
-    }
-
-    async fn node(&self) -> Server {
-        Server::with(|settings| {
-            settings.bus.bus = BusKind::Nats(self.server.url());
-            settings.bus.synced = true;
-            settings.secret = Some(SECRET.into());
-        })
-        .await
-    }
-}
-
-/// The next event of a kind that a predicate accepts.
-async fn next_where(socket: &mut Socket, kind: &str, wanted: impl Fn(&Value) -> bool) -> Value {
-    loop {
-        let event = socket.next_of(kind).await;
-        if wanted(&event) {
-            return event;
-        }
-    }
-}
-
-/// Asks again and again until the answer is the wanted one.
-async fn until<T>(ask: impl AsyncFn() -> T, wanted: impl Fn(&T) -> bool) -> T {
-    let asking = async {
-        loop {
-            let answer = ask().await;
-            if wanted(&answer) {
-                return answer;
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    let answer = tokio::time::timeout(PATIENCE, asking).await;
-    answer.expect("the wanted answer")
-}
 
 fn ids(users: &Value) -> Vec<&str> {
     let users = users.as_array().unwrap().iter();

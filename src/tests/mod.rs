@@ -25,6 +25,7 @@ mod kit_readme;
 mod limits;
 #[allow(dead_code, reason = "the tests of the bus use more of it")]
 mod nats_server;
+mod nodes;
 mod output;
 mod process;
 mod progress;
@@ -43,3 +44,4 @@ mod tls;
 mod torture;
 mod upload;
 mod wire_format;
+mod yjs_client;
