@@ -10,6 +10,7 @@
 mod api;
 mod chat;
 mod cluster;
+mod cluster_collab;
 mod collab;
 mod collab_text;
 mod compare;
