@@ -34,6 +34,9 @@ mod fan_out;
 pub mod nats;
 mod recent;
 #[cfg(test)]
+#[allow(clippy::expect_used, reason = "in a test it is an assertion")]
+pub mod test_node;
+#[cfg(test)]
 #[path = "bus_tests.rs"]
 mod tests;
 pub mod words;

@@ -40,8 +40,10 @@ pub struct BoardSocket {
 /// The query parameter that makes a socket read-only.
 pub const READONLY: &str = "readonly";
 
-/// The id of a peer, unique for the lifetime of the server process.
+/// The id of a peer, unique among all nodes for the lifetime of their processes; a number of JavaScript.
 pub type PeerId = u64;
+/// No peer has this id.
+pub const NOBODY: PeerId = 0;
 
 /// The first state of a board, rendered with its page.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

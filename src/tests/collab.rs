@@ -3,11 +3,13 @@
 use futures::StreamExt;
 use serde_json::{Value, json};
 
-use crate::support::{Server, Socket};
+use crate::{
+    support::{Server, Socket},
+    yjs_client::OURS,
+};
 
-const OURS: (&str, &str) = ("sec-websocket-protocol", "wirewise.collab.v1");
-
-async fn enter(server: &Server, document: &str) -> (Socket, Value) {
+/// Opens a board as a new guest and reads its `welcome`.
+pub async fn enter(server: &Server, document: &str) -> (Socket, Value) {
     let guest = server.guest().await;
     let mut socket = server
         .socket(

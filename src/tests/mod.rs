@@ -10,6 +10,7 @@
 mod api;
 mod chat;
 mod cluster;
+mod cluster_collab;
 mod cluster_topics;
 mod collab;
 mod collab_text;
@@ -45,3 +46,4 @@ mod tls;
 mod torture;
 mod upload;
 mod wire_format;
+mod yjs_client;

@@ -53,7 +53,8 @@ struct Client {
 struct Removed {
     client: u64,
     clock: u64,
-    /// Sockets with a higher id were opened later. They never received the state, so what they send is not an echo.
+    /// Sockets of this node with a higher id were opened later. They never received the state, so what they send is not an
+    /// echo. The ids of other nodes are not compared.
     newest_peer: PeerId,
 }
 
@@ -73,7 +74,7 @@ pub enum RejectReason {
 
 impl Awareness {
     /// Applies states from a socket. Returns those that changed anything, to be sent to the others: the last one of
-    /// each client. `newest_peer` is the highest id of any socket so far.
+    /// each client. `newest_peer` is the highest id of any socket of this node so far.
     pub fn apply(
         &mut self,
         from: PeerId,
@@ -94,10 +95,47 @@ impl Awareness {
         (changed.into_values().collect(), result)
     }
 
+    /// Applies states of sockets at other nodes, which have checked them. Returns those that changed anything. None of
+    /// them is an echo: the node of a socket knows what it sent to it before. What exceeds the size of all states is left
+    /// out.
+    pub fn apply_elsewhere(
+        &mut self,
+        newest_peer: PeerId,
+        states: impl IntoIterator<Item = (PeerId, ClientState)>,
+    ) -> Vec<ClientState> {
+        let mut changed = vec![];
+        for (owner, state) in states {
+            let known = self.clients.get(&state.client);
+            let clock = known.map(|known| known.state.clock);
+            let advances = clock.is_none_or(|clock| state.clock > clock);
+            let applies = if state.state == GONE {
+                let is_owner = known.is_some_and(|known| known.owner == owner);
+                let removes = advances || (is_owner && clock == Some(state.clock));
+                removes && self.remove(state.client, newest_peer).is_some()
+            } else {
+                advances && self.insert(owner, &state).is_ok()
+            };
+            if applies {
+                changed.push(state);
+            }
+        }
+        changed
+    }
+
     /// Removes the ids of a socket. Returns the states that announce this to the others.
     pub fn leave(&mut self, peer: PeerId, newest_peer: PeerId) -> Vec<ClientState> {
-        let owned = self.clients.iter().filter(|(_, known)| known.owner == peer);
-        let mut gone: Vec<u64> = owned.map(|(client, _)| *client).collect();
+        self.remove_where(newest_peer, |_, owner| owner == peer)
+    }
+
+    /// Removes the ids that a predicate names by client and owner. Returns the states that announce this to the others.
+    pub fn remove_where(
+        &mut self,
+        newest_peer: PeerId,
+        is_gone: impl Fn(u64, PeerId) -> bool,
+    ) -> Vec<ClientState> {
+        let clients = self.clients.iter();
+        let gone = clients.filter(|(client, known)| is_gone(**client, known.owner));
+        let mut gone: Vec<u64> = gone.map(|(client, _)| *client).collect();
         gone.sort_unstable();
         gone.into_iter()
             .filter_map(|client| self.remove(client, newest_peer))
@@ -107,6 +145,12 @@ impl Awareness {
     /// The states of all clients.
     pub fn states(&self) -> impl ExactSizeIterator<Item = &ClientState> {
         self.clients.values().map(|known| &known.state)
+    }
+
+    /// The states of all clients with their owners.
+    pub fn owned(&self) -> impl Iterator<Item = (PeerId, &ClientState)> {
+        let clients = self.clients.values();
+        clients.map(|known| (known.owner, &known.state))
     }
 
     fn apply_one(
@@ -151,6 +195,11 @@ impl Awareness {
         if owner != Some(from) && self.clients.values().filter(owned).count() >= IDS {
             return Err(RejectReason::Ids);
         }
+        self.insert(from, state).map(|()| true)
+    }
+
+    fn insert(&mut self, owner: PeerId, state: &ClientState) -> Result<(), RejectReason> {
+        let known = self.clients.get(&state.client);
         let before = known.map_or(0, |known| known.state.state.len());
         let bytes = self.bytes - before + state.state.len();
         if bytes > TOTAL_BYTES {
@@ -159,10 +208,10 @@ impl Awareness {
         self.bytes = bytes;
         let client = Client {
             state: state.clone(),
-            owner: from,
+            owner,
         };
         self.clients.insert(state.client, client);
-        Ok(true)
+        Ok(())
     }
 
     /// The clock at which a client was removed, if a state from `from` may be an echo of the removed one.
@@ -193,6 +242,8 @@ impl Awareness {
 
 #[cfg(test)]
 mod tests {
+    use std::slice::from_ref;
+
     use super::*;
 
     const ANA: PeerId = 1;
@@ -283,6 +334,46 @@ mod tests {
         apply(&mut awareness, BEN, &[state(7, 4, "{}")]);
         assert_eq!(awareness.leave(ANA, BEN), []);
         assert_eq!(awareness.leave(BEN, BEN), [state(7, 4, GONE)]);
+    }
+
+    #[test]
+    fn a_state_of_another_node_follows_the_clocks_and_is_never_an_echo() {
+        let mut awareness = Awareness::default();
+        // Lower and higher than any id of a socket here.
+        for elsewhere in [0, 1 << 50] {
+            let mut apply_elsewhere =
+                |state: &ClientState| awareness.apply_elsewhere(BEN, [(elsewhere, state.clone())]);
+            let first = state(7, 3, "{}");
+            assert_eq!(apply_elsewhere(&first), from_ref(&first));
+            assert_eq!(apply_elsewhere(&first), []);
+            assert_eq!(apply_elsewhere(&state(7, 2, GONE)), []);
+            let gone = state(7, 3, GONE);
+            assert_eq!(apply_elsewhere(&gone), from_ref(&gone));
+            assert_eq!(apply_elsewhere(&gone), []);
+            // The client has reconnected at that node with the clock that it had.
+            assert_eq!(apply_elsewhere(&first), from_ref(&first));
+            // An echo of a socket here takes the id over neither before nor after the removal.
+            assert_eq!(apply(&mut awareness, ANA, from_ref(&first)), []);
+            assert_eq!(awareness.leave(elsewhere, BEN), [gone]);
+            assert_eq!(apply(&mut awareness, ANA, &[first]), []);
+        }
+    }
+
+    #[test]
+    fn an_id_moves_between_nodes_with_its_clock() {
+        const ELSEWHERE: PeerId = 1 << 50;
+        let mut awareness = Awareness::default();
+        apply(&mut awareness, ANA, &[state(7, 3, "{}")]);
+        let moved = state(7, 4, "{}");
+        let changed = awareness.apply_elsewhere(BEN, [(ELSEWHERE, moved.clone())]);
+        assert_eq!(changed, [moved]);
+        assert_eq!(awareness.leave(ANA, BEN), []);
+        let back = [state(7, 5, "{}")];
+        assert_eq!(apply(&mut awareness, BEN, &back), back);
+        let old = awareness.apply_elsewhere(BEN, [(ELSEWHERE, state(7, 4, GONE))]);
+        assert_eq!(old, []);
+        assert_eq!(awareness.leave(ELSEWHERE, BEN), []);
+        assert_eq!(awareness.owned().next(), Some((BEN, &back[0])));
     }
 
     #[test]

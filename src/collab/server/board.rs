@@ -4,6 +4,10 @@
 //! under the text's lock. So the log has the updates in the order in which they were sent to everybody. The writer
 //! gathers unsaved updates, appends them to the log, and only then reports them as saved. A client that asks for what
 //! it lacks gets the text in memory, saved or not.
+//!
+//! In a cluster other nodes write to the log too. `board/follow.rs` applies what they write.
+
+mod follow;
 
 use std::{
     sync::{
@@ -20,16 +24,20 @@ use tokio::{
 };
 use uuid::Uuid;
 
+pub use super::text::TakeError;
 use super::{
-    document::{Applied, Document, Refusal},
-    offload::INLINE_BYTES,
+    document::{Applied, Document},
+    elsewhere::{self, Announcement},
     roster::Roster,
     store::{Growth, LoadError, Store},
-    unsaved::Unsaved,
+    text::{Text, inline_or_blocking},
 };
 use crate::{
-    bus::{BusError, SharedBus},
-    collab::message::PeerId,
+    bus::{BusError, SharedBus, Volatile},
+    collab::{
+        message::{NOBODY, PeerId},
+        protocol::encode_state_vector,
+    },
 };
 
 /// How long the writer gathers updates. Saving is promised within a second, and one event for several keystrokes is
@@ -37,6 +45,7 @@ use crate::{
 const GATHER: Duration = Duration::from_millis(50);
 /// The wait between two attempts while the storage is unavailable.
 const RETRY: Duration = Duration::from_secs(1);
+
 /// A board.
 pub struct Board {
     store: Store,
@@ -49,39 +58,28 @@ pub struct Board {
     changed: Notify,
     /// The number of the newest change, and of the newest one on disk.
     progress: watch::Sender<(u64, u64)>,
-}
-
-/// The text in memory.
-#[derive(Default)]
-struct Text {
-    /// `None` until it is loaded, and after an update broke it. It is then loaded from the log, and the unsaved updates
-    /// are applied again. The broken document is never used again, because its lock is never released.
-    document: Option<Document>,
-    unsaved: Unsaved,
-    growth: Growth,
-}
-
-/// Why an update was refused.
-#[derive(Debug, thiserror::Error)]
-pub enum TakeError {
-    #[error(transparent)]
-    Refused(#[from] Refusal),
-    #[error(transparent)]
-    Load(#[from] LoadError),
-    /// The storage is unavailable or slow. No part of the update was kept.
-    #[error("too much waits for the storage")]
-    Behind,
+    /// Other nodes may have the board open too: the log is followed.
+    is_shared: bool,
+    /// The document holds all events of the log up to this offset. Changed under the text's lock.
+    applied: watch::Sender<u64>,
 }
 
 impl Board {
     pub fn new(bus: SharedBus, name: &str) -> Self {
+        let is_shared = bus.node().is_some();
+        let roster = match is_shared {
+            true => Roster::shared(),
+            false => Roster::default(),
+        };
         Self {
             store: Store::new(bus, name),
-            roster: StdMutex::default(),
+            roster: StdMutex::new(roster),
             text: Arc::default(),
             moved: AtomicBool::new(false),
             changed: Notify::new(),
             progress: watch::Sender::new((0, 0)),
+            is_shared,
+            applied: watch::Sender::new(0),
         }
     }
 
@@ -95,11 +93,37 @@ impl Board {
         !self.moved.swap(true, Ordering::Relaxed)
     }
 
-    /// Sends all pointer changes since the last tick.
+    /// Sends all pointer changes since the last tick, and announces those of this node.
     pub fn tick(&self) {
         // Before the lock, so that a later move schedules the next tick.
         self.moved.store(false, Ordering::Relaxed);
-        self.roster().tick();
+        let mut roster = self.roster();
+        // Under the lock, so that announcements are sent in the order of what they say.
+        if let Some(news) = roster.tick() {
+            self.announce(|node| Announcement::Changed { node, news });
+        }
+    }
+
+    /// Announces everybody who is here to the other nodes.
+    pub fn announce_everybody(&self) {
+        let mut roster = self.roster();
+        if let Some((peers, states)) = roster.everybody() {
+            self.announce(|node| Announcement::Here {
+                node,
+                peers,
+                states,
+            });
+        }
+    }
+
+    /// Announces something about this board to the other nodes.
+    pub fn announce(&self, make: impl FnOnce(Uuid) -> Announcement) {
+        elsewhere::announce(self.store.bus(), self.store.name(), make);
+    }
+
+    /// Receives what other nodes announce about this board.
+    pub fn listen(&self) -> Volatile {
+        self.store.bus().listen(self.store.name())
     }
 
     /// Loads the text, if it is not loaded yet.
@@ -187,10 +211,15 @@ impl Board {
 
     /// Appends unsaved updates, up to a bound. Returns whether there may be more.
     async fn write_some(&self) -> bool {
-        let Some(batch) = self.text.lock().await.unsaved.oldest() else {
+        let mut text = self.text.lock().await;
+        let Some(batch) = text.unsaved.oldest() else {
             return false;
         };
         let id = Uuid::now_v7();
+        if self.is_shared {
+            text.own.insert(id);
+        }
+        drop(text);
         let head = loop {
             match self.store.append(id, &batch.updates).await {
                 Ok(head) => break head,
@@ -203,8 +232,12 @@ impl Board {
         };
         let mut text = self.text.lock().await;
         text.unsaved.written(&batch);
-        for update in &batch.updates {
-            text.growth.add(update.len());
+        if !self.is_shared {
+            // Otherwise the follower counts all events, and knows which ones come before this.
+            for update in &batch.updates {
+                text.growth.add(update.len());
+            }
+            self.applied.send_replace(head);
         }
         self.progress
             .send_modify(|(_, saved)| *saved = batch.sequence);
@@ -229,25 +262,36 @@ impl Board {
         }
     }
 
+    /// Replaces the log with a snapshot if it has grown by much. `head`: the newest event of this node. A node compacts
+    /// after events of its own only, so the nodes that have the board open do not all do it.
     async fn compact_if_large(&self, head: u64) {
+        if self.is_shared && !self.follows_to(head).await {
+            return;
+        }
         let Ok(mut text) = self.loaded().await else {
             return;
         };
         let bytes = text.document().map_or(0, |document| document.bytes());
-        if !text.growth.is_large(bytes) {
+        if !text.growth.is_large(bytes) || (self.is_shared && !self.may_compact(&mut text).await) {
             return;
         }
-        let snapshot = inline_or_blocking(bytes, text, |text| {
+        let upto = *self.applied.borrow();
+        let snapshot = inline_or_blocking(bytes, text, move |text| {
             // Even if this fails, the next attempt is made only after the log has grown again.
-            text.growth = Growth::default();
+            (text.growth, text.floor) = (Growth::default(), upto);
             text.with_document(Document::snapshot)
         });
         let compacted = match snapshot.await {
-            Ok(snapshot) => self.store.compact(head, snapshot).await,
+            Ok(snapshot) => self.store.compact(upto, snapshot).await,
             Err(error) => Err(BusError::Unavailable(error.to_string())),
         };
-        if let Err(error) = compacted {
-            tracing::warn!(%error, "a document's log could not be compacted; it stays complete");
+        match compacted {
+            Ok(()) => {}
+            // Another node has written meanwhile.
+            Err(BusError::HeadMoved { .. }) if self.is_shared => {}
+            Err(error) => {
+                tracing::warn!(%error, "a document's log could not be compacted; it stays complete");
+            }
         }
     }
 
@@ -257,169 +301,28 @@ impl Board {
         if text.document.is_some() {
             return Ok(text);
         }
-        let loaded = self.store.load(text.unsaved.updates()).await?;
-        if text.unsaved.newest() == 0 {
-            self.roster().loaded(loaded.document.clocks());
-        }
-        text.growth = loaded.growth;
+        // What was loaded may hold events that the follower has not come to, and skips now.
+        let known = {
+            let roster = self.roster();
+            let lack_some = self.is_shared && !roster.is_empty();
+            lack_some.then(|| encode_state_vector(roster.durable()))
+        };
+        let loaded = self.store.load(text.unsaved.updates(), known).await?;
+        self.applied.send_replace(loaded.upto);
+        (text.growth, text.floor) = (loaded.growth, loaded.floor);
+        text.is_partial = loaded.is_partial;
+        text.own.clear();
         text.document = Some(loaded.document);
+        let mut roster = self.roster();
+        if let Some(lacking) = loaded.lacking {
+            roster.broadcast_update(&lacking, NOBODY);
+        }
+        roster.found_saved(loaded.stored);
+        drop(roster);
         Ok(text)
     }
 }
 
-impl Text {
-    fn document(&mut self) -> Result<&mut Document, LoadError> {
-        // `Board::loaded` ensures that the document is present.
-        let missing = || LoadError::Damaged("it is not loaded".into());
-        self.document.as_mut().ok_or_else(missing)
-    }
-
-    /// Runs an operation on the document. Drops the document if the operation broke it.
-    fn with_document<T>(
-        &mut self,
-        operation: impl FnOnce(&mut Document) -> Result<T, Refusal>,
-    ) -> Result<T, TakeError> {
-        let answer = operation(self.document()?);
-        if matches!(answer, Err(Refusal::Harmful)) {
-            tracing::warn!("an update broke a document; it is loaded again from its log");
-            self.document = None;
-        }
-        Ok(answer?)
-    }
-}
-
-/// Runs work under the text's lock: in place if it is small, otherwise on a thread for blocking work.
-async fn inline_or_blocking<T: Send + 'static, E: From<LoadError> + Send + 'static>(
-    bytes: usize,
-    mut text: OwnedMutexGuard<Text>,
-    work: impl FnOnce(&mut Text) -> Result<T, E> + Send + 'static,
-) -> Result<T, E> {
-    if bytes <= INLINE_BYTES {
-        return work(&mut text);
-    }
-    tokio::task::spawn_blocking(move || work(&mut text))
-        .await
-        .unwrap_or_else(|error| Err(LoadError::Damaged(error.to_string()).into()))
-}
-
 #[cfg(test)]
-mod tests {
-    use axum::extract::ws::Message as Frame;
-
-    use super::*;
-    use crate::{
-        bus::embedded::Embedded,
-        collab::{
-            protocol::{Message, decode},
-            server::test_client::TestClient,
-        },
-    };
-    use realtime::server::queue::OutQueue;
-
-    #[tokio::test]
-    async fn a_broken_document_is_loaded_again_with_the_unsaved_updates() {
-        let folder = tempfile::tempdir().unwrap();
-        let bus: SharedBus = Arc::new(Embedded::open(folder.path()).unwrap());
-        let board = Arc::new(Board::new(bus.clone(), "notes"));
-        let ana = TestClient::new(1);
-        board
-            .take(1, ana.insert(0, "on disk").into(), false)
-            .await
-            .unwrap();
-        while board.write_some().await {}
-        assert!(board.is_written());
-        // This update stays unsaved, because no writer runs in this test.
-        board
-            .take(1, ana.insert(7, " and not").into(), false)
-            .await
-            .unwrap();
-        let broken = board
-            .text
-            .lock()
-            .await
-            .with_document(|_| Err::<(), _>(Refusal::Harmful));
-        assert!(matches!(broken, Err(TakeError::Refused(Refusal::Harmful))));
-        assert_eq!(board.read().await.unwrap(), "on disk and not");
-        board
-            .take(1, ana.insert(0, "all ").into(), false)
-            .await
-            .unwrap();
-        while board.write_some().await {}
-        assert!(board.is_written());
-        let again = Arc::new(Board::new(bus, "notes"));
-        assert_eq!(again.read().await.unwrap(), "all on disk and not");
-    }
-
-    #[tokio::test]
-    async fn a_writer_begins_with_what_an_earlier_one_left_unsaved() {
-        let folder = tempfile::tempdir().unwrap();
-        let bus: SharedBus = Arc::new(Embedded::open(folder.path()).unwrap());
-        let board = Arc::new(Board::new(bus, "notes"));
-        let update = TestClient::new(1).insert(0, "unsaved").into();
-        board.take(1, update, false).await.unwrap();
-        // The notification was received by a writer that then panicked.
-        board.changed.notified().await;
-        let writer = tokio::spawn(board.clone().write());
-        let written = tokio::time::timeout(Duration::from_secs(20), board.written()).await;
-        assert!(written.is_ok(), "it waits for another change");
-        writer.abort();
-    }
-
-    #[tokio::test]
-    async fn an_update_without_room_is_refused_and_requested_once_the_storage_is_back() {
-        let folder = tempfile::tempdir().unwrap();
-        let bus: SharedBus = Arc::new(Embedded::open(folder.path()).unwrap());
-        let board = Arc::new(Board::new(bus.clone(), "notes"));
-        let queue = OutQueue::default();
-        board.roster().join_yjs(1, queue.clone());
-        board.roster().send_initial_state(1);
-        queue.take().await;
-        // Nothing is written, because no writer runs in this test.
-        let ana = TestClient::new(1);
-        let megabyte = "x".repeat(1024 * 1024);
-        let mut refused = 0;
-        for _ in 0..20 {
-            // The text stays short; the unsaved list holds its history.
-            let update = ana.insert(0, &megabyte).into();
-            let applied = board.take(1, update, false).await;
-            if matches!(applied, Err(TakeError::Behind)) {
-                board.roster().refused(1);
-                refused += 1;
-            }
-            let update = ana.remove(0, megabyte.len() as u32).into();
-            board.take(1, update, false).await.unwrap();
-        }
-        assert_eq!(refused, 5);
-        let waiting: usize = board
-            .text
-            .lock()
-            .await
-            .unsaved
-            .updates()
-            .iter()
-            .map(Bytes::len)
-            .sum();
-        assert!(waiting <= 16 * 1024 * 1024, "{waiting}");
-        let last = ana.insert(0, "all is here");
-        let applied = board.take(1, last.into(), false).await.unwrap();
-        assert!(applied.incomplete, "it builds on what was refused");
-
-        // The storage is available again.
-        while board.write_some().await {}
-        let sent = queue.take().await.messages;
-        let questions = sent.iter().filter_map(|message| match message {
-            Frame::Binary(frame) => match decode(frame).next() {
-                Some(Ok(Message::SyncStep1(vector))) => Some(vector.to_vec()),
-                _ => None,
-            },
-            _ => None,
-        });
-        let questions: Vec<_> = questions.collect();
-        assert_eq!(questions.len(), 1, "one question for all that was refused");
-        let answer = ana.difference(&questions[0]);
-        board.take(1, answer.into(), true).await.unwrap();
-        while board.write_some().await {}
-        let again = Arc::new(Board::new(bus, "notes"));
-        assert_eq!(again.read().await.unwrap(), "all is here");
-    }
-}
+#[path = "board_tests.rs"]
+mod tests;

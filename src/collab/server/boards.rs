@@ -1,4 +1,7 @@
-//! All open boards: those with connections, and those that had some until recently.
+//! All open boards: those with connections, and those that had some until recently. `boards/others.rs` exchanges their
+//! peers with other nodes.
+
+mod others;
 
 use std::{
     collections::HashMap,
@@ -11,13 +14,15 @@ use std::{
 
 use tokio::{
     sync::Notify,
-    task::{AbortHandle, JoinSet},
+    task::{AbortHandle, JoinHandle, JoinSet},
     time::{Instant, interval, sleep},
 };
 
 use super::{
     board::Board,
+    elsewhere::peers_begin_after,
     offenders::Offenders,
+    roster::Roster,
     store::{LoadError, Store},
 };
 use crate::{
@@ -47,6 +52,7 @@ struct Shared {
     /// The boards with pointer changes since the last tick. A std mutex: it is held for a push.
     moved: Mutex<Vec<Arc<Board>>>,
     has_moved: Notify,
+    /// The highest id of any socket of this node so far.
     newest_peer: AtomicU64,
     offenders: Offenders,
     background: Supervisor,
@@ -57,7 +63,7 @@ struct Open {
     visits: usize,
     /// When the last visit ended.
     empty_since: Instant,
-    writer: AbortHandle,
+    tasks: Vec<AbortHandle>,
 }
 
 /// A handle that keeps a board open. The board stays open for a while after the last one is dropped.
@@ -69,18 +75,20 @@ pub struct Visit {
 
 impl Collab {
     pub fn new(bus: SharedBus, background: Supervisor) -> Self {
+        let newest_peer = peers_begin_after(bus.node());
         Self(Arc::new(Shared {
             bus,
             boards: Mutex::default(),
             moved: Mutex::default(),
             has_moved: Notify::new(),
-            newest_peer: AtomicU64::new(0),
+            newest_peer: AtomicU64::new(newest_peer),
             offenders: Offenders::default(),
             background,
         }))
     }
 
-    /// Sends pointer changes, at most once a tick, and closes boards without connections, until the server shuts down.
+    /// Sends pointer changes, at most once a tick, and closes boards without connections, until the server shuts down. Then
+    /// the other nodes are told.
     pub async fn run(self, drain: Drain) {
         let sweeping = async {
             let mut every = interval(SWEEP);
@@ -94,6 +102,7 @@ impl Collab {
             () = sweeping => {}
             () = drain.started() => {}
         }
+        self.say_goodbye();
     }
 
     /// Each board ticks in a task of its own, so that a busy board does not delay the others.
@@ -118,14 +127,14 @@ impl Collab {
 
     /// Resolves when all accepted updates are on disk.
     pub async fn save(&self) {
-        let boards: Vec<_> = self
-            .boards()
-            .values()
-            .map(|open| open.board.clone())
-            .collect();
-        for board in boards {
+        for board in self.open_boards() {
             board.written().await;
         }
+    }
+
+    fn open_boards(&self) -> Vec<Arc<Board>> {
+        let boards = self.boards();
+        boards.values().map(|open| open.board.clone()).collect()
     }
 
     /// Opens a board and loads it. Refused if too many other boards are open.
@@ -146,6 +155,7 @@ impl Collab {
         let text = visit.board.read().await?;
         Ok(FirstBoard { peers, text })
     }
+
     pub fn offenders(&self) -> Offenders {
         self.0.offenders.clone()
     }
@@ -157,18 +167,12 @@ impl Collab {
         }
         let open = boards.entry(name.to_owned()).or_insert_with(|| {
             let board = Arc::new(Board::new(self.0.bus.clone(), name));
-            // A panic does not leave a board without a writer: the unsaved updates stay in the list, and the next run
-            // writes them.
-            let writer = self.0.background.run("board writer", {
-                let board = board.clone();
-                move || board.clone().write()
-            });
-            let writer = writer.abort_handle();
+            let tasks = self.begin(&board);
             Open {
                 board,
                 visits: 0,
                 empty_since: Instant::now(),
-                writer,
+                tasks,
             }
         });
         open.visits += 1;
@@ -179,16 +183,45 @@ impl Collab {
         })
     }
 
+    /// Starts the tasks of a board. A panic does not leave it without one: unsaved updates stay in the list, and the next
+    /// run goes on with them.
+    fn begin(&self, board: &Arc<Board>) -> Vec<AbortHandle> {
+        let background = &self.0.background;
+        let writing = board.clone();
+        let mut tasks = vec![background.run("board writer", move || writing.clone().write())];
+        if self.0.bus.node().is_some() {
+            let following = board.clone();
+            tasks.push(background.run("board follower", move || following.clone().follow()));
+            let (collab, exchanging) = (self.clone(), board.clone());
+            tasks.push(background.run("board at other nodes", move || {
+                collab.clone().exchange(exchanging.clone())
+            }));
+        }
+        tasks.iter().map(JoinHandle::abort_handle).collect()
+    }
+
     /// Closes boards that had no connection for a while. A board with unwritten updates stays open.
     fn sweep(&self) {
         self.boards().retain(|_, open| {
             let closes =
                 open.visits == 0 && open.empty_since.elapsed() >= KEPT && open.board.is_written();
             if closes {
-                open.writer.abort();
+                open.tasks.iter().for_each(AbortHandle::abort);
             }
             !closes
         });
+    }
+
+    /// Schedules a board's pointer changes for the next tick.
+    fn schedule(&self, board: &Arc<Board>) {
+        if board.moved() {
+            self.moved().push(board.clone());
+            self.0.has_moved.notify_one();
+        }
+    }
+
+    fn newest_peer(&self) -> PeerId {
+        self.0.newest_peer.load(Ordering::Relaxed)
     }
 
     /// A panic while the lock is held leaves a complete list.
@@ -212,17 +245,26 @@ impl Visit {
         self.collab.0.newest_peer.fetch_add(1, Ordering::Relaxed) + 1
     }
 
-    /// The highest peer id so far.
+    /// The highest peer id of this node so far.
     pub fn newest_peer(&self) -> PeerId {
-        self.collab.0.newest_peer.load(Ordering::Relaxed)
+        self.collab.newest_peer()
+    }
+
+    /// Changes the roster. What the other nodes have to be told goes out with the next tick.
+    pub fn change<R>(&self, change: impl FnOnce(&mut Roster) -> R) -> R {
+        let mut roster = self.board.roster();
+        let answer = change(&mut roster);
+        let has_news = roster.has_news();
+        drop(roster);
+        if has_news {
+            self.moved();
+        }
+        answer
     }
 
     /// Schedules the board's pointer changes for the next tick.
     pub fn moved(&self) {
-        if self.board.moved() {
-            self.collab.moved().push(self.board.clone());
-            self.collab.0.has_moved.notify_one();
-        }
+        self.collab.schedule(&self.board);
     }
 }
 

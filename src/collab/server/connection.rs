@@ -75,14 +75,14 @@ impl Membership {
     ) -> Self {
         let id = visit.next_peer();
         let welcome = |others| welcome(id, others);
-        visit.board().roster().join(id, user, queue, welcome);
+        visit.change(|roster| roster.join(id, user, queue, welcome));
         Self { id, visit }
     }
 
     /// Adds a Yjs client.
     pub fn join_yjs(visit: Visit, queue: OutQueue) -> Self {
         let id = visit.next_peer();
-        visit.board().roster().join_yjs(id, queue);
+        visit.change(|roster| roster.join_yjs(id, queue));
         Self { id, visit }
     }
 
@@ -94,13 +94,13 @@ impl Membership {
 impl Drop for Membership {
     fn drop(&mut self) {
         let newest = self.visit.newest_peer();
-        self.board().roster().leave(self.id, newest);
+        self.visit.change(|roster| roster.leave(self.id, newest));
     }
 }
 
 impl BoardConnection {
     fn roster<R>(&self, action: impl FnOnce(&mut Roster) -> R) -> R {
-        action(&mut self.membership.board().roster())
+        self.membership.visit.change(action)
     }
 
     /// Sends the initial state after the `welcome`: the document's state vector, the awareness states, and what is

@@ -123,22 +123,27 @@ impl Document {
         }
         let mut applied = self.apply(decode(update)?, found.special)?;
         applied.incomplete |= found.without_gaps.is_some();
-        if let Some(change) = &applied.change {
-            self.bytes += change.len();
-            self.unmeasured += change.len();
-            self.nested_types += found.nested_types;
-        }
+        self.count(&applied, found.nested_types);
         Ok(applied)
     }
 
-    /// Applies a stored update. It came out of [`Document::take`] once, so no limits apply. It is guarded all the same,
-    /// because the disk is not trusted either.
-    pub fn restore(&mut self, update: &[u8]) -> Result<(), Refusal> {
+    /// Applies a stored update. It came out of [`Document::take`] once, here or at another node, so no limits apply. It is
+    /// guarded all the same, because the disk is not trusted either.
+    pub fn restore(&mut self, update: &[u8]) -> Result<Applied, Refusal> {
         let found = self.scan(update)?;
-        self.bytes += update.len();
-        self.unmeasured += update.len();
-        self.nested_types += found.nested_types;
-        self.apply(decode(update)?, found.special).map(drop)
+        let update = found.without_gaps.as_deref().unwrap_or(update);
+        let mut applied = self.apply(decode(update)?, found.special)?;
+        applied.incomplete |= found.without_gaps.is_some();
+        self.count(&applied, found.nested_types);
+        Ok(applied)
+    }
+
+    fn count(&mut self, applied: &Applied, nested_types: usize) {
+        if let Some(change) = &applied.change {
+            self.bytes += change.len();
+            self.unmeasured += change.len();
+            self.nested_types += nested_types;
+        }
     }
 
     /// The approximate number of bytes processed to apply an update of this size: the whole document if it must be

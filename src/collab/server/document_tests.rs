@@ -412,8 +412,9 @@ fn takes_or_refuses(history: &[Vec<u8>], known: usize, which: usize, mutations: 
     let clocks = |document: &Document| StateVector::decode_v1(&document.state_vector()).unwrap();
     assert_eq!(clocks(&again), clocks(&document));
     let mut replayed = Document::default();
-    log.iter()
-        .for_each(|update| replayed.restore(update).expect("the log can be read"));
+    for update in &log {
+        replayed.restore(update).expect("the log can be read");
+    }
     assert_eq!(
         characters(&replayed),
         characters(&document),

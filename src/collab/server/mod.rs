@@ -7,6 +7,7 @@ mod connection;
 #[cfg(test)]
 mod convergence_tests;
 pub mod document;
+mod elsewhere;
 mod offenders;
 mod offload;
 pub mod pointers;
@@ -14,6 +15,7 @@ mod roster;
 mod store;
 #[cfg(test)]
 mod test_client;
+mod text;
 mod unsaved;
 pub mod update_validation;
 
@@ -51,11 +53,15 @@ const UNAVAILABLE: &str = "the document cannot be had now";
 pub fn routes(web: Web, collab: Collab) -> Routes {
     let drain = web.realtime.drain().clone();
     let (first, boards, saved) = (collab.clone(), collab.clone(), collab.clone());
+    let nodes = collab.clone();
     let live = Router::new().route(BoardSocket::ROUTE, any(socket));
     Routes::default()
         .live(live.with_state(web.with(collab)))
         .first_state(move |path| first_state(first.clone(), path.to_owned()))
         .background("boards", move || boards.clone().run(drain.clone()))
+        .background("boards at other nodes", move || {
+            nodes.clone().follow_nodes()
+        })
         .last_write(async move { saved.save().await })
 }
 

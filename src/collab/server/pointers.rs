@@ -16,13 +16,10 @@ pub struct Pointers {
 }
 
 impl Pointers {
-    /// All peers except `except`.
-    pub fn peers(&self, except: PeerId) -> Vec<Peer> {
-        self.peers
-            .values()
-            .filter(|peer| peer.id != except)
-            .cloned()
-            .collect()
+    /// The peers that a predicate names.
+    pub fn peers(&self, wanted: impl Fn(PeerId) -> bool) -> Vec<Peer> {
+        let peers = self.peers.values().filter(|peer| wanted(peer.id));
+        peers.cloned().collect()
     }
 
     pub fn is_empty(&self) -> bool {
@@ -40,10 +37,27 @@ impl Pointers {
         peer
     }
 
-    pub fn leave(&mut self, id: PeerId) {
-        self.peers.remove(&id);
+    /// Adds a peer of another node. If it is known, its pointer moves to where it is by now. Returns whether it is new.
+    pub fn join_elsewhere(&mut self, peer: &Peer) -> bool {
+        let known = self.peers.contains_key(&peer.id);
+        match (peer.x, peer.y) {
+            _ if !known => drop(self.peers.insert(peer.id, peer.clone())),
+            (Some(x), Some(y)) => drop(self.move_to(peer.id, x, y)),
+            _ => drop(self.hide(peer.id)),
+        }
+        !known
+    }
+
+    /// Removes a peer. Returns whether it was there.
+    pub fn leave(&mut self, id: PeerId) -> bool {
         self.moved.remove(&id);
         self.hidden.remove(&id);
+        self.peers.remove(&id).is_some()
+    }
+
+    /// Whether a pointer moved or was hidden since the last tick.
+    pub fn has_changed(&self) -> bool {
+        !self.moved.is_empty() || !self.hidden.is_empty()
     }
 
     /// Moves a pointer. Returns whether it is the first move since the last tick.
@@ -149,6 +163,24 @@ mod tests {
         pointers.hide(1);
         pointers.move_to(1, 0.3, 0.5);
         assert_eq!(pointers.take_hidden(), [].into(), "it is shown again");
-        assert_eq!(pointers.peers(3).len(), 1);
+        assert_eq!(pointers.peers(|id| id != 3).len(), 1);
+    }
+
+    #[test]
+    fn a_peer_of_another_node_that_is_known_only_moves() {
+        let mut pointers = board();
+        let mut peer = pointers.peers(|id| id == 1).remove(0);
+        peer.id = 9;
+        (peer.x, peer.y) = (Some(0.5), Some(0.5));
+        assert!(pointers.join_elsewhere(&peer));
+        assert!(!pointers.has_changed(), "it joined with its place");
+        assert!(!pointers.join_elsewhere(&peer) && !pointers.has_changed());
+        peer.x = Some(0.25);
+        assert!(!pointers.join_elsewhere(&peer));
+        assert_eq!(pointers.take_moves(), [(9, 0.25, 0.5)]);
+        (peer.x, peer.y) = (None, None);
+        assert!(!pointers.join_elsewhere(&peer));
+        assert_eq!(pointers.take_hidden(), [9].into());
+        assert!(pointers.leave(9) && !pointers.leave(9));
     }
 }

@@ -1,5 +1,8 @@
 //! The roster of a board: its connections, and what each is sent (pointers, awareness, updates, what is saved).
-//! Everything is in memory behind one lock; `board.rs` handles the durable part.
+//! Everything is in memory behind one lock; `board.rs` handles the durable part. `roster/others.rs` adds the peers of other
+//! nodes.
+
+mod others;
 
 use std::collections::{HashMap, VecDeque};
 
@@ -8,11 +11,12 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 
 use super::{
     awareness::{Awareness, RejectReason},
+    elsewhere::{Elsewhere, News},
     pointers::Pointers,
 };
 use crate::{
     collab::{
-        message::{BoardEvent, Peer, PeerId},
+        message::{BoardEvent, Move, Peer, PeerId},
         protocol::{ClientState, Clocks, Message, encode_awareness, encode_state_vector},
     },
     session::User,
@@ -33,6 +37,10 @@ pub struct Roster {
     newest_saved: u64,
     /// The clocks on disk. Only a new connection is sent all of them.
     durable: Clocks,
+    /// The peers at other nodes. `pointers` and `awareness` hold them too.
+    elsewhere: Elsewhere,
+    /// What the other nodes are told with the next tick; `None` if nobody is to be told.
+    news: Option<News>,
 }
 
 struct Subscriber {
@@ -87,8 +95,7 @@ impl Saving {
 impl Roster {
     /// All peers with a pointer.
     pub fn peers(&self) -> Vec<Peer> {
-        // Peer ids begin at 1, so no peer is excluded.
-        self.pointers.peers(0)
+        self.pointers.peers(|_| true)
     }
 
     /// Adds a client of ours, which is welcomed with the other peers.
@@ -100,8 +107,11 @@ impl Roster {
         welcome: impl FnOnce(Vec<Peer>) -> Frame,
     ) {
         let peer = self.pointers.join(id, user);
+        if let Some(news) = &mut self.news {
+            news.joined.push(peer.clone());
+        }
         self.broadcast(&BoardEvent::Joined { peer });
-        let mut others = self.pointers.peers(id);
+        let mut others = self.pointers.peers(|other| other != id);
         others.truncate(MOST_PEERS);
         // Queued before the roster has the queue, so that every later event comes after the `welcome` or is already in
         // it.
@@ -133,10 +143,17 @@ impl Roster {
 
     /// Removes a connection and announces that to the others.
     pub fn leave(&mut self, id: PeerId, newest_peer: PeerId) {
-        if let Some(subscriber) = self.subscribers.remove(&id)
-            && subscriber.ours
-        {
-            self.pointers.leave(id);
+        self.subscribers.remove(&id);
+        self.remove(id, newest_peer);
+        if let Some(news) = &mut self.news {
+            news.left.push(id);
+        }
+    }
+
+    /// Removes a peer of any node and announces that to those who are here.
+    fn remove(&mut self, id: PeerId, newest_peer: PeerId) {
+        // A Yjs client has no pointer.
+        if self.pointers.leave(id) {
             self.broadcast(&BoardEvent::Left { id });
         }
         let gone = self.awareness.leave(id, newest_peer);
@@ -153,15 +170,21 @@ impl Roster {
         self.pointers.hide(id)
     }
 
-    /// Sends the pointers that were hidden since the last tick, and those that moved, the latter in one message.
-    pub fn tick(&mut self) {
-        for id in self.pointers.take_hidden() {
+    /// Sends the pointers that were hidden since the last tick, and those that moved, the latter in one message. Returns
+    /// what is to be announced to the other nodes.
+    pub fn tick(&mut self) -> Option<News> {
+        let (hidden, moves) = (self.pointers.take_hidden(), self.pointers.take_moves());
+        let news = self.take_news(&hidden, &moves);
+        for id in hidden {
             self.broadcast(&BoardEvent::Hidden { id });
         }
-        let moves = self.pointers.take_moves();
-        if moves.is_empty() {
-            return;
+        if !moves.is_empty() {
+            self.send_moves(moves);
         }
+        news
+    }
+
+    fn send_moves(&self, moves: Vec<Move>) {
         let change = encode(&BoardEvent::Moved { moves });
         // Encoded at most once too, and only if a reader is slow.
         let mut whole: Option<Frame> = None;
@@ -187,6 +210,10 @@ impl Roster {
     ) -> Result<(), RejectReason> {
         let (changed, result) = self.awareness.apply(from, newest_peer, states);
         self.broadcast_awareness(&changed, from);
+        if let Some(news) = &mut self.news {
+            let owned = |state: ClientState| (state.client, (from, state));
+            news.states.extend(changed.into_iter().map(owned));
+        }
         result
     }
 
@@ -197,6 +224,11 @@ impl Roster {
                 .queue
                 .push(encode_states(self.awareness.states()));
         }
+    }
+
+    /// Whether nobody is here.
+    pub fn is_empty(&self) -> bool {
+        self.subscribers.is_empty()
     }
 
     /// Sends an update to everybody except its sender.
@@ -258,14 +290,24 @@ impl Roster {
         }
     }
 
-    /// Sets what was on disk when the board was opened, before any client is sent it.
-    pub fn loaded(&mut self, durable: &Clocks) {
-        self.durable.clone_from(durable);
+    /// The clocks on disk that the clients were sent, or will be sent first.
+    pub fn durable(&self) -> &Clocks {
+        &self.durable
+    }
+
+    /// These clocks are on disk: they were read from there.
+    pub fn found_saved(&mut self, clocks: Clocks) {
+        self.saved(self.newest_saved, clocks);
     }
 
     /// Everything up to the change `newest` is on disk. `moved`: the clocks that it moved.
-    pub fn saved(&mut self, newest: u64, moved: Clocks) {
+    pub fn saved(&mut self, newest: u64, mut moved: Clocks) {
         self.newest_saved = newest;
+        // A client that changed the node may have had its updates saved there before they are saved here.
+        moved.retain(|client, clock| {
+            let known = self.durable.get(client);
+            known.is_none_or(|known| known < clock)
+        });
         // Clients with the same number of saved updates get the same message, which is encoded once for all of them.
         let mut encoded = HashMap::<u64, Frame>::new();
         for subscriber in self.subscribers.values_mut() {

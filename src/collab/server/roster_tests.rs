@@ -80,7 +80,7 @@ async fn a_complete_answer_counts_for_updates_refused_before() {
 #[tokio::test]
 async fn saved_clocks_are_sent_in_full_once_then_as_changes_and_encoded_once() {
     let mut roster = Roster::default();
-    roster.loaded(&Clocks::from([(7, 1), (8, 1)]));
+    roster.found_saved(Clocks::from([(7, 1), (8, 1)]));
     let [ana, ben, late] = [1, 2, 3].map(|id| join(&mut roster, id));
     let vector = |clocks: &[(u64, u32)]| {
         BASE64_STANDARD.encode(encode_state_vector(&clocks.iter().copied().collect()))

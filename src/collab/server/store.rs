@@ -12,8 +12,8 @@ use super::{
     offload::INLINE_BYTES,
 };
 use crate::{
-    bus::{BusError, Event, NewEvent, SharedBus},
-    collab::protocol::{self, Message},
+    bus::{BusError, Event, Follower, Head, NewEvent, SharedBus, Snapshot},
+    collab::protocol::{self, Clocks, Message},
 };
 
 /// The prefix of the log names of all documents.
@@ -21,7 +21,9 @@ const PREFIX: &str = "collab/";
 /// The bytes of snapshots that one update may cost.
 const SNAPSHOT_SHARE: usize = 1024;
 /// The number of events read at once.
-const PAGE: usize = 256;
+pub const PAGE: usize = 256;
+/// How often loading is begun anew because another node compacts the log meanwhile.
+const ATTEMPTS: usize = 3;
 
 /// A document's log. Cheap to clone.
 #[derive(Clone)]
@@ -41,11 +43,21 @@ pub enum LoadError {
     Crowded,
 }
 
-/// A document as it was stored.
+/// A document as it was stored, with the unsaved updates.
 pub struct Loaded {
     pub document: Document,
-    /// The growth of the log since its last snapshot.
+    /// The clocks of what is stored.
+    pub stored: Clocks,
+    /// The document holds all events up to this offset.
+    pub upto: u64,
+    /// An event builds on updates that the log does not hold.
+    pub is_partial: bool,
+    /// The growth of the log since its last snapshot, ...
     pub growth: Growth,
+    /// ... which ended at this offset.
+    pub floor: u64,
+    /// What a peer lacks who has the clocks that the caller named.
+    pub lacking: Option<Vec<u8>>,
 }
 
 /// The growth of a log since its last snapshot.
@@ -67,30 +79,54 @@ impl Growth {
     }
 }
 
-impl Loaded {
-    fn make(
-        snapshot: Option<&[u8]>,
-        events: &[Event],
-        unsaved: &[Bytes],
-    ) -> Result<Self, LoadError> {
+/// What is read to build a document.
+struct Parts {
+    snapshot: Option<Snapshot>,
+    events: Vec<Event>,
+    unsaved: Vec<Bytes>,
+    /// The state vector of a peer.
+    known: Option<Vec<u8>>,
+}
+
+impl Parts {
+    fn bytes(&self) -> usize {
+        let events = self.events.iter().map(|event| event.bytes.len());
+        events.sum::<usize>()
+            + self
+                .snapshot
+                .as_ref()
+                .map_or(0, |snapshot| snapshot.bytes.len())
+            + self.unsaved.iter().map(Bytes::len).sum::<usize>()
+    }
+
+    fn build(self) -> Result<Loaded, LoadError> {
         let (mut document, mut growth) = (Document::default(), Growth::default());
-        if let Some(snapshot) = snapshot {
-            restore(&mut document, snapshot)?;
+        let mut is_partial = false;
+        if let Some(snapshot) = &self.snapshot {
+            is_partial = document.restore(&snapshot.bytes)?.incomplete;
         }
-        for event in events {
-            for message in protocol::decode(&event.bytes) {
-                let Ok(Message::Update(update)) = message else {
-                    let words = format!("event {} is no update", event.offset);
-                    return Err(LoadError::Damaged(words));
-                };
-                restore(&mut document, update)?;
+        for event in &self.events {
+            for update in updates(event) {
+                let update = update?;
+                is_partial |= document.restore(update)?.incomplete;
                 growth.add(update.len());
             }
         }
-        for update in unsaved {
-            restore(&mut document, update)?;
+        let stored = document.clocks().clone();
+        for update in &self.unsaved {
+            document.restore(update)?;
         }
-        Ok(Self { document, growth })
+        let known = self.known.as_deref();
+        let floor = self.snapshot.map_or(0, |snapshot| snapshot.offset);
+        Ok(Loaded {
+            lacking: known.map(|known| document.difference(known)).transpose()?,
+            document,
+            stored,
+            upto: self.events.last().map_or(floor, |event| event.offset),
+            is_partial,
+            growth,
+            floor,
+        })
     }
 }
 
@@ -102,11 +138,58 @@ impl Store {
 
     /// Whether nothing was ever written.
     pub async fn is_empty(&self) -> Result<bool, BusError> {
-        Ok(self.bus.head(&self.log).await?.head == 0)
+        Ok(self.head().await?.head == 0)
     }
 
-    /// Builds the document from its snapshot, the events after it, and updates that are not stored yet.
-    pub async fn load(&self, unsaved: Vec<Bytes>) -> Result<Loaded, LoadError> {
+    /// The range of offsets that the log holds.
+    pub async fn head(&self) -> Result<Head, BusError> {
+        self.bus.head(&self.log).await
+    }
+
+    /// The bus that the log is on.
+    pub fn bus(&self) -> &SharedBus {
+        &self.bus
+    }
+
+    /// The name of the log.
+    pub fn name(&self) -> &str {
+        &self.log
+    }
+
+    /// Reads the events after an offset.
+    pub fn follow(&self, after: u64) -> Follower {
+        Follower::new(self.bus.clone(), &self.log, after)
+    }
+
+    /// Builds the document from its snapshot, the events after it, and updates that are not stored yet. `known`: the state
+    /// vector of a peer who is to be sent what it lacks.
+    pub async fn load(
+        &self,
+        unsaved: Vec<Bytes>,
+        known: Option<Vec<u8>>,
+    ) -> Result<Loaded, LoadError> {
+        let mut attempts = 1;
+        let (snapshot, events) = loop {
+            match self.read().await {
+                Err(BusError::Forgotten { .. }) if attempts < ATTEMPTS => attempts += 1,
+                read => break read?,
+            }
+        };
+        let parts = Parts {
+            snapshot,
+            events,
+            unsaved,
+            known,
+        };
+        if parts.bytes() <= INLINE_BYTES {
+            return parts.build();
+        }
+        let built = tokio::task::spawn_blocking(|| parts.build()).await;
+        built.unwrap_or_else(|error| Err(LoadError::Damaged(error.to_string())))
+    }
+
+    /// The snapshot of the log and the events after it.
+    async fn read(&self) -> Result<(Option<Snapshot>, Vec<Event>), BusError> {
         let snapshot = self.bus.snapshot(&self.log).await?;
         let mut after = snapshot.as_ref().map_or(0, |snapshot| snapshot.offset);
         let mut events = vec![];
@@ -115,19 +198,9 @@ impl Store {
             events.extend(page.events);
             after = events.last().map_or(after, |event| event.offset);
             if !page.more {
-                break;
+                return Ok((snapshot, events));
             }
         }
-        let snapshot = snapshot.map(|snapshot| snapshot.bytes);
-        let bytes = events.iter().map(|event| event.bytes.len()).sum::<usize>()
-            + snapshot.as_ref().map_or(0, |snapshot| snapshot.len())
-            + unsaved.iter().map(Bytes::len).sum::<usize>();
-        let make = move || Loaded::make(snapshot.as_deref(), &events, &unsaved);
-        if bytes <= INLINE_BYTES {
-            return make();
-        }
-        let made = tokio::task::spawn_blocking(make).await;
-        made.unwrap_or_else(|error| Err(LoadError::Damaged(error.to_string())))
     }
 
     /// Appends updates as one event. On success they are on disk. Trying again with the same id is harmless.
@@ -146,7 +219,19 @@ impl Store {
     }
 }
 
-fn restore(document: &mut Document, update: &[u8]) -> Result<(), LoadError> {
-    let damaged = |refusal: Refusal| LoadError::Damaged(refusal.to_string());
-    document.restore(update).map_err(damaged)
+/// The updates in an event of a document's log.
+pub fn updates(event: &Event) -> impl Iterator<Item = Result<&[u8], LoadError>> {
+    protocol::decode(&event.bytes).map(|message| match message {
+        Ok(Message::Update(update)) => Ok(update),
+        _ => {
+            let words = format!("event {} is no update", event.offset);
+            Err(LoadError::Damaged(words))
+        }
+    })
+}
+
+impl From<Refusal> for LoadError {
+    fn from(refusal: Refusal) -> Self {
+        Self::Damaged(refusal.to_string())
+    }
 }

@@ -55,6 +55,10 @@ impl Unsaved {
         self.changes.len() <= MOST_CHANGES / 2 && self.bytes <= MOST_BYTES / 2
     }
 
+    pub fn is_empty(&self) -> bool {
+        self.changes.is_empty()
+    }
+
     /// Adds a change. `moved`: the clients whose clocks it moved.
     pub fn push(&mut self, update: Bytes, moved: Vec<(u64, u32)>) {
         self.newest += 1;
