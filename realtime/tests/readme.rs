@@ -10,16 +10,25 @@
 use std::{net::SocketAddr, time::Duration};
 
 use axum::Router;
-use futures::{SinkExt, StreamExt};
+use bytes::Bytes;
+use futures::{
+    SinkExt, StreamExt,
+    future::BoxFuture,
+    stream::{self, BoxStream},
+};
 use leptos::prelude::*;
 use realtime::{
     event_parser::EventParser,
-    server::{Drain, Realtime, RealtimeOptions, Topic, channel::memory::MemoryChannels, listen},
+    server::{
+        Carrier, Delivery, Drain, Mirror, Realtime, RealtimeOptions, Topic,
+        channel::memory::MemoryChannels, listen, mirror::CarriedQuestion,
+    },
 };
 use serde_json::Value;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
+    sync::mpsc,
 };
 use tokio_tungstenite::{
     MaybeTlsStream, WebSocketStream,
@@ -30,6 +39,8 @@ use tokio_tungstenite::{
 mod channel;
 #[path = "readme/handler.rs"]
 mod handler;
+#[path = "readme/mirror.rs"]
+mod mirror;
 #[path = "readme/server.rs"]
 mod server;
 #[path = "readme/socket.rs"]
@@ -140,6 +151,52 @@ async fn open(
     socket
 }
 
+/// Keeps what the owner publishes.
+struct Published(mpsc::UnboundedSender<Bytes>);
+
+impl Carrier for Published {
+    fn publish(&self, message: Bytes) {
+        let _ = self.0.send(message);
+    }
+
+    fn subscribe(&self) -> BoxStream<'static, Bytes> {
+        stream::pending().boxed()
+    }
+
+    fn ask(&self, _question: Bytes) -> BoxFuture<'static, Option<Bytes>> {
+        Box::pin(async { None })
+    }
+
+    fn questions(&self) -> BoxStream<'static, CarriedQuestion> {
+        stream::pending().boxed()
+    }
+}
+
+#[tokio::test]
+async fn the_mirror_of_the_readme_publishes_what_its_owner_does() {
+    let (sender, mut published) = mpsc::unbounded_channel();
+    let state = mirror::Thermometer { celsius: 7.0 };
+    let topic = Topic::new(state, Delivery::EveryEvent, 10);
+    let shared = Mirror::new(topic.clone(), Published(sender));
+    let publish = async {
+        shared.known().await;
+        topic.publish(|state| {
+            state.celsius = 8.0;
+            weather::WeatherEvent::Measured { celsius: 8.0 }
+        });
+        loop {
+            let message = published.recv().await.unwrap();
+            if String::from_utf8(message.to_vec()).unwrap().contains("8.0") {
+                return;
+            }
+        }
+    };
+    tokio::select! {
+        () = mirror::run(&shared, Some(1)) => panic!("an owner goes on"),
+        () = publish => {}
+    }
+}
+
 #[tokio::test]
 async fn the_socket_of_the_readme_answers() {
     let drain = Drain::default();
@@ -236,6 +293,7 @@ fn the_readme_shows_these_examples() {
         (include_str!("readme/stream.rs"), 40),
         (include_str!("readme/socket.rs"), 60),
         (include_str!("readme/channel.rs"), 60),
+        (include_str!("readme/mirror.rs"), 40),
         (include_str!("readme/server.rs"), 30),
         (include_str!("readme/handler.rs"), 30),
         (include_str!("readme/page_test.rs"), 40),
