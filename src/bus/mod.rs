@@ -92,6 +92,12 @@ pub trait Bus: Send + Sync {
         Box::pin(async { Ok(()) })
     }
 
+    /// Waits until this server has all latest values that any server had stored before the call. As [`Bus::reach`]
+    /// otherwise.
+    fn reach_latest(&self) -> Answer<()> {
+        Box::pin(async { Ok(()) })
+    }
+
     /// The range of offsets that a log holds. An unknown name is an empty log.
     fn head(&self, log: &str) -> Answer<Head>;
 

@@ -144,6 +144,9 @@ async fn a_job_is_watched_at_any_node_and_its_end_is_the_end_at_each() {
     let (one, two, three) = (nats.node().await, nats.node().await, nats.node().await);
     let guest = one.guest().await;
     let id = countdown(&one, &guest, "10", "50").await;
+    // It is in the list of every node once its start is answered.
+    let listed = two.json("/api/jobs", Some(&guest)).await;
+    assert_eq!(listed[0]["id"], *id);
     let (here, there) = tokio::join!(watched(&one, &guest, &id), watched(&two, &guest, &id));
     for events in [&here, &there] {
         let done: Vec<u64> = events

@@ -44,6 +44,8 @@ use crate::{
 const BEAT_EVERY: Duration = Duration::from_secs(1);
 /// A mirror that hears nothing for this long asks.
 const ASK_AFTER: Duration = Duration::from_secs(3);
+/// A mirror that knows nothing yet asks again after this time: the owner may just be beginning.
+const ASK_FIRST_AFTER: Duration = Duration::from_millis(100);
 /// An owner that is not heard for this long no longer counts, and a lower term may replace its own: the place that hands out
 /// terms may have been restored from an older copy.
 const FORGET_AFTER: Duration = Duration::from_secs(10);
@@ -234,7 +236,11 @@ impl<S: Mirrored> Mirror<S> {
         let mut messages = self.carrier.subscribe();
         self.catch_up().await;
         loop {
-            let received = match timeout(ASK_AFTER, messages.next()).await {
+            let wait = match self.is_known() {
+                true => ASK_AFTER,
+                false => ASK_FIRST_AFTER,
+            };
+            let received = match timeout(wait, messages.next()).await {
                 Ok(Some(message)) => self.received(&message),
                 Ok(None) => return,
                 Err(_) => Received::Gap,

@@ -47,6 +47,7 @@ use self::{
     presence::Presence,
     publisher::Publisher,
     record::Record,
+    streams::Ends,
 };
 pub use self::{
     link::Address,
@@ -126,10 +127,8 @@ fn write(
         let sequence = acknowledged.sequence;
         if acknowledged.duplicate {
             // The message with this id that the stream has may be on its way to this node still.
-            return match timeout(APPLIES_WITHIN, outcomes.reached(sequence)).await {
-                Ok(true) => Ok((sequence, None)),
-                _ => Err(not_applied()),
-            };
+            reached(&outcomes, sequence).await?;
+            return Ok((sequence, None));
         }
         match outcomes.of(sequence) {
             Outcome::Known(applied) => Ok((sequence, Some(applied))),
@@ -141,6 +140,21 @@ fn write(
         }
     }
     .boxed()
+}
+
+/// Waits until this node's replica has applied the message with a sequence.
+async fn reached(outcomes: &Outcomes, sequence: u64) -> Result<(), BusError> {
+    match timeout(APPLIES_WITHIN, outcomes.reached(sequence)).await {
+        Ok(true) => Ok(()),
+        _ => Err(not_applied()),
+    }
+}
+
+impl Shared {
+    async fn ends(&self) -> Result<Ends, BusError> {
+        let ends = streams::ends(&self.link.jetstream).await;
+        ends.map_err(|error| BusError::Unavailable(error.to_string()))
+    }
 }
 
 fn not_applied() -> BusError {
@@ -186,20 +200,17 @@ impl Bus for Nats {
     fn reach(&self, offset: u64) -> Answer<()> {
         let (outcomes, shared) = (self.log.clone(), self.shared.clone());
         async move {
-            let ends = match outcomes.has_reached(offset) {
-                true => return Ok(()),
-                false => streams::ends(&shared.link.jetstream).await,
-            };
-            let ends = ends.map_err(|error| BusError::Unavailable(error.to_string()))?;
-            if ends.log < offset {
+            if outcomes.has_reached(offset) || shared.ends().await?.log < offset {
                 return Ok(());
             }
-            match timeout(APPLIES_WITHIN, outcomes.reached(offset)).await {
-                Ok(true) => Ok(()),
-                _ => Err(not_applied()),
-            }
+            reached(&outcomes, offset).await
         }
         .boxed()
+    }
+
+    fn reach_latest(&self) -> Answer<()> {
+        let (outcomes, shared) = (self.latest.clone(), self.shared.clone());
+        async move { reached(&outcomes, shared.ends().await?.latest).await }.boxed()
     }
 
     fn head(&self, log: &str) -> Answer<Head> {

@@ -82,6 +82,22 @@ impl Jobs {
         }
     }
 
+    /// Learns of the jobs that other nodes have started before this call. Without NATS this node goes on with what it knows.
+    pub async fn catch_up(&self) {
+        if let Some(elsewhere) = self.elsewhere()
+            && elsewhere.bus.reach_latest().await.is_ok()
+        {
+            self.read_all().await;
+        }
+    }
+
+    /// Resolves when the other nodes can know a job that was started here.
+    pub async fn told(&self, job: &Job) {
+        if self.elsewhere().is_some() {
+            job.stored().await;
+        }
+    }
+
     /// Asks a job to stop, at whichever node it runs.
     pub async fn cancel(&self, job: &Job) -> Result<(), ApiError> {
         let id = job.id();

@@ -42,6 +42,8 @@ struct JobState {
     started_at: u64,
     topic: Topic<State>,
     cancel: CancellationToken,
+    /// Cancelled once the job's first record is stored, or could not be.
+    stored: CancellationToken,
 }
 
 /// The state that a job's events describe. Other nodes mirror it.
@@ -166,6 +168,7 @@ impl Job {
             started_at: record.started_at,
             topic: topic(state),
             cancel: CancellationToken::new(),
+            stored: CancellationToken::new(),
         }))
     }
 
@@ -183,6 +186,16 @@ impl Job {
 
     pub fn topic(&self) -> &Topic<State> {
         &self.0.topic
+    }
+
+    /// The first record of the job is stored, or the store refused it.
+    pub fn set_stored(&self) {
+        self.0.stored.cancel();
+    }
+
+    /// Resolves after [`Job::set_stored`].
+    pub async fn stored(&self) {
+        self.0.stored.cancelled().await;
     }
 
     /// Resolves when cancellation was requested.

@@ -108,9 +108,13 @@ pub async fn own_job(progress: &Progress, session: &Session, id: &str) -> Result
     }
 }
 
-/// Waits for the job of a page, which another node may just have started. The returned function provides the first states.
+/// Waits for what a page shows, which another node may just have started. The returned function provides the first states.
 async fn first_state(jobs: Jobs, path: String) -> impl Fn() + Send + Sync + 'static {
-    let id = path.strip_prefix("/progress/");
+    let below = path.strip_prefix("/progress");
+    if below.is_some() {
+        jobs.catch_up().await;
+    }
+    let id = below.and_then(|below| below.strip_prefix('/'));
     if let Some(id) = id.and_then(|id| id.parse().ok()) {
         // Where it is not found, the page says so.
         let _ = jobs.find(id).await;
@@ -135,6 +139,7 @@ fn provide_first_state(all: &Jobs) {
 }
 
 async fn jobs(State(state): State<Feature<Progress>>, session: Session) -> Json<Vec<JobView>> {
+    state.own.jobs.catch_up().await;
     Json(state.own.jobs.of(session.user.id))
 }
 

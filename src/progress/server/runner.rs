@@ -164,6 +164,7 @@ impl Jobs {
             // A panic of the task itself ends the job within. Whatever else breaks, no job runs for ever.
             if this.0.background.guard("job", life).await.is_none() {
                 started.end(Outcome::Failed(JobError::DEFECT.into()));
+                started.set_stored();
             }
         });
         Ok(job)
@@ -173,6 +174,7 @@ impl Jobs {
     async fn execute(&self, job: &Job, turn: Turn, task: impl Task) {
         self.share(job);
         self.0.store.keep(job.record(None)).await;
+        job.set_stored();
         let permit = match turn {
             Turn::Running(permit) => Some(permit),
             Turn::Waiting(_queue_permit) => tokio::select! {
