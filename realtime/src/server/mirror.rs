@@ -15,7 +15,7 @@ use std::{
     hash::Hash,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -98,6 +98,8 @@ pub struct Mirror<S: Mirrored> {
     term: AtomicU64,
     /// Whether the topic is the owner's, or was: it has a state that clients may see.
     is_known: watch::Sender<bool>,
+    /// Whether this node owns the topic now, so that nobody knows more of it.
+    owns: AtomicBool,
     /// When this node owned the topic last, or heard its owner. A std mutex: it is held for a copy.
     heard: Mutex<Instant>,
 }
@@ -144,7 +146,20 @@ impl<S: Mirrored> Mirror<S> {
             carrier: Arc::new(carrier),
             term: AtomicU64::new(0),
             is_known: watch::Sender::new(false),
+            owns: AtomicBool::new(false),
             heard: Mutex::new(Instant::now()),
+        }
+    }
+
+    /// Asks the owner where a client comes with a position that this mirror does not know: it was at a node that has heard
+    /// more. To be awaited before the client is answered; otherwise it would start from a state older than what it saw.
+    pub async fn reach(&self, after: Option<&Position>) {
+        let Some(after) = after.filter(|_| !self.owns.load(Ordering::Relaxed)) else {
+            return;
+        };
+        let head = self.topic.head();
+        if after.epoch != head.epoch || after.offset > head.offset {
+            self.catch_up().await;
         }
     }
 
@@ -185,6 +200,7 @@ impl<S: Mirrored> Mirror<S> {
     }
 
     async fn serve(&self, term: u64) {
+        self.owns.store(true, Ordering::Relaxed);
         let mut questions = self.carrier.questions().fuse();
         let mut reader = self.source();
         let mut beats = interval(BEAT_EVERY);
@@ -233,6 +249,7 @@ impl<S: Mirrored> Mirror<S> {
 
     /// Follows the owner until it is dropped, or there is nothing more to hear.
     pub async fn follow(&self) {
+        self.owns.store(false, Ordering::Relaxed);
         let mut messages = self.carrier.subscribe();
         self.catch_up().await;
         loop {

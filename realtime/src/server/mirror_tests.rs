@@ -249,6 +249,25 @@ async fn a_mirror_that_missed_something_shows_no_hole_and_asks_for_it() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_client_that_knows_more_than_a_mirror_is_waited_for() {
+    let wires = Wires::new();
+    let (mut owner, mut mirror) = (Node::new(&wires), Node::new(&wires));
+    owner.own(1).await;
+    mirror.follow().await;
+    mirror.mirror.known().await;
+    wires.lose(true);
+    owner.add(1);
+    let (_, seen) = owner.state();
+    assert_eq!(
+        mirror.open(Some(&seen)).recovered,
+        None,
+        "it is of the future"
+    );
+    mirror.mirror.reach(Some(&seen)).await;
+    assert_eq!(mirror.open(Some(&seen)).recovered, Some(0));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_mirror_that_missed_more_than_is_held_begins_anew_and_so_do_its_clients() {
     let wires = Wires::new();
     let (mut owner, mut mirror) = (Node::new(&wires), Node::new(&wires));

@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use realtime::position::Position;
 use tokio::time::{interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -68,15 +69,19 @@ impl Jobs {
         self.get(id).ok_or_else(unknown_job)
     }
 
-    /// Finds a job whose events can be streamed. Refused (503) as long as the node that runs it does not say how far it is,
+    /// Finds a job whose events can be streamed to a client at a position. Refused (503) as long as the node that runs it does not say how far it is,
     /// because this node has no position of it.
-    pub async fn find_live(&self, id: Uuid) -> Result<Job, ApiError> {
+    pub async fn find_live(&self, id: Uuid, after: Option<&Position>) -> Result<Job, ApiError> {
         let job = self.find(id).await?;
-        let is_known = self.elsewhere().is_none_or(|elsewhere| {
+        let running = self.elsewhere().and_then(|elsewhere| {
             let running = elsewhere.running();
-            running.get(&id).is_none_or(|job| job.mirror.is_known())
+            running.get(&id).map(|job| job.mirror.clone())
         });
-        match is_known {
+        let Some(mirror) = running else {
+            return Ok(job);
+        };
+        mirror.reach(after).await;
+        match mirror.is_known() {
             true => Ok(job),
             false => Err(no_answer()),
         }

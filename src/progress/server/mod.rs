@@ -157,7 +157,7 @@ async fn events(
     Path(id): Path<Uuid>,
     stream: StreamRequest<JobEvents>,
 ) -> Result<Response, ApiError> {
-    let job = progress.jobs.find_live(id).await?;
+    let job = progress.jobs.find_live(id, stream.after()).await?;
     let stream = stream.until(web.sessions.watch(&session).ended());
     Ok(stream.respond(job.topic(), |state| vec![state.snapshot()]))
 }

@@ -35,7 +35,7 @@ pub static RULES: [Rule; 8] = [
         text: "Nothing: send the newest. A gap: replay. Trust: acknowledge, store, send again.",
         warns: false,
         shown_by: &[
-            source("realtime/src/server/topic.rs", "pub enum Delivery"),
+            source("realtime/src/server/selection.rs", "pub enum Delivery"),
             source("realtime/src/client/outbox.rs", ""),
         ],
     },
