@@ -449,8 +449,11 @@ fn encode<S: Serialize>(
     message.into()
 }
 
+/// A message, decoded.
+type Decoded<S> = (Header<S>, Vec<Carried<<S as Mirrored>::Event>>);
+
 /// The header and the events of a message; `None` if any of it cannot be read.
-fn decode<S: Mirrored>(message: &Bytes) -> Option<(Header<S>, Vec<Carried<S::Event>>)> {
+fn decode<S: Mirrored>(message: &Bytes) -> Option<Decoded<S>> {
     let line = message.iter().position(|byte| *byte == b'\n')?;
     let header = serde_json::from_slice(&message[..line]).ok()?;
     let mut rest = message.slice(line + 1..);
