@@ -26,6 +26,7 @@ mod nats_server;
 mod process;
 #[path = "../../src/tests/replica_rows.rs"]
 mod replica_rows;
+mod socket;
 mod system;
 
 use std::{
@@ -195,7 +196,7 @@ fn raise_file_limit() {
 /// The whole log of a room, page by page, as plain requests return it.
 async fn read_log(addr: SocketAddr, room: &str) -> RoomLog {
     let http = reqwest::Client::new();
-    let token = client::guest(addr).await;
+    let token = socket::guest(addr).await;
     let (mut messages, mut before) = (vec![], 1_u64 << 52);
     loop {
         let path = format!("/api/chat/rooms/{room}/messages?limit=200&before={before}");

@@ -1,0 +1,368 @@
+//! The tables, and their place in the document.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
+
+use super::{
+    Measured,
+    costs::Costs,
+    figures::{Percentiles, cores, micros_each},
+    load::{MEMBERS, ROOMS},
+};
+
+const BEGIN: &str = "<!-- make bench-cluster: begin -->";
+const END: &str = "<!-- make bench-cluster: end -->";
+const NONE: &str = " ";
+
+/// The machine, the versions, and what else ran.
+pub struct Conditions {
+    built_from: String,
+    load_average: String,
+    compilers: usize,
+}
+
+impl Conditions {
+    pub fn now(built_from: Option<String>) -> Self {
+        let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+        Self {
+            built_from: built_from.unwrap_or_else(commit),
+            load_average: load.split_whitespace().next().unwrap_or("?").to_owned(),
+            compilers: said("pgrep", &["-x", "rustc"]).lines().count(),
+        }
+    }
+
+    fn text(&self) -> String {
+        let info = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+        let model = info.lines().find(|line| line.starts_with("model name"));
+        let model = model.and_then(|line| line.split_once(": "));
+        let count = info.lines().filter(|line| line.starts_with("processor"));
+        let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+        let compilers = match self.compilers {
+            0 => "no compiler ran".to_owned(),
+            count => format!("{count} compilers ran beside it"),
+        };
+        format!(
+            "date {}; processor {}, {} cores; kernel Linux {}; server built from {}; {}; {}; load average before the run {}, {compilers}.",
+            said("date", &["-u", "+%Y-%m-%d"]),
+            model.map_or("unknown", |(_, model)| model.trim()),
+            count.count(),
+            kernel.trim(),
+            self.built_from,
+            said("nats-server", &["--version"]),
+            said("rustc", &["--version"]),
+            self.load_average,
+        )
+    }
+}
+
+pub fn text(
+    conditions: &Conditions,
+    measured: &[Measured],
+    costs: &Costs,
+    elapsed: Duration,
+) -> String {
+    let minutes = elapsed.as_secs() / 60;
+    let mut text = format!(
+        "{} The run took {minutes} min {} s.\n\n",
+        conditions.text(),
+        elapsed.as_secs() % 60
+    );
+    text += "The clients, `nats-server` and all nodes share the cores of one machine, so more nodes do not deliver more here: \
+        what the figures show is what a node costs. The CPU time is that of the nodes and of `nats-server`, in user space and \
+        in the kernel, in hundredths of a second; that of the clients is not in it. A latency runs from when a message was due. \
+        NATS acknowledges before it syncs (its default, every two minutes); the embedded bus syncs each group of messages.\n\n";
+    text += &format!(
+        "### A steady load\n\n{ROOMS} rooms of {MEMBERS} members, who are spread evenly over the nodes. 20 of them write, 5 \
+        messages a second each.\n\n"
+    );
+    text += &table(
+        &[
+            "deliveries a second",
+            "CPU of the nodes, µs a delivery",
+            "CPU of NATS, µs a delivery",
+            "same node: p50, ms",
+            "p99, ms",
+            "other node: p50, ms",
+            "p99, ms",
+            "ack: p50, ms",
+            "p99, ms",
+        ],
+        measured.iter().map(|system| {
+            let load = &system.steady;
+            let figures = [
+                rate(load.deliveries, load.spent.seconds),
+                decimal(micros_each(load.spent.all_nodes(), load.deliveries)),
+                nats(system, micros_each(load.spent.nats, load.deliveries)),
+            ];
+            let times = [&load.same_node, &load.other_node, &load.acknowledged];
+            row(system, figures, times.map(Option::as_ref))
+        }),
+    );
+    text += "\n### The same rooms at the limit of this machine\n\nEach of the 20 writers sends its next message when the one \
+        before is acknowledged.\n\n";
+    text += &table(
+        &[
+            "messages a second",
+            "deliveries a second",
+            "CPU of the nodes, µs a delivery",
+            "CPU of NATS, µs a delivery",
+            "ack: p50, ms",
+            "p99, ms",
+        ],
+        measured.iter().map(|system| {
+            let load = &system.limit;
+            let figures = [
+                rate(load.messages, load.spent.seconds),
+                rate(load.deliveries, load.spent.seconds),
+                decimal(micros_each(load.spent.all_nodes(), load.deliveries)),
+                nats(system, micros_each(load.spent.nats, load.deliveries)),
+            ];
+            row(system, figures, [load.acknowledged.as_ref()])
+        }),
+    );
+    let rounds = measured
+        .first()
+        .map_or(0, |system| system.quiet.acknowledged.count());
+    text += &format!(
+        "\n### One message at a time\n\nTwo members of a room, at two nodes where there are two; {rounds} messages. The read mark \
+        goes back from the second member to the first. A price runs from the client of the node that has the feed to a client \
+        of another node (10 rounds of prices a second).\n\n"
+    );
+    text += &table(
+        &[
+            "ack: p50, ms",
+            "p99, ms",
+            "message: p50, ms",
+            "p99, ms",
+            "read mark: p50, ms",
+            "p99, ms",
+            "price: p50, ms",
+            "p99, ms",
+        ],
+        measured.iter().map(|system| {
+            let quiet = &system.quiet;
+            let times = [&quiet.acknowledged, &quiet.delivered, &quiet.marked].map(Some);
+            let times = [times[0], times[1], times[2], system.prices.as_ref()];
+            row(system, [], times)
+        }),
+    );
+    text += "\n### What NATS carries\n\nAt the steady load, for each message of the chat, beyond what goes on without messages. \
+        Idle: the members are connected, and nobody writes.\n\n";
+    text += &table(
+        &[
+            "CPU of NATS, µs a message",
+            "messages in",
+            "messages out",
+            "bytes in",
+            "bytes out",
+            "idle: messages in a second",
+            "idle: messages out a second",
+            "idle: a core of all nodes",
+            "idle: a core of NATS",
+            "memory of a node, MB",
+        ],
+        measured.iter().map(|system| {
+            let (load, idle) = (&system.steady, &system.idle);
+            let beyond = |loaded: u64, quiet: u64| {
+                let usual = quiet as f64 / idle.seconds * load.spent.seconds;
+                (loaded as f64 - usual) / load.messages.max(1) as f64
+            };
+            let (with, without) = (&load.spent, idle);
+            let largest = load
+                .spent
+                .resident
+                .iter()
+                .max()
+                .copied()
+                .unwrap_or_default();
+            let idle_nats = cores(idle.nats, idle.seconds);
+            let nats_each = (load.spent.nats.as_secs_f64() - idle_nats * load.spent.seconds) * 1e6
+                / load.messages.max(1) as f64;
+            let mut figures = vec![
+                nats(system, nats_each),
+                nats(system, beyond(with.messages_in, without.messages_in)),
+                nats(system, beyond(with.messages_out, without.messages_out)),
+                nats(system, beyond(with.bytes_in, without.bytes_in)),
+                nats(system, beyond(with.bytes_out, without.bytes_out)),
+                nats(system, idle.messages_in as f64 / idle.seconds),
+                nats(system, idle.messages_out as f64 / idle.seconds),
+                format!("{:.3}", cores(idle.all_nodes(), idle.seconds)),
+                if system.name.starts_with("NATS") {
+                    format!("{idle_nats:.3}")
+                } else {
+                    NONE.into()
+                },
+            ];
+            figures.push(format!("{:.0}", largest as f64 / 1e6));
+            (system.name.clone(), figures)
+        }),
+    );
+    text += "\n### Costs of single steps\n\nTwo nodes; all members are at one of them. [docs/scale.md](../docs/scale.md) \
+        computes with these figures.\n\n";
+    text += &costs_table(costs);
+    text
+}
+
+fn costs_table(costs: &Costs) -> String {
+    let rows = [
+        (
+            "a message at the node that publishes it, with one member: CPU",
+            micros(costs.publish),
+        ),
+        (
+            "each further member at that node: CPU",
+            micros(costs.delivery),
+        ),
+        (
+            "an event at a node without members: CPU",
+            micros(costs.apply),
+        ),
+        (
+            "the same at the limit, where commits have many events: CPU",
+            micros(costs.apply_at_the_limit),
+        ),
+        (
+            "events a second at that limit",
+            format!("{:.0}", costs.events_a_second_at_the_limit),
+        ),
+        (
+            "an event where an empty node reads the log: CPU",
+            micros(costs.catch_up),
+        ),
+        (
+            "events a second that an empty node reads",
+            format!("{:.0} (of {})", costs.catch_up_a_second, costs.caught_up),
+        ),
+        (
+            "an announcement of one person, at a node that hears it: CPU",
+            micros(costs.announcement),
+        ),
+        (
+            "the same at NATS, which sends it to two nodes: CPU",
+            micros(costs.announcement_nats),
+        ),
+        (
+            "the same: payload",
+            format!("{} bytes", costs.announcement_bytes),
+        ),
+        (
+            "a person in an announcement of 500: CPU",
+            micros(costs.person),
+        ),
+        (
+            "the same: payload",
+            format!("{:.0} bytes", costs.person_bytes),
+        ),
+        (
+            "a person elsewhere, each second, for the look who is to be forgotten: CPU",
+            micros(costs.person_known),
+        ),
+        (
+            "a person elsewhere: memory",
+            format!("{:.0} bytes", costs.person_memory_bytes),
+        ),
+        (
+            "a node without members and messages",
+            format!("{:.4} of a core", costs.idle_cores),
+        ),
+    ];
+    let mut text = "| step | measured |\n|---|---:|\n".to_owned();
+    for (what, figure) in rows {
+        text += &format!("| {what} | {figure} |\n");
+    }
+    text
+}
+
+fn micros(figure: f64) -> String {
+    format!("{figure:.2} µs")
+}
+
+fn table(heads: &[&str], rows: impl Iterator<Item = (String, Vec<String>)>) -> String {
+    let mut text = format!(
+        "| | {} |\n|---|{}\n",
+        heads.join(" | "),
+        "---:|".repeat(heads.len())
+    );
+    for (name, figures) in rows {
+        text += &format!("| {name} | {} |\n", figures.join(" | "));
+    }
+    text
+}
+
+fn row<const FIGURES: usize, const TIMES: usize>(
+    system: &Measured,
+    figures: [String; FIGURES],
+    times: [Option<&Percentiles>; TIMES],
+) -> (String, Vec<String>) {
+    let mut all = figures.to_vec();
+    for times in times {
+        for part in [0.5, 0.99] {
+            let milliseconds = |times: &Percentiles| times.at(part).as_secs_f64() * 1e3;
+            all.push(times.map_or(NONE.into(), |times| format!("{:.2}", milliseconds(times))));
+        }
+    }
+    (system.name.clone(), all)
+}
+
+/// A figure of NATS; nothing for the embedded bus.
+fn nats(system: &Measured, figure: f64) -> String {
+    match system.name.starts_with("NATS") {
+        true => decimal(figure),
+        false => NONE.into(),
+    }
+}
+
+fn rate(count: usize, seconds: f64) -> String {
+    format!("{:.0}", count as f64 / seconds)
+}
+
+fn decimal(figure: f64) -> String {
+    match figure.abs() < 100.0 {
+        true => format!("{figure:.2}"),
+        false => format!("{figure:.0}"),
+    }
+}
+
+/// Writes the tables into the document.
+pub fn write(text: &str) {
+    let path: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/RESULTS.md");
+    let document = fs::read_to_string(&path).unwrap();
+    let (before, rest) = document
+        .split_once(BEGIN)
+        .expect("the document has the marker");
+    let (_, after) = rest
+        .split_once(END)
+        .expect("the document has the other marker");
+    fs::write(path, format!("{before}{BEGIN}\n\n{text}\n{END}{after}")).unwrap();
+}
+
+fn commit() -> String {
+    let commit = said("git", &["rev-parse", "--short=10", "HEAD"]);
+    let changes = said(
+        "git",
+        &[
+            "status",
+            "--porcelain",
+            "--untracked-files=no",
+            "--",
+            "src",
+            "realtime",
+        ],
+    );
+    match changes.is_empty() {
+        true => format!("commit {commit}"),
+        false => format!("commit {commit}, with changes"),
+    }
+}
+
+/// What a program prints; nothing if it is not there.
+fn said(program: &str, arguments: &[&str]) -> String {
+    let output = Command::new(program).args(arguments).output();
+    output.map_or(String::new(), |output| {
+        String::from_utf8_lossy(&output.stdout).trim().to_owned()
+    })
+}
