@@ -7,7 +7,7 @@ use tokio::time::sleep;
 
 use super::{
     SETTLE,
-    announcements::Announcer,
+    announcements::{Announcer, flood},
     figures::{Spent, cores, micros_each},
     load::{self, Members},
     nodes::System,
@@ -21,11 +21,14 @@ const OTHER: usize = 1;
 const LONE_ROOMS: usize = 20;
 /// Announcements of one person: in so many rooms, so many a second.
 const SINGLES: u32 = 500;
-const SINGLES_A_SECOND: u32 = 2_000;
+const SINGLES_A_SECOND: u32 = 1_000;
+const MANY_A_SECOND: u32 = 10_000;
 /// Announcements of as many people as one may have: in so many rooms, so many a second.
 const CROWDS: u32 = 200;
 const CROWD: u32 = 500;
 const CROWDS_A_SECOND: u32 = 40;
+/// Subscribers of what is sent as fast as NATS takes it.
+const FLOODED: usize = 10;
 /// Two of these and some more are less than the time after which people are forgotten (30 s).
 const ANNOUNCING: Duration = Duration::from_secs(5);
 
@@ -35,6 +38,7 @@ pub struct Costs {
     pub delivery: f64,
     /// A message at the node that publishes it and delivers it to one member.
     pub publish: f64,
+    pub publish_at_the_limit: f64,
     /// An event at a node that only applies it: at a steady load, and at the limit, where commits have many events.
     pub apply: f64,
     pub apply_at_the_limit: f64,
@@ -43,10 +47,16 @@ pub struct Costs {
     pub catch_up: f64,
     pub catch_up_a_second: f64,
     pub caught_up: u64,
-    /// An announcement of one person: at a node that hears it, and at NATS with two such nodes.
+    /// An announcement of one person: at a node that hears it, and at NATS with two such nodes. Then the same where ten times
+    /// as many come.
     pub announcement: f64,
     pub announcement_nats: f64,
+    pub one_of_many: f64,
+    pub one_of_many_nats: f64,
     pub announcement_bytes: usize,
+    /// Each message that NATS sends when it has as much to do as it can, and how many it sends a second.
+    pub flood_nats: f64,
+    pub flood_a_second: f64,
     /// A person in an announcement of 500.
     pub person: f64,
     pub person_bytes: f64,
@@ -78,6 +88,8 @@ impl Costs {
         let apply = micros_each(beyond_idle(&steady.spent, OTHER), steady.messages);
         let apply_at_the_limit = micros_each(beyond_idle(&limit.spent, OTHER), limit.messages);
 
+        let publish_at_the_limit = micros_each(beyond_idle(&limit.spent, BUSY), limit.messages);
+
         let crowd = Members::join(&system, 1, load::ROOMS, load::MEMBERS).await;
         sleep(SETTLE).await;
         let crowded = crowd.steady(&system, span).await;
@@ -102,6 +114,9 @@ impl Costs {
             .renew(SINGLES, 1, SINGLES_A_SECOND, ANNOUNCING)
             .await;
         let single = system.spent().await.since(&before);
+        let before = system.spent().await;
+        let many = announcer.renew(SINGLES, 1, MANY_A_SECOND, ANNOUNCING).await;
+        let busy = system.spent().await.since(&before);
 
         let before = system.spent().await;
         announcer
@@ -119,10 +134,14 @@ impl Costs {
         let looking_cores = cores(looking.nodes[OTHER], looking.seconds);
         let on_people = renewed.nodes[OTHER]
             .saturating_sub(Duration::from_secs_f64(renewed.seconds * looking_cores));
+        let before = system.spent().await;
+        flood(system.nats_port(), FLOODED, announcement_bytes, ANNOUNCING).await;
+        let flooded = system.spent().await.since(&before);
         let crowd_bytes = announcer.here("others-0", 0..CROWD).await;
         let costs = Self {
             delivery,
             publish,
+            publish_at_the_limit,
             apply,
             apply_at_the_limit,
             events_a_second_at_the_limit: limit.messages as f64 / limit.spent.seconds,
@@ -131,7 +150,11 @@ impl Costs {
             caught_up,
             announcement: micros_each(beyond_idle(&single, OTHER), singles),
             announcement_nats: micros_each(single.nats, singles),
+            one_of_many: micros_each(beyond_idle(&busy, OTHER), many),
+            one_of_many_nats: micros_each(busy.nats, many),
             announcement_bytes,
+            flood_nats: micros_each(flooded.nats, flooded.messages_out as usize),
+            flood_a_second: flooded.messages_out as f64 / flooded.seconds,
             person: micros_each(on_people, crowds * CROWD as usize),
             person_bytes: crowd_bytes as f64 / f64::from(CROWD),
             person_known: (looking_cores - idle_cores).max(0.0) * 1e6 / people,

@@ -16,6 +16,8 @@ mod announcements;
 mod costs;
 mod figures;
 mod load;
+#[path = "../markers.rs"]
+mod markers;
 #[path = "../../src/tests/nats_server.rs"]
 #[allow(dead_code, reason = "the tests use more of it")]
 mod nats_server;
@@ -98,7 +100,7 @@ async fn main() {
     let text = report::text(&conditions, &measured, &costs, began.elapsed());
     println!("{text}");
     if !arguments.print {
-        report::write(&text);
+        markers::write("benches/RESULTS.md", "make bench-cluster", &text);
     }
 }
 

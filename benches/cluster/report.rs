@@ -1,11 +1,6 @@
-//! The tables, and their place in the document.
+//! The tables.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    process::Command,
-    time::Duration,
-};
+use std::{fs, process::Command, time::Duration};
 
 use super::{
     Measured,
@@ -14,8 +9,6 @@ use super::{
     load::{MEMBERS, ROOMS},
 };
 
-const BEGIN: &str = "<!-- make bench-cluster: begin -->";
-const END: &str = "<!-- make bench-cluster: end -->";
 const NONE: &str = " ";
 
 /// The machine, the versions, and what else ran.
@@ -214,6 +207,10 @@ fn costs_table(costs: &Costs) -> String {
             micros(costs.publish),
         ),
         (
+            "the same at the limit: CPU",
+            micros(costs.publish_at_the_limit),
+        ),
+        (
             "each further member at that node: CPU",
             micros(costs.delivery),
         ),
@@ -238,12 +235,28 @@ fn costs_table(costs: &Costs) -> String {
             format!("{:.0} (of {})", costs.catch_up_a_second, costs.caught_up),
         ),
         (
-            "an announcement of one person, at a node that hears it: CPU",
+            "an announcement of one person, 1,000 a second, at a node that hears it: CPU",
             micros(costs.announcement),
         ),
         (
             "the same at NATS, which sends it to two nodes: CPU",
             micros(costs.announcement_nats),
+        ),
+        (
+            "the same, 10,000 a second, at a node: CPU",
+            micros(costs.one_of_many),
+        ),
+        (
+            "the same, 10,000 a second, at NATS: CPU",
+            micros(costs.one_of_many_nats),
+        ),
+        (
+            "each message that NATS sends when it sends as many as it can, to 10 subscribers: CPU",
+            micros(costs.flood_nats),
+        ),
+        (
+            "messages a second that it sends so",
+            format!("{:.0}", costs.flood_a_second),
         ),
         (
             "the same: payload",
@@ -325,19 +338,6 @@ fn decimal(figure: f64) -> String {
         true => format!("{figure:.2}"),
         false => format!("{figure:.0}"),
     }
-}
-
-/// Writes the tables into the document.
-pub fn write(text: &str) {
-    let path: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/RESULTS.md");
-    let document = fs::read_to_string(&path).unwrap();
-    let (before, rest) = document
-        .split_once(BEGIN)
-        .expect("the document has the marker");
-    let (_, after) = rest
-        .split_once(END)
-        .expect("the document has the other marker");
-    fs::write(path, format!("{before}{BEGIN}\n\n{text}\n{END}{after}")).unwrap();
 }
 
 fn commit() -> String {

@@ -1,0 +1,187 @@
+//! What single steps cost: the only place with figures of measurements. Each says where it comes from.
+//!
+//! `make bench-cluster` and `make bench` measured them on the machine that benches/RESULTS.md names: two slow cores, on which
+//! the kernel alone takes 12 µs for a write over TCP. On another machine measure first, and put its figures here.
+
+/// A cost, and where it comes from.
+#[derive(Clone, Copy, Debug)]
+pub struct Cost {
+    pub value: f64,
+    pub unit: &'static str,
+    pub what: &'static str,
+    pub source: Source,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// By a command, into a table.
+    Measured(&'static str),
+    /// Computed from measured figures, as it says.
+    Derived(&'static str),
+    Assumed(&'static str),
+}
+
+const STEPS: &str = "make bench-cluster, \"Costs of single steps\"";
+const CARRIED: &str = "make bench-cluster, \"What NATS carries\"";
+const PEERS: &str = "make bench, benches/RESULTS.md";
+
+/// A frame in a write of its own.
+pub const WRITE: Cost = Cost {
+    value: 23.7,
+    unit: "µs",
+    what: "a delivery to one socket, in a write of its own",
+    source: Source::Derived("the delivery of \"Costs of single steps\" without FRAME"),
+};
+pub const FRAME: Cost = Cost {
+    value: 1.2,
+    unit: "µs",
+    what: "each frame in a write, and its place in the queue of the socket",
+    source: Source::Measured("make bench, \"The same room at its limit\""),
+};
+pub const PUBLISH: Cost = Cost {
+    value: 400.0,
+    unit: "µs",
+    what: "a message at the node that publishes it, beyond what it costs at every node",
+    source: Source::Derived(
+        "\"Costs of single steps\": with one member, without APPLY, COMMIT and a delivery",
+    ),
+};
+pub const PUBLISH_BUSY: Cost = Cost {
+    value: 200.0,
+    unit: "µs",
+    what: "the same at the limit, where many are published at once; so much for a read mark that is saved, too",
+    source: Source::Derived(
+        "\"Costs of single steps\": with one member at the limit, without the event and a delivery",
+    ),
+};
+pub const COMMIT: Cost = Cost {
+    value: 695.0,
+    unit: "µs",
+    what: "a commit of the replica, whatever it holds",
+    source: Source::Derived("\"Costs of single steps\": an event at a steady load, without APPLY"),
+};
+pub const APPLY: Cost = Cost {
+    value: 38.0,
+    unit: "µs",
+    what: "an event in a large commit of the replica",
+    source: Source::Measured(STEPS),
+};
+pub const HEARD: Cost = Cost {
+    value: 28.0,
+    unit: "µs",
+    what: "a volatile message of another node, at a node that hears it",
+    source: Source::Measured(STEPS),
+};
+pub const PERSON: Cost = Cost {
+    value: 2.84,
+    unit: "µs",
+    what: "each person in an announcement",
+    source: Source::Measured(STEPS),
+};
+pub const PERSON_KNOWN: Cost = Cost {
+    value: 0.22,
+    unit: "µs a second",
+    what: "each person at other nodes, who may have to be forgotten",
+    source: Source::Measured(STEPS),
+};
+pub const NATS_STORE: Cost = Cost {
+    value: 68.0,
+    unit: "µs",
+    what: "NATS: an event, stored and acknowledged",
+    source: Source::Derived(
+        "\"The same rooms at the limit\", with 1 and 3 nodes: what does not grow with the nodes",
+    ),
+};
+pub const NATS_EVENT_OUT: Cost = Cost {
+    value: 47.0,
+    unit: "µs",
+    what: "NATS: an event to each node",
+    source: Source::Derived("the same: what grows with each node"),
+};
+pub const NATS_VOLATILE_OUT: Cost = Cost {
+    value: 25.0,
+    unit: "µs",
+    what: "NATS: a volatile message to each node",
+    source: Source::Derived("\"Costs of single steps\": half of what two nodes cost"),
+};
+pub const ACKNOWLEDGED: Cost = Cost {
+    value: 1.83,
+    unit: "ms",
+    what: "from a message to its acknowledgement, one at a time, p50",
+    source: Source::Measured("make bench-cluster, \"One message at a time\""),
+};
+pub const MEMBER_MEMORY: Cost = Cost {
+    value: 20.2 * 1024.0,
+    unit: "bytes",
+    what: "memory of a socket that joined a room",
+    source: Source::Measured(PEERS),
+};
+pub const PERSON_MEMORY: Cost = Cost {
+    value: 643.0,
+    unit: "bytes",
+    what: "memory of a person at other nodes",
+    source: Source::Measured(STEPS),
+};
+pub const SERVER_MEMORY: Cost = Cost {
+    value: 33e6,
+    unit: "bytes",
+    what: "memory of a node without clients",
+    source: Source::Measured(CARRIED),
+};
+pub const EVENT_BYTES: Cost = Cost {
+    value: 368.0,
+    unit: "bytes",
+    what: "a message of the chat on the link to NATS",
+    source: Source::Measured(CARRIED),
+};
+pub const VOLATILE_BYTES: Cost = Cost {
+    value: 190.0,
+    unit: "bytes",
+    what: "an announcement of one person, or a read mark",
+    source: Source::Measured(STEPS),
+};
+pub const PERSON_BYTES: Cost = Cost {
+    value: 85.0,
+    unit: "bytes",
+    what: "each person in an announcement",
+    source: Source::Measured(STEPS),
+};
+pub const DELIVERED_BYTES: Cost = Cost {
+    value: 300.0,
+    unit: "bytes",
+    what: "a frame to a client, with its share of TCP",
+    source: Source::Assumed("a message of 64 characters as JSON, 60 bytes of TCP and IP"),
+};
+pub const HOP: Cost = Cost {
+    value: 0.25,
+    unit: "ms",
+    what: "the network between two machines of one site, one way",
+    source: Source::Assumed("the measurement is on loopback"),
+};
+
+pub const ALL: [Cost; 21] = [
+    WRITE,
+    FRAME,
+    PUBLISH,
+    PUBLISH_BUSY,
+    COMMIT,
+    APPLY,
+    HEARD,
+    PERSON,
+    PERSON_KNOWN,
+    NATS_STORE,
+    NATS_EVENT_OUT,
+    NATS_VOLATILE_OUT,
+    ACKNOWLEDGED,
+    MEMBER_MEMORY,
+    PERSON_MEMORY,
+    SERVER_MEMORY,
+    EVENT_BYTES,
+    VOLATILE_BYTES,
+    PERSON_BYTES,
+    DELIVERED_BYTES,
+    HOP,
+];
+
+/// The steady load of `make bench-cluster`, to compare the arithmetic with: nodes, and CPU time of all nodes, µs a delivery.
+pub const MEASURED: [(f64, f64); 3] = [(1.0, 35.0), (2.0, 61.68), (3.0, 53.92)];
