@@ -7,8 +7,9 @@ use tokio::time::sleep;
 
 use super::{
     SETTLE,
-    announcements::{Announcer, flood},
+    announcements::Announcer,
     figures::{Spent, cores, micros_each},
+    flood::{self, Flood},
     load::{self, Members},
     nodes::System,
     processor::cpu,
@@ -27,8 +28,6 @@ const MANY_A_SECOND: u32 = 10_000;
 const CROWDS: u32 = 200;
 const CROWD: u32 = 500;
 const CROWDS_A_SECOND: u32 = 40;
-/// Subscribers of what is sent as fast as NATS takes it.
-const FLOODED: usize = 10;
 /// Two of these and some more are less than the time after which people are forgotten (30 s).
 const ANNOUNCING: Duration = Duration::from_secs(5);
 
@@ -54,9 +53,7 @@ pub struct Costs {
     pub one_of_many: f64,
     pub one_of_many_nats: f64,
     pub announcement_bytes: usize,
-    /// Each message that NATS sends when it has as much to do as it can, and how many it sends a second.
-    pub flood_nats: f64,
-    pub flood_a_second: f64,
+    pub flood: Flood,
     /// A person in an announcement of 500.
     pub person: f64,
     pub person_bytes: f64,
@@ -134,9 +131,7 @@ impl Costs {
         let looking_cores = cores(looking.nodes[OTHER], looking.seconds);
         let on_people = renewed.nodes[OTHER]
             .saturating_sub(Duration::from_secs_f64(renewed.seconds * looking_cores));
-        let before = system.spent().await;
-        flood(system.nats_port(), FLOODED, announcement_bytes, ANNOUNCING).await;
-        let flooded = system.spent().await.since(&before);
+        let flood = flood::measure(&system, announcement_bytes, ANNOUNCING).await;
         let crowd_bytes = announcer.here("others-0", 0..CROWD).await;
         let costs = Self {
             delivery,
@@ -153,8 +148,7 @@ impl Costs {
             one_of_many: micros_each(beyond_idle(&busy, OTHER), many),
             one_of_many_nats: micros_each(busy.nats, many),
             announcement_bytes,
-            flood_nats: micros_each(flooded.nats, flooded.messages_out as usize),
-            flood_a_second: flooded.messages_out as f64 / flooded.seconds,
+            flood,
             person: micros_each(on_people, crowds * CROWD as usize),
             person_bytes: crowd_bytes as f64 / f64::from(CROWD),
             person_known: (looking_cores - idle_cores).max(0.0) * 1e6 / people,

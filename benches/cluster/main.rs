@@ -15,6 +15,7 @@
 mod announcements;
 mod costs;
 mod figures;
+mod flood;
 mod load;
 #[path = "../markers.rs"]
 mod markers;
@@ -59,6 +60,9 @@ struct Arguments {
     /// Prints the tables, and leaves the document alone.
     #[arg(long)]
     print: bool,
+    /// Measures and prints only the costs of single steps.
+    #[arg(long)]
+    costs: bool,
     /// The flag that cargo passes to every benchmark.
     #[arg(long, hide = true)]
     bench: bool,
@@ -87,7 +91,8 @@ async fn main() {
     let target = Path::new(env!("CARGO_TARGET_TMPDIR"));
     std::fs::create_dir_all(target).unwrap();
     let mut measured = vec![];
-    for nodes in [0, 1, 2, 3] {
+    let systems: &[usize] = if arguments.costs { &[] } else { &[0, 1, 2, 3] };
+    for nodes in systems.iter().copied() {
         let folder = tempfile::tempdir_in(target).unwrap();
         let system = System::start(folder.path(), nodes).await;
         eprintln!("measuring: {}", system.name());
@@ -99,7 +104,7 @@ async fn main() {
     let costs = Costs::measure(folder.path(), span).await;
     let text = report::text(&conditions, &measured, &costs, began.elapsed());
     println!("{text}");
-    if !arguments.print {
+    if !arguments.print && !arguments.costs {
         markers::write("benches/RESULTS.md", "make bench-cluster", &text);
     }
 }

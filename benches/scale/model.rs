@@ -20,7 +20,11 @@ const RENEWALS: f64 = 0.1;
 const ANNOUNCED: f64 = 500.0;
 /// A node that is busy writes to a socket at most this often: what comes meanwhile waits in the queue of the socket, and goes
 /// out in one write.
-pub const WRITES_A_SECOND: f64 = 1.0;
+pub const WRITES_A_SECOND: f64 = 2.0;
+/// NATS that is busy writes to each node or leaf at most this often, and a busy node reads from NATS at most this often: what
+/// comes meanwhile is in the same write, and is read at once.
+const NATS_WRITES_A_SECOND: f64 = 100.0;
+const READS_A_SECOND: f64 = 1_000.0;
 /// With sampled presence, larger rooms show how many are there instead of who.
 pub const SAMPLED_ABOVE: f64 = 200.0;
 const MICROS: f64 = 1e-6;
@@ -88,7 +92,16 @@ pub struct Demand {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Broker {
     pub cores: f64,
+    pub messages_out: f64,
     pub bytes_out: f64,
+}
+
+impl Broker {
+    /// Adds the writes to so many connections.
+    fn write(&mut self, connections: f64) {
+        let each = (self.messages_out / connections).min(NATS_WRITES_A_SECOND);
+        self.cores += connections * each * NATS_WRITE.value * MICROS;
+    }
 }
 
 /// Why NATS has something to do.
@@ -150,6 +163,12 @@ impl Demand {
         let cores = demand.volatile(nodes * BEATS, 0.0, reach(group))
             + demand.volatile(of_topics, 0.0, reach(nodes));
         demand.hub_for.beats += cores;
+        let (of_hub, of_leaf) = match remedies.leaves > 1.0 {
+            true => (remedies.leaves, nodes / remedies.leaves),
+            false => (nodes / remedies.brokers, 1.0),
+        };
+        demand.hub.write(of_hub);
+        demand.leaf.write(of_leaf);
         let busiest = demand.nats_events.max(demand.nats_saves);
         demand.ingest = busiest * NATS_STORE.value * MICROS / shards;
         demand
@@ -215,15 +234,17 @@ impl Demand {
     fn volatile(&mut self, count: f64, people: f64, to: Reach) -> f64 {
         let bytes = count * VOLATILE_BYTES.value + people * PERSON_BYTES.value;
         self.nats_volatile += count;
-        self.sent(count, NATS_VOLATILE_OUT.value, bytes, to)
+        self.sent(count, NATS_OUT.value, bytes, to)
     }
 
     fn sent(&mut self, count: f64, each: f64, bytes: f64, to: Reach) -> f64 {
         let (from_hub, from_leaf) = to.spread();
         let hub = count * from_hub * each * MICROS;
         self.hub.cores += hub;
+        self.hub.messages_out += count * from_hub;
         self.hub.bytes_out += bytes * from_hub;
         self.leaf.cores += count * from_leaf * each * MICROS;
+        self.leaf.messages_out += count * from_leaf;
         self.leaf.bytes_out += bytes * from_leaf;
         self.nats_out += count * to.nodes;
         self.nats_bytes_in += bytes;
@@ -234,6 +255,7 @@ impl Demand {
     pub fn broker(&self) -> Broker {
         Broker {
             cores: self.hub.cores.max(self.leaf.cores),
+            messages_out: self.hub.messages_out.max(self.leaf.messages_out),
             bytes_out: self.hub.bytes_out.max(self.leaf.bytes_out),
         }
     }
@@ -257,8 +279,14 @@ impl Demand {
     }
 
     pub fn hearing_cores(&self) -> f64 {
-        let known = self.known * PERSON_KNOWN.value;
-        (self.heard * HEARD.value + self.people * PERSON.value + known) * MICROS
+        self.heard * self.hear() * MICROS + self.known * PERSON_KNOWN.value * MICROS
+    }
+
+    /// What a volatile message of another node costs this one, in microseconds.
+    pub fn hear(&self) -> f64 {
+        let heard = self.heard.max(1.0);
+        let reads = heard.min(READS_A_SECOND);
+        HEARD.value + WAKE.value * reads / heard + PERSON.value * self.people / heard
     }
 
     pub fn publishing_cores(&self) -> f64 {

@@ -124,8 +124,7 @@ pub fn replay(load: &Load, nodes: f64, remedies: Remedies, seed: u64) -> Option<
             .into_iter()
             .for_each(|(_, event)| applied(free, event));
     }
-    let people = demand.people / demand.heard.max(1.0);
-    let hear = HEARD.value + people * PERSON.value;
+    let hear = demand.hear();
     arrivals(demand.heard, &mut random, |at| {
         work.push((nats.passed(at), Work::Job(hear)));
     });

@@ -34,6 +34,7 @@ mod protocol;
 mod proxies;
 mod race;
 mod renewal;
+mod scale;
 mod service_manager;
 mod sessions;
 mod slow_readers;
