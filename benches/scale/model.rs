@@ -151,18 +151,7 @@ impl Demand {
         for rooms in &load.rooms {
             demand.add(load, rooms, (nodes, group), remedies);
         }
-        let reach = |reached| Reach {
-            nodes: reached,
-            of: nodes,
-            leaves: remedies.leaves,
-            brokers: 1.0,
-        };
-        // Signs of life stay in a shard. Topics and prices are of no room: every node hears them.
-        let of_topics = TOPIC_BEATS + load.ticks;
-        demand.heard += group * BEATS + of_topics;
-        let cores = demand.volatile(nodes * BEATS, 0.0, reach(group))
-            + demand.volatile(of_topics, 0.0, reach(nodes));
-        demand.hub_for.beats += cores;
+        demand.add_beats(load, (nodes, group), remedies);
         let (of_hub, of_leaf) = match remedies.leaves > 1.0 {
             true => (remedies.leaves, nodes / remedies.leaves),
             false => (nodes / remedies.brokers, 1.0),
@@ -172,6 +161,28 @@ impl Demand {
         let busiest = demand.nats_events.max(demand.nats_saves);
         demand.ingest = busiest * NATS_STORE.value * MICROS / shards;
         demand
+    }
+
+    /// Only what goes on without any room.
+    pub fn of_beats(load: &Load, nodes: f64, remedies: Remedies) -> Self {
+        let mut demand = Self::default();
+        demand.add_beats(load, (nodes, nodes), remedies);
+        demand
+    }
+
+    fn add_beats(&mut self, load: &Load, (nodes, group): (f64, f64), remedies: Remedies) {
+        let reach = |reached| Reach {
+            nodes: reached,
+            of: nodes,
+            leaves: remedies.leaves,
+            brokers: 1.0,
+        };
+        // Signs of life stay in a shard. Topics and prices are of no room: every node hears them.
+        let of_topics = TOPIC_BEATS + load.ticks;
+        self.heard += group * BEATS + of_topics;
+        let cores = self.volatile(nodes * BEATS, 0.0, reach(group))
+            + self.volatile(of_topics, 0.0, reach(nodes));
+        self.hub_for.beats += cores;
     }
 
     fn add(&mut self, load: &Load, rooms: &Rooms, (nodes, group): (f64, f64), remedies: Remedies) {

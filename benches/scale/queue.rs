@@ -360,6 +360,7 @@ impl<'a> Cores<'a> {
 }
 
 /// Lets jobs of one cost come at random to one core, and returns how long they wait on average.
+#[allow(dead_code, reason = "a test compares it with a formula")]
 pub fn mean_wait(rate: f64, cost: f64, seed: u64) -> f64 {
     let mut random = ChaCha8Rng::seed_from_u64(seed);
     let (mut cores, mut jobs) = (Cores::new(1, &[]), 0);

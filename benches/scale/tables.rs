@@ -2,7 +2,7 @@
 
 use super::{
     costs::{self, *},
-    load::{Load, MARKS_A_SECOND, Size},
+    load::{Load, MARKS_A_SECOND, Rooms, Size},
     model::{CORES, Demand, MEMORY, NATS_CORES, NETWORK, Remedies, Wall, limit},
     queue::{percentile, replay},
 };
@@ -32,7 +32,8 @@ pub fn all(seed: u64) -> String {
         ("A node and NATS, as the program is", demand_table()),
         ("What fills first, as the program is", walls_table()),
         ("What each part alone would allow", parts_table()),
-        ("One room", rooms_table()),
+        ("One room: what a message a second means", rooms_table()),
+        ("One room: what NATS carries for it", traffic_table()),
         ("What moves the walls", remedies_table()),
         ("Replayed message by message", replay_table(seed)),
     ];
@@ -145,7 +146,7 @@ fn demand_table() -> String {
             number(demand.single_cores())
         }),
         (
-            "cores for frames, joined into one write a second",
+            "cores for frames, at most 2 writes a second of a socket",
             |demand| number(demand.joined_cores()),
         ),
         ("events that the replica applies a second", |demand| {
@@ -340,6 +341,62 @@ fn rooms_table() -> String {
             "last member has a message after, ms: 10 nodes",
             "100 nodes",
             "1,000 nodes",
+        ],
+        0,
+        rows.to_vec(),
+    )
+}
+
+/// A second of one room, with a message a second, at NATS.
+fn traffic_table() -> String {
+    let of = |members: f64, nodes: f64, partial| {
+        let everybody = Rooms {
+            name: "everybody",
+            size: Size::Everybody,
+            part: 1.0,
+            messages: 1.0,
+        };
+        let load = Load {
+            connections: members,
+            rooms: vec![everybody],
+            ..Load::of(members)
+        };
+        let remedies = Remedies {
+            partial,
+            ..Remedies::NONE
+        };
+        let all = Demand::of(&load, nodes, remedies);
+        let beats = Demand::of_beats(&load, nodes, remedies);
+        let volatile = all.nats_volatile - beats.nats_volatile;
+        let megabytes = (all.hub.bytes_out - beats.hub.bytes_out) / 1e6;
+        (
+            all.nats_events + all.nats_saves,
+            volatile,
+            all.nats_out - beats.nats_out,
+            megabytes,
+        )
+    };
+    let rows = [2.0, 10.0, 100.0, 1_000.0, 10_000.0, 100_000.0].map(|members| {
+        let mut row = vec![count(members)];
+        let (events, volatile, ..) = of(members, NODES[0], false);
+        row.extend([number(events), number(volatile)]);
+        for nodes in NODES {
+            let (_, _, out, megabytes) = of(members, nodes, false);
+            row.push(format!("{} ({} MB)", count(out), number(megabytes)));
+        }
+        let (_, _, out, megabytes) = of(members, NODES[2], true);
+        row.push(format!("{} ({} MB)", count(out), number(megabytes)));
+        row
+    });
+    table(
+        &[
+            "computed: members",
+            "events in",
+            "volatile messages in, 10 nodes",
+            "messages out: 10 nodes",
+            "100 nodes",
+            "1,000 nodes",
+            "1,000 nodes, partial replicas",
         ],
         0,
         rows.to_vec(),
