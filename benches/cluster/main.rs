@@ -86,13 +86,14 @@ async fn main() {
     raise_file_limit();
     let began = std::time::Instant::now();
     let span = Duration::from_secs(arguments.seconds);
-    let conditions = report::Conditions::now(arguments.built_from);
+    let mut conditions = report::Conditions::new(arguments.built_from);
     // The folder is beside the build, not in /tmp, which often is not on a disk.
     let target = Path::new(env!("CARGO_TARGET_TMPDIR"));
     std::fs::create_dir_all(target).unwrap();
     let mut measured = vec![];
     let systems: &[usize] = if arguments.costs { &[] } else { &[0, 1, 2, 3] };
     for nodes in systems.iter().copied() {
+        conditions.look();
         let folder = tempfile::tempdir_in(target).unwrap();
         let system = System::start(folder.path(), nodes).await;
         eprintln!("measuring: {}", system.name());
@@ -100,8 +101,10 @@ async fn main() {
         system.end().await;
     }
     eprintln!("measuring: the costs of single steps");
+    conditions.look();
     let folder = tempfile::tempdir_in(target).unwrap();
     let costs = Costs::measure(folder.path(), span).await;
+    conditions.look();
     let text = report::text(&conditions, &measured, &costs, began.elapsed());
     println!("{text}");
     if !arguments.print && !arguments.costs {

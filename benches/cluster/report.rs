@@ -14,18 +14,25 @@ const NONE: &str = " ";
 /// The machine, the versions, and what else ran.
 pub struct Conditions {
     built_from: String,
-    load_average: String,
-    compilers: usize,
+    /// The load average and the number of compilers that ran, before each measurement and after the last.
+    seen: Vec<(f64, usize)>,
 }
 
 impl Conditions {
-    pub fn now(built_from: Option<String>) -> Self {
-        let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    pub fn new(built_from: Option<String>) -> Self {
         Self {
             built_from: built_from.unwrap_or_else(commit),
-            load_average: load.split_whitespace().next().unwrap_or("?").to_owned(),
-            compilers: said("pgrep", &["-x", "rustc"]).lines().count(),
+            seen: vec![],
         }
+    }
+
+    /// Looks what else runs.
+    pub fn look(&mut self) {
+        let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+        let load = load.split_whitespace().next();
+        let load = load.and_then(|load| load.parse().ok()).unwrap_or(f64::NAN);
+        let compilers = said("pgrep", &["-x", "rustc"]).lines().count();
+        self.seen.push((load, compilers));
     }
 
     fn text(&self) -> String {
@@ -34,12 +41,14 @@ impl Conditions {
         let model = model.and_then(|line| line.split_once(": "));
         let count = info.lines().filter(|line| line.starts_with("processor"));
         let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-        let compilers = match self.compilers {
-            0 => "no compiler ran".to_owned(),
-            count => format!("{count} compilers ran beside it"),
-        };
+        let loads: Vec<_> = self.seen.iter().map(|(load, _)| load.to_string()).collect();
+        let compilers: Vec<_> = self
+            .seen
+            .iter()
+            .map(|(_, count)| count.to_string())
+            .collect();
         format!(
-            "date {}; processor {}, {} cores; kernel Linux {}; server built from {}; {}; {}; load average before the run {}, {compilers}.",
+            "date {}; processor {}, {} cores; kernel Linux {}; server built from {}; {}; {}; before each of the measurements and after the last one the load average was {} (the measurement's own included), and so many compilers ran beside it: {}.",
             said("date", &["-u", "+%Y-%m-%d"]),
             model.map_or("unknown", |(_, model)| model.trim()),
             count.count(),
@@ -47,7 +56,8 @@ impl Conditions {
             self.built_from,
             said("nats-server", &["--version"]),
             said("rustc", &["--version"]),
-            self.load_average,
+            loads.join(", "),
+            compilers.join(", "),
         )
     }
 }
