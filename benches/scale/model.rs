@@ -23,7 +23,7 @@ const ANNOUNCED: f64 = 500.0;
 pub const WRITES_A_SECOND: f64 = 2.0;
 /// NATS that is busy writes to each node or leaf at most this often, and a busy node reads from NATS at most this often: what
 /// comes meanwhile is in the same write, and is read at once.
-const NATS_WRITES_A_SECOND: f64 = 100.0;
+const NATS_WRITES_A_SECOND: f64 = 50.0;
 const READS_A_SECOND: f64 = 1_000.0;
 /// With sampled presence, larger rooms show how many are there instead of who.
 pub const SAMPLED_ABOVE: f64 = 200.0;
