@@ -480,7 +480,7 @@ fn replay_table(seed: u64) -> String {
     for (nodes, connections) in systems {
         let load = Load::of(connections);
         let of_nodes = remedies(nodes);
-        for (name, remedies) in [of_nodes[0], of_nodes[3], of_nodes[7]] {
+        for (name, remedies) in [0, 3, 5, 7].map(|number: usize| of_nodes[number]) {
             let mut row = vec![count(nodes), count(connections), name.to_owned()];
             match replay(&load, nodes, remedies, seed) {
                 Some(replay) => {
