@@ -76,7 +76,7 @@ pub fn text(
     );
     text += "The clients, `nats-server` and all nodes share the cores of one machine, so more nodes do not deliver more here: \
         what the figures show is what a node costs. The CPU time is that of the nodes and of `nats-server`, in user space and \
-        in the kernel, in hundredths of a second; that of the clients is not in it. A latency runs from when a message was due. \
+        in the kernel, in hundredths of a second; that of the clients is not in it. A latency runs from when a message was due; its p99 has the pauses of everything that runs on these cores. \
         NATS acknowledges before it syncs (its default, every two minutes); the embedded bus syncs each group of messages.\n\n";
     text += &format!(
         "### A steady load\n\n{ROOMS} rooms of {MEMBERS} members, who are spread evenly over the nodes. 20 of them write, 5 \

@@ -19,10 +19,10 @@ use super::{
 };
 
 /// How long is simulated, and how much of the beginning does not count.
-const SPAN: f64 = 4.0;
-const WARM_UP: f64 = 1.0;
+const SPAN: f64 = 20.0;
+const WARM_UP: f64 = 2.0;
 /// Frames and jobs that are simulated at most: a fuller second is only computed.
-const MOST: f64 = 3e7;
+const MOST: f64 = 5e7;
 const SECOND: f64 = 1e6;
 
 /// What a replay has shown. Times in microseconds.
