@@ -44,6 +44,8 @@ use crate::{
 const BEAT_EVERY: Duration = Duration::from_secs(1);
 /// A mirror that hears nothing for this long asks.
 const ASK_AFTER: Duration = Duration::from_secs(3);
+/// How long an event may take to come by itself that a client has already. Then the mirror asks for it.
+const COMES_WITHIN: Duration = Duration::from_millis(200);
 /// An owner that is not heard for this long no longer counts, and a lower term may replace its own: the place that hands out
 /// terms may have been restored from an older copy.
 const FORGET_AFTER: Duration = Duration::from_secs(10);
@@ -244,6 +246,31 @@ impl<S: Mirrored> Mirror<S> {
                 Received::Misfit => self.ask(None).await,
                 Received::Applied | Received::Ignored => {}
             }
+        }
+    }
+
+    /// Waits until this node has what a client has that comes from another one. A mirror may be a moment behind, and the client
+    /// would begin anew for nothing. Without an answer of the owner this returns all the same.
+    pub async fn reach(&self, after: &Position) {
+        let is_behind = || {
+            let head = self.topic.head();
+            head.epoch == after.epoch && head.offset < after.offset
+        };
+        if !is_behind() {
+            return;
+        }
+        let mut reader = self.source();
+        let comes = async {
+            while is_behind() {
+                match reader.take(MESSAGE_BYTES) {
+                    Pending::Lagged => reader = self.source(),
+                    Pending::Ended => return,
+                    Pending::Events(_) | Pending::Nothing => reader.changed().await,
+                }
+            }
+        };
+        if timeout(COMES_WITHIN, comes).await.is_err() {
+            self.catch_up().await;
         }
     }
 

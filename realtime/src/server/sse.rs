@@ -105,6 +105,11 @@ impl<C: StreamContract> StreamRequest<C> {
         &self.connection
     }
 
+    /// The position from which the client resumes.
+    pub fn after(&self) -> Option<&Position> {
+        self.after.as_ref()
+    }
+
     /// Ends the stream when `ended` resolves, for a stream that only the users of a session may read.
     pub fn until(mut self, ended: impl Future<Output: Send> + Send + 'static) -> Self {
         self.session_ended = async { drop(ended.await) }.boxed();

@@ -311,6 +311,9 @@ async fn events(
         added.retain(|index| symbols.contains(index));
     }
     let wanted = Wanted { symbols, added };
+    if let (Some(cluster), Some(after)) = (&ticker.cluster, stream.after()) {
+        cluster.mirror.reach(after).await;
+    }
     Ok(stream.respond_with(&ticker.topic, wanted.selection(), snapshot))
 }
 
