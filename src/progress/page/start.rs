@@ -43,7 +43,9 @@ pub async fn start_job(
         mode,
         rate: rate.0,
     };
-    let id = crate::progress::server::start(&progress, &session, &form)?.id();
+    let id = crate::progress::server::start(&progress, &session, &form)
+        .await?
+        .id();
     leptos_axum::redirect(&format!("/progress/{id}"));
     Ok(Started { id: id.into() })
 }
