@@ -131,7 +131,7 @@ torture: ## prove the chat's guarantee for SECONDS=60: cuts, kill -9, stalled re
 
 # The run is the release, which is built already; only its test clients are built here.
 TORTURE = WIREWISE_BIN="$(CURDIR)/target/release/wirewise" PATH="$$PATH:/usr/sbin:$(CURDIR)/target/nats/usr/sbin:$(CURDIR)/target/proxies/usr/bin" cargo bench --features ssr --bench torture --
-test-cluster: build browser nats proxies ## the same at three nodes on NATS behind Caddy, also with three servers of NATS, 2,000 clients, and the pages of the chat; SECONDS=60
+test-cluster: build browser nats proxies ## the same at three nodes on NATS behind Caddy, also with three servers of NATS, with a document, prices, jobs and pointers, 2,000 clients, and the pages of the chat; SECONDS=60
 	$(TORTURE) --brokers 1 --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
 	$(TORTURE) --brokers 3 --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
 	cd end2end && WIREWISE_BIN="$(CURDIR)/target/release/wirewise" playwright test --config cluster.config.ts

@@ -361,11 +361,25 @@ impl Connection {
 }
 
 pub async fn connect(address: SocketAddr, token: &str) -> Option<Socket> {
-    let mut request = format!("ws://{address}/api/chat/socket")
-        .into_client_request()
-        .ok()?;
-    let bearer = format!("Bearer {token}").parse().ok()?;
-    request.headers_mut().insert("authorization", bearer);
+    let bearer = format!("Bearer {token}");
+    open(
+        address,
+        "/api/chat/socket",
+        &[("authorization", bearer.as_str())],
+    )
+    .await
+}
+
+/// Opens a socket with these headers.
+pub async fn open(
+    address: SocketAddr,
+    path: &str,
+    headers: &[(&'static str, &str)],
+) -> Option<Socket> {
+    let mut request = format!("ws://{address}{path}").into_client_request().ok()?;
+    for (name, value) in headers {
+        request.headers_mut().insert(*name, value.parse().ok()?);
+    }
     let connecting = async {
         let tcp = TcpStream::connect(address).await.ok()?;
         Some(client_async(request, tcp).await.ok()?.0)

@@ -29,6 +29,7 @@ mod limits;
 mod nats_server;
 mod nodes;
 mod output;
+#[allow(dead_code, reason = "the torture run uses more of it")]
 mod process;
 mod progress;
 mod protocol;
