@@ -21,7 +21,7 @@ WASM := target/front/wasm32-unknown-unknown/wasm-release/wirewise.wasm
 
 PEERS := benches/peers
 
-.PHONY: help setup tools browser leptos proxies nats build site server run cluster watch example check test test-proxies weight screenshots check-budgets check-perf check-upload check-packages audit torture test-cluster simulate fuzz bench bench-quick bench-chat bench-collab bench-writers
+.PHONY: help setup tools browser leptos proxies nats build site server run cluster watch example check test test-proxies weight screenshots check-budgets check-perf check-upload check-packages audit torture test-cluster simulate fuzz simulate-scale bench bench-quick bench-chat bench-collab bench-cluster bench-writers
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(firstword $(MAKEFILE_LIST))
@@ -131,7 +131,7 @@ torture: ## prove the chat's guarantee for SECONDS=60: cuts, kill -9, stalled re
 
 # The run is the release, which is built already; only its test clients are built here.
 TORTURE = WIREWISE_BIN="$(CURDIR)/target/release/wirewise" PATH="$$PATH:/usr/sbin:$(CURDIR)/target/nats/usr/sbin:$(CURDIR)/target/proxies/usr/bin" cargo bench --features ssr --bench torture --
-test-cluster: build browser nats proxies ## the same at three nodes on NATS behind Caddy, also with three servers of NATS, 2,000 clients, and the pages of the chat; SECONDS=60
+test-cluster: build browser nats proxies ## the same at three nodes on NATS behind Caddy, also with three servers of NATS, with a document, prices, jobs and pointers, 2,000 clients, and the pages of the chat; SECONDS=60
 	$(TORTURE) --brokers 1 --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
 	$(TORTURE) --brokers 3 --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
 	cd end2end && WIREWISE_BIN="$(CURDIR)/target/release/wirewise" playwright test --config cluster.config.ts
@@ -170,6 +170,13 @@ bench-collab: tools ## pointers and typing: the server's CPU time, latency from 
 
 bench-writers: ## what a keystroke costs where 20 or 2,000 people wrote before: fails where many cost over 1.5 times few
 	cargo bench --features ssr --bench collab -- writers
+
+# The nodes are the release, which is built already; only the clients are built here.
+bench-cluster: build nats ## one server beside 1, 2 and 3 nodes on NATS: deliveries, CPU and latency, into benches/RESULTS.md; five minutes on an idle machine
+	WIREWISE_BIN="$(CURDIR)/target/release/wirewise" PATH="$$PATH:/usr/sbin:$(CURDIR)/target/nats/usr/sbin" cargo bench --features ssr --bench cluster
+
+simulate-scale: ## how many people 10, 100 and 1,000 nodes carry, computed and replayed with the measured costs, into docs/scale.md
+	cargo bench --features ssr --bench scale
 
 # Not part of `make test`, because these are measurements and need a machine without other load.
 check-budgets: build browser ## what the pages may cost: no task over 50 ms at a thousand prices a second, nor in a long chat

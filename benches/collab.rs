@@ -15,6 +15,8 @@
 #[path = "../src/tests/process.rs"]
 #[allow(dead_code, reason = "the tests use more of it")]
 mod process;
+#[path = "processor.rs"]
+mod processor;
 #[path = "collab/writers.rs"]
 mod writers;
 
@@ -29,6 +31,7 @@ use std::{
 
 use futures::{SinkExt, StreamExt, stream::SplitSink};
 use process::Process;
+use processor::cpu;
 use serde_json::{Value, json};
 use tokio::{net::TcpStream, task::JoinHandle, time::interval};
 use tokio_tungstenite::{
@@ -302,20 +305,4 @@ impl Drop for NpmServer {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-/// The CPU time that a process has used so far.
-fn cpu(id: u32) -> Duration {
-    // A clock tick is 10 ms on every Linux that matters here (`sysconf(_SC_CLK_TCK)`).
-    const TICK: Duration = Duration::from_millis(10);
-    let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).unwrap();
-    // The process name in brackets may contain anything, so the fields are read after it.
-    let fields: Vec<&str> = stat
-        .rsplit(')')
-        .next()
-        .unwrap()
-        .split_whitespace()
-        .collect();
-    let ticks: u32 = fields[11].parse::<u32>().unwrap() + fields[12].parse::<u32>().unwrap();
-    TICK * ticks
 }

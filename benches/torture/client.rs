@@ -13,17 +13,16 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde_json::{Value, json};
 use tokio::{
-    net::TcpStream,
     sync::{mpsc, watch},
-    time::{Instant, sleep, sleep_until, timeout},
+    time::{Instant, sleep, sleep_until},
 };
-use tokio_tungstenite::{
-    WebSocketStream, client_async,
-    tungstenite::{Message, client::IntoClientRequest},
-};
+use tokio_tungstenite::tungstenite::Message;
 use uuid::Uuid;
 
-use super::history::{History, Record};
+use super::{
+    history::{History, Record},
+    socket::{Socket, connect, guest},
+};
 
 /// The time between two messages of a writer, in milliseconds.
 const PAUSE_MS: Range<u64> = 5..45;
@@ -34,12 +33,8 @@ const LIFE_MS: Range<u64> = 300..6_000;
 const STALL_MS: Range<u64> = 200..7_000;
 /// A writer creates no more messages while this many are not acknowledged.
 const OUTBOX: usize = 200;
-/// The limit for a connection attempt; nothing takes longer.
-const CONNECT: Duration = Duration::from_secs(5);
 /// The length in characters of one message in four, so that a stalled reader falls behind its queue.
 const LONG: usize = 3_500;
-
-pub type Socket = WebSocketStream<TcpStream>;
 
 /// The state that all clients share.
 pub struct Shared {
@@ -358,25 +353,4 @@ impl Connection {
         let message = Message::Text(command.to_string().into());
         self.socket.send(message).await.map_err(|_| ConnectionLost)
     }
-}
-
-pub async fn connect(address: SocketAddr, token: &str) -> Option<Socket> {
-    let mut request = format!("ws://{address}/api/chat/socket")
-        .into_client_request()
-        .ok()?;
-    let bearer = format!("Bearer {token}").parse().ok()?;
-    request.headers_mut().insert("authorization", bearer);
-    let connecting = async {
-        let tcp = TcpStream::connect(address).await.ok()?;
-        Some(client_async(request, tcp).await.ok()?.0)
-    };
-    timeout(CONNECT, connecting).await.ok()?
-}
-
-/// The token of a new guest.
-pub async fn guest(address: SocketAddr) -> String {
-    let http = reqwest::Client::new();
-    let request = http.post(format!("http://{address}/api/session/guest"));
-    let guest: Value = request.send().await.unwrap().json().await.unwrap();
-    guest["token"].as_str().unwrap().to_owned()
 }

@@ -17,11 +17,14 @@ use tokio::{
 };
 
 use super::{
+    client::Phase,
+    document::{self, Texts},
     link::{Link, Passage},
     nats_server::{NatsServer, free_port},
     process::Process,
     replica_rows::{progress, rows},
     system::FLAGS,
+    workloads::Setting,
 };
 
 pub const NODES: usize = 3;
@@ -42,6 +45,7 @@ pub struct Cluster {
     faults: BTreeMap<&'static str, u32>,
     /// The faults that are left of this round.
     next: Vec<Fault>,
+    violations: Vec<String>,
 }
 
 #[derive(Clone, Copy)]
@@ -68,7 +72,7 @@ impl Fault {
 
 impl Cluster {
     /// Starts a cluster with one server of NATS, or three.
-    pub async fn start(folder: &Path, brokers: usize) -> Self {
+    pub async fn begin(folder: &Path, brokers: usize) -> Self {
         let stores = folder.join("nats");
         let brokers = spawn_blocking(move || start_brokers(&stores, brokers))
             .await
@@ -95,14 +99,13 @@ impl Cluster {
             address: watch::Sender::new(proxy),
             faults: BTreeMap::new(),
             next: vec![],
+            violations: vec![],
         };
         for number in 0..NODES {
             let node = this.start_node(number).await;
             this.nodes.push(Some(node));
         }
-        for number in 0..NODES {
-            this.answers(this.addresses[number], READY).await;
-        }
+        this.mended().await;
         // Caddy tells nobody whether nodes are ready.
         this.answers(proxy, "/healthz").await;
         this
@@ -110,6 +113,15 @@ impl Cluster {
 
     pub fn address(&self) -> watch::Receiver<SocketAddr> {
         self.address.subscribe()
+    }
+
+    /// The cluster as the workloads see it.
+    pub fn setting(&self, phase: watch::Receiver<Phase>) -> Setting {
+        Setting {
+            proxy: *self.address.borrow(),
+            nodes: self.addresses.clone(),
+            phase,
+        }
     }
 
     /// How often each kind of fault was caused.
@@ -121,8 +133,16 @@ impl Cluster {
         counts.join(", ")
     }
 
+    /// Resolves when all nodes are ready.
+    pub async fn mended(&mut self) {
+        for address in self.addresses.clone() {
+            self.answers(address, READY).await;
+        }
+    }
+
     /// Breaks something and mends it again.
     pub async fn fault(&mut self, random: &mut ChaCha8Rng) {
+        self.supervise().await;
         let number = random.random_range(0..NODES);
         let mut pause = |longest: u64| Duration::from_millis(random.random_range(50..longest));
         let short = pause(1_000);
@@ -173,11 +193,22 @@ impl Cluster {
         *self.faults.entry(fault).or_default() += 1;
     }
 
+    /// Compares documents with what a node serves that begins with nothing but the streams of NATS.
+    pub async fn compare(&mut self, texts: &Texts) -> Vec<String> {
+        let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
+        let links = &self.links[0];
+        let node = self
+            .start(address, self.folder.join("new-node"), links)
+            .await;
+        self.answers(address, READY).await;
+        let differences = document::compare(address, texts).await;
+        spawn_blocking(move || node.terminate()).await.unwrap();
+        differences
+    }
+
     /// Compares the replicas once all of them have read the streams to their ends, then ends everything.
     pub async fn end(mut self) -> Vec<String> {
-        for address in self.addresses.clone() {
-            self.answers(address, READY).await;
-        }
+        self.mended().await;
         let replicas: Vec<_> = (0..NODES)
             .map(|number| self.node_folder(number).join("data/replica.db"))
             .collect();
@@ -199,10 +230,11 @@ impl Cluster {
         for node in self.nodes.drain(..).flatten() {
             spawn_blocking(move || node.terminate()).await.unwrap();
         }
-        match are_equal {
-            true => vec![],
-            false => vec!["the replicas of the nodes are not equal".into()],
+        if !are_equal {
+            let violation = "the replicas of the nodes are not equal";
+            self.violations.push(violation.into());
         }
+        std::mem::take(&mut self.violations)
     }
 
     /// Interrupts the links of a node to NATS for a while.
@@ -218,12 +250,15 @@ impl Cluster {
     }
 
     async fn start_node(&self, number: usize) -> Process {
-        let servers = self.links[number]
-            .iter()
-            .map(|link| link.address.to_string());
+        let (folder, address) = (self.node_folder(number), self.addresses[number]);
+        self.start(address, folder, &self.links[number]).await
+    }
+
+    /// Starts a node on a folder, which reaches NATS over these links.
+    async fn start(&self, address: SocketAddr, folder: PathBuf, links: &[Link]) -> Process {
+        let servers = links.iter().map(|link| link.address.to_string());
         let bus = format!("nats://{}", servers.collect::<Vec<_>>().join(","));
         let replicas = self.brokers.len().to_string();
-        let (folder, address) = (self.node_folder(number), self.addresses[number]);
         spawn_blocking(move || {
             fs::create_dir_all(&folder).unwrap();
             let flags = ["--bus", &bus, "--bus-replicas", &replicas, "--bus-synced"];
@@ -237,19 +272,41 @@ impl Cluster {
         .unwrap()
     }
 
+    /// Starts nodes again that have ended by themselves, as a supervisor does. A node may do so at its start, where NATS does
+    /// not answer; then it says why, with the exit code 1.
+    async fn supervise(&mut self) {
+        for number in 0..self.nodes.len() {
+            let Some(status) = self.nodes[number].as_mut().and_then(Process::ended) else {
+                continue;
+            };
+            if status.code() != Some(1) {
+                self.violations.push(format!("a node ended: {status}"));
+            }
+            *self
+                .faults
+                .entry("start of a node that failed")
+                .or_default() += 1;
+            let node = self.start_node(number).await;
+            self.nodes[number] = Some(node);
+        }
+    }
+
     /// Waits until a path is answered with success.
-    async fn answers(&self, address: SocketAddr, path: &str) {
+    async fn answers(&mut self, address: SocketAddr, path: &str) {
         let http = reqwest::Client::new();
         let since = Instant::now();
         loop {
             let answer = http.get(format!("http://{address}{path}")).send().await;
-            if answer.is_ok_and(|answer| answer.status().is_success()) {
-                return;
-            }
+            let why = match answer {
+                Ok(answer) if answer.status().is_success() => return,
+                Ok(answer) => answer.text().await.unwrap_or_default(),
+                Err(error) => error.to_string(),
+            };
             assert!(
                 since.elapsed() < READY_WITHIN,
-                "{address} does not get ready"
+                "{address} does not get ready: {why}"
             );
+            self.supervise().await;
             sleep(Duration::from_millis(50)).await;
         }
     }

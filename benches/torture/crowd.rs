@@ -11,7 +11,7 @@ use tokio::{
 use tokio_tungstenite::tungstenite::Message;
 use uuid::Uuid;
 
-use super::client::{Socket, connect, guest};
+use super::socket::{Socket, connect, guest};
 
 const CLIENTS: usize = 2_000;
 const PERSONS: usize = 100;

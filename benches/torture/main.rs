@@ -3,7 +3,8 @@
 //! Twenty writers and twenty readers in five rooms use a reconnecting client of their own. Connections are cut at
 //! random, some readers stop reading for a while, and the server is killed with `kill -9` and started again at least
 //! ten times. In a cluster (`--brokers`) nodes and NATS are killed, nodes are drained, and their links to NATS are cut or
-//! freeze; at the end all replicas must be equal. The deliveries of the sockets are recorded before any de-duplication,
+//! freeze; at the end all replicas must be equal. There writers share a document, and clients follow prices and jobs and
+//! move pointers, all under the same faults (`workloads.rs`). The deliveries of the sockets are recorded before any de-duplication,
 //! and [`checker`] compares them with the log.
 
 #![allow(
@@ -15,18 +16,32 @@
 mod checker;
 mod client;
 mod cluster;
+mod copy;
 mod crowd;
+mod document;
+mod document_checker;
+mod document_visitors;
+mod document_writer;
 mod history;
+mod jobs;
+mod jobs_checker;
 mod link;
 #[path = "../../src/tests/nats_server.rs"]
 #[allow(dead_code, reason = "the tests use more of it")]
 mod nats_server;
+mod pointers;
+mod pointers_checker;
+mod prices;
+mod prices_checker;
 #[path = "../../src/tests/process.rs"]
 #[allow(dead_code, reason = "the tests use more of it")]
 mod process;
 #[path = "../../src/tests/replica_rows.rs"]
 mod replica_rows;
+mod socket;
+mod stream;
 mod system;
+mod workloads;
 
 use std::{
     collections::BTreeMap,
@@ -50,6 +65,7 @@ use tokio::{
     task::JoinSet,
     time::{sleep, timeout},
 };
+use workloads::Workloads;
 
 const WRITERS: usize = 20;
 const READERS: usize = 20;
@@ -59,7 +75,7 @@ const KILLS: u32 = 12;
 const KILL_EVERY: Duration = Duration::from_secs(5);
 /// Once nothing is broken any more, every client must have received everything within this time.
 const SETTLE_WITHIN: Duration = Duration::from_secs(120);
-/// The number of violations that are printed. Their total is printed in any case.
+/// The number of violations of each workload that are printed. Their total is printed in any case.
 const PRINTED: usize = 20;
 
 #[derive(Parser)]
@@ -92,7 +108,7 @@ async fn main() -> ExitCode {
     let mut system = match arguments.brokers {
         None => System::single(folder.path()).await,
         Some(brokers) => {
-            let cluster = cluster::Cluster::start(folder.path(), brokers).await;
+            let cluster = cluster::Cluster::begin(folder.path(), brokers).await;
             System::Cluster(Box::new(cluster))
         }
     };
@@ -112,6 +128,10 @@ async fn main() -> ExitCode {
         let client = Client::new(number, number < WRITERS, seed, &shared).await;
         clients.spawn(client.run());
     }
+    let beside = match system.setting(shared.phase.clone()) {
+        Some(setting) => Some(Workloads::start(&setting, &mut random).await),
+        None => None,
+    };
 
     let span = Duration::from_secs(arguments.seconds);
     let (since, every) = (Instant::now(), KILL_EVERY.min(span / (KILLS + 1)));
@@ -127,6 +147,7 @@ async fn main() -> ExitCode {
         since.elapsed().as_secs_f64()
     );
     phase.send_replace(Phase::Finishing);
+    system.mended().await;
     let writers = async {
         for _ in 0..WRITERS {
             finished.recv().await;
@@ -157,10 +178,19 @@ async fn main() -> ExitCode {
             report.violations.push(violation);
         }
     }
-    if arguments.brokers.is_some() {
-        report.violations.extend(crowd::run(address).await);
+    let (mut summaries, mut found) = (vec![], vec![]);
+    if let Some(beside) = beside {
+        let (outcomes, texts) = beside.finish().await;
+        for outcome in outcomes {
+            summaries.push(outcome.summary);
+            found.push(outcome.violations);
+        }
+        found.push(system.compare(&texts).await);
+        found.push(crowd::run(address).await);
     }
-    report.violations.extend(system.end().await);
+    found.push(report.violations);
+    found.push(system.end().await);
+    let violations: usize = found.iter().map(Vec::len).sum();
     println!(
         "torture: {} written, {} acknowledgements, {} in the logs, {} subscriptions ({} recovered), {} deliveries",
         report.written,
@@ -171,17 +201,16 @@ async fn main() -> ExitCode {
         report.delivered
     );
     println!("torture: closes by code (0: broken): {:?}", report.closed);
-    for violation in report.violations.iter().take(PRINTED) {
+    for summary in summaries {
+        println!("{summary}");
+    }
+    for violation in found.iter().flat_map(|found| found.iter().take(PRINTED)) {
         println!("VIOLATION {violation}");
     }
-    println!(
-        "torture: {} violations, {faults} faults, seed {seed}",
-        report.violations.len()
-    );
-    if report.violations.is_empty() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
+    println!("torture: {violations} violations, {faults} faults, seed {seed}");
+    match violations {
+        0 => ExitCode::SUCCESS,
+        _ => ExitCode::FAILURE,
     }
 }
 
@@ -195,7 +224,7 @@ fn raise_file_limit() {
 /// The whole log of a room, page by page, as plain requests return it.
 async fn read_log(addr: SocketAddr, room: &str) -> RoomLog {
     let http = reqwest::Client::new();
-    let token = client::guest(addr).await;
+    let token = socket::guest(addr).await;
     let (mut messages, mut before) = (vec![], 1_u64 << 52);
     loop {
         let path = format!("/api/chat/rooms/{room}/messages?limit=200&before={before}");

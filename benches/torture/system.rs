@@ -10,7 +10,9 @@ use tokio::{
     time::{Duration, sleep},
 };
 
-use super::{cluster::Cluster, process::Process};
+use super::{
+    client::Phase, cluster::Cluster, document::Texts, process::Process, workloads::Setting,
+};
 
 /// Flags of every server. Another test covers the rate limit; here it would only slow the writers.
 pub const FLAGS: [&str; 2] = ["--messages-per-second", "100000"];
@@ -53,11 +55,35 @@ impl System {
         }
     }
 
+    /// Resolves when nothing is broken any more.
+    pub async fn mended(&mut self) {
+        match self {
+            Self::Single(_) => {}
+            Self::Cluster(cluster) => cluster.mended().await,
+        }
+    }
+
     /// What was broken, for the report.
     pub fn faults(&self) -> String {
         match self {
             Self::Single(_) => String::new(),
             Self::Cluster(cluster) => format!(" ({})", cluster.faults()),
+        }
+    }
+
+    /// What the workloads beside the chat need; `None` where there are none.
+    pub fn setting(&self, phase: watch::Receiver<Phase>) -> Option<Setting> {
+        match self {
+            Self::Single(_) => None,
+            Self::Cluster(cluster) => Some(cluster.setting(phase)),
+        }
+    }
+
+    /// Compares documents with what a node has that begins with nothing. Returns what differs.
+    pub async fn compare(&mut self, texts: &Texts) -> Vec<String> {
+        match self {
+            Self::Single(_) => vec![],
+            Self::Cluster(cluster) => cluster.compare(texts).await,
         }
     }
 

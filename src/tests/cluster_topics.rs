@@ -4,6 +4,7 @@ use realtime::contract::StreamContract;
 use serde_json::Value;
 use uuid::Uuid;
 use wirewise::{
+    bus::Health,
     progress::{
         message::{JobKind, JobStatus, Progress},
         server::job::JobRecord,
@@ -290,6 +291,75 @@ async fn a_job_whose_node_is_lost_has_failed_at_all_nodes_with_one_end() {
     let last = events.last().unwrap().id.clone().unwrap();
     for node in [&one, &two] {
         assert_eq!(status_after(node, &guest, &id, &last).await, 204);
+    }
+}
+
+/// Waits until a node knows that NATS is away.
+async fn is_away(node: &Server) {
+    let mut health = node.state.bus.health();
+    let is_away = |health: &Health| matches!(health, Health::Away { .. });
+    health.wait_for(is_away).await.unwrap();
+}
+
+#[tokio::test]
+async fn the_end_of_a_job_waits_for_nats_and_is_the_end_at_all_nodes() {
+    let mut nats = Nats::start().await;
+    let (one, two) = (nats.node().await, nats.node().await);
+    let guest = one.guest().await;
+    let id = countdown(&one, &guest, "40", "50").await;
+    let view = async |node: &Server| node.json(&format!("/api/jobs/{id}"), Some(&guest)).await;
+    // The other node knows it.
+    until(
+        async || view(&two).await,
+        |view| view["status"] == "running",
+    )
+    .await;
+    nats.server.kill();
+    is_away(&one).await;
+    until(async || view(&one).await, |view| view["done"] == 40).await;
+    let path = format!("/api/jobs/{id}/events");
+    let bearer = guest.bearer();
+    let mut stream = one.stream(&path, &[("authorization", &bearer)]).await;
+    stream.expect("hello").await;
+    let state = stream.expect("state").await;
+    assert_eq!(
+        state.data["status"], "running",
+        "nobody sees an end that the other nodes might not know"
+    );
+    nats.server.go_on();
+    let end = stream.expect("done").await;
+    let last = end.id.as_deref().unwrap();
+    let three = nats.node().await;
+    for node in [&one, &two, &three] {
+        let status = async || status_after(node, &guest, &id, last).await;
+        until(status, |status| *status == 204).await;
+        assert_eq!(view(node).await, view(&one).await);
+    }
+}
+
+#[tokio::test]
+async fn a_job_that_nats_does_not_store_is_not_started() {
+    let mut nats = Nats::start().await;
+    let (one, two) = (nats.node().await, nats.node().await);
+    let guest = one.guest().await;
+    nats.server.kill();
+    is_away(&one).await;
+    is_away(&two).await;
+    let form = [("kind", "countdown"), ("steps", "1"), ("step_ms", "10")];
+    let request = one.post("/api/jobs/start", &form);
+    let refused = request.header("authorization", guest.bearer());
+    assert_eq!(refused.send().await.unwrap().status(), 503);
+    let path = format!("/api/jobs/{}", Uuid::new_v4());
+    let status = async || {
+        let request = two.get(&path).header("authorization", guest.bearer());
+        request.send().await.unwrap().status().as_u16()
+    };
+    assert_eq!(status().await, 503, "this node may not have heard of it");
+    nats.server.go_on();
+    until(status, |status| *status == 404).await;
+    for node in [&one, &two] {
+        let jobs = async || node.json("/api/jobs", Some(&guest)).await;
+        until(jobs, |jobs| jobs[0]["status"] == "cancelled").await;
     }
 }
 

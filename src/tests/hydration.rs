@@ -218,7 +218,7 @@ async fn file_names_errors_and_units_of_jobs_have_a_node_each_whatever_is_stored
             let mut paths = vec!["/progress".to_owned()];
             for record in records {
                 paths.push(format!("/progress/{}", record.id));
-                store.keep(record).await;
+                store.keep(record).await.unwrap();
             }
             server.state.features.progress.jobs.restore().await;
             let mut of_text = vec![];

@@ -29,12 +29,14 @@ mod limits;
 mod nats_server;
 mod nodes;
 mod output;
+#[allow(dead_code, reason = "the torture run uses more of it")]
 mod process;
 mod progress;
 mod protocol;
 mod proxies;
 mod race;
 mod renewal;
+mod scale;
 mod service_manager;
 mod sessions;
 mod slow_readers;

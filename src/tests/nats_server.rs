@@ -44,6 +44,11 @@ impl NatsServer {
         format!("nats://127.0.0.1:{}", self.port)
     }
 
+    /// The process id; `None` while it is killed.
+    pub fn id(&self) -> Option<u32> {
+        self.child.as_ref().map(Child::id)
+    }
+
     /// The folder of the store.
     pub fn store(&self) -> PathBuf {
         self.folder.join("jetstream")

@@ -79,6 +79,11 @@ impl Process {
         self.child.wait().unwrap()
     }
 
+    /// How the process has ended, if it has.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().unwrap()
+    }
+
     /// The process id.
     pub fn id(&self) -> u32 {
         self.child.id()

@@ -46,6 +46,8 @@ const BEAT_EVERY: Duration = Duration::from_secs(1);
 const ASK_AFTER: Duration = Duration::from_secs(3);
 /// A mirror that knows nothing yet asks again after this time: the owner may just be beginning.
 const ASK_FIRST_AFTER: Duration = Duration::from_millis(100);
+/// How long an event may take to come by itself that a client has already. Then the mirror asks for it.
+const COMES_WITHIN: Duration = Duration::from_millis(200);
 /// An owner that is not heard for this long no longer counts, and a lower term may replace its own: the place that hands out
 /// terms may have been restored from an older copy.
 const FORGET_AFTER: Duration = Duration::from_secs(10);
@@ -148,18 +150,6 @@ impl<S: Mirrored> Mirror<S> {
             is_known: watch::Sender::new(false),
             owns: AtomicBool::new(false),
             heard: Mutex::new(Instant::now()),
-        }
-    }
-
-    /// Asks the owner where a client comes with a position that this mirror does not know: it was at a node that has heard
-    /// more. To be awaited before the client is answered; otherwise it would start from a state older than what it saw.
-    pub async fn reach(&self, after: Option<&Position>) {
-        let Some(after) = after.filter(|_| !self.owns.load(Ordering::Relaxed)) else {
-            return;
-        };
-        let head = self.topic.head();
-        if after.epoch != head.epoch || after.offset > head.offset {
-            self.catch_up().await;
         }
     }
 
@@ -267,6 +257,39 @@ impl<S: Mirrored> Mirror<S> {
                 Received::Misfit => self.ask(None).await,
                 Received::Applied | Received::Ignored => {}
             }
+        }
+    }
+
+    /// Waits until this node has what a client has that comes from another one. A mirror may be a moment behind, and the client
+    /// would begin anew for nothing, with a state older than what it saw. Without an answer of the owner this returns all the
+    /// same.
+    pub async fn reach(&self, after: Option<&Position>) {
+        let Some(after) = after.filter(|_| !self.owns.load(Ordering::Relaxed)) else {
+            return;
+        };
+        if after.epoch != self.topic.head().epoch {
+            // A new owner may have begun, of which only the client's last node has heard.
+            return self.catch_up().await;
+        }
+        let is_behind = || {
+            let head = self.topic.head();
+            head.epoch == after.epoch && head.offset < after.offset
+        };
+        if !is_behind() {
+            return;
+        }
+        let mut reader = self.source();
+        let comes = async {
+            while is_behind() {
+                match reader.take(MESSAGE_BYTES) {
+                    Pending::Lagged => reader = self.source(),
+                    Pending::Ended => return,
+                    Pending::Events(_) | Pending::Nothing => reader.changed().await,
+                }
+            }
+        };
+        if timeout(COMES_WITHIN, comes).await.is_err() {
+            self.catch_up().await;
         }
     }
 

@@ -214,6 +214,42 @@ async fn a_client_resumes_at_a_mirror_with_the_bytes_that_the_owner_would_send()
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_client_that_has_more_than_a_mirror_is_waited_for() {
+    let wires = Wires::new();
+    let (mut owner, mut mirror) = (Node::new(&wires), Node::new(&wires));
+    owner.own(1).await;
+    mirror.follow().await;
+    mirror.mirror.known().await;
+    owner.add(1);
+    mirror.reaches(&owner).await;
+    // The event comes by itself, only later.
+    owner.add(2);
+    let (_, seen) = owner.state();
+    assert_eq!(mirror.open(Some(&seen)).recovered, None);
+    mirror.mirror.reach(Some(&seen)).await;
+    assert_eq!(mirror.open(Some(&seen)).recovered, Some(0));
+    // It never comes, and is asked for.
+    wires.lose(true);
+    owner.add(3);
+    tokio::task::yield_now().await;
+    let (_, seen) = owner.state();
+    mirror.mirror.reach(Some(&seen)).await;
+    assert_eq!(mirror.open(Some(&seen)).recovered, Some(0));
+    // A position of another epoch, or one that nobody has handed out, holds up nobody for long.
+    let began = Instant::now();
+    mirror
+        .mirror
+        .reach(Some(&Position::new(Epoch::random(), 9)))
+        .await;
+    assert_eq!(began.elapsed(), Duration::ZERO);
+    mirror
+        .mirror
+        .reach(Some(&Position::new(seen.epoch, 9)))
+        .await;
+    assert_eq!(began.elapsed(), COMES_WITHIN);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_mirror_that_missed_something_shows_no_hole_and_asks_for_it() {
     let wires = Wires::new();
     let (mut owner, mut mirror) = (Node::new(&wires), Node::new(&wires));

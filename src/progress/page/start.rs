@@ -43,10 +43,9 @@ pub async fn start_job(
         mode,
         rate: rate.0,
     };
-    let job = crate::progress::server::start(&progress, &session, &form)?;
-    // The browser's next request may come to another server.
-    progress.jobs.told(&job).await;
-    let id = job.id();
+    let id = crate::progress::server::start(&progress, &session, &form)
+        .await?
+        .id();
     leptos_axum::redirect(&format!("/progress/{id}"));
     Ok(Started { id: id.into() })
 }

@@ -19,7 +19,7 @@ use super::{
     store::{JobStore, PREFIX},
 };
 use crate::{
-    bus::{Change, Question},
+    bus::{BusError, Change, Health, Question},
     web::error::ApiError,
 };
 
@@ -31,6 +31,10 @@ const FOUND_WITHIN: Duration = Duration::from_secs(2);
 const ENDS_WITHIN: Duration = Duration::from_secs(2);
 /// How long a job answers its mirrors after its end.
 const ANSWERS_AFTER_END: Duration = Duration::from_secs(10);
+/// How long a start waits until NATS has stored that the job was started.
+const STORED_WITHIN: Duration = Duration::from_secs(5);
+/// The wait between two attempts to store a job while NATS is away.
+const RETRY: Duration = Duration::from_millis(500);
 /// Interval of looking for jobs whose node is gone.
 const ROUND: Duration = Duration::from_secs(1);
 
@@ -50,8 +54,53 @@ impl Jobs {
             });
     }
 
+    /// Stores that a job was started. In a cluster that is tried until it succeeds, because only then the other nodes know the
+    /// job, or until the job is cancelled. One server runs a job whatever its storage says.
+    pub(super) async fn store_start(&self, job: &Job) {
+        while self.is_to_be_repeated(&self.store().keep(job.record()).await) {
+            tokio::select! {
+                () = sleep(RETRY) => {}
+                () = job.cancelled() => return,
+            }
+        }
+        job.set_stored();
+    }
+
+    /// Waits until all nodes can know a job that was started here. Where NATS does not store it the job is cancelled, and its
+    /// start is refused (503): a client would ask the other nodes for it in vain.
+    pub async fn stored(&self, job: &Job) -> Result<(), ApiError> {
+        if self.elsewhere().is_none() || timeout(STORED_WITHIN, job.stored()).await.is_ok() {
+            return Ok(());
+        }
+        job.cancel();
+        let error = "The job cannot be stored now, so it was not started. Try again later.";
+        Err(ApiError::new(503, error))
+    }
+
+    /// Stores the end of a job. In a cluster that is tried until it succeeds: a node that does not know the end would find the
+    /// job lost some day, and give it another end. Returns false if another node has done so already.
+    pub(super) async fn keep_end(&self, job: &Job, record: JobRecord) -> bool {
+        while self.is_to_be_repeated(&self.store().keep(record.clone()).await) {
+            sleep(RETRY).await;
+            // It may have taken this node for lost meanwhile.
+            let stored = self.store().get(job.id()).await;
+            let has_other_end = stored.is_some_and(|other| {
+                other.node != self.store().bus().node() && other.end.is_some()
+            });
+            if has_other_end || !self.is_current(job) {
+                return false;
+            }
+        }
+        true
+    }
+
+    fn is_to_be_repeated(&self, stored: &Result<(), BusError>) -> bool {
+        self.elsewhere().is_some() && matches!(stored, Err(BusError::Unavailable(_)))
+    }
+
     /// Finds a job. One that another node has just started may become known here a moment later. Where the node that runs it
-    /// does not say how far it is, the job stands as it was stored. Refused if there is none (404).
+    /// does not say how far it is, the job stands as it was stored. Refused if there is none (404), or if this node may not have
+    /// heard of it (503).
     pub async fn find(&self, id: Uuid) -> Result<Job, ApiError> {
         let Some(elsewhere) = self.elsewhere() else {
             return self.get(id).ok_or_else(unknown_job);
@@ -66,25 +115,35 @@ impl Jobs {
             }
         };
         let _ = timeout(FOUND_WITHIN, found).await;
-        self.get(id).ok_or_else(unknown_job)
+        let is_behind = || {
+            let health = elsewhere.bus.health();
+            matches!(
+                *health.borrow(),
+                Health::Away { .. } | Health::Behind { .. }
+            )
+        };
+        self.get(id).ok_or_else(|| match is_behind() {
+            true => behind(),
+            false => unknown_job(),
+        })
     }
 
-    /// Finds a job whose events can be streamed to a client at a position. Refused (503) as long as the node that runs it does not say how far it is,
-    /// because this node has no position of it.
+    /// Finds a job whose events can be streamed to a client that has got some of them. Refused (503) as long as the node that
+    /// runs it does not say how far it is, because this node has no position of it.
     pub async fn find_live(&self, id: Uuid, after: Option<&Position>) -> Result<Job, ApiError> {
         let job = self.find(id).await?;
-        let running = self.elsewhere().and_then(|elsewhere| {
+        let mirror = self.elsewhere().and_then(|elsewhere| {
             let running = elsewhere.running();
             running.get(&id).map(|job| job.mirror.clone())
         });
-        let Some(mirror) = running else {
+        let Some(mirror) = mirror else {
             return Ok(job);
         };
-        mirror.reach(after).await;
-        match mirror.is_known() {
-            true => Ok(job),
-            false => Err(no_answer()),
+        if !mirror.is_known() {
+            return Err(no_answer());
         }
+        mirror.reach(after).await;
+        Ok(job)
     }
 
     /// Learns of the jobs that other nodes have started before this call. Without NATS this node goes on with what it knows.
@@ -93,13 +152,6 @@ impl Jobs {
             && elsewhere.bus.reach_latest().await.is_ok()
         {
             self.read_all().await;
-        }
-    }
-
-    /// Resolves when the other nodes can know a job that was started here.
-    pub async fn told(&self, job: &Job) {
-        if self.elsewhere().is_some() {
-            job.stored().await;
         }
     }
 
@@ -177,10 +229,18 @@ impl Jobs {
         let Some(elsewhere) = self.elsewhere() else {
             return;
         };
+        let known = self.get(record.id.value());
         if record.node == Some(elsewhere.node) {
+            // Another node may have taken this one for lost and ended the job. The last end counts, here as at all nodes.
+            let other_end = |job: &Job| {
+                let end = record.end.as_ref().map(|end| &end.position);
+                job.ended_at().is_some() && job.topic().end_position().as_ref() != end
+            };
+            if record.end.is_some() && known.as_ref().is_some_and(other_end) {
+                self.replace(record);
+            }
             return;
         }
-        let known = self.get(record.id.value());
         match (&record.end, known) {
             (Some(end), Some(job))
                 if job.topic().end_position().as_ref() == Some(&end.position) => {}
@@ -296,6 +356,11 @@ impl Jobs {
 fn unknown_job() -> ApiError {
     let error = "There is no job under this id. Finished jobs are kept for a day.";
     ApiError::new(404, error)
+}
+
+fn behind() -> ApiError {
+    let error = "This server may not have heard of the job yet. Try again in a few seconds.";
+    ApiError::new(503, error)
 }
 
 fn no_answer() -> ApiError {

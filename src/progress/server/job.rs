@@ -7,6 +7,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use tokio::sync::SetOnce;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -42,8 +43,8 @@ struct JobState {
     started_at: u64,
     topic: Topic<State>,
     cancel: CancellationToken,
-    /// Cancelled once the job's first record is stored, or could not be.
-    stored: CancellationToken,
+    /// Set once the start of the job is stored.
+    stored: SetOnce<()>,
 }
 
 /// The state that a job's events describe. Other nodes mirror it.
@@ -59,6 +60,9 @@ pub struct State {
     /// The newest progress is not published yet; a timer will publish it.
     #[serde(skip)]
     dirty: bool,
+    /// The record of the end was made, with the position of the next event: nothing but the end may be published.
+    #[serde(skip)]
+    is_ending: bool,
 }
 
 /// The properties of a new job.
@@ -160,6 +164,7 @@ impl Job {
             rate: Rate::default(),
             published: None,
             dirty: false,
+            is_ending: false,
         };
         Self(Arc::new(JobState {
             id: record.id,
@@ -168,7 +173,7 @@ impl Job {
             started_at: record.started_at,
             topic: topic(state),
             cancel: CancellationToken::new(),
-            stored: CancellationToken::new(),
+            stored: SetOnce::new(),
         }))
     }
 
@@ -188,16 +193,6 @@ impl Job {
         &self.0.topic
     }
 
-    /// The first record of the job is stored, or the store refused it.
-    pub fn set_stored(&self) {
-        self.0.stored.cancel();
-    }
-
-    /// Resolves after [`Job::set_stored`].
-    pub async fn stored(&self) {
-        self.0.stored.cancelled().await;
-    }
-
     /// Resolves when cancellation was requested.
     pub async fn cancelled(&self) {
         self.0.cancel.cancelled().await;
@@ -212,10 +207,21 @@ impl Job {
         self.0.cancel.cancel();
     }
 
+    /// The start of the job is stored.
+    pub fn set_stored(&self) {
+        // Set before: it was stored twice, which makes no difference.
+        let _ = self.0.stored.set(());
+    }
+
+    /// Resolves when the start of the job is stored.
+    pub async fn stored(&self) {
+        self.0.stored.wait().await;
+    }
+
     /// Changes the status from queued to running.
     pub fn start(&self) {
         self.0.topic.change(|state, events| {
-            if state.progress.status == JobStatus::Queued {
+            if state.progress.status == JobStatus::Queued && !state.is_ending {
                 state.progress.status = JobStatus::Running;
                 state.publish_progress(events);
             }
@@ -226,8 +232,9 @@ impl Job {
     /// end of that time, merged with what follows.
     pub fn progress(&self, done: u64, note: &str) {
         let due = self.0.topic.change(|state, events| {
-            // A task that blocks may continue for a moment after it was cancelled.
-            if state.progress.status != JobStatus::Running || self.is_cancelled() {
+            // A task that blocks may continue for a moment after it was cancelled, and any task while the server shuts down.
+            let is_running = state.progress.status == JobStatus::Running && !state.is_ending;
+            if !is_running || self.is_cancelled() {
                 return None;
             }
             state.advance(done, note, events)
@@ -241,25 +248,39 @@ impl Job {
         }
     }
 
-    /// The job as it is stored: as it is now or, with an `outcome`, as it is once it has ended. After the latter only
-    /// [`Job::end`] may follow, because the record holds the next position as that of the end.
-    pub fn record(&self, outcome: Option<Outcome>) -> JobRecord {
+    /// The job as it is now, to be stored.
+    pub fn record(&self) -> JobRecord {
+        let progress = self.0.topic.change(|state, events| {
+            state.publish_pending(events);
+            state.progress.clone()
+        });
+        self.recorded(progress, None)
+    }
+
+    /// The job as it is once it has ended, to be stored. The record holds the next position as that of the end, so from here
+    /// on no progress is published, and [`Job::end`] follows. `None` if there is such a record already.
+    pub fn record_end(&self, outcome: Outcome) -> Option<JobRecord> {
         let (progress, end) = self.0.topic.change(|state, events| {
+            if std::mem::replace(&mut state.is_ending, true) || state.ended.is_some() {
+                return None;
+            }
             state.publish_pending(events);
             let mut progress = state.progress.clone();
-            let end = outcome.map(|outcome| {
-                progress.status = outcome.status();
-                progress.eta_ms = None;
-                let mut position = events.position().clone();
-                position.offset += 1;
-                End {
-                    at: now_ms(),
-                    outcome,
-                    position,
-                }
-            });
-            (progress, end)
-        });
+            progress.status = outcome.status();
+            progress.eta_ms = None;
+            let mut position = events.position().clone();
+            position.offset += 1;
+            let end = End {
+                at: now_ms(),
+                outcome,
+                position,
+            };
+            Some((progress, end))
+        })?;
+        Some(self.recorded(progress, Some(end)))
+    }
+
+    fn recorded(&self, progress: Progress, end: Option<End>) -> JobRecord {
         JobRecord {
             id: self.0.id.clone(),
             kind: self.0.kind,

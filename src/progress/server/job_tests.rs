@@ -89,7 +89,7 @@ async fn a_finished_job_that_is_restored_ends_where_it_ended() {
     job.start();
     job.progress(10, "");
     let outcome = Outcome::Done(serde_json::json!({ "steps": 10 }));
-    let record = stored(&job.record(Some(outcome.clone())));
+    let record = stored(&job.record_end(outcome.clone()).unwrap());
     job.end(outcome);
     let end = record.end.clone().unwrap();
     assert_eq!(Some(end.position.clone()), job.topic().end_position());
@@ -115,11 +115,33 @@ async fn a_finished_job_that_is_restored_ends_where_it_ended() {
 }
 
 #[tokio::test]
+async fn once_the_end_is_recorded_nothing_else_is_published_and_no_other_end_counts() {
+    for is_running in [true, false] {
+        let job = job();
+        if is_running {
+            job.start();
+            job.progress(3, "");
+        }
+        let first = Outcome::Failed("It was shut down.".into());
+        let record = job.record_end(first.clone()).unwrap();
+        // The task does not know yet that the job ends.
+        job.start();
+        job.progress(4, "");
+        assert_eq!(job.record_end(Outcome::Cancelled), None);
+        job.end(first);
+        let end = record.end.unwrap();
+        assert_eq!(job.topic().end_position(), Some(end.position));
+        assert_eq!(job.view().progress, record.progress);
+        assert_eq!(job.record_end(Outcome::Cancelled), None);
+    }
+}
+
+#[tokio::test]
 async fn a_job_that_a_restart_interrupted_has_failed() {
     let job = job();
     job.start();
     job.progress(3, "");
-    let record = stored(&job.record(None));
+    let record = stored(&job.record());
     let restored = Job::restored(record.clone(), record.end_or_interrupted());
     let view = restored.view();
     assert_eq!(

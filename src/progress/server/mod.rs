@@ -68,7 +68,11 @@ pub fn routes(web: Web, progress: Progress) -> Routes {
 }
 
 /// Starts the job that a form requests.
-pub fn start(progress: &Progress, session: &Session, form: &StartForm) -> Result<Job, ApiError> {
+pub async fn start(
+    progress: &Progress,
+    session: &Session,
+    form: &StartForm,
+) -> Result<Job, ApiError> {
     let new = |kind, total, unit| NewJob {
         id: Uuid::new_v4().into(),
         kind,
@@ -76,10 +80,10 @@ pub fn start(progress: &Progress, session: &Session, form: &StartForm) -> Result
         total: Some(total),
         unit,
     };
-    match form.parse()? {
+    let job = match form.parse()? {
         Start::Countdown(countdown) => {
             let new = new(JobKind::Countdown, countdown.steps, "steps");
-            progress.jobs.start(new, countdown)
+            progress.jobs.start(new, countdown)?
         }
         Start::Race(spec) => {
             let race = Race {
@@ -89,9 +93,11 @@ pub fn start(progress: &Progress, session: &Session, form: &StartForm) -> Result
             };
             progress
                 .jobs
-                .start(new(JobKind::Race, spec.total(), "messages"), race)
+                .start(new(JobKind::Race, spec.total(), "messages"), race)?
         }
-    }
+    };
+    progress.jobs.stored(&job).await?;
+    Ok(job)
 }
 
 /// Finds a job for a change, which only its owner may make.

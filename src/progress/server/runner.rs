@@ -86,7 +86,8 @@ impl Jobs {
             let end = record.end_or_interrupted();
             if record.end.is_none() {
                 record.end = Some(end.clone());
-                self.0.store.keep(record.clone()).await;
+                // Without its end it is found interrupted again.
+                let _ = self.0.store.keep(record.clone()).await;
             }
             self.jobs()
                 .insert(record.id.value(), Job::restored(record, end));
@@ -173,8 +174,7 @@ impl Jobs {
     /// Waits for the job's turn, runs it, stores its end, and publishes the end.
     async fn execute(&self, job: &Job, turn: Turn, task: impl Task) {
         self.share(job);
-        self.0.store.keep(job.record(None)).await;
-        job.set_stored();
+        self.store_start(job).await;
         let permit = match turn {
             Turn::Running(permit) => Some(permit),
             Turn::Waiting(_queue_permit) => tokio::select! {
@@ -189,15 +189,24 @@ impl Jobs {
         self.store_end(job, outcome).await;
     }
 
-    /// Ends a job. The end is stored before it is published: an end that a client received is the end after a restart too.
+    /// Ends a job; only the first end counts. It is stored before it is published: an end that a client received is the end
+    /// after a restart, and at all nodes.
     pub(super) async fn store_end(&self, job: &Job, outcome: Outcome) {
         // Another node may have found this one lost, and ended the job.
-        if !self.get(job.id()).is_some_and(|known| known.is(job)) {
+        if !self.is_current(job) {
             return;
         }
-        let record = job.record(Some(outcome.clone()));
-        self.0.store.keep(record).await;
-        job.end(outcome);
+        let Some(record) = job.record_end(outcome.clone()) else {
+            return;
+        };
+        if self.keep_end(job, record).await {
+            job.end(outcome);
+        }
+    }
+
+    /// Whether this job is the one that is known under its id.
+    pub(super) fn is_current(&self, job: &Job) -> bool {
+        self.get(job.id()).is_some_and(|known| known.is(job))
     }
 
     fn insert(&self, job: Job) -> Result<Job, ApiError> {
@@ -503,7 +512,7 @@ mod tests {
         }
         let queued = before.start(new(owner), slow).unwrap();
         // The start of a job is stored before it runs; that of the queued one may not be stored yet.
-        store.keep(queued.record(None)).await;
+        store.keep(queued.record()).await.unwrap();
 
         let after = jobs(&store).await;
         assert_eq!(after.of(owner).len(), 3);

@@ -36,21 +36,31 @@ impl JobStore {
         &self.0
     }
 
-    /// Stores a record. An unavailable store does not keep a job from running: the loss is logged.
-    pub async fn keep(&self, mut record: JobRecord) {
+    /// The stored record of a job, as this node knows it.
+    pub async fn get(&self, id: Uuid) -> Option<JobRecord> {
+        let key = format!("{PREFIX}{id}");
+        let stored = self.0.latest(&key).await.ok()?;
+        let (key, bytes) = stored.into_iter().find(|(found, _)| *found == key)?;
+        Self::read(&key, &bytes)
+    }
+
+    /// Stores a record. A failure is logged.
+    pub async fn keep(&self, mut record: JobRecord) -> Result<(), BusError> {
         record.node = self.0.node();
         // A record consists of strings and numbers, so it always encodes.
         let json = serde_json::to_vec(&record).unwrap_or_default();
-        self.put(record.id.value(), json.into()).await;
+        self.put(record.id.value(), json.into()).await
     }
 
+    /// Removes a record. If that fails, the next start finds a job that is old enough to be removed.
     pub async fn forget(&self, id: Uuid) {
-        self.put(id, Bytes::new()).await;
+        let _ = self.put(id, Bytes::new()).await;
     }
 
-    async fn put(&self, id: Uuid, value: Bytes) {
-        if let Err(error) = self.0.put_latest(&format!("{PREFIX}{id}"), value).await {
-            tracing::warn!(job.id = %id, %error, "a job's state could not be stored");
-        }
+    async fn put(&self, id: Uuid, value: Bytes) -> Result<(), BusError> {
+        let stored = self.0.put_latest(&format!("{PREFIX}{id}"), value).await;
+        stored.inspect_err(
+            |error| tracing::warn!(job.id = %id, %error, "a job's state could not be stored"),
+        )
     }
 }

@@ -114,6 +114,7 @@ async fn receive(
         unit: "bytes",
     };
     let job = progress.jobs.start(new, task)?;
+    progress.jobs.stored(&job).await?;
     // `pieces` is dropped with this future when the client disconnects. The job then sees the pieces end without
     // [`Piece::End`].
     forward(field, &pieces, &job, max_bytes).await?;
