@@ -15,7 +15,7 @@
 #[path = "../src/tests/process.rs"]
 #[allow(dead_code, reason = "the tests use more of it")]
 mod process;
-#[path = "processor.rs"]
+#[path = "shared/processor.rs"]
 mod processor;
 #[path = "collab/writers.rs"]
 mod writers;

@@ -17,7 +17,7 @@ mod costs;
 mod figures;
 mod flood;
 mod load;
-#[path = "../markers.rs"]
+#[path = "../shared/markers.rs"]
 mod markers;
 #[path = "../../src/tests/nats_server.rs"]
 #[allow(dead_code, reason = "the tests use more of it")]
@@ -26,7 +26,7 @@ mod nodes;
 #[path = "../../src/tests/process.rs"]
 #[allow(dead_code, reason = "the tests use more of it")]
 mod process;
-#[path = "../processor.rs"]
+#[path = "../shared/processor.rs"]
 mod processor;
 mod quiet;
 mod report;

@@ -11,7 +11,7 @@
 
 mod costs;
 mod load;
-#[path = "../markers.rs"]
+#[path = "../shared/markers.rs"]
 mod markers;
 mod model;
 mod queue;

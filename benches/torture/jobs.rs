@@ -182,7 +182,7 @@ impl Watcher {
         let url = format!("http://{proxy}/api/jobs/{job}/events");
         loop {
             match stream::open(&self.http, &url, Some(&self.token), self.last.as_ref()).await {
-                Answer::Stream(events) => self.read(events).await,
+                Answer::Stream(events) => self.read(*events).await,
                 Answer::Finished => {
                     self.watch.finished = true;
                     return;

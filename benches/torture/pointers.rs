@@ -29,7 +29,7 @@ const CLIENTS: usize = 200;
 const PERSONS: usize = 20;
 const PATH: &str = "/api/collab/pointers";
 const PROTOCOL: (&str, &str) = ("sec-websocket-protocol", "wirewise.collab.v1");
-const MOVE_MS: Range<u64> = 250..500;
+const MOVE_MS: Range<u64> = 300..600;
 /// How long a connection lives before it is cut, in milliseconds: each one that comes or goes is told to all others, so
 /// shorter lives would cost more than all moves. The nodes that end cut most connections anyway.
 const LIFE_MS: Range<u64> = 10_000..90_000;

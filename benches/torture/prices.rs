@@ -131,7 +131,7 @@ impl Watcher {
                 () = over.cancelled() => break,
             };
             if let Answer::Stream(events) = answer {
-                self.read(events).await;
+                self.read(*events).await;
             }
             sleep(random_ms(&mut self.random, AWAY_MS)).await;
         }

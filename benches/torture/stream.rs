@@ -15,7 +15,7 @@ const ANSWERS_WITHIN: Duration = Duration::from_secs(15);
 
 /// What a client got that asked for a stream.
 pub enum Answer {
-    Stream(EventStream),
+    Stream(Box<EventStream>),
     /// 204: the client has the end, and need not come again.
     Finished,
     /// Another status.
@@ -59,11 +59,11 @@ pub async fn open(http: &Client, url: &str, token: Option<&str>, after: Option<&
     }
     match timeout(ANSWERS_WITHIN, request.send()).await {
         Ok(Ok(response)) => match response.status().as_u16() {
-            200 => Answer::Stream(EventStream {
+            200 => Answer::Stream(Box::new(EventStream {
                 response,
                 parser: EventParser::default(),
                 at: Instant::now(),
-            }),
+            })),
             204 => Answer::Finished,
             status => Answer::Refused(status),
         },

@@ -8,7 +8,7 @@
 //! own the topic never publish under one epoch, and a mirror follows the higher term. Clients learn of a new owner as of
 //! any new epoch: `recovered: false` and the state.
 //!
-//! The messages between nodes go through a [`Carrier`], and may be lost. A message is a [`Header`] as one line of JSON,
+//! The messages between nodes go through a [`Carrier`], and may be lost. A message is a header as one line of JSON,
 //! followed by the events as they are encoded for clients.
 
 use std::{
