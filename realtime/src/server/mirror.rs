@@ -192,45 +192,29 @@ impl<S: Mirrored> Mirror<S> {
     async fn serve(&self, term: u64) {
         self.owns.store(true, Ordering::Relaxed);
         let mut questions = self.carrier.questions().fuse();
-        let mut reader = self.source();
+        let (mut reader, mut has_ended) = (self.source(), false);
         let mut beats = interval(BEAT_EVERY);
         beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                () = reader.changed() => {
+                () = reader.changed(), if !has_ended => {
                     let after = reader.written().offset;
                     match reader.take(MESSAGE_BYTES) {
                         Pending::Events(frames) => self.publish(term, &reader, after, &frames),
                         Pending::Nothing => {}
                         // The mirrors find the gap.
                         Pending::Lagged => reader = self.source(),
-                        // The mirrors may have missed the end: the beats and the answers repeat it.
-                        Pending::Ended => self.publish_end(term, &mut questions).await,
+                        // Said at once. A mirror may miss it: the beats and the answers repeat it.
+                        Pending::Ended => {
+                            has_ended = true;
+                            self.publish(term, &reader, after, &[]);
+                        }
                     }
                 }
                 _ = beats.tick() => {
                     *self.heard() = Instant::now();
                     let at = reader.written().offset;
-                    self.publish(term, &reader, at, &Bytes::new());
-                }
-                Some(asked) = questions.next() => self.answer(term, asked),
-            }
-        }
-    }
-
-    /// The topic has ended, and is only repeated.
-    async fn publish_end(
-        &self,
-        term: u64,
-        questions: &mut (impl StreamExt<Item = CarriedQuestion> + Unpin),
-    ) {
-        let mut beats = interval(BEAT_EVERY);
-        loop {
-            tokio::select! {
-                _ = beats.tick() => {
-                    *self.heard() = Instant::now();
-                    let head = self.topic.head();
-                    self.send(term, &head.epoch, head.offset, head.offset, &[]);
+                    self.publish(term, &reader, at, &[]);
                 }
                 Some(asked) = questions.next() => self.answer(term, asked),
             }

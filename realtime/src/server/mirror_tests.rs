@@ -180,6 +180,16 @@ impl Node {
     }
 }
 
+/// An owner under the first term, and a mirror that has heard of it.
+async fn owned_and_followed() -> (Wires, Node, Node) {
+    let wires = Wires::new();
+    let (mut owner, mut mirror) = (Node::new(&wires), Node::new(&wires));
+    owner.own(1).await;
+    mirror.follow().await;
+    mirror.mirror.known().await;
+    (wires, owner, mirror)
+}
+
 fn events(bytes: &[u8]) -> Vec<ParsedEvent> {
     let mut parser = EventParser::default();
     parser.feed(bytes);
@@ -215,11 +225,7 @@ async fn a_client_resumes_at_a_mirror_with_the_bytes_that_the_owner_would_send()
 
 #[tokio::test(start_paused = true)]
 async fn a_client_that_has_more_than_a_mirror_is_waited_for() {
-    let wires = Wires::new();
-    let (mut owner, mut mirror) = (Node::new(&wires), Node::new(&wires));
-    owner.own(1).await;
-    mirror.follow().await;
-    mirror.mirror.known().await;
+    let (wires, owner, mirror) = owned_and_followed().await;
     owner.add(1);
     mirror.reaches(&owner).await;
     // The event comes by itself, only later.
@@ -251,11 +257,7 @@ async fn a_client_that_has_more_than_a_mirror_is_waited_for() {
 
 #[tokio::test(start_paused = true)]
 async fn a_mirror_that_missed_something_shows_no_hole_and_asks_for_it() {
-    let wires = Wires::new();
-    let (mut owner, mut mirror) = (Node::new(&wires), Node::new(&wires));
-    owner.own(1).await;
-    mirror.follow().await;
-    mirror.mirror.known().await;
+    let (wires, owner, mirror) = owned_and_followed().await;
     owner.add(1);
     mirror.reaches(&owner).await;
     let mut client = mirror.open(None);
@@ -285,31 +287,8 @@ async fn a_mirror_that_missed_something_shows_no_hole_and_asks_for_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_that_knows_more_than_a_mirror_is_waited_for() {
-    let wires = Wires::new();
-    let (mut owner, mut mirror) = (Node::new(&wires), Node::new(&wires));
-    owner.own(1).await;
-    mirror.follow().await;
-    mirror.mirror.known().await;
-    wires.lose(true);
-    owner.add(1);
-    let (_, seen) = owner.state();
-    assert_eq!(
-        mirror.open(Some(&seen)).recovered,
-        None,
-        "it is of the future"
-    );
-    mirror.mirror.reach(Some(&seen)).await;
-    assert_eq!(mirror.open(Some(&seen)).recovered, Some(0));
-}
-
-#[tokio::test(start_paused = true)]
 async fn a_mirror_that_missed_more_than_is_held_begins_anew_and_so_do_its_clients() {
-    let wires = Wires::new();
-    let (mut owner, mut mirror) = (Node::new(&wires), Node::new(&wires));
-    owner.own(1).await;
-    mirror.follow().await;
-    mirror.mirror.known().await;
+    let (wires, owner, mirror) = owned_and_followed().await;
     owner.add(1);
     mirror.reaches(&owner).await;
     let mut client = mirror.open(None);
@@ -391,11 +370,7 @@ async fn the_end_is_the_end_at_every_node() {
 
 #[tokio::test(start_paused = true)]
 async fn an_event_that_does_not_fit_the_state_has_the_whole_state_asked_for() {
-    let wires = Wires::new();
-    let (mut owner, mut mirror) = (Node::new(&wires), Node::new(&wires));
-    owner.own(1).await;
-    mirror.follow().await;
-    mirror.mirror.known().await;
+    let (_wires, owner, mirror) = owned_and_followed().await;
     // The mirror's own function does not know this number.
     let event = Number::Add { number: 13 };
     owner.topic.publish_all(|state| {
