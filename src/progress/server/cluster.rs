@@ -109,8 +109,7 @@ impl Jobs {
             let mut arrived = elsewhere.arrived.subscribe();
             // The sender is this node's own, so it is not closed.
             let _ = arrived.wait_for(|()| self.get(id).is_some()).await;
-            let running = elsewhere.running().get(&id).map(|job| job.mirror.clone());
-            if let Some(mirror) = running {
+            if let Some(mirror) = elsewhere.mirror_of(id) {
                 mirror.known().await;
             }
         };
@@ -132,11 +131,8 @@ impl Jobs {
     /// runs it does not say how far it is, because this node has no position of it.
     pub async fn find_live(&self, id: Uuid, after: Option<&Position>) -> Result<Job, ApiError> {
         let job = self.find(id).await?;
-        let mirror = self.elsewhere().and_then(|elsewhere| {
-            let running = elsewhere.running();
-            running.get(&id).map(|job| job.mirror.clone())
-        });
-        let Some(mirror) = mirror else {
+        let mirror = self.elsewhere();
+        let Some(mirror) = mirror.and_then(|elsewhere| elsewhere.mirror_of(id)) else {
             return Ok(job);
         };
         if !mirror.is_known() {
@@ -198,8 +194,7 @@ impl Jobs {
         let Some(elsewhere) = self.elsewhere() else {
             return;
         };
-        let runs_here =
-            |job: &Job| job.ended_at().is_none() && !elsewhere.running().contains_key(&job.id());
+        let runs_here = |job: &Job| job.ended_at().is_none() && !elsewhere.runs_elsewhere(job);
         for job in self.all().into_iter().filter(runs_here) {
             self.store_end(&job, Outcome::Failed(SHUT_DOWN.into()))
                 .await;
@@ -368,7 +363,42 @@ fn no_answer() -> ApiError {
     ApiError::new(503, error)
 }
 
+/// Resolves some time after a job's end. A job that another node has ended is only cancelled here, and has no end of its own
+/// to wait for.
 async fn after_end(job: &Job) {
-    job.ended().await;
+    let is_over = async {
+        job.cancelled().await;
+        sleep(ANSWERS_AFTER_END).await;
+    };
+    tokio::select! {
+        () = job.ended() => {}
+        () = is_over => {}
+    }
     sleep(ANSWERS_AFTER_END).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::progress::{message::JobKind, server::job::NewJob};
+
+    #[tokio::test(start_paused = true)]
+    async fn a_job_that_was_replaced_is_not_shared_for_ever() {
+        let new = NewJob {
+            id: Uuid::new_v4().into(),
+            kind: JobKind::Countdown,
+            owner: Uuid::new_v4(),
+            total: None,
+            unit: "steps",
+        };
+        let job = Job::new(new, 10);
+        // As `replace` does.
+        job.cancel();
+        job.topic().begin_anew();
+        let minute = Duration::from_secs(60);
+        let ended = timeout(minute, job.ended()).await;
+        assert!(ended.is_err(), "it has no end of its own");
+        let over = timeout(minute, after_end(&job)).await;
+        assert_eq!(over, Ok(()));
+    }
 }

@@ -61,6 +61,11 @@ impl Elsewhere {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The mirror of a job that runs at another node.
+    pub fn mirror_of(&self, id: Uuid) -> Option<Arc<Mirror<State>>> {
+        self.running().get(&id).map(|job| job.mirror.clone())
+    }
+
     pub fn runs_elsewhere(&self, job: &Job) -> bool {
         self.running().contains_key(&job.id())
     }
