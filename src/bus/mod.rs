@@ -26,6 +26,7 @@
 //! # Ok(()) }
 //! ```
 
+pub mod announcement;
 pub mod carrier;
 mod cluster;
 pub mod embedded;

@@ -12,7 +12,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::{bus::SharedBus, session::User};
+use crate::session::User;
 
 /// How often a node announces all of its people.
 pub const RENEW_EVERY: Duration = Duration::from_secs(10);
@@ -51,15 +51,6 @@ pub enum Announcement {
 
 /// The volatile subject of announcements.
 pub const SUBJECT: &str = "chat/announcements";
-
-/// Announces something to the other nodes, if there are any. `make` gets the id of this node.
-pub fn announce(bus: &SharedBus, make: impl FnOnce(Uuid) -> Announcement) {
-    if let Some(node) = bus.node()
-        && let Ok(bytes) = serde_json::to_vec(&make(node))
-    {
-        bus.announce(SUBJECT, bytes.into());
-    }
-}
 
 /// A change of who is in a room at other nodes.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -18,13 +18,13 @@ use tokio::{sync::OnceCell, time::sleep_until};
 use uuid::Uuid;
 
 use super::{
-    elsewhere::{Announcement, Moved, announce},
+    elsewhere::{Announcement, Moved, SUBJECT},
     log::RoomLog,
     roster::Roster,
 };
 use crate::{
     background::Supervisor,
-    bus::SharedBus,
+    bus::{SharedBus, announcement},
     chat::message::{ChatEvent, ChatSocket, Joined, ReadMark},
     session::User,
 };
@@ -134,7 +134,7 @@ pub fn admit(
     if is_first_time {
         let (to_this_node, in_the_room) = roster.enter(user);
         if to_this_node {
-            announce(bus, |node| Announcement::Here {
+            announcement::announce(bus, SUBJECT, |node| Announcement::Here {
                 node,
                 room: room.to_owned(),
                 users: vec![user.clone()],
@@ -184,7 +184,7 @@ pub fn leave(room: &Arc<RoomChannel>, socket: u64, user_id: Uuid, background: &S
             let Some(is_gone) = roster.leave_for_good(&ticket) else {
                 return;
             };
-            announce(room.log().bus(), |node| Announcement::Left {
+            announcement::announce(room.log().bus(), SUBJECT, |node| Announcement::Left {
                 node,
                 room: room.name().to_owned(),
                 user_id,
@@ -210,7 +210,7 @@ pub fn set_typing(room: &RoomChannel, user_id: Uuid) {
 pub fn read(room: &RoomChannel, user_id: Uuid, offset: u64) {
     room.change(|roster, members| {
         if let Some(offset) = roster.read(user_id, offset, room.delivered()) {
-            announce(room.log().bus(), |_| Announcement::Read {
+            announcement::announce(room.log().bus(), SUBJECT, |_| Announcement::Read {
                 room: room.name().to_owned(),
                 user_id,
                 offset,

@@ -11,13 +11,13 @@ use tokio::time::interval;
 use uuid::Uuid;
 
 use super::{
-    elsewhere::{self, ANNOUNCED, Announcement, Elsewhere, Moved, News, RENEW_EVERY},
+    elsewhere::{ANNOUNCED, Announcement, Elsewhere, Moved, News, RENEW_EVERY, SUBJECT},
     log::{LATEST, PREFIX, RoomLog},
     room::{Room, RoomChannel, moved_elsewhere, read_elsewhere, save_marks},
 };
 use crate::{
     background::Supervisor,
-    bus::{BusError, SharedBus},
+    bus::{BusError, SharedBus, announcement},
     chat::{
         ROOMS, is_room_name,
         message::{FirstMessages, RoomSummary},
@@ -104,9 +104,9 @@ impl Chat {
     pub async fn follow_others(self) {
         let bus = &self.0.bus;
         let Some(node) = bus.node() else { return };
-        let mut heard = bus.listen(elsewhere::SUBJECT);
+        let mut heard = bus.listen(SUBJECT);
         // The others answer with all of their people.
-        elsewhere::announce(bus, |_| Announcement::Started);
+        announcement::announce(bus, SUBJECT, |_| Announcement::Started);
         let (mut renewals, mut rounds) = (interval(RENEW_EVERY), interval(ROUND));
         loop {
             tokio::select! {
@@ -122,16 +122,12 @@ impl Chat {
 
     /// Tells the other nodes that this one ends, so that its people leave at once.
     pub fn say_goodbye(&self) {
-        elsewhere::announce(&self.0.bus, |node| Announcement::Gone { node });
+        announcement::announce(&self.0.bus, SUBJECT, |node| Announcement::Gone { node });
     }
 
     fn heard(&self, own: Uuid, bytes: &[u8]) {
-        let announcement = match serde_json::from_slice(bytes) {
-            Ok(announcement) => announcement,
-            Err(error) => {
-                tracing::warn!(%error, "an announcement of another node is not understood; it may be newer");
-                return;
-            }
+        let Some(announcement) = announcement::read(bytes) else {
+            return;
         };
         match announcement {
             Announcement::Here { node, room, users } => {
@@ -173,7 +169,7 @@ impl Chat {
         for channel in open_rooms.iter().filter_map(|room| room.channel()) {
             let people: Vec<User> = channel.change(|roster, _| roster.own().cloned().collect());
             for users in people.chunks(ANNOUNCED) {
-                elsewhere::announce(&self.0.bus, |_| Announcement::Here {
+                announcement::announce(&self.0.bus, SUBJECT, |_| Announcement::Here {
                     node,
                     room: channel.name().to_owned(),
                     users: users.to_vec(),

@@ -27,13 +27,13 @@ use uuid::Uuid;
 pub use super::text::TakeError;
 use super::{
     document::{Applied, Document},
-    elsewhere::{self, Announcement},
+    elsewhere::Announcement,
     roster::Roster,
     store::{Growth, LoadError, Store},
     text::{Text, inline_or_blocking},
 };
 use crate::{
-    bus::{BusError, SharedBus, Volatile},
+    bus::{BusError, SharedBus, Volatile, announcement},
     collab::{
         message::{NOBODY, PeerId},
         protocol::encode_state_vector,
@@ -118,7 +118,7 @@ impl Board {
 
     /// Announces something about this board to the other nodes.
     pub fn announce(&self, make: impl FnOnce(Uuid) -> Announcement) {
-        elsewhere::announce(self.store.bus(), self.store.name(), make);
+        announcement::announce(self.store.bus(), self.store.name(), make);
     }
 
     /// Receives what other nodes announce about this board.

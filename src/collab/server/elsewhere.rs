@@ -12,12 +12,9 @@ use std::{
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::{
-    bus::SharedBus,
-    collab::{
-        message::{Move, Peer, PeerId},
-        protocol::ClientState,
-    },
+use crate::collab::{
+    message::{Move, Peer, PeerId},
+    protocol::ClientState,
 };
 
 /// How often a node announces everybody who is on a board.
@@ -66,25 +63,6 @@ impl News {
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
-}
-
-/// Announces something to the other nodes, if there are any. `make` gets the id of this node.
-pub fn announce(bus: &SharedBus, subject: &str, make: impl FnOnce(Uuid) -> Announcement) {
-    if let Some(node) = bus.node()
-        && let Ok(bytes) = serde_json::to_vec(&make(node))
-    {
-        bus.announce(subject, bytes.into());
-    }
-}
-
-/// Reads an announcement of another node.
-pub fn read(bytes: &[u8]) -> Option<Announcement> {
-    let announcement = serde_json::from_slice(bytes);
-    announcement
-        .inspect_err(|error| {
-            tracing::warn!(%error, "an announcement of another node is not understood; it may be newer");
-        })
-        .ok()
 }
 
 /// The bits of a peer id that count the sockets of a node.
@@ -160,7 +138,7 @@ impl Elsewhere {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{collab::protocol::GONE, session::User};
+    use crate::{bus::announcement, collab::protocol::GONE, session::User};
 
     const ONE: Uuid = Uuid::from_u128(1);
     const TWO: Uuid = Uuid::from_u128(2);
@@ -236,8 +214,11 @@ mod tests {
         };
         let changed = Announcement::Changed { node: ONE, news };
         let bytes = serde_json::to_vec(&changed).unwrap();
-        assert_eq!(read(&bytes), Some(changed));
-        assert_eq!(read(b"{\"of a newer version\":{}}"), None);
+        assert_eq!(announcement::read(&bytes), Some(changed));
+        assert_eq!(
+            announcement::read::<Announcement>(b"{\"of a newer version\":{}}"),
+            None
+        );
     }
 
     #[test]

@@ -8,7 +8,7 @@ use tokio::sync::broadcast::error::RecvError;
 use uuid::Uuid;
 
 use super::{Answer, Asked, Inspected};
-use crate::bus::{Question, SharedBus};
+use crate::bus::{Question, SharedBus, announcement};
 
 /// The subject of the questions and of the announcements.
 const SUBJECT: &str = "connections";
@@ -43,13 +43,7 @@ pub async fn ask(bus: &SharedBus, user_id: Uuid, connection: &str, asked: Asked)
 
 /// Tells the other nodes that the next resume in a history is refused.
 pub fn announce_expired(bus: &SharedBus, history: ExpiredHistory) {
-    announce(bus, &Announcement::Expired { history });
-}
-
-fn announce(bus: &SharedBus, announcement: &Announcement) {
-    if let Ok(bytes) = serde_json::to_vec(announcement) {
-        bus.announce(SUBJECT, bytes.into());
-    }
+    announcement::announce(bus, SUBJECT, |_| Announcement::Expired { history });
 }
 
 /// Answers the other nodes until the bus is closed. Ends at once on one server.
@@ -67,15 +61,15 @@ pub async fn answer_others(inspected: Inspected) {
                 None => return,
             },
             announcement = heard.next() => match announcement {
-                Some(bytes) => match serde_json::from_slice(&bytes) {
-                    Ok(Announcement::Expired { history }) => connections.expire(history),
-                    Ok(Announcement::Answered { history }) => connections.forget_expired(&history),
-                    Err(error) => tracing::warn!(%error, "an announcement of another node is not understood; it may be newer"),
+                Some(bytes) => match announcement::read(&bytes) {
+                    Some(Announcement::Expired { history }) => connections.expire(history),
+                    Some(Announcement::Answered { history }) => connections.forget_expired(&history),
+                    None => {}
                 },
                 None => return,
             },
             history = answered.recv() => match history {
-                Ok(history) => announce(bus, &Announcement::Answered { history }),
+                Ok(history) => announcement::announce(bus, SUBJECT, |_| Announcement::Answered { history }),
                 Err(RecvError::Lagged(_)) => {}
                 Err(RecvError::Closed) => return,
             },

@@ -5,9 +5,12 @@ use std::{sync::Arc, time::Instant};
 use tokio::time::interval;
 
 use super::Collab;
-use crate::collab::server::{
-    board::Board,
-    elsewhere::{self, Announcement, EXPIRE_EVERY, NODES, RENEW_EVERY},
+use crate::{
+    bus::announcement,
+    collab::server::{
+        board::Board,
+        elsewhere::{Announcement, EXPIRE_EVERY, NODES, RENEW_EVERY},
+    },
 };
 
 impl Collab {
@@ -30,7 +33,7 @@ impl Collab {
     }
 
     fn heard(&self, board: &Arc<Board>, bytes: &[u8]) {
-        match elsewhere::read(bytes) {
+        match announcement::read(bytes) {
             Some(Announcement::Opened) => board.announce_everybody(),
             Some(announcement) => {
                 let newest = self.newest_peer();
@@ -51,7 +54,7 @@ impl Collab {
         loop {
             let gone = tokio::select! {
                 announcement = heard.next() => match announcement {
-                    Some(bytes) => elsewhere::read(&bytes),
+                    Some(bytes) => announcement::read(&bytes),
                     None => return,
                 },
                 Some(node) = departures.next() => Some(Announcement::Gone { node }),
@@ -69,7 +72,7 @@ impl Collab {
         for board in self.open_boards() {
             board.roster().fall_silent();
         }
-        elsewhere::announce(&self.0.bus, NODES, |node| Announcement::Gone { node });
+        announcement::announce(&self.0.bus, NODES, |node| Announcement::Gone { node });
     }
 }
 
