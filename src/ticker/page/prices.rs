@@ -1,6 +1,7 @@
 //! Holds the page's prices: one signal per symbol, written at most once per animation frame.
 
 use std::{
+    cmp::Ordering,
     collections::{HashMap, HashSet},
     time::Duration,
 };
@@ -15,6 +16,9 @@ use realtime::client::Coalesce;
 
 /// Charts are drawn and rows are sorted at most this often (milliseconds); nobody reads faster.
 const DRAW_INTERVAL_MS: f64 = 1_000.0;
+/// A price flashes at most this often (milliseconds): three times a second, the limit of WCAG 2.3.1. Each flash is an
+/// animation that the browser has to make, so that one in each frame would cost more than the prices themselves.
+const FLASH_INTERVAL_MS: f64 = 1_000.0 / 3.0;
 
 /// The state of a row: its price, and the look of the last change.
 #[derive(Clone, Default, PartialEq)]
@@ -24,6 +28,8 @@ pub struct Row {
     decimals: u8,
     /// A CSS class that restarts its animation: two names for each direction, which alternate.
     pub flash: &'static str,
+    /// When that animation began (Unix milliseconds).
+    flashed_at: f64,
 }
 
 /// The signals of a symbol. They are reference-counted, because the component that requests them first may be disposed
@@ -163,7 +169,7 @@ impl Prices {
         for quote in quotes.into_values() {
             self.of(&quote.symbol.clone())
                 .row
-                .update(|row| row.show(quote));
+                .update(|row| row.show(quote, now));
         }
         for (symbol, trail) in trails {
             self.of(&symbol).trail.set(trail);
@@ -195,20 +201,27 @@ impl Row {
         self.decimals.max(listed).into()
     }
 
-    fn show(&mut self, quote: Quote) {
+    fn show(&mut self, quote: Quote, now: f64) {
         let before = self
             .quote
             .as_ref()
             .map_or(quote.price, |before| before.price);
-        self.flash = match (quote.price.total_cmp(&before), self.flash) {
-            (std::cmp::Ordering::Greater, "up") => "up again",
-            (std::cmp::Ordering::Greater, _) => "up",
-            (std::cmp::Ordering::Less, "down") => "down again",
-            (std::cmp::Ordering::Less, _) => "down",
-            (std::cmp::Ordering::Equal, flash) => flash,
-        };
+        if now - self.flashed_at >= FLASH_INTERVAL_MS {
+            self.flash(quote.price.total_cmp(&before), now);
+        }
         self.decimals = self.decimals.max(decimals(quote.price));
         self.quote = Some(quote);
+    }
+
+    fn flash(&mut self, change: Ordering, now: f64) {
+        self.flash = match (change, self.flash) {
+            (Ordering::Greater, "up") => "up again",
+            (Ordering::Greater, _) => "up",
+            (Ordering::Less, "down") => "down again",
+            (Ordering::Less, _) => "down",
+            (Ordering::Equal, _) => return,
+        };
+        self.flashed_at = now;
     }
 }
 
@@ -216,21 +229,52 @@ impl Row {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_price_is_shown_with_all_its_digits_even_if_none_was_known_when_the_page_was_rendered() {
-        let quote = |price| Quote {
+    fn quote(price: f64) -> Quote {
+        Quote {
             symbol: "SHIB-USD".into(),
             price,
             change: 0.0,
             change_percent: 0.0,
             volume: 0.0,
             at: 0,
-        };
+        }
+    }
+
+    #[test]
+    fn a_price_is_shown_with_all_its_digits_even_if_none_was_known_when_the_page_was_rendered() {
         let mut row = Row::default();
         assert_eq!(row.decimals(2), 2);
-        row.show(quote(0.000_012_34));
-        row.show(quote(0.1));
+        row.show(quote(0.000_012_34), 0.0);
+        row.show(quote(0.1), 0.0);
         assert_eq!(row.decimals(2), 8);
+    }
+
+    #[test]
+    fn a_price_flashes_three_times_a_second_however_often_it_changes() {
+        let mut row = Row::default();
+        let start = 1_000_000.0;
+        let mut flashes = vec![];
+        for frame in 0..120 {
+            let before = row.flash;
+            row.show(
+                quote(f64::from(frame)),
+                start + f64::from(frame) * 1_000.0 / 60.0,
+            );
+            if row.flash != before {
+                flashes.push(row.flash);
+            }
+        }
+        assert_eq!(
+            flashes,
+            ["up", "up again", "up", "up again", "up", "up again"]
+        );
+        row.show(quote(1.0), start + 1_990.0);
+        assert_eq!(
+            row.flash, "up again",
+            "it began less than a third of a second ago"
+        );
+        row.show(quote(0.5), start + 3_000.0);
+        assert_eq!(row.flash, "down");
     }
 
     #[test]
