@@ -15,7 +15,7 @@ use crate::{
 const LATEST: usize = 200;
 /// Messages that are added to and removed from the page together when the reader comes near an edge of the shown part:
 /// as many as the browser can lay out in a frame.
-const BLOCK: usize = 20;
+const BLOCK: usize = 10;
 /// Most messages shown: enough for several screens on both sides of the reader.
 const MOST_SHOWN: usize = 400;
 /// Most messages held while the reader follows the end. Older ones are requested again when the reader scrolls up.
