@@ -26,9 +26,9 @@ extern "C" {
     fn write_text(text: &str) -> Result<Promise, JsValue>;
 }
 
-/// The maximum number of rows of the list while frames are received: somewhat more than are visible. At a high rate all of
+/// The maximum number of rows of the list while frames are received: one more than the panel is high. At a high rate all of
 /// them are new at each refresh, and the page makes them in one task. A paused list shows everything that is kept.
-const MAX_ROWS: usize = 24;
+const MAX_ROWS: usize = 16;
 /// How long the notice of a copy is shown.
 const COPY_NOTICE: Duration = Duration::from_secs(3);
 /// The maximum number of characters of a frame in its row.
