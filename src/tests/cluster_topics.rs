@@ -16,7 +16,7 @@ use wirewise::{
 use crate::{
     nodes::{Nats, until},
     support::{Event, Events, Guest, Server},
-    upload::Sending,
+    upload::{Sending, upload},
 };
 
 const PRICES: &str = "/api/ticker/events?symbols=ACME";
@@ -384,6 +384,21 @@ async fn an_upload_is_watched_at_another_node() {
         (end.name.as_str(), &end.data["result"]["bytes"]),
         ("done", &3.into())
     );
+}
+
+#[tokio::test]
+async fn of_two_uploads_with_one_id_at_two_nodes_one_is_refused() {
+    let nats = Nats::start().await;
+    let (one, two) = (nats.node().await, nats.node().await);
+    let guest = one.guest().await;
+    let query = format!("?id={}", Uuid::new_v4());
+    let (first, second) = tokio::join!(
+        upload(&one, &guest, &query, b"first"),
+        upload(&two, &guest, &query, b"second"),
+    );
+    let mut statuses = [first.status().as_u16(), second.status().as_u16()];
+    statuses.sort_unstable();
+    assert_eq!(statuses, [200, 409]);
 }
 
 #[tokio::test]

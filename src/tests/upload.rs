@@ -92,7 +92,7 @@ async fn view(server: &Server, guest: &Guest, id: Uuid) -> Option<Value> {
     }
 }
 
-async fn upload(server: &Server, guest: &Guest, query: &str, file: &[u8]) -> Response {
+pub async fn upload(server: &Server, guest: &Guest, query: &str, file: &[u8]) -> Response {
     let body = [head("file.bin"), file.to_vec(), tail()].concat();
     request(server, guest, query)
         .body(body)

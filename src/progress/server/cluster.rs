@@ -66,6 +66,19 @@ impl Jobs {
         job.set_stored();
     }
 
+    /// Takes an id that a client has chosen. Of two uploads that come to two nodes with one id, the later one is refused (409),
+    /// as at one node, although neither node has heard of the other's job yet.
+    pub async fn claim_id(&self, id: Uuid) -> Result<(), ApiError> {
+        let Some(elsewhere) = self.elsewhere() else {
+            return Ok(());
+        };
+        match elsewhere.bus.claim(&format!("job/{id}")).await {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(id_in_use()),
+            Err(_) => Err(not_stored()),
+        }
+    }
+
     /// Waits until all nodes can know a job that was started here. Where NATS does not store it the job is cancelled, and its
     /// start is refused (503): a client would ask the other nodes for it in vain.
     pub async fn stored(&self, job: &Job) -> Result<(), ApiError> {
@@ -73,8 +86,7 @@ impl Jobs {
             return Ok(());
         }
         job.cancel();
-        let error = "The job cannot be stored now, so it was not started. Try again later.";
-        Err(ApiError::new(503, error))
+        Err(not_stored())
     }
 
     /// Stores the end of a job. In a cluster that is tried until it succeeds: a node that does not know the end would find the
@@ -355,6 +367,16 @@ fn unknown_job() -> ApiError {
 
 fn behind() -> ApiError {
     let error = "This server may not have heard of the job yet. Try again in a few seconds.";
+    ApiError::new(503, error)
+}
+
+pub(super) fn id_in_use() -> ApiError {
+    let error = "This id is in use. Every job has an id of its own.";
+    ApiError::new(409, error)
+}
+
+fn not_stored() -> ApiError {
+    let error = "The job cannot be stored now, so it was not started. Try again later.";
     ApiError::new(503, error)
 }
 

@@ -14,6 +14,7 @@ use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 use super::{
+    cluster::id_in_use,
     elsewhere::Elsewhere,
     job::{Job, NewJob, Outcome},
     store::JobStore,
@@ -212,8 +213,7 @@ impl Jobs {
     fn insert(&self, job: Job) -> Result<Job, ApiError> {
         let mut jobs = self.jobs();
         if jobs.contains_key(&job.id()) {
-            let error = "This id is in use. Every job has an id of its own.";
-            return Err(ApiError::new(409, error));
+            return Err(id_in_use());
         }
         if jobs.len() >= MAX_KEPT {
             let finished = jobs.values().filter(|job| job.ended_at().is_some());

@@ -113,6 +113,9 @@ async fn receive(
         total,
         unit: "bytes",
     };
+    if query.id.is_some() {
+        progress.jobs.claim_id(id.value()).await?;
+    }
     let job = progress.jobs.start(new, task)?;
     progress.jobs.stored(&job).await?;
     // `pieces` is dropped with this future when the client disconnects. The job then sees the pieces end without
