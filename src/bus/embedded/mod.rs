@@ -38,7 +38,7 @@ use self::{
     index::{Index, index_file},
     indexer::Indexer,
     reader::Reader,
-    replica::{Applied, Change, Expired},
+    replica::{Applied, Change, Expired, Removal},
     schema::{database, lock, open_replica, open_to_write},
     stream_place::{StreamPlace, last_applied},
     tables::Tables,
@@ -206,6 +206,25 @@ impl Embedded {
         let last = move |connection: &_| last_applied(connection, stream);
         self.reader
             .run(move |connection| Ok(Ok(last(connection)?.unwrap_or_default())))
+    }
+
+    /// Up to `limit` keys that were removed before a time (Unix milliseconds).
+    pub(in crate::bus) fn removals(&self, before: u64, limit: usize) -> Answer<Vec<Removal>> {
+        self.long_reader
+            .run(move |connection| replica::removals(connection, before, limit).map(Ok))
+    }
+
+    /// Forgets removals whose messages the stream no longer holds.
+    pub(in crate::bus) fn forget_removals(&self, removals: Vec<Removal>) -> Answer<()> {
+        let bytes = removals.iter().map(|removal| removal.key.len()).sum();
+        self.writer
+            .submit(bytes, move |tables| tables.forget_removals(&removals))
+    }
+
+    /// Removes all latest values, which are read again from the beginning of their stream.
+    pub(in crate::bus) fn restart_latest(&self, stream: &'static str) -> Answer<()> {
+        self.writer
+            .submit(0, move |tables| tables.restart_latest(stream))
     }
 
     /// An event of a log by its id.

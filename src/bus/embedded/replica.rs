@@ -6,7 +6,7 @@
 //! loses nothing and applies nothing twice, and the database needs no fsync.
 
 use bytes::Bytes;
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 use uuid::Uuid;
 
 use super::{
@@ -101,12 +101,48 @@ impl Tables {
                 if let Err(error) = self.put_latest(key, value)? {
                     return Ok(Err(error));
                 }
+                self.remember_removal(key, value.is_empty().then_some((place.sequence, at)))?;
                 Applied::Latest
             }
             Change::Unknown => Applied::Unknown,
         };
         self.read.advance(stream, place);
         Ok(Ok(applied))
+    }
+
+    /// Remembers the message that removed a key, and when the stream took it (Unix milliseconds); or, if the key has a value
+    /// again, none.
+    fn remember_removal(&mut self, key: &str, removed: Option<(u64, u64)>) -> rusqlite::Result<()> {
+        match removed {
+            Some((sequence, at)) => {
+                let sql = "INSERT OR REPLACE INTO removed (key, sequence, at) VALUES (?1, ?2, ?3)";
+                let row = params![key, sequence as i64, at as i64];
+                self.connection.prepare_cached(sql)?.execute(row)?;
+            }
+            None => {
+                let sql = "DELETE FROM removed WHERE key = ?1";
+                self.connection.prepare_cached(sql)?.execute([key])?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Forgets removals whose messages the stream no longer holds.
+    pub fn forget_removals(&mut self, removals: &[Removal]) -> Write<()> {
+        let sql = "DELETE FROM removed WHERE key = ?1 AND sequence = ?2";
+        for removal in removals {
+            let row = params![removal.key, removal.sequence as i64];
+            self.connection.prepare_cached(sql)?.execute(row)?;
+        }
+        Ok(Ok(()))
+    }
+
+    /// Removes all latest values, which are read again from the beginning of their stream.
+    pub fn restart_latest(&mut self, stream: &'static str) -> Write<()> {
+        self.connection
+            .execute_batch("DELETE FROM latest; DELETE FROM removed;")?;
+        self.read.restart(&self.connection, stream)?;
+        Ok(Ok(()))
     }
 
     /// An id that the log holds is skipped, for ever: the stream itself knows ids for some minutes only.
@@ -175,6 +211,33 @@ pub fn event(connection: &Connection, log: &str, id: Uuid) -> rusqlite::Result<O
         })
     });
     event.optional()
+}
+
+/// A key that was removed, by the message with this sequence.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Removal {
+    pub key: String,
+    pub sequence: u64,
+}
+
+/// Up to `limit` keys that were removed before a time (Unix milliseconds).
+pub fn removals(
+    connection: &Connection,
+    before: u64,
+    limit: usize,
+) -> rusqlite::Result<Vec<Removal>> {
+    let sql = "SELECT key, sequence FROM removed WHERE at < ?1 ORDER BY at LIMIT ?2";
+    let before = i64::try_from(before).unwrap_or(i64::MAX);
+    let mut select = connection.prepare_cached(sql)?;
+    let removal = |row: &Row<'_>| {
+        Ok(Removal {
+            key: row.get(0)?,
+            sequence: row.get::<_, i64>(1)? as u64,
+        })
+    };
+    select
+        .query_map(params![before, limit as i64], removal)?
+        .collect()
 }
 
 /// The oldest events of a log that can be dropped together.

@@ -14,7 +14,7 @@ use realtime::position::Epoch;
 /// "WIRE", in the header of every Wirewise database, so that another database is not mistaken for one.
 const APPLICATION_ID: i32 = i32::from_be_bytes(*b"WIRE");
 /// The migration to each version; the index is the previous version. Entries are only ever appended.
-const MIGRATIONS: &[&str] = &[VERSION_1, VERSION_2, VERSION_3, VERSION_4];
+const MIGRATIONS: &[&str] = &[VERSION_1, VERSION_2, VERSION_3, VERSION_4, VERSION_5];
 /// How long to wait for a lock of another process. Only an operator's programs hold one, since a data folder has only
 /// one server.
 pub const BUSY: Duration = Duration::from_millis(500);
@@ -75,6 +75,14 @@ const VERSION_3: &str = "DROP TABLE words;";
 const VERSION_4: &str = "
     ALTER TABLE events ADD COLUMN ordinal INTEGER;
     CREATE TABLE streams (name TEXT PRIMARY KEY, sequence INTEGER NOT NULL, message TEXT NOT NULL) STRICT, WITHOUT ROWID;
+";
+
+/// A replica remembers which keys were removed, so that their messages can be removed from the stream. It reads the latest
+/// values again, because it did not remember that before.
+const VERSION_5: &str = "
+    CREATE TABLE removed (key TEXT PRIMARY KEY, sequence INTEGER NOT NULL, at INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+    DELETE FROM latest WHERE EXISTS (SELECT 1 FROM streams WHERE name = 'WIREWISE_LATEST');
+    DELETE FROM streams WHERE name = 'WIREWISE_LATEST';
 ";
 
 /// Why a database cannot be used, as one sentence for the operator.

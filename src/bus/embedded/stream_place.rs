@@ -62,6 +62,18 @@ impl Read {
         Ok(())
     }
 
+    /// The stream is read again from its beginning.
+    pub fn restart(
+        &mut self,
+        connection: &Connection,
+        stream: &'static str,
+    ) -> rusqlite::Result<()> {
+        self.0.remove(stream);
+        let sql = "DELETE FROM streams WHERE name = ?1";
+        connection.prepare_cached(sql)?.execute([stream])?;
+        Ok(())
+    }
+
     pub fn clear(&mut self) {
         self.0.clear();
     }

@@ -12,10 +12,13 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use super::{OpenError, Shared, link::LinkState, outcomes::Outcomes, record, streams};
+use super::{OpenError, Shared, link::LinkState, outcomes::Outcomes, record, removals, streams};
 use crate::bus::{
-    BusError,
-    embedded::replica::{Applied, Change},
+    BusError, Health,
+    embedded::{
+        replica::{Applied, Change},
+        stream_place::StreamPlace,
+    },
 };
 use realtime::position::Epoch;
 
@@ -51,6 +54,9 @@ enum Stop {
     Failed(String),
     /// The history of the stream is another one: the server has to open its parts again.
     Renewed(Epoch),
+    /// The replica was away for so long that it may lack removals (`removals.rs`). What was read from it is served still, so
+    /// the server opens its parts again here too.
+    Away,
 }
 
 fn failed(error: impl ToString) -> Stop {
@@ -73,6 +79,7 @@ impl Feed {
     /// Runs until the bus is closed, or until the history of the stream is another one.
     pub async fn run(self) {
         let mut link = self.shared.link.state();
+        let mut heard = Instant::now();
         loop {
             if link
                 .wait_for(|state| state.away_since.is_none())
@@ -82,10 +89,17 @@ impl Feed {
                 return;
             }
             let state = *link.borrow_and_update();
-            match self.read(&mut link, state).await {
+            match self.read(&mut link, state, &mut heard).await {
                 Stop::Link => {}
                 Stop::Renewed(epoch) => {
                     self.shared.renewed(&epoch);
+                    return;
+                }
+                Stop::Away => {
+                    tracing::warn!(
+                        "the stream was away for a day; the server opens its parts again"
+                    );
+                    self.shared.health.send_replace(Health::Renewed);
                     return;
                 }
                 Stop::Failed(error) => {
@@ -96,23 +110,39 @@ impl Feed {
         }
     }
 
-    async fn read(&self, link: &mut watch::Receiver<LinkState>, state: LinkState) -> Stop {
-        match self.try_read(link, state).await {
+    /// Reads until something stops it. `heard`: when the stream was last heard of.
+    async fn read(
+        &self,
+        link: &mut watch::Receiver<LinkState>,
+        state: LinkState,
+        heard: &mut Instant,
+    ) -> Stop {
+        let (messages, last) = match self.begin(state, *heard).await {
+            Ok(begun) => begun,
+            Err(stop) => return stop,
+        };
+        let stop = self.follow(link, messages, last).await;
+        *heard = Instant::now();
+        match stop {
             Ok(stop) | Err(stop) => stop,
         }
     }
 
-    async fn try_read(
+    /// Compares the replica with the stream, and asks for the messages after those that it has.
+    async fn begin(
         &self,
-        link: &mut watch::Receiver<LinkState>,
         state: LinkState,
-    ) -> Result<Stop, Stop> {
-        let mut last = self.shared.replica.last_applied(self.name).await?;
+        heard: Instant,
+    ) -> Result<(push::Ordered, StreamPlace), Stop> {
+        let last = self.shared.replica.last_applied(self.name).await?;
         // The bus checked the first connection when it was opened.
         if state.connects > 1
             && let Some(epoch) = self.shared.check_history().await?
         {
             return Err(Stop::Renewed(epoch));
+        }
+        if self.name == streams::LATEST && heard.elapsed() >= removals::READ_AGAIN_AFTER {
+            return Err(Stop::Away);
         }
         let jetstream = &self.shared.link.jetstream;
         let config = push::OrderedConfig {
@@ -129,7 +159,15 @@ impl Feed {
             self.has_caught_up();
         }
         let messages = consumer.messages().await;
-        let mut messages = messages.map_err(failed)?;
+        Ok((messages.map_err(failed)?, last))
+    }
+
+    async fn follow(
+        &self,
+        link: &mut watch::Receiver<LinkState>,
+        mut messages: push::Ordered,
+        mut last: StreamPlace,
+    ) -> Result<Stop, Stop> {
         let (mut waiting, mut waiting_bytes) = (FuturesOrdered::new(), 0);
         loop {
             let has_room = waiting.len() < WAITING && waiting_bytes < WAITING_BYTES;

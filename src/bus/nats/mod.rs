@@ -20,6 +20,7 @@ mod presence;
 mod publisher;
 mod questions;
 mod record;
+mod removals;
 mod streams;
 mod tasks;
 #[cfg(test)]

@@ -344,6 +344,76 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
+/// The number of messages in the stream of the latest values.
+async fn latest_messages(link: &Link) -> u64 {
+    let mut stream = link.jetstream.get_stream(streams::LATEST).await.unwrap();
+    stream.info().await.unwrap().state.messages
+}
+
+#[tokio::test]
+async fn a_removed_value_leaves_the_stream_and_a_value_that_came_since_stays() {
+    let cluster = Cluster::start().await;
+    let data_dir = cluster.data_dir("one");
+    let node = Nats::open(&data_dir, cluster.options()).await.unwrap();
+    for (key, value) in [
+        ("gone", "1"),
+        ("gone", ""),
+        ("back", "1"),
+        ("back", ""),
+        ("held", "1"),
+    ] {
+        node.put_latest(key, value.into()).await.unwrap();
+    }
+    let link = &node.shared.link;
+    node.shared.clear_removals_before(1).await.unwrap();
+    assert_eq!(latest_messages(link).await, 3, "they are not old enough");
+    // A replica that does not know yet that the key has a value again.
+    let removals = node.shared.replica.removals(u64::MAX, 10).await.unwrap();
+    node.put_latest("back", "2".into()).await.unwrap();
+    let connection = Connection::open(data_dir.join("replica.db")).unwrap();
+    let known = "INSERT OR REPLACE INTO removed (key, sequence, at) VALUES (?1, ?2, 0)";
+    for removal in removals {
+        let row = (removal.key, removal.sequence as i64);
+        connection.execute(known, row).unwrap();
+    }
+    node.shared.clear_removals_before(u64::MAX).await.unwrap();
+    assert_eq!(latest_messages(link).await, 2);
+    assert_eq!(node.shared.replica.removals(u64::MAX, 10).await, Ok(vec![]));
+    let late = cluster.node("late").await;
+    let values = [("back".to_owned(), "2".into()), ("held".into(), "1".into())];
+    assert_eq!(late.latest("").await.unwrap(), values);
+}
+
+#[tokio::test]
+async fn a_replica_that_was_away_for_a_day_reads_the_latest_values_again() {
+    let cluster = Cluster::start().await;
+    let (one, two) = (cluster.node("one").await, cluster.node("two").await);
+    one.put_latest("gone", "1".into()).await.unwrap();
+    two.reach_latest().await.unwrap();
+    two.close().await;
+    drop(two);
+    one.put_latest("gone", Bytes::new()).await.unwrap();
+    one.put_latest("held", "1".into()).await.unwrap();
+    let link = Link::open(&cluster.options().address).await.unwrap();
+    let stream = streams::stream(&link.jetstream, streams::LATEST)
+        .await
+        .unwrap();
+    // As after two days.
+    let purged = stream.purge().filter(record::latest_subject("gone")).await;
+    purged.unwrap();
+    let rows = Connection::open(cluster.data_dir("two").join("replica.db")).unwrap();
+    let day_old = now_ms() - removals::READ_AGAIN_AFTER.as_millis() as u64;
+    let sql = "UPDATE streams SET message = ?1 WHERE name = 'WIREWISE_LATEST'";
+    let place = format!("{}000000 ", day_old);
+    assert_eq!(rows.execute(sql, [place]).unwrap(), 1);
+    drop(rows);
+    let two = cluster.node("two").await;
+    assert_eq!(
+        two.latest("").await.unwrap(),
+        [("held".to_owned(), "1".into())]
+    );
+}
+
 #[tokio::test]
 async fn a_lost_tail_renews_the_epoch_and_all_replicas_are_built_anew() {
     let mut cluster = Cluster::start().await;

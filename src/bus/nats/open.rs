@@ -20,7 +20,7 @@ use super::{
     outcomes::Outcomes,
     presence::Presence,
     publisher::Publisher,
-    record,
+    record, removals,
     streams::{self, Tail},
 };
 use crate::bus::{
@@ -93,6 +93,7 @@ impl Nats {
             drop(replica);
             replica = Embedded::replica(data_dir, &epoch, options.storage)?;
         }
+        removals::catch_up(&link, &replica).await?;
         let closed = CancellationToken::new();
         let shared = Arc::new(Shared {
             presence: Mutex::new(Presence::new(Instant::now())),
@@ -146,6 +147,7 @@ impl Nats {
             shared.clone().say_present().boxed(),
             shared.clone().compare_epochs().boxed(),
             shared.clone().watch_health(progress.clone()).boxed(),
+            shared.clone().clear_removals().boxed(),
         ] {
             let closed = closed.clone();
             tokio::spawn(async move { closed.run_until_cancelled(task).await });

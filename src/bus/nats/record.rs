@@ -89,7 +89,7 @@ impl Record {
 
     pub fn latest(key: &str, value: Bytes) -> Self {
         Self {
-            subject: format!("{LATEST_PREFIX}{}", encode(key)),
+            subject: latest_subject(key),
             headers: HeaderMap::new(),
             payload: value,
         }
@@ -102,6 +102,11 @@ impl Record {
             payload: Bytes::new(),
         }
     }
+}
+
+/// The subject of a latest value.
+pub fn latest_subject(key: &str) -> String {
+    format!("{LATEST_PREFIX}{}", encode(key))
 }
 
 /// The subject of a log.
@@ -167,6 +172,12 @@ pub fn stream_place(sequence: u64, headers: Option<&HeaderMap>, nanoseconds: i12
         sequence,
         message: format!("{nanoseconds} {}", message_id(headers)),
     }
+}
+
+/// When the stream took the message of a place (Unix milliseconds); `None` for the beginning of a stream.
+pub fn taken_at_ms(place: &StreamPlace) -> Option<u64> {
+    let (nanoseconds, _) = place.message.split_once(' ')?;
+    Some(nanoseconds.parse::<u64>().ok()? / 1_000_000)
 }
 
 /// A message of a node to others: its id and the content.
