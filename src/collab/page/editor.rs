@@ -23,7 +23,7 @@ use realtime::{
     message::{ErrorCode, SocketError},
 };
 
-/// How often silent clients are removed and the own state is renewed if it is due.
+/// How often silent clients are removed, the own state is renewed if it is due, and the page looks whether anything is stored.
 const TICK: Duration = Duration::from_secs(5);
 /// The own caret is sent at most this often.
 const SEND_STATE_AFTER: Duration = Duration::from_millis(50);
@@ -209,6 +209,7 @@ impl Editor {
             move || {
                 if let Some(outcome) = self.with(|client| client.tick(now())) {
                     self.execute(outcome);
+                    self.update_signals();
                 }
             },
             TICK,

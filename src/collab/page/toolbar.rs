@@ -12,6 +12,9 @@ const CONFIRM_FOR: Duration = Duration::from_secs(2);
 /// The states that are announced. Saving and saved are not, because they change with every key.
 const OFFLINE: &str = "Offline. What you write is kept in this tab.";
 const READ_ONLY: &str = "This document is read-only here.";
+const UNSAVED: &str =
+    "Not saved yet. The server cannot store anything now. What you write is kept in this tab.";
+const SAVED_AGAIN: &str = "All is saved.";
 const ALL_SAVED: &str = "Back online. All is saved.";
 
 #[component]
@@ -21,6 +24,7 @@ pub fn Toolbar(editor: Editor, document: String, readonly: bool) -> impl IntoVie
         Mark::Loading => "loading",
         Mark::ReadOnly => "read-only",
         Mark::Saving => "saving",
+        Mark::Unsaved => "unsaved",
         Mark::Saved => "saved",
         Mark::Offline { .. } => "offline",
     };
@@ -28,6 +32,7 @@ pub fn Toolbar(editor: Editor, document: String, readonly: bool) -> impl IntoVie
         Mark::Loading => "Loading…".to_owned(),
         Mark::ReadOnly => "Read-only".to_owned(),
         Mark::Saving => "Saving…".to_owned(),
+        Mark::Unsaved => "Not saved yet".to_owned(),
         Mark::Saved => "Saved".to_owned(),
         Mark::Offline { unsent: 0 } => "Offline: nothing unsent".to_owned(),
         Mark::Offline { unsent } => format!("Offline: kept here, {unsent} unsent"),
@@ -35,7 +40,9 @@ pub fn Toolbar(editor: Editor, document: String, readonly: bool) -> impl IntoVie
     let announced = Memo::new(move |before: Option<&&str>| match mark.get() {
         Mark::Offline { .. } => OFFLINE,
         Mark::ReadOnly => READ_ONLY,
+        Mark::Unsaved => UNSAVED,
         Mark::Saved if before == Some(&OFFLINE) => ALL_SAVED,
+        Mark::Saved if before == Some(&UNSAVED) => SAVED_AGAIN,
         _ => before.copied().unwrap_or_default(),
     });
     let length = move || match editor.words.get() {

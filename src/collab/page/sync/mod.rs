@@ -37,6 +37,8 @@ pub enum Mark {
     Loading,
     ReadOnly,
     Saving,
+    /// The server has stored nothing for some seconds, although something waits: its storage is away.
+    Unsaved,
     /// Everything in this copy is on the server's disk.
     Saved,
     /// There is no connection. This many edits are kept in the tab.
@@ -101,6 +103,10 @@ pub struct Client {
     refused: bool,
     /// How often it was sent again since everything was saved.
     resent: u32,
+    /// Something waited to be stored at the last tick, and nothing was stored since.
+    waits: bool,
+    /// So it was at the tick before as well.
+    waits_long: bool,
     /// The server's text was received at least once.
     synced: bool,
 }
@@ -122,6 +128,8 @@ impl Client {
             step_2_sent: false,
             refused: false,
             resent: 0,
+            waits: false,
+            waits_long: false,
             synced: false,
         }
     }
@@ -151,6 +159,7 @@ impl Client {
     pub fn disconnected(&mut self) {
         self.connected = false;
         (self.step_2_sent, self.refused) = (false, false);
+        (self.waits, self.waits_long) = (false, false);
         self.saving.reconnected();
         self.awareness.disconnected();
     }
@@ -232,6 +241,7 @@ impl Client {
         let clocks = vector.and_then(|vector| decode_state_vector(&vector).ok());
         if let Some(clocks) = clocks {
             self.saving.saved(clocks, updates);
+            (self.waits, self.waits_long) = (false, false);
         }
         if self.saving.is_saved() {
             self.resent = 0;
@@ -270,6 +280,7 @@ impl Client {
                 unsent: self.saving.unsaved(),
             },
             _ if self.step_2_sent && self.saving.is_saved() && self.is_covered() => Mark::Saved,
+            _ if self.waits_long => Mark::Unsaved,
             _ => Mark::Saving,
         }
     }
@@ -298,6 +309,8 @@ impl Client {
 
     /// Handles the passing of time. Call it every few seconds.
     pub fn tick(&mut self, now: f64) -> Outcome {
+        let waits = matches!(self.mark(), Mark::Saving | Mark::Unsaved);
+        (self.waits, self.waits_long) = (waits, waits && self.waits);
         let change = self.awareness.tick(now);
         Outcome {
             people_changed: change.changed,

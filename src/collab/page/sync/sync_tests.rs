@@ -139,6 +139,33 @@ fn saved_is_displayed_only_when_everything_is_on_disk_deletions_too() {
 }
 
 #[test]
+fn a_text_of_which_nothing_is_stored_for_two_ticks_is_unsaved_until_something_is() {
+    let mut server = Server::new();
+    let mut client = Client::new(1, false, None);
+    server.greet(0, &mut client);
+    server.flush();
+    server.send_saved(0, &mut client);
+    client.tick(5_000.0);
+    let frames = append(&mut client, "text");
+    server.handle(0, &mut client, &frames[0]);
+    client.tick(10_000.0);
+    assert_eq!(client.mark(), Mark::Saving);
+    client.tick(15_000.0);
+    assert_eq!(client.mark(), Mark::Unsaved);
+    append(&mut client, " and more");
+    assert_eq!(client.mark(), Mark::Unsaved);
+    // The first of both was stored.
+    server.flush();
+    server.send_saved(0, &mut client);
+    assert_eq!(client.mark(), Mark::Saving);
+    client.tick(20_000.0);
+    client.tick(25_000.0);
+    assert_eq!(client.mark(), Mark::Unsaved);
+    client.disconnected();
+    assert_eq!(client.mark(), Mark::Offline { unsent: 1 });
+}
+
+#[test]
 fn offline_edits_merge_after_a_reconnect_and_nothing_overtakes_them() {
     let mut server = Server::new();
     let (mut one, mut two) = (Client::new(1, false, None), Client::new(2, false, None));
