@@ -44,7 +44,10 @@ impl Features {
             ),
             chat: crate::chat::server::rooms::Chat::new(shared(), background()),
             collab: crate::collab::server::boards::Collab::new(shared(), background()),
-            compare: crate::home::server::feed::Feed::default(),
+            compare: match bus.node() {
+                Some(_) => crate::home::server::feed::Feed::of_cluster(bus.epoch()),
+                None => crate::home::server::feed::Feed::default(),
+            },
         })
     }
 

@@ -61,6 +61,7 @@ async fn events(
     stream: StreamRequest<CompareEvents>,
 ) -> Response {
     let noted = query.note.as_deref() == Some("1");
+    compare.reach(stream.after()).await;
     // Each pulse stands for itself, so there is no state to send first.
     let opening = |(): &(), _: &dyn Fn(&()) -> bool| Vec::from_iter(noted.then(note));
     let response = stream.respond_with(compare.topic(), Selection::all(), opening);
