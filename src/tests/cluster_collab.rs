@@ -9,7 +9,7 @@ use yrs::{ClientID, Text, Transact};
 
 use crate::{
     collab::enter,
-    nodes::{Nats, next_where},
+    nodes::{Nats, next_where, until},
     support::{Server, Socket},
     yjs_client::{TestClient, awareness},
 };
@@ -155,6 +155,23 @@ async fn pointers_and_peers_of_another_node_come_move_hide_and_leave() {
     of_peer(&mut ana, "hidden", ben_id).await;
     drop(ben);
     of_peer(&mut ana, "left", ben_id).await;
+}
+
+#[tokio::test]
+async fn a_page_of_a_node_that_has_not_opened_the_board_shows_who_is_there() {
+    let nats = Nats::start().await;
+    let (one, two) = (nats.node().await, nats.node().await);
+    // Nobody has written in this document.
+    let (mut ana, of_ana) = enter(&one, "notes").await;
+    ana.send(&json!({"type":"move","x":0.25,"y":0.5})).await;
+    ana.next_of("moved").await;
+    let collab = &two.state.features.collab;
+    let peers = async || json!(collab.first_board("notes").await.unwrap().peers);
+    // The subscription of the other node may not have reached NATS yet.
+    let shown = until(peers, |peers| *peers != json!([])).await;
+    assert_eq!(shown.as_array().unwrap().len(), 1);
+    let seen = [&shown[0]["id"], &shown[0]["x"], &shown[0]["y"]];
+    assert_eq!(seen, [&of_ana["you"], &0.25.into(), &0.5.into()]);
 }
 
 #[tokio::test]

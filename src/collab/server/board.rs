@@ -33,7 +33,7 @@ use super::{
     text::{Text, inline_or_blocking},
 };
 use crate::{
-    bus::{BusError, SharedBus, Volatile, announcement},
+    bus::{BusError, Questions, SharedBus, Volatile, announcement},
     collab::{
         message::{NOBODY, PeerId},
         protocol::encode_state_vector,
@@ -124,6 +124,11 @@ impl Board {
     /// Receives what other nodes announce about this board.
     pub fn listen(&self) -> Volatile {
         self.store.bus().listen(self.store.name())
+    }
+
+    /// Receives the questions of other nodes who is on this board.
+    pub fn questions(&self) -> Questions {
+        self.store.bus().questions(self.store.name())
     }
 
     /// Loads the text, if it is not loaded yet.

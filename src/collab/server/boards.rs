@@ -147,11 +147,23 @@ impl Collab {
     /// The first state of a board's page. Looking at a document that was never written does not open a board.
     pub async fn first_board(&self, name: &str) -> Result<FirstBoard, LoadError> {
         let is_open = self.boards().contains_key(name);
+        let peers_elsewhere = match is_open {
+            true => vec![],
+            false => self.peers_elsewhere(name).await,
+        };
         if !is_open && Store::new(self.0.bus.clone(), name).is_empty().await? {
-            return Ok(FirstBoard::default());
+            let text = String::new();
+            return Ok(FirstBoard {
+                peers: peers_elsewhere,
+                text,
+            });
         }
         let visit = self.visit(name).await?;
-        let peers = visit.board.roster().peers();
+        let peers = match is_open {
+            true => visit.board.roster().peers(),
+            // The board has not heard from the other nodes yet.
+            false => peers_elsewhere,
+        };
         let text = visit.board.read().await?;
         Ok(FirstBoard { peers, text })
     }
