@@ -387,6 +387,24 @@ async fn an_upload_is_watched_at_another_node() {
 }
 
 #[tokio::test]
+async fn the_comparison_resumes_at_another_node() {
+    let nats = Nats::start().await;
+    let (one, two) = (nats.node().await, nats.node().await);
+    let route = "/api/compare/events";
+    let mut stream = one.stream(route, &[]).await;
+    stream.expect("hello").await;
+    let seen = stream.expect("pulse").await.id.unwrap();
+    let mut stream = two.stream(route, &[("last-event-id", &seen)]).await;
+    let hello = stream.expect("hello").await;
+    assert_eq!(hello.data["recovered"], true);
+    let (epoch, offset) = seen.split_once('-').unwrap();
+    let next = offset.parse::<u64>().unwrap() + 1;
+    let pulse = stream.expect("pulse").await;
+    assert_eq!(pulse.id, Some(format!("{epoch}-{next}")));
+    assert_eq!(pulse.data["sequence"], next);
+}
+
+#[tokio::test]
 async fn of_two_uploads_with_one_id_at_two_nodes_one_is_refused() {
     let nats = Nats::start().await;
     let (one, two) = (nats.node().await, nats.node().await);
