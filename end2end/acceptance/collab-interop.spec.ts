@@ -79,6 +79,8 @@ test('stock Yjs clients and the page write one text, apart and together', async 
   const pasted = 'Pasted while away. '.repeat(16_000).slice(0, 300_000);
   grace.text.insert(0, pasted);
   ada.text.delete(0, 7);
+  // What is typed while a deletion arrives at the same place may stand on both sides of it, and Grace's text between.
+  await expect(text(joan)).toHaveValue('世界 🦀\nfrom the page');
   await select(joan, 0);
   await joan.keyboard.type('Joan: ');
   await expect.poll(() => ada.text.toString()).toContain('Joan: ');

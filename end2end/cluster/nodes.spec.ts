@@ -1,14 +1,6 @@
-import { BROKEN_CONNECTION, connected, expect, test as base } from '../fixtures/app';
+import { BROKEN_CONNECTION, connected, expect } from '../fixtures/app';
 import { say, texts } from '../fixtures/chat';
-import { Cluster } from '../fixtures/cluster';
-
-/** The cluster of the test, whose nodes can be stopped one by one. */
-const test = base.extend<{ cluster: Cluster }>({
-  cluster: async ({ server }, use) => {
-    if (!(server instanceof Cluster)) throw new Error('These tests need cluster.config.ts.');
-    await use(server);
-  },
-});
+import { test } from '../fixtures/of-cluster';
 
 // The acceptance tests would pass as well if everything came to the same node.
 test('connections go to one node after the other', async ({ cluster }) => {
