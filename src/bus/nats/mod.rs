@@ -310,17 +310,22 @@ impl Bus for Nats {
     fn claim(&self, key: &str) -> Answer<bool> {
         let record = Record::claim(key);
         let subject = record.subject.clone();
-        let queued = self.shared.publisher.publish(record);
-        let link = self.shared.link.clone();
+        let (link, publisher) = (self.shared.link.clone(), self.shared.publisher.clone());
         async move {
-            let own = queued?.await.unwrap_or(Err(BusError::Closed))?.sequence;
-            let unavailable = |error: String| BusError::Unavailable(error);
+            if !link.is_up() {
+                return Err(BusError::Unavailable("NATS cannot be reached".into()));
+            }
             let stream = streams::stream(&link.jetstream, streams::CLAIMS).await;
-            let stream = stream.map_err(|error| unavailable(error.to_string()))?;
+            let stream = stream.map_err(|error| BusError::Unavailable(error.to_string()))?;
+            // A claim that cannot win is not made. It would stand before the next one of a caller that tries again and
+            // again, and so keep the key taken for ever, although its owner is gone.
+            if streams::first(&stream, &subject).await?.is_some() {
+                return Ok(false);
+            }
+            let published = publisher.publish(record)?;
+            let own = published.await.unwrap_or(Err(BusError::Closed))?.sequence;
             // The order of the stream decides, up to the own claim.
-            let first = stream.get_first_raw_message_by_subject(&subject, 1).await;
-            let first = first.map_err(|error| unavailable(error.to_string()))?;
-            Ok(first.sequence == own)
+            Ok(streams::first(&stream, &subject).await? == Some(own))
         }
         .boxed()
     }

@@ -351,6 +351,22 @@ async fn latest_messages(link: &Link) -> u64 {
 }
 
 #[tokio::test]
+async fn a_node_that_tries_again_and_again_wins_a_key_whose_claim_has_expired() {
+    let cluster = Cluster::start().await;
+    let (one, two) = (cluster.node("one").await, cluster.node("two").await);
+    assert_eq!(one.claim("job/1/lost").await, Ok(true));
+    for _ in 0..3 {
+        assert_eq!(two.claim("job/1/lost").await, Ok(false));
+    }
+    // As the age of the stream does, to the first claim alone.
+    let link = Link::open(&cluster.options().address).await.unwrap();
+    let stream = streams::stream(&link.jetstream, streams::CLAIMS).await;
+    stream.unwrap().purge().sequence(2).await.unwrap();
+    assert_eq!(two.claim("job/1/lost").await, Ok(true));
+    assert_eq!(one.claim("job/1/lost").await, Ok(false));
+}
+
+#[tokio::test]
 async fn a_removed_value_leaves_the_stream_and_a_value_that_came_since_stays() {
     let cluster = Cluster::start().await;
     let data_dir = cluster.data_dir("one");

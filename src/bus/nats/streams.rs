@@ -13,7 +13,7 @@ use async_nats::jetstream::{
 };
 
 use super::{OpenError, record};
-use crate::bus::{CLAIM_LIFETIME, embedded::stream_place::StreamPlace};
+use crate::bus::{BusError, CLAIM_LIFETIME, embedded::stream_place::StreamPlace};
 use realtime::position::Epoch;
 
 /// The log of logs: one message an event.
@@ -154,6 +154,15 @@ pub async fn stream(jetstream: &jetstream::Context, name: &str) -> Result<Stream
         name: name.into(),
         error: error.to_string(),
     })
+}
+
+/// The sequence of the first message of a subject, if there is one.
+pub async fn first(stream: &Stream<()>, subject: &str) -> Result<Option<u64>, BusError> {
+    match stream.get_first_raw_message_by_subject(subject, 1).await {
+        Ok(first) => Ok(Some(first.sequence)),
+        Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => Ok(None),
+        Err(error) => Err(BusError::Unavailable(error.to_string())),
+    }
 }
 
 fn description(epoch: &Epoch) -> String {
