@@ -30,8 +30,7 @@ const BATCH: usize = 500;
 /// nobody reads yet.
 pub async fn catch_up(link: &Link, replica: &Embedded) -> Result<(), OpenError> {
     let last = replica.last_applied(LATEST).await?;
-    let end = streams::ends(&link.jetstream).await?.latest;
-    if last.sequence < end && is_old(&last) {
+    if is_old(&last) && last.sequence < streams::ends(&link.jetstream).await?.latest {
         tracing::info!("the replica was away for a day; it reads the latest values again");
         replica.restart_latest(LATEST).await?;
     }
