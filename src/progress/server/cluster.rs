@@ -15,7 +15,7 @@ use uuid::Uuid;
 use super::{
     elsewhere::{Elsewhere, Running},
     job::{Job, JobRecord, LOST, Outcome, SHUT_DOWN},
-    runner::Jobs,
+    runner::{Jobs, id_in_use},
     store::{JobStore, PREFIX},
 };
 use crate::{
@@ -368,11 +368,6 @@ fn unknown_job() -> ApiError {
 fn behind() -> ApiError {
     let error = "This server may not have heard of the job yet. Try again in a few seconds.";
     ApiError::new(503, error)
-}
-
-pub(super) fn id_in_use() -> ApiError {
-    let error = "This id is in use. Every job has an id of its own.";
-    ApiError::new(409, error)
 }
 
 fn not_stored() -> ApiError {

@@ -14,7 +14,6 @@ use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 use super::{
-    cluster::id_in_use,
     elsewhere::Elsewhere,
     job::{Job, NewJob, Outcome},
     store::JobStore,
@@ -249,6 +248,11 @@ impl Jobs {
     fn jobs(&self) -> MutexGuard<'_, HashMap<Uuid, Job>> {
         self.0.jobs.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+pub(super) fn id_in_use() -> ApiError {
+    let error = "This id is in use. Every job has an id of its own.";
+    ApiError::new(409, error)
 }
 
 enum Turn {
