@@ -5,6 +5,7 @@ pub mod clock;
 pub mod counted;
 pub mod drain;
 pub mod frame;
+mod framing;
 mod history;
 pub mod listen;
 mod metric;

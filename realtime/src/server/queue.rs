@@ -1,5 +1,4 @@
-//! The out-queue of one socket, bounded in bytes. (tungstenite's own `max_write_buffer_size` never fires behind a
-//! `Sink`.)
+//! The out-queue of one socket, bounded in bytes.
 //!
 //! It holds four kinds of entries:
 //!

@@ -1,6 +1,6 @@
 //! Runs one WebSocket: a read loop and a write loop, heartbeat, limits, typed close codes.
 //!
-//! It is generic over `Sink` and `Stream`, so that it can be tested without a network. The protocol is RFC 6455.
+//! It is generic over its `Sink` and its `Stream`, so that it can be tested without a network. The protocol is RFC 6455.
 
 use std::{
     fmt::Display,
@@ -15,6 +15,7 @@ use futures::{FutureExt, Sink, SinkExt, Stream, StreamExt};
 use serde_json::Value;
 use strum::VariantNames;
 use tokio::time::{Instant, interval_at, sleep, timeout};
+use tokio_tungstenite::tungstenite;
 
 use super::{
     clock::now_ms,
@@ -137,8 +138,8 @@ pub(super) enum Ended {
 /// Runs a socket to its end. The first message in `queue` is a `welcome`. `connection` is the socket's entry in the
 /// registry, `counted` its part in the count of its endpoint. `session_ended` resolves with the reason when the socket's
 /// session ends.
-pub(super) async fn run<S, E, H>(
-    socket: S,
+pub(super) async fn run<Si, St, E, H>(
+    (sink, stream): (Si, St),
     queue: OutQueue,
     handler: &mut H,
     realtime: &Realtime,
@@ -147,11 +148,11 @@ pub(super) async fn run<S, E, H>(
     session_ended: impl Future<Output = &'static str> + Send + Unpin,
 ) -> Ended
 where
-    S: Stream<Item = Result<Message, E>> + Sink<Message, Error = E> + Send,
+    Si: Sink<Message> + Unpin,
+    St: Stream<Item = Result<Message, E>> + Unpin,
     E: ReadError + Send,
     H: SocketHandler,
 {
-    let (sink, stream) = socket.split();
     let reading = read(stream, &queue, handler, realtime, counted, session_ended);
     let writing = write(
         sink,
@@ -188,20 +189,24 @@ where
 
 /// Closes an accepted socket with a code and a reason. A browser cannot see the HTTP status of a refused upgrade.
 /// `code` is a [`CloseCode`] or a code of the application, from 4000 to 4999 (RFC 6455, section 7.4.2).
-pub(super) async fn refuse<S, E>(mut socket: S, code: impl Into<u16>, reason: &'static str)
-where
-    S: Stream<Item = Result<Message, E>> + Sink<Message, Error = E> + Send + Unpin,
+pub(super) async fn refuse<Si, St, E>(
+    (mut sink, mut stream): (Si, St),
+    code: impl Into<u16>,
+    reason: &'static str,
+) where
+    Si: Sink<Message> + Unpin,
+    St: Stream<Item = Result<Message, E>> + Unpin,
 {
     let frame = CloseFrame {
         code: code.into(),
         reason: Utf8Bytes::from_static(reason),
     };
-    if timeout(CLOSE_TIMEOUT, socket.send(Message::Close(Some(frame))))
+    if timeout(CLOSE_TIMEOUT, sink.send(Message::Close(Some(frame))))
         .await
         .is_ok_and(|sent| sent.is_ok())
     {
         let _ = timeout(LINGER, async {
-            while let Some(Ok(_)) = socket.next().await {}
+            while let Some(Ok(_)) = stream.next().await {}
         })
         .await;
     }
@@ -491,11 +496,10 @@ impl WindowCounter {
     }
 }
 
-impl ReadError for axum::Error {
+impl ReadError for tungstenite::Error {
     fn close_code(&self) -> Option<CloseCode> {
-        use tokio_tungstenite::tungstenite::{Error, error::ProtocolError};
-        let source = std::error::Error::source(self)?;
-        match source.downcast_ref::<Error>()? {
+        use tungstenite::{Error, error::ProtocolError};
+        match self {
             Error::Capacity(_) => Some(CloseCode::TooBig),
             Error::Utf8(_) => Some(CloseCode::InvalidUtf8),
             Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => None,

@@ -169,7 +169,7 @@ impl Peer {
             let session_ended =
                 async move { signed_out.await.unwrap_or_else(|_| std::process::abort()) };
             run(
-                Pipe { inbound, outbound },
+                Pipe { inbound, outbound }.split(),
                 queue,
                 &mut handler,
                 &realtime,

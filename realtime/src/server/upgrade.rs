@@ -8,15 +8,19 @@ use std::{
 use axum::{
     extract::{
         FromRef, FromRequestParts,
-        ws::{WebSocket, WebSocketUpgrade},
+        ws::{WebSocketUpgrade, rejection::WebSocketUpgradeRejection},
     },
-    http::{HeaderMap, header, request::Parts},
-    response::Response,
+    http::{HeaderMap, HeaderValue, Request, StatusCode, Version, header, request::Parts},
+    response::{IntoResponse, Response},
 };
+use hyper::upgrade::{self, OnUpgrade, Upgraded};
+use hyper_util::rt::TokioIo;
+use tokio_tungstenite::tungstenite::{handshake::derive_accept_key, protocol::WebSocketConfig};
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::{
     counted::Counted,
+    framing::{MessageSink, MessageStream, halves},
     queue::OutQueue,
     realtime::{ClientAddress, Realtime},
     refused::Refused,
@@ -44,14 +48,44 @@ pub enum Offer {
     Unknown,
 }
 
+/// What an accepted socket runs over.
+type Transport = TokioIo<Upgraded>;
+/// The halves of an accepted socket.
+type Halves = (MessageSink<Transport>, MessageStream<Transport>);
+
+/// A valid handshake: what accepting it takes.
+struct Handshake {
+    on_upgrade: OnUpgrade,
+    /// The value of `Sec-WebSocket-Accept`. None over HTTP/2, where a success of `CONNECT` accepts (RFC 8441, section 5).
+    accept: Option<HeaderValue>,
+}
+
+impl Handshake {
+    /// axum checks the request. What it takes out of the request is copied before, because axum would also read and write the
+    /// socket.
+    async fn of(parts: &mut Parts) -> Result<Self, WebSocketUpgradeRejection> {
+        let on_upgrade = parts.extensions.get().cloned();
+        // axum refuses a connection that cannot be upgraded. hyper has a value for it, which fails.
+        let on_upgrade = on_upgrade.unwrap_or_else(|| upgrade::on(Request::new(())));
+        let _ = WebSocketUpgrade::from_request_parts(parts, &()).await?;
+        let key = parts.headers.get(header::SEC_WEBSOCKET_KEY);
+        let key = key.filter(|_| parts.version <= Version::HTTP_11);
+        let accept = key.map(|key| derive_accept_key(key.as_bytes()));
+        Ok(Self {
+            on_upgrade,
+            accept: accept.and_then(|accept| accept.try_into().ok()),
+        })
+    }
+}
+
 /// A request to open a socket of the contract `C`: everything that answering it takes.
 ///
 /// It is an extractor for handlers whose state gives a [`Realtime`] (axum's `FromRef`).
 pub struct SocketRequest<C> {
-    upgrade: WebSocketUpgrade,
+    handshake: Handshake,
     offer: Offer,
     /// The subprotocol to answer with.
-    echo: Option<String>,
+    echo: Option<HeaderValue>,
     realtime: Realtime,
     address: Option<ClientAddress>,
     connection: Connection,
@@ -69,9 +103,9 @@ where
         let realtime = Realtime::from_ref(state);
         let (offer, echo) = negotiate(&parts.headers, C::SUBPROTOCOL);
         let (address, connection) = (ClientAddress::of_request(parts), realtime.connection(parts));
-        let upgrade = WebSocketUpgrade::from_request_parts(parts, state).await;
+        let handshake = Handshake::of(parts).await;
         Ok(Self {
-            upgrade: upgrade.map_err(Refused::NoUpgrade)?,
+            handshake: handshake.map_err(Refused::NoUpgrade)?,
             offer,
             echo,
             realtime,
@@ -100,15 +134,11 @@ impl<C: SocketContract> SocketRequest<C> {
         F: Future<Output = ()> + Send + 'static,
     {
         let largest = self.binary_bytes.max(TEXT_READ_BYTES);
-        let mut upgrade = self
-            .upgrade
+        let config = WebSocketConfig::default()
             .read_buffer_size(READ_BUFFER)
-            .max_message_size(largest)
-            .max_frame_size(largest);
-        if let Some(echo) = self.echo {
-            upgrade = upgrade.protocols([echo]);
-        }
-        // Held from here on: axum spawns the upgraded task, and the drain must wait for it.
+            .max_message_size(Some(largest))
+            .max_frame_size(Some(largest));
+        // Held from here on, because the drain must wait for the task of the socket.
         let hold = self.realtime.drain().hold();
         // In a box, like its future: the task of a socket has room for everything that passes through it, twice.
         let accepted = Box::new(Accepted {
@@ -120,7 +150,26 @@ impl<C: SocketContract> SocketRequest<C> {
             serve,
             _hold: hold,
         });
-        upgrade.on_upgrade(|socket| Box::pin(accepted.run(Box::new(socket))))
+        let Handshake { on_upgrade, accept } = self.handshake;
+        tokio::spawn(Box::pin(async move {
+            match on_upgrade.await {
+                Ok(upgraded) => {
+                    let halves = halves(TokioIo::new(upgraded), config).await;
+                    accepted.run(halves).await;
+                }
+                Err(error) => tracing::debug!(%error, "a connection was not upgraded"),
+            }
+        }));
+        let mut response = StatusCode::OK.into_response();
+        let headers = response.headers_mut();
+        headers.extend(self.echo.map(|echo| (header::SEC_WEBSOCKET_PROTOCOL, echo)));
+        if let Some(accept) = accept {
+            headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+            headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+            headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
+            *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+        }
+        response
     }
 }
 
@@ -136,7 +185,7 @@ struct Accepted<S> {
 }
 
 impl<S> Accepted<S> {
-    async fn run<C, F>(self: Box<Self>, socket: Box<WebSocket>)
+    async fn run<C, F>(self: Box<Self>, socket: Halves)
     where
         C: SocketContract,
         S: FnOnce(OpenSocket<C>) -> F,
@@ -169,8 +218,7 @@ impl<S> Accepted<S> {
 
 /// An accepted socket of the contract `C`. First [`OpenSocket::welcome`] is called, then [`OpenSocket::run`].
 pub struct OpenSocket<C> {
-    /// In a box, because each of the futures through which it passes would have room for it.
-    socket: Box<WebSocket>,
+    socket: Halves,
     queue: OutQueue,
     offer: Offer,
     counted: Counted,
@@ -270,7 +318,8 @@ impl<C: SocketContract> OpenSocket<C> {
     }
 }
 
-fn negotiate(headers: &HeaderMap, ours: &str) -> (Offer, Option<String>) {
+/// What the client offers, and the subprotocol to answer with.
+fn negotiate(headers: &HeaderMap, ours: &str) -> (Offer, Option<HeaderValue>) {
     let values = headers
         .get_all(header::SEC_WEBSOCKET_PROTOCOL)
         .into_iter()
@@ -280,11 +329,13 @@ fn negotiate(headers: &HeaderMap, ours: &str) -> (Offer, Option<String>) {
         .map(str::trim)
         .filter(|offer| !offer.is_empty())
         .collect();
-    match offered.first() {
-        None => (Offer::Nothing, None),
-        Some(_) if offered.contains(&ours) => (Offer::Ours, Some(ours.to_owned())),
-        Some(first) => (Offer::Unknown, Some((*first).to_owned())),
-    }
+    let (offer, echo) = match offered.first() {
+        None => return (Offer::Nothing, None),
+        Some(_) if offered.contains(&ours) => (Offer::Ours, ours),
+        Some(first) => (Offer::Unknown, *first),
+    };
+    // A part of a header's text is one itself.
+    (offer, HeaderValue::from_str(echo).ok())
 }
 
 #[cfg(test)]
@@ -301,7 +352,8 @@ mod tests {
                     header::HeaderValue::from_static(offer),
                 );
             }
-            negotiate(&headers, "ours.v1")
+            let (offer, echo) = negotiate(&headers, "ours.v1");
+            (offer, echo.map(|echo| echo.to_str().unwrap().to_owned()))
         };
         assert_eq!(negotiated(&[]), (Offer::Nothing, None));
         assert_eq!(
