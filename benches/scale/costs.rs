@@ -1,7 +1,7 @@
 //! What single steps cost: the only place with figures of measurements. Each says where it comes from.
 //!
 //! `make bench-cluster` and `make bench` measured them on the machine that benches/RESULTS.md names: two slow cores, on which
-//! the kernel alone takes 12 µs for a write over TCP. On another machine measure first, and put its figures here.
+//! the kernel alone takes 10 µs for a write over TCP. On another machine measure first, and put its figures here.
 
 /// A cost, and where it comes from.
 #[derive(Clone, Copy, Debug)]
@@ -24,17 +24,17 @@ pub enum Source {
 /// The rows of benches/RESULTS.md as they are, in microseconds of CPU time. What is computed from them is below.
 mod row {
     /// "Costs of single steps".
-    pub const MESSAGE_WITH_ONE_MEMBER: f64 = 1450.00;
-    pub const MESSAGE_AT_THE_LIMIT: f64 = 264.09;
-    pub const FURTHER_MEMBER: f64 = 23.39;
-    pub const EVENT: f64 = 820.00;
-    pub const EVENT_AT_THE_LIMIT: f64 = 136.86;
-    pub const EVENT_OF_AN_EMPTY_NODE: f64 = 38.08;
-    pub const ANNOUNCEMENT: f64 = 59.83;
-    pub const ANNOUNCEMENT_AT_NATS: f64 = 155.97;
-    pub const ONE_OF_10_000: f64 = 12.19;
+    pub const MESSAGE_WITH_ONE_MEMBER: f64 = 1250.00;
+    pub const MESSAGE_AT_THE_LIMIT: f64 = 203.62;
+    pub const FURTHER_MEMBER: f64 = 19.83;
+    pub const EVENT: f64 = 700.00;
+    pub const EVENT_AT_THE_LIMIT: f64 = 101.96;
+    pub const EVENT_OF_AN_EMPTY_NODE: f64 = 35.65;
+    pub const ANNOUNCEMENT: f64 = 58.62;
+    pub const ANNOUNCEMENT_AT_NATS: f64 = 147.97;
+    pub const ONE_OF_10_000: f64 = 9.07;
     /// "The same room at its limit", of `make bench`.
-    pub const DELIVERY_AT_THE_LIMIT: f64 = 1.20;
+    pub const DELIVERY_AT_THE_LIMIT: f64 = 0.84;
 }
 
 const STEPS: &str = "make bench-cluster, \"Costs of single steps\"";
@@ -97,19 +97,19 @@ pub const HEARD: Cost = Cost {
     source: Source::Derived("the same two rows"),
 };
 pub const PERSON: Cost = Cost {
-    value: 2.24,
+    value: 2.54,
     unit: "µs",
     what: "each person in an announcement",
     source: Source::Measured(STEPS),
 };
 pub const PERSON_KNOWN: Cost = Cost {
-    value: 0.18,
+    value: 0.15,
     unit: "µs a second",
     what: "each person at other nodes, who may have to be forgotten",
     source: Source::Measured(STEPS),
 };
 pub const NATS_WRITE: Cost = Cost {
-    value: row::ANNOUNCEMENT_AT_NATS / 2.0 - 0.78,
+    value: row::ANNOUNCEMENT_AT_NATS / 2.0 - 0.70,
     unit: "µs",
     what: "NATS: a write to a node, whatever it holds",
     source: Source::Derived(
@@ -117,49 +117,49 @@ pub const NATS_WRITE: Cost = Cost {
     ),
 };
 pub const NATS_OUT: Cost = Cost {
-    value: 0.78,
+    value: 0.70,
     unit: "µs",
     what: "NATS: each volatile message in a write to a node",
     source: Source::Measured(STEPS),
 };
 pub const NATS_STORE: Cost = Cost {
-    value: 11.84,
+    value: 11.24,
     unit: "µs",
     what: "NATS: an event, stored and acknowledged, among many",
     source: Source::Measured(STEPS),
 };
 pub const NATS_EVENT_OUT: Cost = Cost {
-    value: 3.68,
+    value: 5.14,
     unit: "µs",
     what: "NATS: an event to each node, among many",
     source: Source::Measured(STEPS),
 };
 pub const ACKNOWLEDGED: Cost = Cost {
-    value: 1.77,
+    value: 1.61,
     unit: "ms",
     what: "from a message to its acknowledgement, one at a time, p50",
     source: Source::Measured("make bench-cluster, \"One message at a time\""),
 };
 pub const MEMBER_MEMORY: Cost = Cost {
-    value: 20.2 * 1024.0,
+    value: 13.6 * 1024.0,
     unit: "bytes",
     what: "memory of a socket that joined a room",
     source: Source::Measured(PEERS),
 };
 pub const PERSON_MEMORY: Cost = Cost {
-    value: 679.0,
+    value: 678.0,
     unit: "bytes",
     what: "memory of a person at other nodes",
     source: Source::Measured(STEPS),
 };
 pub const SERVER_MEMORY: Cost = Cost {
-    value: 35e6,
+    value: 31e6,
     unit: "bytes",
     what: "memory of a node without clients",
     source: Source::Measured(CARRIED),
 };
 pub const EVENT_BYTES: Cost = Cost {
-    value: 306.0,
+    value: 305.0,
     unit: "bytes",
     what: "a message of the chat on the link to NATS",
     source: Source::Measured(CARRIED),
@@ -216,4 +216,4 @@ pub const ALL: [Cost; 23] = [
 ];
 
 /// The steady load of `make bench-cluster`, to compare the arithmetic with: nodes, and CPU time of all nodes, µs a delivery.
-pub const MEASURED: [(f64, f64); 3] = [(1.0, 43.50), (2.0, 62.70), (3.0, 76.36)];
+pub const MEASURED: [(f64, f64); 3] = [(1.0, 46.00), (2.0, 56.50), (3.0, 64.00)];
