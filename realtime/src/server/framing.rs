@@ -29,7 +29,7 @@ use tokio_tungstenite::{
             Role, WebSocketConfig,
             frame::{
                 self, Frame,
-                coding::{Data, OpCode},
+                coding::{Control, Data, OpCode},
             },
         },
     },
@@ -44,6 +44,8 @@ const KEPT_FRAMES: usize = 4;
 /// Bytes of pending answers to pings at which no more is read. A client that does not read its answers would otherwise make
 /// the server hold them all.
 const MOST_ANSWERS: usize = 16 * 1024;
+/// Bytes that a pending answer costs beyond its frame.
+const ANSWER_OVERHEAD: usize = 64;
 
 /// What a socket runs over.
 pub(super) trait Transport: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
@@ -82,12 +84,13 @@ struct Shared<T> {
     pending: VecDeque<Pending>,
     /// How many bytes of the first pending frame are written.
     written: usize,
-    /// How many bytes of answers may be pending.
+    /// At most so many bytes of answers are pending; 0 once all is written.
     answers: usize,
+    /// A close is pending or written, of ours or of tungstenite. Nothing may follow it (RFC 6455, section 5.5.1).
     has_closed: bool,
 }
 
-/// A frame, or whole frames of tungstenite without a header of ours.
+/// A frame. One of tungstenite has its header in the payload.
 struct Pending {
     header: [u8; MOST_HEADER],
     header_length: usize,
@@ -182,6 +185,22 @@ impl<T: Transport> Shared<T> {
         }
     }
 
+    /// Takes a frame of tungstenite: an answer to a ping or to a close.
+    fn push_answer(&mut self, frame: &[u8]) {
+        if self.has_closed {
+            return;
+        }
+        // The opcode is in the lower half of the first byte (RFC 6455, section 5.2).
+        let opcode = frame.first().map(|first| OpCode::from(first & 0x0f));
+        self.has_closed = opcode == Some(OpCode::Control(Control::Close));
+        self.answers += frame.len() + ANSWER_OVERHEAD;
+        self.pending.push_back(Pending {
+            header: [0; MOST_HEADER],
+            header_length: 0,
+            payload: Bytes::copy_from_slice(frame),
+        });
+    }
+
     /// Writes what is pending.
     fn poll_flush(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.pending.is_empty() {
@@ -191,9 +210,10 @@ impl<T: Transport> Shared<T> {
             }
             self.advance(written);
         }
-        self.answers = 0;
         self.pending.shrink_to(KEPT_FRAMES);
-        Pin::new(&mut self.transport).poll_flush(context)
+        ready!(Pin::new(&mut self.transport).poll_flush(context))?;
+        self.answers = 0;
+        Poll::Ready(Ok(()))
     }
 
     fn poll_write(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
@@ -286,16 +306,19 @@ impl<T: Transport> Stream for MessageStream<T> {
     type Item = Result<Message, tungstenite::Error>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.0
-            .poll_next_unpin(context)
-            .map_ok(message)
-            .map(|read| read.map(Result::flatten))
+        let read = ready!(self.0.poll_next_unpin(context));
+        if read.is_none() {
+            // tungstenite does not wait until its answer to the peer's close is written.
+            let _ = ready!(self.0.get_ref().0.poll_answers(context));
+        }
+        Poll::Ready(read.map(|read| read.and_then(message)))
     }
 }
 
 fn message(read: tungstenite::Message) -> Result<Message, tungstenite::Error> {
     use tungstenite::Message as Read;
     Ok(match read {
+        // Checked for UTF-8 a second time: axum has no other way to its type.
         Read::Text(text) => Message::Text(
             Bytes::from(text)
                 .try_into()
@@ -319,31 +342,26 @@ impl<T: Transport> AsyncRead for ReadHalf<T> {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let _ = self.0.poll_answers(context);
+        let written = self.0.poll_answers(context);
         let mut shared = self.0.lock();
         if shared.answers > MOST_ANSWERS {
-            return Poll::Pending;
+            return written;
         }
+        // Whether they can be written or not: the close of the peer can still be read.
         Pin::new(&mut shared.transport).poll_read(context, buffer)
     }
 }
 
-/// Takes whole frames: tungstenite writes all that it has. It begins to write them at once, because tungstenite does not flush the
-/// answer to a close. If that takes longer, the next reads go on with it.
+/// Each write is one whole frame, because all of it is taken, and tungstenite writes it before it reads the next. The frame is
+/// written at once where the transport takes it, because tungstenite does not flush the answer to a close. Otherwise the next
+/// reads go on with it, and the end of the stream waits for it.
 impl<T: Transport> AsyncWrite for ReadHalf<T> {
     fn poll_write(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let mut shared = self.0.lock();
-        shared.push(Pending {
-            header: [0; MOST_HEADER],
-            header_length: 0,
-            payload: Bytes::copy_from_slice(bytes),
-        });
-        shared.answers += bytes.len();
-        drop(shared);
+        self.0.lock().push_answer(bytes);
         match self.poll_flush(context) {
             Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
             _ => Poll::Ready(Ok(bytes.len())),

@@ -274,7 +274,7 @@ async fn read<St, E, H>(
         let outcome = match message {
             None => return,
             Some(Ok(Message::Close(_))) => {
-                // tungstenite sends the answer to a close with the next read.
+                // The next read sends the answer to the close, and ends when it is written.
                 let _ = timeout(LINGER, stream.next()).await;
                 return;
             }

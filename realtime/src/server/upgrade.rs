@@ -49,9 +49,9 @@ pub enum Offer {
 }
 
 /// What an accepted socket runs over.
-type Transport = TokioIo<Upgraded>;
+type Io = TokioIo<Upgraded>;
 /// The halves of an accepted socket.
-type Halves = (MessageSink<Transport>, MessageStream<Transport>);
+type SocketHalves = (MessageSink<Io>, MessageStream<Io>);
 
 /// A valid handshake: what accepting it takes.
 struct Handshake {
@@ -185,7 +185,7 @@ struct Accepted<S> {
 }
 
 impl<S> Accepted<S> {
-    async fn run<C, F>(self: Box<Self>, socket: Halves)
+    async fn run<C, F>(self: Box<Self>, socket: SocketHalves)
     where
         C: SocketContract,
         S: FnOnce(OpenSocket<C>) -> F,
@@ -218,7 +218,7 @@ impl<S> Accepted<S> {
 
 /// An accepted socket of the contract `C`. First [`OpenSocket::welcome`] is called, then [`OpenSocket::run`].
 pub struct OpenSocket<C> {
-    socket: Halves,
+    socket: SocketHalves,
     queue: OutQueue,
     offer: Offer,
     counted: Counted,
@@ -334,7 +334,7 @@ fn negotiate(headers: &HeaderMap, ours: &str) -> (Offer, Option<HeaderValue>) {
         Some(_) if offered.contains(&ours) => (Offer::Ours, ours),
         Some(first) => (Offer::Unknown, *first),
     };
-    // A part of a header's text is one itself.
+    // A part of a valid header value is a valid header value.
     (offer, HeaderValue::from_str(echo).ok())
 }
 
