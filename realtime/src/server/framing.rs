@@ -52,9 +52,15 @@ pub(super) trait Transport: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Transport for T {}
 
-/// Reads the messages of a socket. Both halves belong to one task. The stream is in a box, because each of the futures through
-/// which it passes would have room for it.
-pub(super) struct MessageStream<T>(Box<WebSocketStream<ReadHalf<T>>>);
+/// Reads the messages of a socket. Both halves belong to one task.
+///
+/// After an error it drops all further input, and ends with the connection: input that nobody reads would turn the close of the
+/// socket into a reset, and the peer would not see its code.
+pub(super) struct MessageStream<T> {
+    /// In a box, because each of the futures through which it passes would have room for it.
+    stream: Box<WebSocketStream<ReadHalf<T>>>,
+    has_failed: bool,
+}
 
 /// Writes the messages of a socket. A message is taken at once, whatever is pending, so its sender has to flush. Nothing is
 /// written after a close.
@@ -114,7 +120,11 @@ pub(super) async fn halves<T: Transport>(
     });
     let read = ReadHalf(halves.clone());
     let stream = WebSocketStream::from_raw_socket(read, Role::Server, Some(config)).await;
-    (MessageSink(halves), MessageStream(Box::new(stream)))
+    let stream = MessageStream {
+        stream: Box::new(stream),
+        has_failed: false,
+    };
+    (MessageSink(halves), stream)
 }
 
 impl<T> Halves<T> {
@@ -242,6 +252,18 @@ impl<T: Transport> Shared<T> {
         transport.poll_write(context, &joined)
     }
 
+    /// Reads to the end of the connection.
+    fn poll_drop_input(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        loop {
+            let mut bytes = [0; 1024];
+            let mut buffer = ReadBuf::new(&mut bytes);
+            let read = ready!(Pin::new(&mut self.transport).poll_read(context, &mut buffer));
+            if read.is_err() || buffer.filled().is_empty() {
+                return Poll::Ready(());
+            }
+        }
+    }
+
     fn advance(&mut self, written: usize) {
         self.written += written;
         while let Some(length) = self.pending.front().map(Pending::len)
@@ -306,12 +328,18 @@ impl<T: Transport> Stream for MessageStream<T> {
     type Item = Result<Message, tungstenite::Error>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let read = ready!(self.0.poll_next_unpin(context));
+        if self.has_failed {
+            ready!(self.stream.get_ref().0.lock().poll_drop_input(context));
+            return Poll::Ready(None);
+        }
+        let read = ready!(self.stream.poll_next_unpin(context));
         if read.is_none() {
             // tungstenite does not wait until its answer to the peer's close is written.
-            let _ = ready!(self.0.get_ref().0.poll_answers(context));
+            let _ = ready!(self.stream.get_ref().0.poll_answers(context));
         }
-        Poll::Ready(read.map(|read| read.and_then(message)))
+        let read = read.map(|read| read.and_then(message));
+        self.has_failed = matches!(read, Some(Err(_)));
+        Poll::Ready(read)
     }
 }
 

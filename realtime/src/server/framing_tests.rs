@@ -326,3 +326,23 @@ async fn the_transport_ends_with_the_halves_although_a_write_was_waiting() {
         .unwrap();
     assert!(ended.is_none_or(|read| read.is_err()));
 }
+
+#[tokio::test]
+async fn after_an_error_all_input_is_dropped_until_the_connection_ends() {
+    let (ours, mut theirs) = duplex(1_000);
+    let (mut sink, mut stream) = halves(ours, WebSocketConfig::default()).await;
+    // A text that is not masked.
+    theirs.write_all(&[0x81, 0]).await.unwrap();
+    assert!(stream.next().await.unwrap().is_err());
+    sink.send(Message::Close(None)).await.unwrap();
+    let peer = async {
+        theirs.write_all(&[0; 100_000]).await.unwrap();
+        theirs.shutdown().await.unwrap();
+        let mut bytes = vec![];
+        let close = theirs.read_buf(&mut bytes).await.map(|_| bytes);
+        assert_eq!(close.unwrap(), [0x88, 0]);
+    };
+    let both = futures::future::join(stream.next(), peer);
+    let (ended, ()) = timeout(Duration::from_secs(10), both).await.unwrap();
+    assert!(ended.is_none());
+}

@@ -238,6 +238,20 @@ async fn a_peer_that_reads_nothing_does_not_delay_a_draining_server() {
     assert!(seconds_to_the_end(served).await <= 1);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_had_stopped_reading_has_a_second_from_the_drain_on() {
+    let (mut stalled, served, drain) = client();
+    write(&mut stalled, GET_FLOOD).await;
+    wait(30).await;
+    drain.start();
+    for _ in 0..3 {
+        sleep(Duration::from_millis(900)).await;
+        assert!(!served.is_finished());
+        stalled.read_exact(&mut [0; 8 * 1024]).await.unwrap();
+    }
+    assert!(seconds_to_the_end(served).await <= 1);
+}
+
 /// An HTTP/2 client whose streams have a flow-control window of 16 KiB.
 async fn http_2_client() -> (SendRequest<Body>, JoinHandle<()>, Drain) {
     let (client, served, drain) = client();

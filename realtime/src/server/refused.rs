@@ -38,7 +38,18 @@ impl IntoResponse for Refused {
             Self::NoUpgrade(rejection) => {
                 let why = rejection.body_text();
                 let error = format!("This route speaks WebSocket (RFC 6455): {why}.");
-                (rejection.status(), Json(json!({ "error": error }))).into_response()
+                let mut response =
+                    (rejection.status(), Json(json!({ "error": error }))).into_response();
+                let headers = response.headers_mut();
+                // RFC 6455, section 4.4, and RFC 9110, section 15.5.6.
+                headers.insert(
+                    header::SEC_WEBSOCKET_VERSION,
+                    HeaderValue::from_static("13"),
+                );
+                if matches!(rejection, WebSocketUpgradeRejection::MethodNotGet(_)) {
+                    headers.insert(header::ALLOW, HeaderValue::from_static("GET"));
+                }
+                response
             }
         }
     }

@@ -281,11 +281,12 @@ async fn read<St, E, H>(
             // After the server's close only the peer's close is handled.
             Some(_) if queue.is_closing() => continue,
             Some(Err(error)) => {
-                match error.close_code() {
-                    Some(code) => queue.close(code, "what was sent breaks the protocol"),
-                    None => tracing::debug!(%error, "a socket broke"),
-                }
-                return;
+                let Some(code) = error.close_code() else {
+                    tracing::debug!(%error, "a socket broke");
+                    return;
+                };
+                queue.close(code, "what was sent breaks the protocol");
+                continue;
             }
             Some(Ok(Message::Ping(_) | Message::Pong(_))) => Ok(()),
             Some(Ok(Message::Text(text))) if text.len() > TEXT_BYTES => {

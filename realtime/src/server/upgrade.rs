@@ -342,6 +342,31 @@ fn negotiate(headers: &HeaderMap, ours: &str) -> (Offer, Option<HeaderValue>) {
 mod tests {
     use super::*;
 
+    #[tokio::test]
+    async fn a_request_that_is_no_handshake_is_told_what_would_be_one() {
+        let refusal = async |method: &str, version: &str| {
+            let request = Request::builder()
+                .method(method)
+                .header(header::CONNECTION, "upgrade")
+                .header(header::UPGRADE, "websocket")
+                .header(header::SEC_WEBSOCKET_KEY, "dGhlIHNhbXBsZSBub25jZQ==")
+                .header(header::SEC_WEBSOCKET_VERSION, version);
+            let (mut parts, ()) = request.body(()).unwrap().into_parts();
+            let handshake = Handshake::of(&mut parts).await;
+            let response = Refused::NoUpgrade(handshake.err().unwrap()).into_response();
+            let header = |name| response.headers().get(name).cloned();
+            (
+                response.status().as_u16(),
+                header(header::SEC_WEBSOCKET_VERSION),
+                header(header::ALLOW),
+            )
+        };
+        let version = Some(HeaderValue::from_static("13"));
+        assert_eq!(refusal("GET", "8").await, (400, version.clone(), None));
+        let allow = Some(HeaderValue::from_static("GET"));
+        assert_eq!(refusal("POST", "13").await, (405, version, allow));
+    }
+
     #[test]
     fn our_subprotocol_is_found_among_others_and_an_unknown_one_is_echoed() {
         let negotiated = |offers: &[&'static str]| {

@@ -53,6 +53,8 @@ pub(super) struct Wire<T: Transport> {
     connection: Arc<Activity>,
     /// Since when bytes are pending and the peer reads none.
     blocked: Option<Instant>,
+    /// Whether the server drained when a write was blocked last.
+    was_draining: bool,
     timer: Timer,
     patience: Patience,
     drain: Drain,
@@ -72,6 +74,7 @@ impl<T: Transport> Wire<T> {
             transport,
             connection,
             blocked: None,
+            was_draining: false,
             timer: Timer::default(),
             patience,
             drain,
@@ -125,8 +128,14 @@ impl<T: Transport> Wire<T> {
             Poll::Ready(Err(_)) => {}
             Poll::Pending => {
                 self.connection.set_blocked();
+                let is_draining = self.drain.is_draining();
+                if is_draining && !self.was_draining {
+                    // The shorter time begins now, whenever the peer stopped reading.
+                    self.blocked = None;
+                }
+                self.was_draining = is_draining;
                 let since = *self.blocked.get_or_insert_with(Instant::now);
-                let until = since + self.patience.stall(self.drain.is_draining());
+                let until = since + self.patience.stall(is_draining);
                 if self.timer.poll_at(until, context).is_ready() {
                     metric::counter("stalled_readers").increment(1);
                     tracing::debug!(peer = %self.connection.peer, "the peer reads nothing; its connection is reset");
