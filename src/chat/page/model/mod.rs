@@ -136,9 +136,8 @@ impl ChatState {
             ChatEvent::History { messages, more, .. } => {
                 // The first message may be a different one by now: the page would leave a gap before it.
                 let fits = room.history_asked.take() == room.log.first_offset();
-                if fits {
-                    // The page shows it step by step, one in a frame: a step may wait for its frame already.
-                    room.log.prepend(messages, more);
+                if fits && room.log.prepend(messages, more) {
+                    room.log.show_older();
                 }
             }
         }

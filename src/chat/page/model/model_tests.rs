@@ -476,11 +476,9 @@ fn history_is_asked_for_once_at_a_time_and_joins_above() {
         0.0,
     );
     let shown = offsets(&state);
-    assert_eq!(
-        shown,
-        (51..=60).collect::<Vec<_>>(),
-        "two steps in one frame would move every row"
-    );
+    assert!(shown[0] < 51, "a step of the page is shown at once");
+    assert_eq!(shown, (shown[0]..=60).collect::<Vec<_>>());
+    // The rest follows as the reader scrolls.
     while room(&mut state).log.show_older() {}
     assert_eq!(offsets(&state), (1..=60).collect::<Vec<_>>());
     assert_eq!(room(&mut state).history_due(), None, "there is no more");
