@@ -140,10 +140,11 @@ impl Trail {
         } else {
             0.0
         };
-        let bottom = if high > low { height } else { height / 2.0 };
+        let top = if high > low { 0.0 } else { height / 2.0 };
         let mut path = String::with_capacity(prices.len() * 12);
         for (index, price) in prices.iter().enumerate() {
-            let (x, y) = (left + step * index as f64, bottom - (price - low) * scale);
+            // From the highest price down, which stands at zero exactly and never at "-0.0".
+            let (x, y) = (left + step * index as f64, top + (high - price) * scale);
             path.push(if index == 0 { 'M' } else { 'L' });
             push_fixed(&mut path, x, 1);
             path.push(' ');
@@ -199,6 +200,15 @@ mod tests {
         assert_eq!(trail(&[(0, 5.0)]).draw(79.0, 20.0), "M79.0 10.0h.1");
         let path = trail(&[(0, 1.0), (3, 3.0), (6, 2.0)]).draw(79.0, 20.0);
         assert_eq!(path, "M77.0 20.0L78.0 0.0L79.0 10.0");
+    }
+
+    #[test]
+    fn the_highest_price_is_at_the_top_without_a_sign() {
+        for cents in 1..1_000 {
+            let (low, high) = (f64::from(cents) / 100.0, f64::from(3 * cents) / 70.0);
+            let path = trail(&[(0, low), (3, high)]).draw(79.0, 200.0);
+            assert_eq!(path, "M78.0 200.0L79.0 0.0", "{low} {high}");
+        }
     }
 
     #[test]
