@@ -27,7 +27,10 @@ use tokio::{sync::watch, time::timeout};
 pub use self::log::{Appended, Follow, Head, Log, LogError, Start};
 pub use self::memory_log::MemoryLog;
 pub use self::presence::{Presence, Ticket};
-use super::queue::{OutQueue, encode};
+use super::{
+    fan_out::Unwritten,
+    queue::{OutQueue, encode},
+};
 use crate::{
     channel::{ChannelContract, Entry, Joined},
     close::CloseCode,
@@ -257,10 +260,11 @@ where
         guarded.closed
     }
 
-    /// Queues messages of the log for all live members, in the order of the log.
-    fn deliver(&self, entries: &[Entry<C::Message>]) {
+    /// Queues messages of the log for all live members, in the order of the log. Returns the queues that are to be written.
+    fn deliver(&self, entries: &[Entry<C::Message>]) -> Unwritten<OutQueue> {
+        let mut unwritten = vec![];
         let Some(last) = entries.last() else {
-            return;
+            return Unwritten::new(unwritten);
         };
         // Encoded once for all, and before the lock is taken.
         let messages: Vec<_> = entries
@@ -269,17 +273,20 @@ where
             .collect();
         let mut guarded = self.guarded();
         let Guarded { members, state, .. } = &mut *guarded;
-        for (entry, message) in entries.iter().zip(messages) {
-            state.delivered(entry);
-            for member in members.0.values_mut() {
-                // A member that read the message from the log has it already.
-                if member.live && member.after < entry.offset {
-                    member.after = entry.offset;
-                    member.queue.push(message.clone());
+        entries.iter().for_each(|entry| state.delivered(entry));
+        for member in members.0.values_mut().filter(|member| member.live) {
+            // A member that read messages from the log has them already.
+            let new = entries.partition_point(|entry| entry.offset <= member.after);
+            if let Some(messages) = messages.get(new..).filter(|new| !new.is_empty()) {
+                member.after = last.offset;
+                for message in messages {
+                    member.queue.push_unnoticed(message.clone());
                 }
+                unwritten.push(member.queue.clone());
             }
         }
         self.delivered.send_replace(last.offset);
+        Unwritten::new(unwritten)
     }
 
     /// Messages up to `floor` were dropped before they were delivered. A member that lacks them is closed; it reconnects and

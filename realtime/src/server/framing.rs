@@ -10,7 +10,7 @@ use std::{
     collections::VecDeque,
     io::{self, IoSlice},
     pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     task::{Context, Poll, ready},
 };
 
@@ -34,6 +34,8 @@ use tokio_tungstenite::{
         },
     },
 };
+
+use super::queue::DirectWrite;
 
 /// The longest header of a frame that is not masked (RFC 6455, section 5.2).
 const MOST_HEADER: usize = 10;
@@ -71,7 +73,8 @@ pub(super) struct MessageSink<T>(Arc<Halves<T>>);
 struct ReadHalf<T>(Arc<Halves<T>>);
 
 struct Halves<T> {
-    /// A std mutex: both halves belong to one task, so nothing ever waits for it.
+    /// A std mutex: it is held while bytes are read or written, which never waits. Both halves belong to one task; another
+    /// one that writes past them has it for one write.
     shared: Mutex<Shared<T>>,
     /// Not in here: the transport keeps the waker, and must not keep itself.
     wakers: Arc<Wakers>,
@@ -135,6 +138,18 @@ impl<T> Halves<T> {
 }
 
 impl<T: Transport> Halves<T> {
+    /// Writes what is pending.
+    fn poll_pending(&self, shared: &mut Shared<T>) -> Poll<io::Result<()>> {
+        let has_answers = shared.answers > 0;
+        let waker = waker_ref(&self.wakers);
+        let flushed = shared.poll_flush(&mut Context::from_waker(&waker));
+        if has_answers && flushed.is_ready() {
+            // The half that reads may have stopped because of them.
+            self.wakers.reading.wake();
+        }
+        flushed
+    }
+
     /// Writes the answers of tungstenite, if any are pending.
     fn poll_answers(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut shared = self.lock();
@@ -275,6 +290,27 @@ impl<T: Transport> Shared<T> {
     }
 }
 
+impl<T: Transport> MessageSink<T> {
+    /// Writes to the socket past its task, as long as the socket exists.
+    pub(super) fn direct(&self) -> Weak<dyn DirectWrite> {
+        let halves: Weak<Halves<T>> = Arc::downgrade(&self.0);
+        halves
+    }
+}
+
+impl<T: Transport> DirectWrite for Halves<T> {
+    fn write(&self, messages: Vec<Message>) -> bool {
+        let mut shared = self.lock();
+        for message in messages {
+            match Pending::new(frame(message)) {
+                Ok(pending) => shared.push(pending),
+                Err(_) => return false,
+            }
+        }
+        matches!(self.poll_pending(&mut shared), Poll::Ready(Ok(())))
+    }
+}
+
 impl<T: Transport> Sink<Message> for MessageSink<T> {
     type Error = io::Error;
 
@@ -292,17 +328,8 @@ impl<T: Transport> Sink<Message> for MessageSink<T> {
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let wakers = &self.0.wakers;
-        wakers.writing.register(context.waker());
-        let waker = waker_ref(wakers);
-        let mut shared = self.0.lock();
-        let has_answers = shared.answers > 0;
-        let flushed = shared.poll_flush(&mut Context::from_waker(&waker));
-        if has_answers && flushed.is_ready() {
-            // It may have stopped reading because of them.
-            wakers.reading.wake();
-        }
-        flushed
+        self.0.wakers.writing.register(context.waker());
+        self.0.poll_pending(&mut self.0.lock())
     }
 
     /// Flushes only: the connection ends when both halves are dropped.

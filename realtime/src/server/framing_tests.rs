@@ -11,6 +11,7 @@ use tokio::{
 use tungstenite::Message as Sent;
 
 use super::*;
+use crate::server::{fan_out::FanOut, queue::OutQueue};
 
 /// Takes one slice a write, as a stream of HTTP/2 does.
 struct Plain(DuplexStream);
@@ -345,4 +346,88 @@ async fn after_an_error_all_input_is_dropped_until_the_connection_ends() {
     let both = futures::future::join(stream.next(), peer);
     let (ended, ()) = timeout(Duration::from_secs(10), both).await.unwrap();
     assert!(ended.is_none());
+}
+
+/// Writes what is taken out of a queue, as the task of a socket does.
+async fn write_all(queue: OutQueue, mut sink: MessageSink<DuplexStream>) {
+    loop {
+        let batch = queue.take().await;
+        for message in batch.messages {
+            sink.feed(message).await.unwrap();
+        }
+        sink.flush().await.unwrap();
+        if batch.close.is_some() {
+            return;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn messages_that_several_tasks_write_arrive_once_and_in_order() {
+    const MESSAGES: usize = 20_000;
+    // The smaller pipe blocks nearly every write.
+    for room in [100, 100_000] {
+        let (sink, _stream, mut client) = pair(room).await;
+        let queue = OutQueue::new(usize::MAX);
+        queue.write_with(sink.direct());
+        let task = tokio::spawn(write_all(queue.clone(), sink));
+        // Each message is queued by one of them, in order, and written by any of them.
+        let next = Arc::new(Mutex::new(0));
+        let senders = (0..3).map(|_| {
+            let (queue, next) = (queue.clone(), next.clone());
+            tokio::spawn(async move {
+                loop {
+                    {
+                        let mut next = next.lock().unwrap();
+                        if *next == MESSAGES {
+                            return;
+                        }
+                        let message = Message::Text(next.to_string().into());
+                        *next += 1;
+                        match *next % 7 {
+                            0 => queue.push(message),
+                            _ => queue.push_unnoticed(message),
+                        }
+                    }
+                    queue.write_now();
+                    tokio::task::yield_now().await;
+                }
+            })
+        });
+        let senders: Vec<_> = senders.collect();
+        for number in 0..MESSAGES {
+            let read = timeout(Duration::from_secs(30), client.next()).await;
+            let read = read.expect("nothing more arrives").unwrap().unwrap();
+            assert_eq!(read, Sent::text(number.to_string()));
+        }
+        futures::future::try_join_all(senders).await.unwrap();
+        queue.close(1000_u16, "all is said");
+        task.await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn what_a_direct_write_leaves_is_flushed_behind_it() {
+    let (mut sink, _stream, mut client) = pair(100).await;
+    let direct = sink.direct();
+    let long = text(10_000);
+    let message = |text: &str| Message::Text(text.into());
+    let write = |text: &str| direct.upgrade().unwrap().write(vec![message(text)]);
+    assert!(write("short"));
+    assert!(!write(&long), "the pipe is full");
+    let sending = async {
+        sink.send(message("last")).await.unwrap();
+    };
+    let receiving = async {
+        for expected in ["short", &long, "last"] {
+            assert_eq!(client.next().await.unwrap().unwrap(), Sent::text(expected));
+        }
+    };
+    futures::join!(sending, receiving);
+    drop((sink, _stream));
+    let ended = client.next().await;
+    assert!(
+        ended.is_none_or(|read| read.is_err()),
+        "the halves are gone"
+    );
 }

@@ -31,6 +31,7 @@ use tokio::{
     time::{Instant, sleep},
 };
 
+pub(super) use self::direct::Reading;
 pub use self::{
     activity::ActiveRequest,
     direct::LiveBody,

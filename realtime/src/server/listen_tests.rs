@@ -29,6 +29,8 @@ use crate::server::Drain;
 mod direct_streams;
 #[path = "listen/tls_tests.rs"]
 mod over_tls;
+#[path = "listen/published_tests.rs"]
+mod published;
 
 const GET: &str = "GET / HTTP/1.1\r\nhost: x\r\n\r\n";
 const GET_FLOOD: &str = "GET /flood HTTP/1.1\r\nhost: x\r\n\r\n";

@@ -4,6 +4,7 @@ pub mod channel;
 pub mod clock;
 pub mod counted;
 pub mod drain;
+mod fan_out;
 pub mod frame;
 mod framing;
 mod history;

@@ -8,16 +8,23 @@
 //!   is room.
 //! - At most one *volatile* message, which a newer one replaces.
 //! - One *close*, which ends the queue.
+//!
+//! The task of the socket takes them out and writes them. A task that has messages for many sockets may write them itself, where
+//! the connections take them at once: then no task has to be woken for each socket. Only one of the two has taken messages that
+//! are not written yet, so their order holds.
+
+mod direct;
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
 };
 
 use axum::extract::ws::{CloseFrame, Message, Utf8Bytes};
 use serde::Serialize;
 use tokio::sync::Notify;
 
+pub(super) use self::direct::DirectWrite;
 use super::metric;
 use crate::close::CloseCode;
 
@@ -57,6 +64,22 @@ struct State {
     /// Messages that were taken out so far.
     taken: u64,
     close: Option<CloseFrame>,
+    /// Writes past the task of the socket. `None` where only the task may write.
+    direct: Option<Weak<dyn DirectWrite>>,
+    writer: Writer,
+    /// Bytes that were taken out and given to the connection, which did not take all of them.
+    unwritten: usize,
+}
+
+/// Who has taken out messages that are not written yet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Writer {
+    #[default]
+    Nobody,
+    /// The task of the socket, until it takes again.
+    Task,
+    /// A task that writes past it, until its write returns.
+    Direct,
 }
 
 /// What the write loop takes out of the queue at once.
@@ -66,13 +89,14 @@ pub struct Batch {
     pub messages: Vec<Message>,
     /// The close to send after the messages; nothing follows it.
     pub close: Option<CloseFrame>,
+    /// The size of its messages, and of what the connection has to be flushed of.
+    bytes: usize,
 }
 
 impl Batch {
-    /// The size of its messages in KiB.
+    /// The size of what is to be written, in KiB.
     pub fn kibibytes(&self) -> u32 {
-        let bytes: usize = self.messages.iter().map(cost).sum();
-        u32::try_from(bytes / 1_024).unwrap_or(u32::MAX)
+        u32::try_from(self.bytes / 1_024).unwrap_or(u32::MAX)
     }
 }
 
@@ -107,6 +131,12 @@ impl OutQueue {
 
     /// Queues a message. When the bound is exceeded, everything pending is dropped and the socket closes with 4100.
     pub fn push(&self, message: Message) {
+        self.push_unnoticed(message);
+        self.0.ready.notify_one();
+    }
+
+    /// Like [`OutQueue::push`], but wakes nobody: for a message that is written past the task of the socket.
+    pub(super) fn push_unnoticed(&self, message: Message) {
         let mut state = self.state();
         if self.drops(&state, &message) {
             return;
@@ -122,8 +152,6 @@ impl OutQueue {
             return;
         }
         state.messages.push_back(message);
-        drop(state);
-        self.0.ready.notify_one();
     }
 
     /// Queues an answer of any size. Wait for [`OutQueue::has_room`] first, so that at most one is pending. The first
@@ -182,6 +210,7 @@ impl OutQueue {
 
     /// The socket has ended: nothing takes messages out of the queue any more.
     pub(super) fn end(&self) {
+        self.state().direct = None;
         // A code without a reason, because this close is never sent.
         self.close(CloseCode::Done.code(), "");
     }
@@ -235,23 +264,43 @@ impl OutQueue {
         self.pending_bytes() > self.0.limit / 2
     }
 
+    /// What the task of the socket takes out. It has written what it took before.
     fn try_take(&self) -> Option<Batch> {
         let mut state = self.state();
-        let (mut messages, mut bytes) = (vec![], 0);
-        while bytes < WRITE_BYTES
-            && let Some(message) = state.messages.pop_front()
-        {
-            state.taken += 1;
-            bytes += cost(&message);
-            messages.push(message);
+        if state.writer == Writer::Direct {
+            // It notifies when it is done.
+            return None;
         }
-        state.bytes -= bytes;
-        // The queue is in order, so the bytes taken out are the oldest, which the answer includes.
-        state.answer = state.answer.saturating_sub(bytes);
+        let unwritten = std::mem::take(&mut state.unwritten);
+        let (messages, bytes) = state.take_messages();
         let close = state.close.clone().filter(|_| state.messages.is_empty());
+        let has_any = !messages.is_empty() || close.is_some() || unwritten > 0;
+        state.writer = match has_any {
+            true => Writer::Task,
+            false => Writer::Nobody,
+        };
         drop(state);
         self.0.drained.notify_waiters();
-        (!messages.is_empty() || close.is_some()).then_some(Batch { messages, close })
+        has_any.then_some(Batch {
+            messages,
+            close,
+            bytes: unwritten + bytes,
+        })
+    }
+
+    /// Messages that are not in the queue, for the task of the socket. It has written what it took before.
+    pub(super) fn batch_of(&self, messages: impl IntoIterator<Item = Message>) -> Batch {
+        let messages: Vec<_> = messages.into_iter().collect();
+        let bytes: usize = messages.iter().map(cost).sum();
+        let mut state = self.state();
+        if state.writer == Writer::Nobody {
+            state.writer = Writer::Task;
+        }
+        Batch {
+            messages,
+            close: None,
+            bytes: bytes + std::mem::take(&mut state.unwritten),
+        }
     }
 
     /// At most this many pending bytes count as little.
@@ -288,6 +337,24 @@ impl OutQueue {
     /// A poisoned lock is used all the same: at worst the byte count is too high, and the socket closes early.
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// The oldest messages and their bytes: as many as it takes to reach [`WRITE_BYTES`].
+    fn take_messages(&mut self) -> (Vec<Message>, usize) {
+        let (mut messages, mut bytes) = (vec![], 0);
+        while bytes < WRITE_BYTES
+            && let Some(message) = self.messages.pop_front()
+        {
+            self.taken += 1;
+            bytes += cost(&message);
+            messages.push(message);
+        }
+        self.bytes -= bytes;
+        // The queue is in order, so the bytes taken out are the oldest, which the answer includes.
+        self.answer = self.answer.saturating_sub(bytes);
+        (messages, bytes)
     }
 }
 

@@ -223,6 +223,13 @@ impl Connection {
         self.0.breakable
     }
 
+    /// Whether messages may be written past the task of the connection: the bytes go to a TCP connection as they are, and no
+    /// fault holds them back.
+    pub(super) fn may_write_directly(&self) -> bool {
+        let handle = self.0.handle.as_ref();
+        !self.may_break() && handle.is_some_and(ConnectionHandle::is_plain)
+    }
+
     /// The history that this connection reads, for [`ConnectionRegistry::expire`]; `None` before the owner is known.
     pub fn history(&self) -> Option<ExpiredHistory> {
         Some(ExpiredHistory {

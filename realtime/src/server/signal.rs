@@ -3,10 +3,13 @@
 //! A task has one waker, which is registered once a poll, and a flag for each of two kinds of sources: what is published,
 //! which is frequent, and all others, such as a timer or the drain. A source sets its flag and wakes the task. So a task
 //! that has nothing to read asks only the flags, and the other sources are polled only after one of them has woken it.
+//!
+//! What is published need not wake the tasks: where a connection can be polled from outside its task, one task polls those of
+//! many readers. A switch of tasks for each of them would take longer than the write itself leaves.
 
 use std::{
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     task::{Wake, Waker},
@@ -14,20 +17,29 @@ use std::{
 
 use futures::task::AtomicWaker;
 
+use super::fan_out::{self, FanOut};
+
+/// A connection that can be polled from outside its task.
+pub trait PollNow: Send + Sync {
+    /// Sends what can be sent now. False if the task of the connection has to be woken for it.
+    fn poll_now(&self) -> bool;
+}
+
 /// The flags and the waker of one task.
 ///
 /// As a [`Waker`] it is that of the other sources.
-#[derive(Debug)]
 pub struct Signal {
     published: AtomicBool,
     others: AtomicBool,
     task: AtomicWaker,
+    /// The connection of the task, if it can be polled from outside.
+    connection: OnceLock<Weak<dyn PollNow>>,
     /// Where it is in [`Signals`]; changed only while that is locked.
     place: AtomicUsize,
 }
 
 /// The signals of all readers of a topic.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Signals(Mutex<Vec<Arc<Signal>>>);
 
 impl Signal {
@@ -35,6 +47,11 @@ impl Signal {
     /// the task.
     pub fn register(&self, task: &Waker) {
         self.task.register(task);
+    }
+
+    /// From now on the connection is polled for what is published, and its task is not woken. Only the first call has an effect.
+    pub fn poll_instead(&self, connection: Weak<dyn PollNow>) {
+        let _ = self.connection.set(connection);
     }
 
     /// Whether something was published since the last [`Signal::take_published`].
@@ -69,6 +86,15 @@ impl Wake for Signal {
     }
 }
 
+impl FanOut for Arc<Signal> {
+    fn write_now(&self) {
+        let connection = self.connection.get().and_then(Weak::upgrade);
+        if !connection.is_some_and(|connection| connection.poll_now()) {
+            self.task.wake();
+        }
+    }
+}
+
 impl Signals {
     /// Adds a signal, both of whose flags are set.
     pub fn add(&self) -> Arc<Signal> {
@@ -77,6 +103,7 @@ impl Signals {
             published: AtomicBool::new(true),
             others: AtomicBool::new(true),
             task: AtomicWaker::new(),
+            connection: OnceLock::new(),
             place: AtomicUsize::new(signals.len()),
         });
         signals.push(signal.clone());
@@ -99,10 +126,18 @@ impl Signals {
 
     /// Something was published.
     pub fn publish(&self) {
+        let mut polled = vec![];
         for signal in self.lock().iter() {
-            signal.published.store(true, Ordering::Release);
-            signal.task.wake();
+            // A reader that has not read what was published before is woken already.
+            if signal.published.swap(true, Ordering::AcqRel) {
+                continue;
+            }
+            match signal.connection.get() {
+                Some(_) => polled.push(signal.clone()),
+                None => signal.task.wake(),
+            }
         }
+        fan_out::spawn(polled);
     }
 
     /// A std mutex: it is held while the tasks are woken, and never across an await. A poisoned lock is used all the same.

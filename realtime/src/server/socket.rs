@@ -18,11 +18,7 @@ use tokio::time::{Instant, interval_at, sleep, timeout};
 use tokio_tungstenite::tungstenite;
 
 use super::{
-    clock::now_ms,
-    counted::Counted,
-    on_wake::OnWake,
-    queue::{Batch, OutQueue},
-    realtime::Realtime,
+    clock::now_ms, counted::Counted, on_wake::OnWake, queue::OutQueue, realtime::Realtime,
     registry::Connection,
 };
 use crate::{
@@ -421,9 +417,9 @@ async fn write<Si: Sink<Message> + Unpin>(
     loop {
         let batch = tokio::select! {
             batch = queue.take() => batch,
-            _ = ping.tick() => Batch { messages: vec![Message::Ping(Bytes::new())], close: None },
+            _ = ping.tick() => queue.batch_of([Message::Ping(Bytes::new())]),
             // The request is kept until there is a message that can be repeated.
-            () = connection.repeat_asked(), if newest.is_some() => Batch { messages: newest.clone().into_iter().collect(), close: None },
+            () = connection.repeat_asked(), if newest.is_some() => queue.batch_of(newest.clone()),
         };
         if connection.may_break() {
             let mut newest_first = batch.messages.iter().rev();

@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     counted::Counted,
     frame::frame,
-    listen::LiveBody,
+    listen::{LiveBody, Reading},
     metric,
     realtime::{ClientAddress, Realtime, Timing},
     registry::Connection,
@@ -181,6 +181,7 @@ impl<C: StreamContract> StreamRequest<C> {
             .for_each(|state| opening.put_slice(state));
         // Held by the stream itself: under another accept loop the drain would not wait for it.
         let hold = self.realtime.drain().hold();
+        let reading = Reading(opened.reader.signal().clone());
         let body = StreamBody::new(
             opening.freeze(),
             opened.reader,
@@ -190,7 +191,8 @@ impl<C: StreamContract> StreamRequest<C> {
             self.session_ended,
             (counted, permit, hold),
         );
-        (stream_headers(), Extension(LiveBody), Body::new(body)).into_response()
+        let extensions = (Extension(LiveBody), Extension(reading));
+        (stream_headers(), extensions, Body::new(body)).into_response()
     }
 }
 

@@ -301,6 +301,9 @@ impl<C: SocketContract> OpenSocket<C> {
             counted,
             ..
         } = self;
+        if connection.may_write_directly() {
+            queue.write_with(socket.0.direct());
+        }
         // In boxes, because a future has room for what it is called with, and for what it makes of that.
         let ended = Box::pin(ended);
         Box::pin(async move {

@@ -182,7 +182,7 @@ impl World {
                 append(&self.log, number);
             }
             Step::Deliver { limit } => match self.follower.next(limit).now_or_never() {
-                Some(Ok(entries)) => self.channel.deliver(&entries),
+                Some(Ok(entries)) => drop(self.channel.deliver(&entries)),
                 Some(Err(LogError::Truncated { floor })) => {
                     self.channel.skip_to(floor);
                     self.follower = self.log.follow(floor);
@@ -422,7 +422,7 @@ async fn a_channel_without_members_is_closed_for_good() {
 async fn a_broadcast_reaches_members_that_are_behind() {
     let (channel, log) = open(10);
     append(&log, 1);
-    channel.deliver(&log.read(0, 9).await.unwrap());
+    drop(channel.deliver(&log.read(0, 9).await.unwrap()));
     let ((live, _), (behind, entered)) = (enter(&channel, 1, 1), enter(&channel, 2, 0));
     assert_eq!(entered, Entered::Behind);
     channel.change(|_, members| {
@@ -442,7 +442,7 @@ async fn a_live_member_that_has_what_was_dropped_stays() {
     for number in 1..=3 {
         append(&log, number);
     }
-    channel.deliver(&log.read(0, 9).await.unwrap());
+    drop(channel.deliver(&log.read(0, 9).await.unwrap()));
     channel.skip_to(3);
     let (events, close) = decoded(&queue);
     assert_eq!((events.len(), close), (4, None));

@@ -64,7 +64,11 @@ where
                     deliver(&this, notice);
                 }
                 match next {
-                    Ok(entries) => this.deliver(&entries),
+                    Ok(entries) => {
+                        let unwritten = this.deliver(&entries);
+                        drop(this);
+                        unwritten.write().await;
+                    }
                     Err(LogError::Truncated { floor }) => {
                         this.skip_to(floor);
                         log = this.log.follow(floor);

@@ -162,7 +162,9 @@ where
             bytes.put_back(&parts.read_buf);
             direct
         };
-        let may_follow = direct.send(&mut bytes, !watch.is_draining).await?;
+        let is_plain = !watch.activity.is_encrypted.load(Ordering::Relaxed);
+        let may_follow;
+        (bytes, may_follow) = direct.send(bytes, !watch.is_draining, is_plain).await?;
         if !may_follow {
             return Ok(bytes.shutdown().await?);
         }

@@ -3,14 +3,18 @@
 //! An open stream needs nothing of what hyper keeps for a connection: a buffer of 8 KiB for each direction, a table of
 //! headers, the machinery of the next request. So the task of the connection takes the connection back from hyper, writes the
 //! head and the chunks itself (RFC 9112, sections 4 and 7.1), and gives it to hyper again when the stream has ended.
+//!
+//! Without TLS the connection is also polled from outside its task, by a task that writes to many of them what a topic
+//! publishes.
 
 use std::{
     future::poll_fn,
     io::{self, IoSlice, Write},
     mem,
+    panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    task::{Context, Poll, ready},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, Weak},
+    task::{Context, Poll, Waker, ready},
     time::SystemTime,
 };
 
@@ -22,6 +26,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::{read_ahead::ReadAhead, stream::Answer};
+use crate::server::signal::{PollNow, Signal};
 
 /// Bytes of a client that are read while its stream is open, and not used until it has ended: as many as hyper would keep. Bytes
 /// that are not read turn the close of the connection into a reset, which may take the end of the stream with it.
@@ -30,6 +35,10 @@ const MOST_AHEAD: usize = 16 * 1024;
 /// An extension of a response: its body sends small pieces for a long time.
 #[derive(Clone, Copy, Debug)]
 pub struct LiveBody;
+
+/// An extension of a response: its body is that of a reader of a topic, with this signal.
+#[derive(Clone)]
+pub(in crate::server) struct Reading(pub Arc<Signal>);
 
 /// Where the service of hyper leaves a response for the task of the connection.
 #[derive(Clone, Default)]
@@ -100,23 +109,102 @@ impl Slot {
 }
 
 impl Direct {
-    /// Sends the response to its end. True if another request may follow on the connection, for which the server has to
-    /// `stay`.
-    pub async fn send<S>(self, bytes: &mut ReadAhead<S>, stay: bool) -> io::Result<bool>
+    /// Sends the response to its end. Returns the connection if another request may follow on it, for which the server has to
+    /// `stay`. `is_plain`: the bytes go to a TCP connection as they are.
+    pub async fn send<S>(
+        self,
+        bytes: ReadAhead<S>,
+        stay: bool,
+        is_plain: bool,
+    ) -> io::Result<(ReadAhead<S>, bool)>
     where
-        S: AsyncRead + AsyncWrite + Unpin,
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let keep_alive = self.keep_alive && stay;
-        let (parts, body) = self.response.into_parts();
-        let mut sending = Sending {
+        let (mut parts, body) = self.response.into_parts();
+        let reading = parts.extensions.remove::<Reading>();
+        let sending = Sending {
             head: head(&parts, keep_alive),
             body,
             piece: None,
             has_ended: false,
         };
         drop(parts);
-        poll_fn(|context| sending.poll(bytes, context)).await?;
-        Ok(keep_alive)
+        let open = Arc::new(Open(Mutex::new(OpenState {
+            response: Some((sending, bytes)),
+            task: Waker::noop().clone(),
+            ended: None,
+        })));
+        if let Some(Reading(signal)) = reading.filter(|_| is_plain) {
+            let open: Weak<Open<S>> = Arc::downgrade(&open);
+            signal.poll_instead(open);
+        }
+        let bytes = poll_fn(|context| open.poll(context)).await?;
+        Ok((bytes, keep_alive))
+    }
+}
+
+/// A response that is being sent by the task of its connection, and by others meanwhile.
+struct Open<S>(Mutex<OpenState<S>>);
+
+struct OpenState<S> {
+    /// `None` once it was sent, or failed.
+    response: Option<(Sending, ReadAhead<S>)>,
+    /// The task of the connection.
+    task: Waker,
+    /// How it ended, for the task of the connection.
+    ended: Option<io::Result<()>>,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Open<S> {
+    /// Polls it in the task of the connection. Returns the connection at the end of the response.
+    fn poll(&self, context: &mut Context<'_>) -> Poll<io::Result<ReadAhead<S>>> {
+        // A std mutex: it is held while bytes are read and written, which never waits.
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let OpenState {
+            response,
+            task,
+            ended,
+        } = &mut *state;
+        let Some((sending, bytes)) = response else {
+            return Poll::Ready(Err(io::ErrorKind::NotConnected.into()));
+        };
+        task.clone_from(context.waker());
+        let ended = match ended.take() {
+            Some(ended) => ended,
+            None => ready!(sending.poll(bytes, context)),
+        };
+        let bytes = response.take().map(|(_, bytes)| bytes);
+        Poll::Ready(ended.and(bytes.ok_or_else(|| io::ErrorKind::NotConnected.into())))
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> PollNow for Open<S> {
+    fn poll_now(&self) -> bool {
+        let mut state = match self.0.try_lock() {
+            Ok(state) => state,
+            // It may have looked for events before they were published.
+            Err(TryLockError::WouldBlock | TryLockError::Poisoned(_)) => return false,
+        };
+        let OpenState {
+            response,
+            task,
+            ended,
+        } = &mut *state;
+        let Some((sending, bytes)) = response.as_mut().filter(|_| ended.is_none()) else {
+            return true;
+        };
+        let mut context = Context::from_waker(task);
+        let write = AssertUnwindSafe(|| sending.poll_write(bytes, &mut context));
+        // A panic ends the connection, as it does in the task of the connection.
+        let panicked = |_| Poll::Ready(Err(io::Error::other("the body of a response panicked")));
+        match catch_unwind(write).unwrap_or_else(panicked) {
+            Poll::Pending => true,
+            Poll::Ready(how) => {
+                *ended = Some(how);
+                false
+            }
+        }
     }
 }
 
@@ -148,6 +236,17 @@ impl Sending {
                 return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
             }
         }
+        self.poll_write(bytes, context)
+    }
+
+    fn poll_write<S>(
+        &mut self,
+        bytes: &mut ReadAhead<S>,
+        context: &mut Context<'_>,
+    ) -> Poll<io::Result<()>>
+    where
+        S: AsyncWrite + Unpin,
+    {
         loop {
             if let Some(piece) = &mut self.piece {
                 ready!(piece.poll_write(bytes, context))?;

@@ -38,6 +38,11 @@ impl ConnectionHandle {
         self.connection.is_encrypted.load(Ordering::Relaxed)
     }
 
+    /// Whether what is written goes to the TCP connection as it is: neither TLS nor HTTP/2 lies between.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.stream.is_none() && !self.is_encrypted()
+    }
+
     /// Ends the request and drops unsent bytes; the peer sees an error at once. Over HTTP/2 it resets the request's own
     /// stream, otherwise the TCP connection.
     pub fn reset(&self) {

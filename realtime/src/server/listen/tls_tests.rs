@@ -20,13 +20,13 @@ use super::{
 };
 
 /// A server's certificate and key in files, and the certificates that its clients trust.
-struct Files {
+pub struct Files {
     folder: TempDir,
     trusted: RootCertStore,
 }
 
 impl Files {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut files = Self {
             folder,
@@ -49,13 +49,13 @@ impl Files {
         fs::write(self.folder.path().join(name), text).unwrap();
     }
 
-    fn open(&self) -> Tls {
+    pub fn open(&self) -> Tls {
         let file = |name| self.folder.path().join(name);
         Tls::open(&file("certificate"), &file("key")).unwrap()
     }
 
     /// A client that offers these protocols.
-    async fn connect<S>(&self, transport: S, protocols: &[&str]) -> io::Result<TlsStream<S>>
+    pub async fn connect<S>(&self, transport: S, protocols: &[&str]) -> io::Result<TlsStream<S>>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
