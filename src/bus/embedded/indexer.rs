@@ -32,6 +32,8 @@ pub struct Changes {
     /// A std mutex: it is held for operations on the set.
     state: Mutex<State>,
     changed: Condvar,
+    /// Apart from `changed`, so that a pause between two rounds is not interrupted by each message.
+    closing: Condvar,
 }
 
 #[derive(Default)]
@@ -91,6 +93,7 @@ impl Changes {
     fn close(&self) {
         self.state().closed = true;
         self.changed.notify_one();
+        self.closing.notify_one();
     }
 
     /// Moves the changed logs into `due`. Waits for a change unless some are due already. Returns false once it is
@@ -114,7 +117,7 @@ impl Changes {
             if state.closed || left.is_zero() {
                 return;
             }
-            let waited = self.changed.wait_timeout(state, left);
+            let waited = self.closing.wait_timeout(state, left);
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
     }
