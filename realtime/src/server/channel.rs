@@ -28,7 +28,7 @@ pub use self::log::{Appended, Follow, Head, Log, LogError, Start};
 pub use self::memory_log::MemoryLog;
 pub use self::presence::{Presence, Ticket};
 use super::{
-    fan_out::Unwritten,
+    fan_out::FanOut,
     queue::{OutQueue, encode},
 };
 use crate::{
@@ -261,10 +261,10 @@ where
     }
 
     /// Queues messages of the log for all live members, in the order of the log. Returns the queues that are to be written.
-    fn deliver(&self, entries: &[Entry<C::Message>]) -> Unwritten<OutQueue> {
-        let mut unwritten = vec![];
+    fn deliver(&self, entries: &[Entry<C::Message>]) -> FanOut<OutQueue> {
+        let mut queues = FanOut::default();
         let Some(last) = entries.last() else {
-            return Unwritten::new(unwritten);
+            return queues;
         };
         // Encoded once for all, and before the lock is taken.
         let messages: Vec<_> = entries
@@ -276,17 +276,17 @@ where
         entries.iter().for_each(|entry| state.delivered(entry));
         for member in members.0.values_mut().filter(|member| member.live) {
             // A member that read messages from the log has them already.
-            let new = entries.partition_point(|entry| entry.offset <= member.after);
-            if let Some(messages) = messages.get(new..).filter(|new| !new.is_empty()) {
-                member.after = last.offset;
-                for message in messages {
-                    member.queue.push_unnoticed(message.clone());
-                }
-                unwritten.push(member.queue.clone());
+            let held = entries.partition_point(|entry| entry.offset <= member.after);
+            if held < entries.len() {
+                queues.add(member.queue.clone());
+            }
+            for (entry, message) in entries.iter().zip(&messages).skip(held) {
+                member.after = entry.offset;
+                member.queue.push_unnoticed(message.clone());
             }
         }
         self.delivered.send_replace(last.offset);
-        Unwritten::new(unwritten)
+        queues
     }
 
     /// Messages up to `floor` were dropped before they were delivered. A member that lacks them is closed; it reconnects and

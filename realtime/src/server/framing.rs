@@ -35,7 +35,7 @@ use tokio_tungstenite::{
     },
 };
 
-use super::queue::DirectWrite;
+use super::fan_out::DirectWrite;
 
 /// The longest header of a frame that is not masked (RFC 6455, section 5.2).
 const MOST_HEADER: usize = 10;
@@ -74,7 +74,7 @@ struct ReadHalf<T>(Arc<Halves<T>>);
 
 struct Halves<T> {
     /// A std mutex: it is held while bytes are read or written, which never waits. Both halves belong to one task; another
-    /// one that writes past them has it for one write.
+    /// task that writes to the socket has it until all is written or the transport takes no more.
     shared: Mutex<Shared<T>>,
     /// Not in here: the transport keeps the waker, and must not keep itself.
     wakers: Arc<Wakers>,
@@ -175,20 +175,18 @@ impl ArcWake for Wakers {
 }
 
 impl Pending {
-    fn new(frame: Frame) -> io::Result<Self> {
+    fn new(frame: Frame) -> Self {
         let mut header = [0; MOST_HEADER];
         let mut rest = &mut header[..];
         let length = frame.payload().len() as u64;
-        frame
-            .header()
-            .format(length, &mut rest)
-            .map_err(io::Error::other)?;
+        // The longest header has room.
+        let _ = frame.header().format(length, &mut rest);
         let header_length = MOST_HEADER - rest.len();
-        Ok(Self {
+        Self {
             header,
             header_length,
             payload: frame.into_payload(),
-        })
+        }
     }
 
     /// The header and the payload without their first bytes.
@@ -291,7 +289,7 @@ impl<T: Transport> Shared<T> {
 }
 
 impl<T: Transport> MessageSink<T> {
-    /// Writes to the socket past its task, as long as the socket exists.
+    /// Writes to the socket from any task, as long as the socket exists.
     pub(super) fn direct(&self) -> Weak<dyn DirectWrite> {
         let halves: Weak<Halves<T>> = Arc::downgrade(&self.0);
         halves
@@ -302,10 +300,7 @@ impl<T: Transport> DirectWrite for Halves<T> {
     fn write(&self, messages: Vec<Message>) -> bool {
         let mut shared = self.lock();
         for message in messages {
-            match Pending::new(frame(message)) {
-                Ok(pending) => shared.push(pending),
-                Err(_) => return false,
-            }
+            shared.push(Pending::new(frame(message)));
         }
         matches!(self.poll_pending(&mut shared), Poll::Ready(Ok(())))
     }
@@ -320,7 +315,7 @@ impl<T: Transport> Sink<Message> for MessageSink<T> {
 
     fn start_send(self: Pin<&mut Self>, message: Message) -> io::Result<()> {
         let is_close = matches!(message, Message::Close(_));
-        let pending = Pending::new(frame(message))?;
+        let pending = Pending::new(frame(message));
         let mut shared = self.0.lock();
         shared.push(pending);
         shared.has_closed |= is_close;

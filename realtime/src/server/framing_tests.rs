@@ -11,7 +11,7 @@ use tokio::{
 use tungstenite::Message as Sent;
 
 use super::*;
-use crate::server::{fan_out::FanOut, queue::OutQueue};
+use crate::server::{fan_out::WriteNow, queue::OutQueue};
 
 /// Takes one slice a write, as a stream of HTTP/2 does.
 struct Plain(DuplexStream);

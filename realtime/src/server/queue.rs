@@ -10,8 +10,8 @@
 //! - One *close*, which ends the queue.
 //!
 //! The task of the socket takes them out and writes them. A task that has messages for many sockets may write them itself, where
-//! the connections take them at once: then no task has to be woken for each socket. Only one of the two has taken messages that
-//! are not written yet, so their order holds.
+//! the connections take them at once (a direct write): then no task has to be woken for each socket. Only one of the two tasks
+//! has taken messages that are not written yet, so their order holds.
 
 mod direct;
 
@@ -22,10 +22,9 @@ use std::{
 
 use axum::extract::ws::{CloseFrame, Message, Utf8Bytes};
 use serde::Serialize;
-use tokio::sync::Notify;
+use tokio::{sync::Notify, task::yield_now};
 
-pub(super) use self::direct::DirectWrite;
-use super::metric;
+use super::{fan_out::DirectWrite, metric};
 use crate::close::CloseCode;
 
 /// Pending bytes of one socket at which its client counts as too slow.
@@ -64,11 +63,12 @@ struct State {
     /// Messages that were taken out so far.
     taken: u64,
     close: Option<CloseFrame>,
-    /// Writes past the task of the socket. `None` where only the task may write.
+    /// Writes to the socket from any task. `None` where only the task of the socket may write.
     direct: Option<Weak<dyn DirectWrite>>,
     writer: Writer,
-    /// Bytes that were taken out and given to the connection, which did not take all of them.
-    unwritten: usize,
+    /// Bytes of a direct write of which the connection did not take all. The task of the socket flushes them before anything
+    /// else is written.
+    unflushed: usize,
 }
 
 /// Who has taken out messages that are not written yet.
@@ -78,7 +78,7 @@ enum Writer {
     Nobody,
     /// The task of the socket, until it takes again.
     Task,
-    /// A task that writes past it, until its write returns.
+    /// Another task, until its direct write returns.
     Direct,
 }
 
@@ -135,7 +135,7 @@ impl OutQueue {
         self.0.ready.notify_one();
     }
 
-    /// Like [`OutQueue::push`], but wakes nobody: for a message that is written past the task of the socket.
+    /// Like [`OutQueue::push`], but wakes no task. A direct write has to follow.
     pub(super) fn push_unnoticed(&self, message: Message) {
         let mut state = self.state();
         if self.drops(&state, &message) {
@@ -267,39 +267,37 @@ impl OutQueue {
     /// What the task of the socket takes out. It has written what it took before.
     fn try_take(&self) -> Option<Batch> {
         let mut state = self.state();
-        if state.writer == Writer::Direct {
-            // It notifies when it is done.
-            return None;
-        }
-        let unwritten = std::mem::take(&mut state.unwritten);
+        let unflushed = state.begin_write()?;
         let (messages, bytes) = state.take_messages();
         let close = state.close.clone().filter(|_| state.messages.is_empty());
-        let has_any = !messages.is_empty() || close.is_some() || unwritten > 0;
-        state.writer = match has_any {
-            true => Writer::Task,
-            false => Writer::Nobody,
-        };
+        let has_any = !messages.is_empty() || close.is_some() || unflushed > 0;
+        if !has_any {
+            state.writer = Writer::Nobody;
+        }
         drop(state);
         self.0.drained.notify_waiters();
         has_any.then_some(Batch {
             messages,
             close,
-            bytes: unwritten + bytes,
+            bytes: unflushed + bytes,
         })
     }
 
     /// Messages that are not in the queue, for the task of the socket. It has written what it took before.
-    pub(super) fn batch_of(&self, messages: impl IntoIterator<Item = Message>) -> Batch {
+    pub(super) async fn batch_of(&self, messages: impl IntoIterator<Item = Message>) -> Batch {
         let messages: Vec<_> = messages.into_iter().collect();
         let bytes: usize = messages.iter().map(cost).sum();
-        let mut state = self.state();
-        if state.writer == Writer::Nobody {
-            state.writer = Writer::Task;
-        }
+        // A direct write lasts for moments. What it leaves is flushed with this batch, and counts for its time limit.
+        let unflushed = loop {
+            if let Some(unflushed) = self.state().begin_write() {
+                break unflushed;
+            }
+            yield_now().await;
+        };
         Batch {
             messages,
             close: None,
-            bytes: bytes + std::mem::take(&mut state.unwritten),
+            bytes: unflushed + bytes,
         }
     }
 
@@ -341,6 +339,16 @@ impl OutQueue {
 }
 
 impl State {
+    /// The task of the socket writes. Returns what it has to flush besides; `None` while a direct write is made, which notifies
+    /// when it leaves something.
+    fn begin_write(&mut self) -> Option<usize> {
+        if self.writer == Writer::Direct {
+            return None;
+        }
+        self.writer = Writer::Task;
+        Some(std::mem::take(&mut self.unflushed))
+    }
+
     /// The oldest messages and their bytes: as many as it takes to reach [`WRITE_BYTES`].
     fn take_messages(&mut self) -> (Vec<Message>, usize) {
         let (mut messages, mut bytes) = (vec![], 0);

@@ -223,8 +223,8 @@ impl Connection {
         self.0.breakable
     }
 
-    /// Whether messages may be written past the task of the connection: the bytes go to a TCP connection as they are, and no
-    /// fault holds them back.
+    /// Whether any task may write to the connection: the bytes go to a TCP connection as they are, and no fault holds them
+    /// back.
     pub(super) fn may_write_directly(&self) -> bool {
         let handle = self.0.handle.as_ref();
         !self.may_break() && handle.is_some_and(ConnectionHandle::is_plain)

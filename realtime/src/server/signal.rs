@@ -5,7 +5,7 @@
 //! that has nothing to read asks only the flags, and the other sources are polled only after one of them has woken it.
 //!
 //! What is published need not wake the tasks: where a connection can be polled from outside its task, one task polls those of
-//! many readers. A switch of tasks for each of them would take longer than the write itself leaves.
+//! many readers. That takes less time than a switch to the task of each.
 
 use std::{
     sync::{
@@ -17,7 +17,9 @@ use std::{
 
 use futures::task::AtomicWaker;
 
-use super::fan_out::{self, FanOut};
+use tokio::runtime::Handle;
+
+use super::fan_out::{FanOut, WriteNow};
 
 /// A connection that can be polled from outside its task.
 pub trait PollNow: Send + Sync {
@@ -49,7 +51,8 @@ impl Signal {
         self.task.register(task);
     }
 
-    /// From now on the connection is polled for what is published, and its task is not woken. Only the first call has an effect.
+    /// From now on the connection is polled for what is published, and its task is woken only where that is not enough. Only the
+    /// first call has an effect.
     pub fn poll_instead(&self, connection: Weak<dyn PollNow>) {
         let _ = self.connection.set(connection);
     }
@@ -86,7 +89,7 @@ impl Wake for Signal {
     }
 }
 
-impl FanOut for Arc<Signal> {
+impl WriteNow for Arc<Signal> {
     fn write_now(&self) {
         let connection = self.connection.get().and_then(Weak::upgrade);
         if !connection.is_some_and(|connection| connection.poll_now()) {
@@ -126,18 +129,22 @@ impl Signals {
 
     /// Something was published.
     pub fn publish(&self) {
-        let mut polled = vec![];
+        // Outside of a runtime nothing could be polled.
+        let runtime = Handle::try_current().ok();
+        let mut polled = FanOut::default();
         for signal in self.lock().iter() {
             // A reader that has not read what was published before is woken already.
             if signal.published.swap(true, Ordering::AcqRel) {
                 continue;
             }
             match signal.connection.get() {
-                Some(_) => polled.push(signal.clone()),
-                None => signal.task.wake(),
+                Some(_) if runtime.is_some() => polled.add(signal.clone()),
+                _ => signal.task.wake(),
             }
         }
-        fan_out::spawn(polled);
+        if let Some(runtime) = runtime {
+            polled.spawn(&runtime);
+        }
     }
 
     /// A std mutex: it is held while the tasks are woken, and never across an await. A poisoned lock is used all the same.

@@ -417,9 +417,9 @@ async fn write<Si: Sink<Message> + Unpin>(
     loop {
         let batch = tokio::select! {
             batch = queue.take() => batch,
-            _ = ping.tick() => queue.batch_of([Message::Ping(Bytes::new())]),
+            _ = ping.tick() => queue.batch_of([Message::Ping(Bytes::new())]).await,
             // The request is kept until there is a message that can be repeated.
-            () = connection.repeat_asked(), if newest.is_some() => queue.batch_of(newest.clone()),
+            () = connection.repeat_asked(), if newest.is_some() => queue.batch_of(newest.clone()).await,
         };
         if connection.may_break() {
             let mut newest_first = batch.messages.iter().rev();

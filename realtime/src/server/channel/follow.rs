@@ -65,9 +65,9 @@ where
                 }
                 match next {
                     Ok(entries) => {
-                        let unwritten = this.deliver(&entries);
+                        let queues = this.deliver(&entries);
                         drop(this);
-                        unwritten.write().await;
+                        queues.write().await;
                     }
                     Err(LogError::Truncated { floor }) => {
                         this.skip_to(floor);

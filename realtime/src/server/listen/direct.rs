@@ -4,8 +4,8 @@
 //! headers, the machinery of the next request. So the task of the connection takes the connection back from hyper, writes the
 //! head and the chunks itself (RFC 9112, sections 4 and 7.1), and gives it to hyper again when the stream has ended.
 //!
-//! Without TLS the connection is also polled from outside its task, by a task that writes to many of them what a topic
-//! publishes.
+//! Without TLS the connection is also polled from outside its task: by a task that writes what a topic publishes to many
+//! connections.
 
 use std::{
     future::poll_fn,
@@ -38,7 +38,7 @@ pub struct LiveBody;
 
 /// An extension of a response: its body is that of a reader of a topic, with this signal.
 #[derive(Clone)]
-pub(in crate::server) struct Reading(pub Arc<Signal>);
+pub(crate) struct Reading(pub Arc<Signal>);
 
 /// Where the service of hyper leaves a response for the task of the connection.
 #[derive(Clone, Default)]

@@ -1,4 +1,4 @@
-//! Tests of streams that are polled where something is published, past the tasks of their connections.
+//! Tests of streams that are polled by other tasks than those of their connections, where something is published.
 
 use std::{
     pin::Pin,
@@ -7,12 +7,17 @@ use std::{
 
 use axum::{body::HttpBody, response::IntoResponse};
 use hyper::body::Frame;
+use serde::{Deserialize, Serialize};
+use strum::VariantNames;
 use tokio::task::Id;
 
 use super::{direct_streams::*, over_tls::Files, *};
-use crate::server::{
-    ConnectionRegistry,
-    topic::{Delivery, Pending, Reader, Selection, Topic},
+use crate::{
+    contract::StreamContract,
+    server::{
+        ConnectionRegistry, RealtimeOptions, StreamRequest,
+        topic::{Delivery, Pending, Reader, Selection, Topic},
+    },
 };
 
 /// This event makes the body panic.
@@ -160,11 +165,13 @@ async fn a_body_that_panics_where_something_is_published_ends_its_connection_alo
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn events_that_several_tasks_publish_arrive_once_and_in_order() {
     const EVENTS: usize = 20_000;
+    const PUBLISHERS: usize = 3;
     // The smaller pipe blocks nearly every write.
     for bytes in [100, 100_000] {
-        let published = Published::new(EVENTS);
+        // Each of them may publish one more.
+        let published = Published::new(EVENTS + PUBLISHERS);
         let (mut client, _served) = published.client(bytes).await;
-        let publishers = (0..3).map(|_| {
+        let publishers = (0..PUBLISHERS).map(|_| {
             let published = published.clone();
             tokio::spawn(async move {
                 while published.topic.head().offset < EVENTS as u64 {
@@ -193,8 +200,94 @@ async fn events_that_several_tasks_publish_arrive_once_and_in_order() {
     }
 }
 
+/// A stream of texts.
+#[derive(Clone, PartialEq)]
+struct Texts;
+
+#[derive(Clone, Serialize, Deserialize, VariantNames)]
+#[serde(tag = "type", rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
+enum Text {
+    Said { text: String },
+}
+
+impl StreamContract for Texts {
+    const NAME: &'static str = "texts";
+    const ROUTE: &'static str = "/texts";
+    type Event = Text;
+}
+
+/// A stream that begins with this text, over a pipe that holds less. The client reads nothing.
+fn stalled_texts(topic: &Topic<Text>) -> (DuplexStream, JoinHandle<()>, Drain) {
+    let drain = Drain::default();
+    let realtime = Realtime::new(RealtimeOptions::default().drain(drain.clone()));
+    let topic = topic.clone();
+    let texts = async move |request: StreamRequest<Texts>| request.respond_latest(&topic);
+    let app = Router::new()
+        .route("/texts", get(texts))
+        .with_state(realtime);
+    let (client, server) = duplex(1024);
+    let wire = wire(server, PATIENCE, &drain);
+    let served = tokio::spawn(connection(wire, app, PATIENCE, drain.clone()));
+    (client, served, drain)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stalled_stream_notices_the_drain_after_heartbeats_and_events() {
+    let text = |length| Text::Said {
+        text: "x".repeat(length),
+    };
+    let topic = Topic::latest(text(64 * 1024));
+    let (mut client, served, drain) = stalled_texts(&topic);
+    write(&mut client, &get_line("/texts")).await;
+    // Two heartbeats are due meanwhile.
+    wait(35).await;
+    topic.set(text(1));
+    wait(1).await;
+    drain.start();
+    assert!(seconds_to_the_end(served).await <= 1);
+}
+
+#[test]
+fn what_a_thread_without_a_runtime_publishes_arrives_and_the_limits_of_a_slow_peer_stay() {
+    let text = |length| Text::Said {
+        text: "x".repeat(length),
+    };
+    let topic = Topic::latest(text(1));
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let (mut client, served, drain) = runtime.block_on(async {
+        let (mut client, served, drain) = stalled_texts(&topic);
+        write(&mut client, &get_line("/texts")).await;
+        read_until(&mut client, "\n\n\r\n").await;
+        (client, served, drain)
+    });
+    topic.set(text(2));
+    runtime.block_on(read_until(&mut client, "xx\"}\n\n\r\n"));
+    // One without timers, whose task finds that the peer takes no more.
+    let other = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap();
+    let publish_much = || {
+        other.block_on(async {
+            topic.set(text(64 * 1024));
+            tokio::task::yield_now().await;
+        })
+    };
+    publish_much();
+    let whole = "x".repeat(64 * 1024) + "\"}\n\n\r\n";
+    runtime.block_on(read_until(&mut client, &whole));
+    publish_much();
+    drop(other);
+    drain.start();
+    let served = async { timeout(TEST_TIMEOUT, served).await };
+    runtime.block_on(served).unwrap().unwrap();
+}
+
 #[tokio::test]
-async fn sockets_are_written_past_their_tasks_only_without_tls_http_2_and_faults() {
+async fn any_task_may_write_to_a_socket_only_without_tls_http_2_and_faults() {
     let may_write = |breakable| {
         async move |Extension(handle): Extension<ConnectionHandle>| {
             let connection = ConnectionRegistry::new(breakable).open("", Some(handle));

@@ -15,6 +15,7 @@ use socket2::SockRef;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
+    runtime::Handle,
     sync::OwnedSemaphorePermit,
     time::Instant,
 };
@@ -56,6 +57,8 @@ pub(super) struct Wire<T: Transport> {
     /// Whether the server drained when a write was blocked last.
     was_draining: bool,
     timer: Timer,
+    /// The runtime of the connection. The timer belongs to it, whichever runtime the task that writes belongs to.
+    runtime: Handle,
     patience: Patience,
     drain: Drain,
     _permit: OwnedSemaphorePermit,
@@ -76,6 +79,7 @@ impl<T: Transport> Wire<T> {
             blocked: None,
             was_draining: false,
             timer: Timer::default(),
+            runtime: Handle::current(),
             patience,
             drain,
             _permit: permit,
@@ -136,6 +140,7 @@ impl<T: Transport> Wire<T> {
                 self.was_draining = is_draining;
                 let since = *self.blocked.get_or_insert_with(Instant::now);
                 let until = since + self.patience.stall(is_draining);
+                let _entered = self.runtime.enter();
                 if self.timer.poll_at(until, context).is_ready() {
                     metric::counter("stalled_readers").increment(1);
                     tracing::debug!(peer = %self.connection.peer, "the peer reads nothing; its connection is reset");

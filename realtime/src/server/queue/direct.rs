@@ -1,43 +1,35 @@
-//! Writes the messages of a queue past the task of its socket: from a task that has messages for many sockets.
+//! Direct writes: a task that has messages for many sockets writes them without waking the tasks of the sockets.
 
 use std::sync::Weak;
 
-use axum::extract::ws::Message;
-
 use super::{OutQueue, Writer};
-use crate::server::fan_out::FanOut;
-
-/// Writes messages to a socket from any task.
-pub trait DirectWrite: Send + Sync {
-    /// Writes messages, in their order. False if the connection did not take all of them, or failed: the task of the socket
-    /// has to flush, and then gets the error.
-    fn write(&self, messages: Vec<Message>) -> bool;
-}
+use crate::server::fan_out::{DirectWrite, WriteNow};
 
 /// A direct write. When it ends, also by a panic, the task of the socket goes on with what is left.
 struct DirectWriting<'a> {
     queue: &'a OutQueue,
-    unwritten: usize,
+    unflushed: usize,
 }
 
 impl OutQueue {
-    /// From now on messages may be written past the task of the socket.
-    pub(in crate::server) fn write_with(&self, direct: Weak<dyn DirectWrite>) {
+    /// From now on direct writes are made.
+    pub(crate) fn write_with(&self, direct: Weak<dyn DirectWrite>) {
         self.state().direct = Some(direct);
     }
 }
 
-impl FanOut for OutQueue {
+impl WriteNow for OutQueue {
     /// Writes what is queued, where the connection takes it at once. Otherwise it wakes the task of the socket.
     fn write_now(&self) {
         let mut state = self.state();
-        let is_free = state.writer == Writer::Nobody && state.close.is_none();
+        let is_free = state.writer == Writer::Nobody && state.unflushed == 0;
+        let is_free = is_free && state.close.is_none();
         let direct = state.direct.as_ref().filter(|_| is_free);
         let Some(direct) = direct.and_then(Weak::upgrade) else {
             drop(state);
             return self.0.ready.notify_one();
         };
-        let (messages, unwritten) = state.take_messages();
+        let (messages, unflushed) = state.take_messages();
         if messages.is_empty() {
             return;
         }
@@ -45,11 +37,11 @@ impl FanOut for OutQueue {
         drop(state);
         let mut writing = DirectWriting {
             queue: self,
-            unwritten,
+            unflushed,
         };
         self.0.drained.notify_waiters();
         if direct.write(messages) {
-            writing.unwritten = 0;
+            writing.unflushed = 0;
         }
     }
 }
@@ -58,8 +50,8 @@ impl Drop for DirectWriting<'_> {
     fn drop(&mut self) {
         let mut state = self.queue.state();
         state.writer = Writer::Nobody;
-        state.unwritten = self.unwritten;
-        let has_more = state.unwritten > 0 || !state.messages.is_empty() || state.close.is_some();
+        state.unflushed = self.unflushed;
+        let has_more = state.unflushed > 0 || !state.messages.is_empty() || state.close.is_some();
         drop(state);
         if has_more {
             self.queue.0.ready.notify_one();

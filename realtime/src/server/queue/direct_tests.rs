@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
+use axum::extract::ws::Message;
 use futures::FutureExt;
 
 use super::*;
@@ -72,6 +73,8 @@ fn what_the_connection_does_not_take_is_left_to_the_task() {
     queue.write_now();
     assert_eq!(connection.written().len(), 1);
     push(&queue, "next");
+    queue.write_now();
+    assert_eq!(connection.written().len(), 1, "it is not flushed yet");
     let batch = queue.take().now_or_never().unwrap();
     assert_eq!(batch.messages.len(), 1, "the first one is written in part");
     assert!(batch.kibibytes() >= 6, "its bytes count for the time limit");
@@ -96,12 +99,12 @@ fn while_the_task_writes_nothing_overtakes_it() {
     assert_eq!(connection.written(), ["third"]);
 }
 
-#[test]
-fn a_ping_has_the_time_of_what_is_left_and_nothing_overtakes_it() {
+#[tokio::test]
+async fn a_ping_has_the_time_of_what_is_left_and_nothing_overtakes_it() {
     let (queue, connection) = queue(true);
     push(&queue, "a long message".repeat(500).as_str());
     queue.write_now();
-    let ping = queue.batch_of([Message::Ping("".into())]);
+    let ping = queue.batch_of([Message::Ping("".into())]).await;
     assert!(ping.kibibytes() >= 6);
     push(&queue, "next");
     queue.write_now();
