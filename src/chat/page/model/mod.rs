@@ -136,7 +136,9 @@ impl ChatState {
             ChatEvent::History { messages, more, .. } => {
                 // The first message may be a different one by now: the page would leave a gap before it.
                 let fits = room.history_asked.take() == room.log.first_offset();
-                if fits && room.log.prepend(messages, more) {
+                // At once, so that what is above the reader is there as soon as something may move it. Otherwise the page shows it
+                // after the frame that it waits for.
+                if fits && room.log.prepend(messages, more) && !room.log.has_moved() {
                     room.log.show_older();
                 }
             }

@@ -485,6 +485,37 @@ fn history_is_asked_for_once_at_a_time_and_joins_above() {
 }
 
 #[test]
+fn history_that_comes_before_the_frame_of_a_step_adds_no_second_step_to_it() {
+    let mut state = in_lobby(0);
+    state.apply(ChatEvent::Joined(joined(300, false, 250)), 0.0);
+    for offset in 51..=300 {
+        state.apply(message(offset, 2), 0.0);
+    }
+    room(&mut state).shown();
+    room(&mut state).scrolled_up(true);
+    // Step by step, each in its frame, until the last one asks for history.
+    while room(&mut state).history_due().is_none() {
+        room(&mut state).shown();
+        assert!(room(&mut state).log.show_older());
+    }
+    let before = offsets(&state);
+    assert_eq!(before[0], 51);
+    let messages = (1..=50).rev().map(|offset| stored(offset, 2)).collect();
+    state.apply(
+        ChatEvent::History {
+            room: LOBBY.into(),
+            messages,
+            more: false,
+        },
+        0.0,
+    );
+    assert_eq!(offsets(&state), before);
+    room(&mut state).shown();
+    while room(&mut state).log.show_older() {}
+    assert_eq!(offsets(&state)[0], 1);
+}
+
+#[test]
 fn a_page_of_history_that_no_longer_touches_the_first_message_leaves_no_hole() {
     let mut state = in_lobby(0);
     state.apply(ChatEvent::Joined(joined(4_000, false, 1)), 0.0);

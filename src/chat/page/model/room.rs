@@ -170,6 +170,7 @@ impl RoomState {
     /// The page shows the present state.
     pub fn shown(&mut self) {
         self.shown_upto = self.log.last_shown();
+        self.log.is_shown();
     }
 
     /// How many messages arrived since the reader left the end.

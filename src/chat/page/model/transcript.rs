@@ -33,6 +33,8 @@ pub struct Transcript {
     /// Messages before the first may exist.
     older: bool,
     shown: Range<usize>,
+    /// The shown part has moved by a block, and the page does not show that yet.
+    has_moved: bool,
     /// The reader has left the end: new messages are appended and move nothing.
     scrolled_up: bool,
 }
@@ -105,6 +107,7 @@ impl Transcript {
         };
         let start = next - self.place_in_block(next).min(next);
         self.shown = start..self.shown.end.min(start + MOST_SHOWN);
+        self.has_moved = true;
         true
     }
 
@@ -116,7 +119,19 @@ impl Transcript {
         }
         let end = (next + BLOCK - self.place_in_block(next)).min(self.messages.len());
         self.shown = self.shown.start.max(end.saturating_sub(MOST_SHOWN))..end;
+        self.has_moved = true;
         true
+    }
+
+    /// Whether the page has still to show that the shown part moved by a block. If it moved once more, two blocks would be added
+    /// in one frame.
+    pub fn has_moved(&self) -> bool {
+        self.has_moved
+    }
+
+    /// The page shows the present state.
+    pub fn is_shown(&mut self) {
+        self.has_moved = false;
     }
 
     /// Shows the latest messages.
