@@ -109,8 +109,8 @@ impl Slot {
 }
 
 impl Direct {
-    /// Sends the response to its end. Returns the connection if another request may follow on it, for which the server has to
-    /// `stay`. `is_plain`: the bytes go to a TCP connection as they are.
+    /// Sends the response to its end. Returns the connection, and whether another request may follow on it, for which the server
+    /// has to `stay`. `is_plain`: the bytes go to a TCP connection as they are.
     pub async fn send<S>(
         self,
         bytes: ReadAhead<S>,

@@ -38,6 +38,16 @@ fn message(offset: u64, by: u128) -> ChatEvent {
     }
 }
 
+/// A page of history, newest first.
+fn history(offsets: std::ops::Range<u64>, more: bool) -> ChatEvent {
+    let messages = offsets.rev().map(|offset| stored(offset, 2)).collect();
+    ChatEvent::History {
+        room: LOBBY.into(),
+        messages,
+        more,
+    }
+}
+
 fn joined(head: u64, recovered: bool, replayed: usize) -> Joined {
     Joined {
         room: LOBBY.into(),
@@ -466,15 +476,7 @@ fn history_is_asked_for_once_at_a_time_and_joins_above() {
     };
     assert_eq!(room(&mut state).history_due(), Some(ask));
     assert_eq!(room(&mut state).history_due(), None);
-    let messages = (1..=50).rev().map(|offset| stored(offset, 2)).collect();
-    state.apply(
-        ChatEvent::History {
-            room: LOBBY.into(),
-            messages,
-            more: false,
-        },
-        0.0,
-    );
+    state.apply(history(1..51, false), 0.0);
     let shown = offsets(&state);
     assert!(shown[0] < 51, "a step of the page is shown at once");
     assert_eq!(shown, (shown[0]..=60).collect::<Vec<_>>());
@@ -500,15 +502,7 @@ fn history_that_comes_before_the_frame_of_a_step_adds_no_second_step_to_it() {
     }
     let before = offsets(&state);
     assert_eq!(before[0], 51);
-    let messages = (1..=50).rev().map(|offset| stored(offset, 2)).collect();
-    state.apply(
-        ChatEvent::History {
-            room: LOBBY.into(),
-            messages,
-            more: false,
-        },
-        0.0,
-    );
+    state.apply(history(1..51, false), 0.0);
     assert_eq!(offsets(&state), before);
     room(&mut state).shown();
     while room(&mut state).log.show_older() {}
@@ -528,16 +522,7 @@ fn a_page_of_history_that_no_longer_touches_the_first_message_leaves_no_hole() {
     }
     let first = lobby(&state).log.first_offset().unwrap();
     assert!(first > 2_000);
-    let messages = (1_800..2_000)
-        .rev()
-        .map(|offset| stored(offset, 2))
-        .collect();
-    let late = ChatEvent::History {
-        room: LOBBY.into(),
-        messages,
-        more: true,
-    };
-    state.apply(late, 0.0);
+    state.apply(history(1_800..2_000, true), 0.0);
     assert_eq!(lobby(&state).log.first_offset(), Some(first));
     assert_eq!(
         lobby(&state).sought(),
@@ -574,18 +559,7 @@ fn a_message_further_up_is_looked_for_page_by_page() {
             Sought::Ask(ChatCommand::History { before, limit, .. }) => {
                 assert_eq!(lobby(&state).sought(), Some(500));
                 assert_eq!(room(&mut state).seek(500), Sought::Coming);
-                let messages = (before - limit as u64..before)
-                    .rev()
-                    .map(|offset| stored(offset, 2))
-                    .collect();
-                state.apply(
-                    ChatEvent::History {
-                        room: LOBBY.into(),
-                        messages,
-                        more: true,
-                    },
-                    0.0,
-                );
+                state.apply(history(before - limit as u64..before, true), 0.0);
                 pages += 1;
             }
             found => {
