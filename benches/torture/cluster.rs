@@ -22,7 +22,7 @@ use super::{
     link::{Link, Passage},
     nats_server::{NatsServer, free_port},
     process::Process,
-    replica_rows::{progress, rows},
+    replica_rows::{difference, progress, rows},
     system::FLAGS,
     workloads::Setting,
 };
@@ -193,46 +193,54 @@ impl Cluster {
         *self.faults.entry(fault).or_default() += 1;
     }
 
-    /// Compares documents with what a node serves that begins with nothing but the streams of NATS.
+    /// Lets a node join that begins with nothing but the streams of NATS, and compares documents with what it serves.
     pub async fn compare(&mut self, texts: &Texts) -> Vec<String> {
+        let mut links = vec![];
+        for broker in &self.brokers {
+            links.push(Link::to(broker.port).await);
+        }
+        self.links.push(links);
         let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
-        let links = &self.links[0];
-        let node = self
-            .start(address, self.folder.join("new-node"), links)
-            .await;
+        self.addresses.push(address);
+        let node = self.start_node(self.nodes.len()).await;
+        self.nodes.push(Some(node));
         self.answers(address, READY).await;
-        let differences = document::compare(address, texts).await;
-        spawn_blocking(move || node.terminate()).await.unwrap();
-        differences
+        document::compare(address, texts).await
     }
 
     /// Compares the replicas once all of them have read the streams to their ends, then ends everything.
     pub async fn end(mut self) -> Vec<String> {
         self.mended().await;
-        let replicas: Vec<_> = (0..NODES)
+        let replicas: Vec<_> = (0..self.nodes.len())
             .map(|number| self.node_folder(number).join("data/replica.db"))
             .collect();
         let since = Instant::now();
         // Read marks of the last messages may be on their way still.
-        let are_equal = loop {
+        let (progress, rows) = loop {
             let progress: Vec<_> = replicas.iter().map(|path| progress(path)).collect();
-            let all = rows(&replicas[0]);
-            if progress.iter().all(|of_node| *of_node == progress[0])
-                && replicas.iter().all(|path| rows(path) == all)
-            {
-                break true;
-            }
-            if since.elapsed() > READY_WITHIN {
-                break false;
+            let rows: Vec<_> = replicas.iter().map(|path| rows(path)).collect();
+            let are_equal = progress.iter().all(|of_node| *of_node == progress[0])
+                && rows.iter().all(|of_node| *of_node == rows[0]);
+            if are_equal || since.elapsed() > READY_WITHIN {
+                break (progress, rows);
             }
             sleep(Duration::from_millis(500)).await;
         };
         for node in self.nodes.drain(..).flatten() {
             spawn_blocking(move || node.terminate()).await.unwrap();
         }
-        if !are_equal {
-            let violation = "the replicas of the nodes are not equal";
-            self.violations.push(violation.into());
+        for number in 1..rows.len() {
+            if progress[number] != progress[0] {
+                self.violations.push(format!(
+                    "the replica of node {number} has read up to {:?}, that of node 0 up to {:?}",
+                    progress[number], progress[0]
+                ));
+            }
+            if let Some(what) = difference(&rows[number], &rows[0]) {
+                self.violations.push(format!(
+                    "the replica of node {number} is not that of node 0: {what}"
+                ));
+            }
         }
         std::mem::take(&mut self.violations)
     }
@@ -261,11 +269,16 @@ impl Cluster {
         let replicas = self.brokers.len().to_string();
         spawn_blocking(move || {
             fs::create_dir_all(&folder).unwrap();
+            // For the eyes of a reader, where the stores are kept.
+            let log = fs::File::options()
+                .create(true)
+                .append(true)
+                .open(folder.join("log"));
             let flags = ["--bus", &bus, "--bus-replicas", &replicas, "--bus-synced"];
             let more = ["--secret", SECRET, "--trust-proxy", FLAGS[0], FLAGS[1]];
             let flags = [&flags[..], &more[..]].concat();
             Process::on(address, &folder, &flags, |command| {
-                command.stdout(Stdio::null());
+                command.stdout(log.unwrap());
             })
         })
         .await

@@ -225,8 +225,8 @@ pub fn visited_document(number: usize) -> String {
 /// Compares the documents with what a node serves that has just begun with nothing.
 pub async fn compare(node: SocketAddr, documents: &Texts) -> Vec<String> {
     let mut found = vec![];
-    let deadline = Instant::now() + SETTLE_WITHIN;
     for (document, typed, expected) in documents {
+        let deadline = Instant::now() + SETTLE_WITHIN;
         let text = read(node, document, typed, Some(expected), deadline).await;
         let texts = [
             ("the others".to_owned(), expected.clone()),

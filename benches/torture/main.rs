@@ -208,10 +208,14 @@ async fn main() -> ExitCode {
         println!("VIOLATION {violation}");
     }
     println!("torture: {violations} violations, {faults} faults, seed {seed}");
-    match violations {
-        0 => ExitCode::SUCCESS,
-        _ => ExitCode::FAILURE,
+    if violations == 0 {
+        return ExitCode::SUCCESS;
     }
+    println!(
+        "torture: the stores are kept in {}",
+        folder.keep().display()
+    );
+    ExitCode::FAILURE
 }
 
 /// A crowd has thousands of sockets, and Caddy, which inherits the limit, two for each.

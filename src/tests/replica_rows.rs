@@ -26,6 +26,32 @@ pub fn rows(database: &Path) -> Vec<Vec<Value>> {
     )
 }
 
+/// In what the rows of a replica differ from those of another; `None` if they are equal.
+pub fn difference(rows: &[Vec<Value>], others: &[Vec<Value>]) -> Option<String> {
+    if rows == others {
+        return None;
+    }
+    let lacking: Vec<_> = others.iter().filter(|row| !rows.contains(row)).collect();
+    let added: Vec<_> = rows.iter().filter(|row| !others.contains(row)).collect();
+    Some(format!(
+        "it lacks {} rows, of which the first is {}, and has {} more, of which the first is {}",
+        lacking.len(),
+        shown(lacking.first()),
+        added.len(),
+        shown(added.first())
+    ))
+}
+
+/// A row, with the lengths of its bytes instead of them.
+fn shown(row: Option<&&Vec<Value>>) -> String {
+    let value = |value: &Value| match value {
+        Value::Blob(bytes) => format!("{} bytes", bytes.len()),
+        other => format!("{other:?}"),
+    };
+    let row = row.map(|row| row.iter().map(value).collect::<Vec<_>>());
+    row.unwrap_or_default().join(", ")
+}
+
 fn select(database: &Path, queries: &[&str]) -> Vec<Vec<Value>> {
     // A server may hold the replica.
     let connection = Connection::open_with_flags(database, OpenFlags::SQLITE_OPEN_READ_ONLY);
