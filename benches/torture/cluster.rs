@@ -74,7 +74,7 @@ impl Cluster {
     /// Starts a cluster with one server of NATS, or three.
     pub async fn begin(folder: &Path, brokers: usize) -> Self {
         let stores = folder.join("nats");
-        let brokers = spawn_blocking(move || start_brokers(&stores, brokers))
+        let brokers = spawn_blocking(move || NatsServer::cluster(&stores, brokers))
             .await
             .unwrap();
         let mut links = vec![];
@@ -269,7 +269,7 @@ impl Cluster {
         let replicas = self.brokers.len().to_string();
         spawn_blocking(move || {
             fs::create_dir_all(&folder).unwrap();
-            // For the eyes of a reader, where the stores are kept.
+            // The log is read where the stores are kept.
             let log = fs::File::options()
                 .create(true)
                 .append(true)
@@ -330,33 +330,6 @@ impl Drop for Cluster {
         let _ = self.caddy.kill();
         let _ = self.caddy.wait();
     }
-}
-
-fn start_brokers(folder: &Path, count: usize) -> Vec<NatsServer> {
-    if count == 1 {
-        return vec![NatsServer::start(folder)];
-    }
-    let ports: Vec<u16> = (0..count).map(|_| free_port()).collect();
-    let routes: Vec<String> = ports
-        .iter()
-        .map(|port| format!("nats://127.0.0.1:{port}"))
-        .collect();
-    let starting: Vec<_> = ports
-        .iter()
-        .enumerate()
-        .map(|(number, port)| {
-            let more = format!(
-                "max_payload: 16MB\nserver_name: nats-{number}\ncluster {{ name: torture, listen: \"127.0.0.1:{port}\", routes: [{}] }}",
-                routes.join(", ")
-            );
-            let folder = folder.join(number.to_string());
-            std::thread::spawn(move || NatsServer::with(&folder, &more))
-        })
-        .collect();
-    starting
-        .into_iter()
-        .map(|server| server.join().unwrap())
-        .collect()
 }
 
 /// Caddy as deploy/Caddyfile configures it, but for plain HTTP on loopback.

@@ -16,6 +16,8 @@ const STARTS_WITHIN: Duration = Duration::from_secs(20);
 pub struct NatsServer {
     folder: PathBuf,
     pub port: u16,
+    /// Where it answers what it holds (<https://docs.nats.io/running-a-nats-service/nats_admin/monitoring>).
+    pub monitoring_port: u16,
     /// Lines of the configuration beside those that a server of these tests always has.
     more: String,
     child: Option<Child>,
@@ -32,11 +34,35 @@ impl NatsServer {
         let mut server = Self {
             folder: folder.to_owned(),
             port: free_port(),
+            monitoring_port: free_port(),
             more: more.to_owned(),
             child: None,
         };
         server.go_on();
         server
+    }
+
+    /// Starts servers of one cluster, or a server alone.
+    pub fn cluster(folder: &Path, count: usize) -> Vec<Self> {
+        if count == 1 {
+            return vec![Self::start(folder)];
+        }
+        let ports: Vec<u16> = (0..count).map(|_| free_port()).collect();
+        let routes: Vec<String> = ports
+            .iter()
+            .map(|port| format!("nats://127.0.0.1:{port}"))
+            .collect();
+        let start = |(number, port): (usize, &u16)| {
+            let more = format!(
+                "max_payload: 16MB\nserver_name: nats-{number}\ncluster {{ name: torture, listen: \"127.0.0.1:{port}\", routes: [{}] }}",
+                routes.join(", ")
+            );
+            let folder = folder.join(number.to_string());
+            std::thread::spawn(move || Self::with(&folder, &more))
+        };
+        let starting: Vec<_> = ports.iter().enumerate().map(start).collect();
+        let started = starting.into_iter().map(|server| server.join().unwrap());
+        started.collect()
     }
 
     /// The address for `--bus`.
@@ -59,8 +85,8 @@ impl NatsServer {
         let config = self.folder.join("nats.conf");
         let store = self.folder.display();
         let lines = format!(
-            "listen: \"127.0.0.1:{}\"\njetstream {{ store_dir: \"{store}\" }}\n{}\n",
-            self.port, self.more
+            "listen: \"127.0.0.1:{}\"\nhttp: \"127.0.0.1:{}\"\njetstream {{ store_dir: \"{store}\" }}\n{}\n",
+            self.port, self.monitoring_port, self.more
         );
         std::fs::create_dir_all(&self.folder).unwrap();
         std::fs::write(&config, lines).unwrap();

@@ -33,8 +33,11 @@ pub fn difference(rows: &[Vec<Value>], others: &[Vec<Value>]) -> Option<String> 
     }
     let lacking: Vec<_> = others.iter().filter(|row| !rows.contains(row)).collect();
     let added: Vec<_> = rows.iter().filter(|row| !others.contains(row)).collect();
+    if lacking.is_empty() && added.is_empty() {
+        return Some("it has the same rows in another order, or repeats some".into());
+    }
     Some(format!(
-        "it lacks {} rows, of which the first is {}, and has {} more, of which the first is {}",
+        "it lacks {} rows, of which the first is [{}], and has {} more, of which the first is [{}]",
         lacking.len(),
         shown(lacking.first()),
         added.len(),

@@ -170,7 +170,7 @@ impl Tables {
 
     /// The head that a snapshot expects was the head of the publisher's replica, so it is at most the head at this
     /// place of the stream. Only a replica that joined late can lack events up to it: a later snapshot counted, and
-    /// the events were purged from the stream. It takes the snapshot, and then that later one, and equals the others.
+    /// the events were removed from the stream. It takes the snapshot, and then that later one, and equals the others.
     fn apply_snapshot(
         &mut self,
         name: &str,

@@ -2,17 +2,19 @@
 
 use std::{sync::Arc, time::Duration};
 
-use async_nats::jetstream::{
-    Message,
-    consumer::{DeliverPolicy, push},
-};
+use async_nats::jetstream::{Message, consumer::push};
 use futures::{StreamExt, stream::FuturesOrdered};
 use tokio::{
     sync::{broadcast, watch},
     time::{Instant, sleep},
 };
 
-use super::{OpenError, Shared, link::LinkState, outcomes::Outcomes, record, removals, streams};
+use super::{
+    OpenError, Shared,
+    link::{Link, LinkState},
+    outcomes::Outcomes,
+    record, removals, streams,
+};
 use crate::bus::{
     BusError, Health,
     embedded::{
@@ -144,17 +146,10 @@ impl Feed {
         if self.name == streams::LATEST && heard.elapsed() >= removals::READ_AGAIN_AFTER {
             return Err(Stop::Away);
         }
-        let jetstream = &self.shared.link.jetstream;
-        let config = push::OrderedConfig {
-            deliver_subject: self.shared.link.client.new_inbox(),
-            deliver_policy: DeliverPolicy::ByStartSequence {
-                start_sequence: last.sequence + 1,
-            },
-            ..push::OrderedConfig::default()
-        };
-        let stream = streams::stream(jetstream, self.name).await?;
-        let consumer = stream.create_consumer(config).await;
-        let consumer = consumer.map_err(failed)?;
+        let Link {
+            client, jetstream, ..
+        } = &self.shared.link;
+        let consumer = streams::read_after(client, jetstream, self.name, last.sequence).await?;
         if consumer.cached_info().num_pending == 0 {
             self.has_caught_up();
         }

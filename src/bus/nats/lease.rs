@@ -128,11 +128,10 @@ impl Competitor {
 
     /// Removes the own message. If that fails, the stream drops it after [`LEASE_LIFETIME`](streams::LEASE_LIFETIME).
     async fn give_up(&self) {
-        if let Some((_, node)) = self.standing().await
+        if let Some((sequence, node)) = self.standing().await
             && node == self.node
-            && let Ok(stream) = streams::stream(&self.link.jetstream, streams::LEASES).await
         {
-            let _ = stream.purge().filter(&self.subject).await;
+            let _ = streams::remove(&self.link.jetstream, streams::LEASES, sequence).await;
         }
     }
 }

@@ -95,19 +95,14 @@ struct Shared {
 impl Nats {
     /// Removes the messages of a log from the stream that no replica needs any more: those before `kept`. A replica that
     /// joins later begins with what stands there.
-    fn purge(shared: Arc<Shared>, log: &str, kept: u64) -> BoxFuture<'static, ()> {
+    fn remove_before(shared: Arc<Shared>, log: &str, kept: u64) -> BoxFuture<'static, ()> {
         let subject = record::log_subject(log);
         async move {
-            let purged = match streams::stream(&shared.link.jetstream, streams::LOG).await {
-                Ok(stream) => {
-                    let purge = stream.purge().filter(subject).sequence(kept);
-                    purge.await.map(drop).map_err(|error| error.to_string())
-                }
-                Err(error) => Err(error.to_string()),
-            };
-            if let Err(error) = purged {
-                // The next snapshot or floor of the log purges these messages too.
-                tracing::warn!(error, "old messages could not be removed from the stream");
+            let jetstream = &shared.link.jetstream;
+            let removed = streams::remove_before(jetstream, streams::LOG, &subject, kept).await;
+            if let Err(error) = removed {
+                // The next snapshot or floor of the log removes these messages too.
+                tracing::warn!(%error, "old messages could not be removed from the stream");
             }
         }
         .boxed()
@@ -256,7 +251,7 @@ impl Bus for Nats {
             counts?;
             let kept = shared.replica.first_after(&log, upto).await?;
             let kept = kept.unwrap_or(sequence).min(sequence);
-            Self::purge(shared, &log, kept).await;
+            Self::remove_before(shared, &log, kept).await;
             Ok(())
         }
         .boxed()
@@ -283,7 +278,7 @@ impl Bus for Nats {
             // event is at least that of the event before it.
             if expired.is_all {
                 let kept = expired.first_kept.unwrap_or(sequence).min(sequence);
-                Self::purge(shared, &log, kept).await;
+                Self::remove_before(shared, &log, kept).await;
             }
             Ok(dropped)
         }
@@ -319,13 +314,13 @@ impl Bus for Nats {
             let stream = stream.map_err(|error| BusError::Unavailable(error.to_string()))?;
             // A claim that cannot win is not made. It would stand before the next one of a caller that tries again and
             // again, and so keep the key taken for ever, although its owner is gone.
-            if streams::first(&stream, &subject).await?.is_some() {
+            if streams::first(&stream, &subject, 1).await?.is_some() {
                 return Ok(false);
             }
             let published = publisher.publish(record)?;
             let own = published.await.unwrap_or(Err(BusError::Closed))?.sequence;
             // The order of the stream decides, up to the own claim.
-            Ok(streams::first(&stream, &subject).await? == Some(own))
+            Ok(streams::first(&stream, &subject, 1).await? == Some(own))
         }
         .boxed()
     }

@@ -7,6 +7,9 @@ mod nats_server;
 #[allow(dead_code, reason = "the torture run uses more of it")]
 mod replica_rows;
 
+#[path = "removal_tests.rs"]
+mod removal;
+
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -411,12 +414,10 @@ async fn a_replica_that_was_away_for_a_day_reads_the_latest_values_again() {
     one.put_latest("gone", Bytes::new()).await.unwrap();
     one.put_latest("held", "1".into()).await.unwrap();
     let link = Link::open(&cluster.options().address).await.unwrap();
-    let stream = streams::stream(&link.jetstream, streams::LATEST)
-        .await
-        .unwrap();
     // As after two days.
-    let purged = stream.purge().filter(record::latest_subject("gone")).await;
-    purged.unwrap();
+    let subject = record::latest_subject("gone");
+    let removed = streams::remove_before(&link.jetstream, streams::LATEST, &subject, u64::MAX);
+    removed.await.unwrap();
     let rows = Connection::open(cluster.data_dir("two").join("replica.db")).unwrap();
     let day_old = now_ms() - removals::READ_AGAIN_AFTER.as_millis() as u64;
     let sql = "UPDATE streams SET message = ?1 WHERE name = 'WIREWISE_LATEST'";

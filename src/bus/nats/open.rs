@@ -20,8 +20,7 @@ use super::{
     outcomes::Outcomes,
     presence::Presence,
     publisher::Publisher,
-    record, removals,
-    streams::{self, Tail},
+    record, removals, streams,
 };
 use crate::bus::{
     Bus, BusError, Health,
@@ -163,17 +162,18 @@ async fn settled_epoch(link: &Link, replica: &Embedded, epoch: &Epoch) -> Result
     if ends.epoch != *epoch {
         return Ok(ends.epoch);
     }
-    for (name, end) in [(streams::LOG, ends.log), (streams::LATEST, ends.latest)] {
+    let jetstream = &link.jetstream;
+    for name in [streams::LOG, streams::LATEST] {
         let last = replica.last_applied(name).await?;
         if last.sequence == 0 {
             continue;
         }
-        let stream = streams::stream(&link.jetstream, name).await?;
-        if streams::tail(&stream, end, &last).await? == Tail::Lost {
+        if streams::is_lost(|| streams::tail(jetstream, name, &last)).await? {
             tracing::error!(
+                stream = name,
                 "the stream has lost events that this node holds; its epoch is renewed"
             );
-            return streams::renew_epoch(&link.jetstream, epoch).await;
+            return streams::renew_epoch(jetstream, epoch).await;
         }
     }
     Ok(ends.epoch)

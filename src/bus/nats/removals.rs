@@ -63,20 +63,14 @@ impl Shared {
 
     /// Removes the messages of keys that were removed before a time (Unix milliseconds).
     pub(super) async fn clear_removals_before(&self, before: u64) -> Result<(), OpenError> {
-        let stream = streams::stream(&self.link.jetstream, LATEST).await?;
         loop {
             let removals = self.replica.removals(before, BATCH).await?;
             if removals.is_empty() {
                 return Ok(());
             }
-            for Removal { key, sequence } in &removals {
-                // Up to the removal: the key may have a newer value, which this replica has not applied yet.
-                let purge = stream.purge().filter(record::latest_subject(key));
-                let purged = purge.sequence(sequence + 1).await;
-                purged.map_err(|error| OpenError::Stream {
-                    name: LATEST.into(),
-                    error: error.to_string(),
-                })?;
+            for Removal { sequence, .. } in &removals {
+                // This message alone: the key may have a newer value, which this replica has not applied yet.
+                streams::remove(&self.link.jetstream, LATEST, *sequence).await?;
             }
             self.replica.forget_removals(removals).await?;
         }

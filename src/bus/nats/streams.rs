@@ -6,11 +6,19 @@
 
 use std::time::Duration;
 
-use async_nats::jetstream::{
-    self, ErrorCode,
-    context::GetStreamErrorKind,
-    stream::{Config, Info, RawMessageErrorKind, RetentionPolicy, StorageType, Stream},
+use async_nats::{
+    Client,
+    jetstream::{
+        self, ErrorCode,
+        consumer::{Consumer, DeliverPolicy, push},
+        context::GetStreamErrorKind,
+        response::Response,
+        stream::{Config, Info, RawMessageErrorKind, RetentionPolicy, StorageType, Stream},
+    },
 };
+
+use futures::{StreamExt, stream::FuturesUnordered};
+use tokio::time::{Instant, sleep};
 
 use super::{OpenError, record};
 use crate::bus::{BusError, CLAIM_LIFETIME, embedded::stream_place::StreamPlace};
@@ -29,6 +37,11 @@ pub const LEASES: &str = "WIREWISE_LEASES";
 const DUPLICATE_WINDOW: Duration = Duration::from_secs(120);
 /// How long the stream keeps a message of a lease. Its owner renews it more often.
 pub const LEASE_LIFETIME: Duration = Duration::from_secs(8);
+/// Messages that are removed at the same time.
+const REMOVALS: usize = 64;
+/// How long a server may take to store what its cluster has agreed on, after it was elected to lead a stream.
+const CATCHES_UP_WITHIN: Duration = Duration::from_secs(10);
+const ASKED_AGAIN_AFTER: Duration = Duration::from_millis(250);
 const DESCRIPTION: &str = "wirewise epoch ";
 
 /// What the streams hold at one moment.
@@ -44,8 +57,10 @@ pub struct Ends {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tail {
     Held,
-    /// The stream ends before the last applied message, or holds another one in its place.
-    Lost,
+    /// The stream ends before the last applied message.
+    Short,
+    /// The stream holds another message in the place of the last applied one.
+    Other,
 }
 
 /// Makes the streams that do not exist yet.
@@ -53,27 +68,27 @@ pub async fn make(jetstream: &jetstream::Context, replicas: usize) -> Result<(),
     let epoch = Epoch::random();
     let log = Config {
         name: LOG.into(),
-        subjects: vec![format!("{}>", record::LOG_PREFIX)],
+        subjects: vec![all_of(LOG)],
         description: Some(description(&epoch)),
         duplicate_window: DUPLICATE_WINDOW,
         ..file_stream(replicas)
     };
     let latest = Config {
         name: LATEST.into(),
-        subjects: vec![format!("{}>", record::LATEST_PREFIX)],
+        subjects: vec![all_of(LATEST)],
         max_messages_per_subject: 1,
         ..file_stream(replicas)
     };
     let claims = Config {
         name: CLAIMS.into(),
-        subjects: vec![format!("{}>", record::CLAIM_PREFIX)],
+        subjects: vec![all_of(CLAIMS)],
         max_age: CLAIM_LIFETIME,
         duplicate_window: CLAIM_LIFETIME,
         ..file_stream(replicas)
     };
     let leases = Config {
         name: LEASES.into(),
-        subjects: vec![format!("{}>", record::LEASE_PREFIX)],
+        subjects: vec![all_of(LEASES)],
         max_messages_per_subject: 1,
         max_age: LEASE_LIFETIME,
         duplicate_window: LEASE_LIFETIME,
@@ -99,6 +114,17 @@ pub async fn make(jetstream: &jetstream::Context, replicas: usize) -> Result<(),
         }
     }
     Ok(())
+}
+
+/// The pattern of the subjects of a stream.
+fn all_of(name: &str) -> String {
+    let prefix = match name {
+        LOG => record::LOG_PREFIX,
+        LATEST => record::LATEST_PREFIX,
+        CLAIMS => record::CLAIM_PREFIX,
+        _ => record::LEASE_PREFIX,
+    };
+    format!("{prefix}>")
 }
 
 fn file_stream(replicas: usize) -> Config {
@@ -156,9 +182,83 @@ pub async fn stream(jetstream: &jetstream::Context, name: &str) -> Result<Stream
     })
 }
 
-/// The sequence of the first message of a subject, if there is one.
-pub async fn first(stream: &Stream<()>, subject: &str) -> Result<Option<u64>, BusError> {
-    match stream.get_first_raw_message_by_subject(subject, 1).await {
+/// Begins to read a stream after the message with a sequence.
+pub async fn read_after(
+    client: &Client,
+    jetstream: &jetstream::Context,
+    name: &str,
+    after: u64,
+) -> Result<Consumer<push::OrderedConfig>, OpenError> {
+    let config = push::OrderedConfig {
+        deliver_subject: client.new_inbox(),
+        deliver_policy: DeliverPolicy::ByStartSequence {
+            start_sequence: after + 1,
+        },
+        ..push::OrderedConfig::default()
+    };
+    let consumer = stream(jetstream, name).await?.create_consumer(config).await;
+    consumer.map_err(|error| OpenError::Stream {
+        name: name.into(),
+        error: error.to_string(),
+    })
+}
+
+/// Removes the messages of a subject before a sequence, one by one.
+///
+/// A purge would be one request, but nats-server 2.9.10 gets a purge of one subject wrong twice. A reader that is behind goes on
+/// at the first message that this subject still has, past what it lacks of all other subjects. And a server of a cluster that
+/// finds the purge in its log when it starts removes the messages of all subjects up to the end that the stream had then.
+pub async fn remove_before(
+    jetstream: &jetstream::Context,
+    name: &str,
+    subject: &str,
+    before: u64,
+) -> Result<(), OpenError> {
+    let stream = stream(jetstream, name).await?;
+    let mut removing = FuturesUnordered::new();
+    let mut from = 1;
+    while let Some(found) = first(&stream, subject, from).await?
+        && found < before
+    {
+        removing.push(remove(jetstream, name, found));
+        if removing.len() >= REMOVALS {
+            removing.next().await.transpose()?;
+        }
+        from = found + 1;
+    }
+    while removing.next().await.transpose()?.is_some() {}
+    Ok(())
+}
+
+/// Removes one message, if the stream has it. Its bytes are not overwritten, which would cost a write for each.
+pub async fn remove(
+    jetstream: &jetstream::Context,
+    name: &str,
+    sequence: u64,
+) -> Result<(), OpenError> {
+    let request = serde_json::json!({ "seq": sequence, "no_erase": true });
+    let subject = format!("STREAM.MSG.DELETE.{name}");
+    let answer: Result<Response<serde_json::Value>, _> = jetstream.request(subject, &request).await;
+    let error = match answer {
+        Ok(Response::Ok(_)) => return Ok(()),
+        // Another node has removed it. One server and a cluster say so in different words.
+        Ok(Response::Err { error }) if is_gone(error.error_code()) => return Ok(()),
+        Ok(Response::Err { error }) => error.to_string(),
+        Err(error) => error.to_string(),
+    };
+    Err(OpenError::Stream {
+        name: name.into(),
+        error,
+    })
+}
+
+fn is_gone(code: ErrorCode) -> bool {
+    code == ErrorCode::SEQUENCE_NOT_FOUND || code == ErrorCode::STREAM_MESSAGE_DELETE_FAILED
+}
+
+/// The sequence of the first message of a subject from a sequence on, if there is one.
+pub async fn first(stream: &Stream<()>, subject: &str, from: u64) -> Result<Option<u64>, BusError> {
+    match stream.get_first_raw_message_by_subject(subject, from).await {
         Ok(first) => Ok(Some(first.sequence)),
         Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => Ok(None),
         Err(error) => Err(BusError::Unavailable(error.to_string())),
@@ -200,11 +300,16 @@ pub async fn renew_epoch(jetstream: &jetstream::Context, old: &Epoch) -> Result<
     epoch_of(&self::info(jetstream, LOG).await?)
 }
 
-/// Compares the last message that a replica applied with the stream, whose last sequence is `end`.
-pub async fn tail(stream: &Stream<()>, end: u64, last: &StreamPlace) -> Result<Tail, OpenError> {
-    if end < last.sequence {
-        return Ok(Tail::Lost);
+/// Compares the last message that a replica applied with the stream.
+pub async fn tail(
+    jetstream: &jetstream::Context,
+    name: &str,
+    last: &StreamPlace,
+) -> Result<Tail, OpenError> {
+    if info(jetstream, name).await?.state.last_sequence < last.sequence {
+        return Ok(Tail::Short);
     }
+    let stream = stream(jetstream, name).await?;
     match stream.get_raw_message(last.sequence).await {
         Ok(found) => {
             let nanoseconds = found.time.unix_timestamp_nanos();
@@ -212,14 +317,60 @@ pub async fn tail(stream: &Stream<()>, end: u64, last: &StreamPlace) -> Result<T
             Ok(if found == *last {
                 Tail::Held
             } else {
-                Tail::Lost
+                Tail::Other
             })
         }
-        // It was purged by a snapshot, or replaced by a newer value of its key.
+        // It was removed after a snapshot, or replaced by a newer value of its key.
         Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => Ok(Tail::Held),
         Err(error) => Err(OpenError::Stream {
-            name: "of a replica".into(),
+            name: name.into(),
             error: error.to_string(),
         }),
+    }
+}
+
+/// Whether a stream has lost what a replica holds. `tail` compares the two.
+///
+/// Of a cluster the server that was just elected to lead a stream answers at once, and may have to store messages still that
+/// the servers have agreed on. So a stream that is too short is asked again for a while.
+pub async fn is_lost<F>(tail: impl Fn() -> F) -> Result<bool, OpenError>
+where
+    F: Future<Output = Result<Tail, OpenError>>,
+{
+    let since = Instant::now();
+    loop {
+        match tail().await? {
+            Tail::Held => return Ok(false),
+            Tail::Other => return Ok(true),
+            Tail::Short if since.elapsed() >= CATCHES_UP_WITHIN => return Ok(true),
+            Tail::Short => sleep(ASKED_AGAIN_AFTER).await,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_is_lost_if_it_stays_too_short_or_holds_another_message() {
+        let left = Cell::new(3);
+        let catches_up = is_lost(|| async {
+            left.set(left.get() - 1);
+            Ok(if left.get() == 0 {
+                Tail::Held
+            } else {
+                Tail::Short
+            })
+        });
+        assert!(!catches_up.await.unwrap());
+        assert!(!is_lost(|| async { Ok(Tail::Held) }).await.unwrap());
+        let since = Instant::now();
+        assert!(is_lost(|| async { Ok(Tail::Other) }).await.unwrap());
+        assert_eq!(since.elapsed(), Duration::ZERO);
+        assert!(is_lost(|| async { Ok(Tail::Short) }).await.unwrap());
+        assert!(since.elapsed() >= CATCHES_UP_WITHIN);
     }
 }
