@@ -113,6 +113,17 @@ for (const [path, lives] of Object.entries(PAGES)) {
   });
 }
 
+test('a page that mounts itself afresh begins with the prices of its document', async ({ page }) => {
+  // Nothing else has prices.
+  await page.route('**/api/ticker/**', (route) => route.abort());
+  await extend(page, 'before main');
+  await page.goto('/ticker');
+  await alive(page);
+  await expect(page.getByTestId('price-row')).toHaveCount(24);
+  for (const price of await page.getByTestId('price').allTextContents()) expect(price).toMatch(/^[\d,]+\.\d\d$/);
+  await expect(page.getByTestId('chart')).toHaveAttribute('data-symbol', 'ACME');
+});
+
 test('a tab remembers that its documents cannot be hydrated, and loads the next ones once', async ({ page }) => {
   await extend(page, 'before main');
   await page.goto('/');

@@ -10,6 +10,7 @@ pub mod render;
 pub mod router;
 pub mod security_headers;
 pub mod service_manager;
+pub mod shared_parts;
 pub mod state;
 pub mod text_nodes;
 

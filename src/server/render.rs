@@ -11,7 +11,11 @@ use futures::future::join_all;
 use leptos::{prelude::*, server_fn::error::ServerFnUrlError};
 use leptos_axum::ResponseOptions;
 
-use super::{security_headers::content_security_policy, text_nodes::keep_text_nodes};
+use super::{
+    security_headers::content_security_policy,
+    shared_parts::{SharedParts, prefers_brotli},
+    text_nodes::keep_text_nodes,
+};
 use crate::{
     app::shell,
     routes::{FirstState as ReadFirstState, Provide},
@@ -42,17 +46,24 @@ pub async fn page(State(pages): State<Pages>, request: Request) -> Response {
     let options = pages.leptos.clone();
     let path = request.uri().path();
     let first_states = join_all(pages.first_states.iter().map(|read| read(path))).await;
+    let accepts_brotli = prefers_brotli(request.headers());
     let contexts = pages.contexts.clone();
+    let parts = SharedParts::default();
+    // A page with a query shows what this visitor has chosen, and one without a session is another one.
+    let has_session = request.extensions().get::<Session>().is_some();
+    let shared = (request.uri().query().is_none() && has_session).then(|| parts.clone());
     let context = move || {
         contexts
             .iter()
             .chain(&first_states)
             .for_each(|provide| provide());
+        shared.iter().for_each(SharedParts::provide);
         provide_page();
     };
     let handler =
         leptos_axum::render_app_async_with_context(context, move || shell(options.clone()));
-    keep_text_nodes(handler(request).await.into_response())
+    let page = keep_text_nodes(handler(request).await.into_response());
+    parts.compress(page, accepts_brotli).await
 }
 
 /// Provides what every page needs: its user, its theme, its site, its security policy, and a way to set its status.

@@ -39,6 +39,7 @@ mod renewal;
 mod scale;
 mod service_manager;
 mod sessions;
+mod shared_parts;
 mod slow_readers;
 mod start;
 mod support;

@@ -14,24 +14,45 @@ use std::{
 use leptos::prelude::*;
 use serde::{Serialize, de::DeserializeOwned};
 
+use super::markup::MarkupSlot;
 use realtime::json;
 
 /// How the server finds the first state for a query (a room's name, a job's id, or nothing).
 #[derive(Clone)]
-pub struct FirstState<Q, T>(Arc<dyn Fn(Q) -> Arc<Prepared<T>> + Send + Sync>);
+pub struct FirstState<Q, T>(Arc<dyn Fn(Q) -> Arc<dyn Source<T>> + Send + Sync>);
 
-/// A first state, and the text that the pages which begin with it hold. Where many pages begin with the same state, the text
-/// is written once for all of them.
+/// A first state on the server. A trait, so that the browser does not load how a state is copied and written.
+pub trait Source<T>: Send + Sync {
+    /// The state, for the page that is rendered.
+    fn copy(&self) -> T;
+
+    /// The state as JSON without a `<`, so that it may stand in a script element.
+    ///
+    /// # Errors
+    ///
+    /// A value of the state cannot be JSON.
+    fn text(&self) -> serde_json::Result<&str>;
+
+    /// Where the markup is kept that all pages with this state share (`shared_part.rs`).
+    fn markup(&self) -> &MarkupSlot;
+}
+
+/// A first state, the text that the pages which begin with it hold, and the markup that they have in common. Where many pages
+/// begin with the same state, both are written once for all of them.
 #[derive(Debug)]
 pub struct Prepared<T> {
     state: T,
     text: OnceLock<String>,
+    markup: MarkupSlot,
 }
 
 impl<T> From<T> for Prepared<T> {
     fn from(state: T) -> Self {
-        let text = OnceLock::new();
-        Self { state, text }
+        Self {
+            state,
+            text: OnceLock::new(),
+            markup: MarkupSlot::default(),
+        }
     }
 }
 
@@ -41,23 +62,50 @@ impl<T> Prepared<T> {
     }
 }
 
+impl<T: Clone + Serialize + Send + Sync> Source<T> for Prepared<T> {
+    fn copy(&self) -> T {
+        self.state.clone()
+    }
+
+    fn text(&self) -> serde_json::Result<&str> {
+        if let Some(text) = self.text.get() {
+            return Ok(text);
+        }
+        // In a tuple, as `[…]`: if `T` is itself an option, JSON's `null` could not distinguish its `None` from a missing
+        // value.
+        let text = serde_json::to_string(&(&self.state,))?.replace('<', "\\u003c");
+        Ok(self.text.get_or_init(|| text))
+    }
+
+    fn markup(&self) -> &MarkupSlot {
+        &self.markup
+    }
+}
+
 impl<Q: Clone + 'static, T: Clone + Send + Sync + 'static> FirstState<Q, T> {
     /// Puts the function into the context of a render.
-    pub fn provide(find: impl Fn(Q) -> T + Send + Sync + 'static) {
+    pub fn provide(find: impl Fn(Q) -> T + Send + Sync + 'static)
+    where
+        T: Serialize,
+    {
         Self::provide_prepared(move |query| Arc::new(find(query).into()));
     }
 
     /// Like [`FirstState::provide`], for a state that many pages share.
-    pub fn provide_prepared(find: impl Fn(Q) -> Arc<Prepared<T>> + Send + Sync + 'static) {
-        provide_context(Self(Arc::new(find)));
+    pub fn provide_prepared(find: impl Fn(Q) -> Arc<Prepared<T>> + Send + Sync + 'static)
+    where
+        T: Serialize,
+    {
+        provide_context(Self(Arc::new(move |query| find(query))));
     }
 
     /// The first state, on the server only: for the document around the app, which the browser does not hydrate.
     pub fn find(query: Q) -> Option<T> {
-        Self::prepared(query).map(|found| found.state.clone())
+        Self::source(query).map(|found| found.copy())
     }
 
-    fn prepared(query: Q) -> Option<Arc<Prepared<T>>> {
+    /// The same with its text and its markup.
+    pub fn source(query: Q) -> Option<Arc<dyn Source<T>>> {
         use_context::<Self>().map(|state| (state.0)(query))
     }
 }
@@ -67,28 +115,28 @@ impl<Q: Clone + 'static, T: Clone + Send + Sync + 'static> FirstState<Q, T> {
 pub fn first_state<Q, T>(query: Q) -> Option<T>
 where
     Q: Clone + Send + Sync + 'static,
-    T: Clone + Serialize + DeserializeOwned + Send + Sync + 'static,
+    T: Clone + DeserializeOwned + Send + Sync + 'static,
 {
-    let find = move || Written(FirstState::<Q, T>::prepared(query));
-    let Written(state) = SharedValue::new_str(find).into_inner();
-    state.map(|found| found.state.clone())
+    let find = move || Written::Found(FirstState::<Q, T>::source(query));
+    match SharedValue::new_str(find).into_inner() {
+        Written::Found(found) => found.map(|found| found.copy()),
+        Written::Read(state) => state,
+    }
 }
 
-/// A first state that is JSON as a string, and is decoded as all JSON in the browser.
-struct Written<T>(Option<Arc<Prepared<T>>>);
+/// A first state that is JSON as a string: the server has found it, or the browser has read it.
+enum Written<T> {
+    Found(Option<Arc<dyn Source<T>>>),
+    Read(Option<T>),
+}
 
-impl<T: Serialize> Display for Written<T> {
+impl<T> Display for Written<T> {
     fn fmt(&self, formatter: &mut Formatter) -> fmt::Result {
-        let Some(found) = &self.0 else {
-            return formatter.write_str("null");
-        };
-        if let Some(text) = found.text.get() {
-            return formatter.write_str(text);
+        match self {
+            Self::Found(Some(found)) => formatter.write_str(found.text().map_err(|_| fmt::Error)?),
+            // What was read is not written again.
+            Self::Found(None) | Self::Read(_) => formatter.write_str("null"),
         }
-        // In a tuple, as `[…]`: if `T` is itself an option, JSON's `null` could not distinguish its `None` from a missing
-        // value.
-        let text = serde_json::to_string(&(&found.state,)).map_err(|_| fmt::Error)?;
-        formatter.write_str(found.text.get_or_init(|| text))
     }
 }
 
@@ -97,8 +145,13 @@ impl<T: DeserializeOwned> FromStr for Written<T> {
 
     fn from_str(text: &str) -> Result<Self, json::Error> {
         let state: Option<(T,)> = json::decode(text)?;
-        Ok(Self(state.map(|(state,)| Arc::new(state.into()))))
+        Ok(Self::Read(state.map(|(state,)| state)))
     }
+}
+
+/// A state from its text in a page.
+pub fn decoded<T: DeserializeOwned>(text: &str) -> Option<T> {
+    json::decode::<(T,)>(text).ok().map(|(state,)| state)
 }
 
 /// Sets the HTTP status of the page that is being rendered; does nothing in the browser.

@@ -33,8 +33,8 @@ use crate::{
     inspector::page::Inspector,
     session::current_user::CurrentUser,
     ui::{
-        about::About, erase::Erase, first_state::first_state, input_method::settled_value,
-        lazy_page::lazy_page, numbers::shortest,
+        about::About, erase::Erase, input_method::settled_value, lazy_page::lazy_page,
+        numbers::shortest, shared_part::shared_part,
     },
     web::error::answer_in,
 };
@@ -63,9 +63,20 @@ struct StreamState {
     counted_from: RwSignal<Option<u64>>,
 }
 
+/// The id of the element with the prices that a page begins with.
+const FIRST_PRICES: &str = "first-prices";
+
 #[component]
 fn Ticker() -> impl IntoView {
-    let first = first_state::<(), FirstPrices>(());
+    view! {
+        <About title="Ticker" description="Live prices over Server-Sent Events: the latest value wins, and what was missed is replayed."/>
+        {shared_part(FIRST_PRICES, prices_from)}
+    }
+    .erase()
+}
+
+/// The page with the prices that it begins with.
+fn prices_from(first: Option<FirstPrices>) -> impl IntoView {
     let listings = RwSignal::new(
         first
             .as_ref()
@@ -115,7 +126,6 @@ fn Ticker() -> impl IntoView {
     }
     .erase();
     view! {
-        <About title="Ticker" description="Live prices over Server-Sent Events: the latest value wins, and what was missed is replayed."/>
         <div class="page-head">
             <h1>"Ticker"</h1>
             <StatusLine connection transport="SSE" counted="watching">{more}</StatusLine>
@@ -134,7 +144,6 @@ fn Ticker() -> impl IntoView {
         <Announcement selected prices/>
         <Inspector connection transport=Transport::Sse/>
     }
-    .erase()
 }
 
 /// The choice, kept in sync with the address, so that a link opens the same view.

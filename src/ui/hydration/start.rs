@@ -42,6 +42,7 @@ fn hydrate<V: IntoView + 'static>(element: HtmlElement, app: fn() -> V) {
 fn mount<V: IntoView + 'static>(element: HtmlElement, app: fn() -> V) {
     // Creates a root owner that reads the first states. It is meant for islands, and hydrates nothing itself.
     hydrate_islands();
+    keep_states(&element);
     element.set_text_content(None);
     mount_to(element.clone(), app).forget();
     spawn_local(async move {
@@ -54,4 +55,13 @@ fn mount<V: IntoView + 'static>(element: HtmlElement, app: fn() -> V) {
         }
         guard::alive();
     });
+}
+
+/// Moves the first states of shared parts behind an element. The page finds them by their ids.
+fn keep_states(element: &HtmlElement) {
+    while let Ok(Some(state)) = element.query_selector("script[type='application/json']") {
+        if element.after_with_node_1(&state).is_err() {
+            return;
+        }
+    }
 }
