@@ -18,7 +18,11 @@ use tokio::time::{Instant, interval_at, sleep, timeout};
 use tokio_tungstenite::tungstenite;
 
 use super::{
-    clock::now_ms, counted::Counted, on_wake::OnWake, queue::OutQueue, realtime::Realtime,
+    clock::now_ms,
+    counted::Counted,
+    on_wake::OnWake,
+    queue::{Batch, OutQueue},
+    realtime::Realtime,
     registry::Connection,
 };
 use crate::{
@@ -169,7 +173,7 @@ where
         },
         ended = &mut writing => {
             if ended == Ended::Cleanly {
-                let _ = timeout(LINGER, reading).await;
+                let _ = Box::pin(timeout(LINGER, reading)).await;
             }
             ended
         }
@@ -271,7 +275,7 @@ async fn read<St, E, H>(
             None => return,
             Some(Ok(Message::Close(_))) => {
                 // The next read sends the answer to the close, and ends when it is written.
-                let _ = timeout(LINGER, stream.next()).await;
+                let _ = Box::pin(timeout(LINGER, stream.next())).await;
                 return;
             }
             // After the server's close only the peer's close is handled.
@@ -293,7 +297,7 @@ async fn read<St, E, H>(
                 continue;
             }
             Some(Ok(Message::Text(text))) => {
-                text_message(&text, queue, handler, &mut pings, counted).await
+                Box::pin(text_message(&text, queue, handler, &mut pings, counted)).await
             }
             Some(Ok(Message::Binary(bytes))) => Box::pin(handler.binary(bytes)).await,
         };
@@ -328,7 +332,7 @@ async fn text_message<H: SocketHandler>(
             });
             Ok(())
         }
-        Ok(Decoded::Feature(command)) => Box::pin(handler.command(command)).await,
+        Ok(Decoded::Feature(command)) => handler.command(command).await,
         Err(error) => Err(handler.admit().err().unwrap_or(error)),
     }
 }
@@ -435,33 +439,49 @@ async fn write<Si: Sink<Message> + Unpin>(
             return Ended::Stuck;
         }
         let last = batch.close.is_some();
-        let write_timeout = WRITE_TIMEOUT + WRITE_TIMEOUT_PER_KIB * batch.kibibytes();
-        let sending = async {
-            for message in batch.messages {
-                sink.feed(message).await?;
-            }
-            if let Some(close) = batch.close {
-                sink.feed(Message::Close(Some(close))).await?;
-            }
-            sink.flush().await
-        };
-        // A peer that has stopped reading would block the write for ever. Once a close is queued, only `CLOSE_TIMEOUT`
-        // is left.
-        let given_up = async {
-            let closing = timeout(write_timeout, queue.closing()).await;
-            if closing.is_ok() {
-                sleep(CLOSE_TIMEOUT).await;
-            }
-        };
-        // In this order: where the peer reads, nothing is waited for.
-        let sent = tokio::select! {
-            biased;
-            sent = sending => sent.is_ok(),
-            () = given_up => return Ended::Stuck,
-        };
-        if last || !sent {
-            return Ended::Cleanly;
+        // In a box, as in `read`: a write takes a moment.
+        match Box::pin(send(&mut sink, queue, batch)).await {
+            Sent::Everything if !last => {}
+            Sent::Everything | Sent::Failed => return Ended::Cleanly,
+            Sent::GivenUp => return Ended::Stuck,
         }
+    }
+}
+
+/// How the write of a batch ended.
+enum Sent {
+    Everything,
+    Failed,
+    /// The peer took nothing for too long.
+    GivenUp,
+}
+
+async fn send<Si: Sink<Message> + Unpin>(sink: &mut Si, queue: &OutQueue, batch: Batch) -> Sent {
+    let write_timeout = WRITE_TIMEOUT + WRITE_TIMEOUT_PER_KIB * batch.kibibytes();
+    let sending = async {
+        for message in batch.messages {
+            sink.feed(message).await?;
+        }
+        if let Some(close) = batch.close {
+            sink.feed(Message::Close(Some(close))).await?;
+        }
+        sink.flush().await
+    };
+    // A peer that has stopped reading would block the write for ever. Once a close is queued, only `CLOSE_TIMEOUT` is left.
+    let given_up = async {
+        let closing = timeout(write_timeout, queue.closing()).await;
+        if closing.is_ok() {
+            sleep(CLOSE_TIMEOUT).await;
+        }
+    };
+    // In this order: where the peer reads, nothing is waited for.
+    tokio::select! {
+        biased;
+        sent = sending => match sent {
+            Ok(()) => Sent::Everything,
+            Err(_) => Sent::Failed,
+        },
+        () = given_up => Sent::GivenUp,
     }
 }
 

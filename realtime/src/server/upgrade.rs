@@ -191,28 +191,31 @@ impl<S> Accepted<S> {
         S: FnOnce(OpenSocket<C>) -> F,
         F: Future<Output = ()> + Send,
     {
-        let this = *self;
-        let _hold = this._hold;
-        if this.offer == Offer::Unknown {
-            let reason = "this subprotocol is not spoken here";
-            return socket::refuse(socket, CloseCode::UnknownProtocol, reason).await;
-        }
-        let Ok(_permit) = this.realtime.permit(this.address) else {
-            let reason = "too many open sockets from this address";
-            return socket::refuse(socket, CloseCode::RateLimitIgnored, reason).await;
+        // In a block: a future has room for all that is in scope where it waits, also for what was moved.
+        let (_hold, _permit, serving) = {
+            let this = *self;
+            if this.offer == Offer::Unknown {
+                let reason = "this subprotocol is not spoken here";
+                return Box::pin(socket::refuse(socket, CloseCode::UnknownProtocol, reason)).await;
+            }
+            let Ok(permit) = this.realtime.permit(this.address) else {
+                let reason = "too many open sockets from this address";
+                return Box::pin(socket::refuse(socket, CloseCode::RateLimitIgnored, reason)).await;
+            };
+            let sockets = this.realtime.sockets(C::NAME);
+            let open = OpenSocket {
+                socket,
+                queue: OutQueue::default(),
+                offer: this.offer,
+                counted: Counted::new(sockets, "websocket", C::NAME),
+                realtime: this.realtime,
+                connection: this.connection,
+                binary_bytes: this.binary_bytes,
+                contract: PhantomData,
+            };
+            (this._hold, permit, (this.serve)(open))
         };
-        let sockets = this.realtime.sockets(C::NAME);
-        let open = OpenSocket {
-            socket,
-            queue: OutQueue::default(),
-            offer: this.offer,
-            counted: Counted::new(sockets, "websocket", C::NAME),
-            realtime: this.realtime,
-            connection: this.connection,
-            binary_bytes: this.binary_bytes,
-            contract: PhantomData,
-        };
-        (this.serve)(open).await;
+        serving.await;
     }
 }
 
@@ -256,7 +259,12 @@ impl<C: SocketContract> OpenSocket<C> {
     }
 
     /// Closes the socket with a reason and a [`CloseCode`], or a code of the application.
-    pub async fn refuse(self, code: impl Into<u16>, reason: &'static str) {
+    pub fn refuse(self, code: impl Into<u16>, reason: &'static str) -> impl Future<Output = ()> {
+        // In a box: the future of the application has room for it, and hardly ever needs it.
+        Box::pin(self.end_refused(code.into(), reason))
+    }
+
+    async fn end_refused(self, code: u16, reason: &'static str) {
         socket::refuse(self.socket, code, reason).await;
     }
 
