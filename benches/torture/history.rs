@@ -1,6 +1,9 @@
 //! Records what the sockets delivered, in the order of each socket, before any de-duplication.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    collections::HashSet,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use uuid::Uuid;
 
@@ -60,6 +63,16 @@ impl History {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .push(record);
+    }
+
+    /// The ids of the messages of a room that were acknowledged.
+    pub fn acknowledged(&self, of: &str) -> HashSet<Uuid> {
+        let records = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let ids = records.iter().filter_map(|record| match record {
+            Record::Acknowledged { room, id, .. } if room == of => Some(*id),
+            _ => None,
+        });
+        ids.collect()
     }
 
     pub fn take(&self) -> Vec<Record> {

@@ -44,7 +44,7 @@ mod system;
 mod workloads;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashSet},
     net::SocketAddr,
     path::Path,
     process::ExitCode,
@@ -75,6 +75,8 @@ const KILLS: u32 = 12;
 const KILL_EVERY: Duration = Duration::from_secs(5);
 /// Once nothing is broken any more, every client must have received everything within this time.
 const SETTLE_WITHIN: Duration = Duration::from_secs(120);
+/// What one node has acknowledged any other node answers with after this time at the latest.
+const READ_BY_ALL_WITHIN: Duration = Duration::from_secs(5);
 /// The number of violations of each workload that are printed. Their total is printed in any case.
 const PRINTED: usize = 20;
 
@@ -157,7 +159,17 @@ async fn main() -> ExitCode {
     let address = *at.borrow();
     let (mut logs, mut heads) = (BTreeMap::new(), BTreeMap::new());
     for room in &shared.rooms {
-        let log = read_log(address, room).await;
+        let acknowledged = shared.history.acknowledged(room);
+        let since = Instant::now();
+        // The node that answers may not be the one that acknowledged the last messages, and apply them a moment later.
+        let log = loop {
+            let log = read_log(address, room).await;
+            let ids: HashSet<_> = log.messages.iter().map(|message| message.id).collect();
+            if acknowledged.is_subset(&ids) || since.elapsed() > READ_BY_ALL_WITHIN {
+                break log;
+            }
+            sleep(Duration::from_millis(100)).await;
+        };
         heads.extend(log.messages.last().map(|last| (room.clone(), last.offset)));
         logs.insert(room.clone(), log);
     }
