@@ -65,7 +65,7 @@ test('a cut connection: the browser comes back by itself and resumes without gap
   expectNoGapAndNoDuplicate(events);
 });
 
-test('a restart of the server: the browser comes back by itself and is told that the history is new', async ({ page, server }) => {
+test('a restart of the server: the browser comes back by itself and is told that the history is new', async ({ page, server, nodes }) => {
   await openPlainPage(page, server.url);
   await expect.poll(() => count(page, 'price')).toBeGreaterThan(20);
   await server.restart();
@@ -75,7 +75,8 @@ test('a restart of the server: the browser comes back by itself and is told that
   await expect.poll(() => count(page, 'price')).toBeGreaterThan(prices + 20);
 
   const events = await seen(page);
-  expect(events.map((event) => event.name)).toContain('drain');
+  // Of several nodes that start again one after the other, another one takes the prices over first: that ends the stream too.
+  if (nodes === 1) expect(events.map((event) => event.name)).toContain('drain');
   const hellos = events.filter((event) => event.name === 'hello');
   expect(hellos.map((hello) => hello.data.recovered)).toEqual([false, false]);
   const snapshots = events.filter((event) => event.name === 'snapshot');
