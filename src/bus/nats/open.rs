@@ -83,7 +83,7 @@ impl Nats {
         }
         let link = Link::open(&options.address).await?;
         streams::make(&link.jetstream, options.replicas).await?;
-        let mut epoch = streams::ends(&link.jetstream).await?.epoch;
+        let mut epoch = streams::epoch(&link.jetstream).await?;
         let mut replica = Embedded::replica(data_dir, &epoch, options.storage)?;
         let settled = settled_epoch(&link, &replica, &epoch).await?;
         if settled != epoch {
@@ -158,11 +158,11 @@ impl Nats {
 
 /// The epoch of the streams. It is renewed first where they have lost what the replica of this epoch holds.
 async fn settled_epoch(link: &Link, replica: &Embedded, epoch: &Epoch) -> Result<Epoch, OpenError> {
-    let ends = streams::ends(&link.jetstream).await?;
-    if ends.epoch != *epoch {
-        return Ok(ends.epoch);
-    }
     let jetstream = &link.jetstream;
+    let found = streams::epoch(jetstream).await?;
+    if found != *epoch {
+        return Ok(found);
+    }
     for name in [streams::LOG, streams::LATEST] {
         let last = replica.last_applied(name).await?;
         if last.sequence == 0 {
@@ -176,7 +176,7 @@ async fn settled_epoch(link: &Link, replica: &Embedded, epoch: &Epoch) -> Result
             return streams::renew_epoch(jetstream, epoch).await;
         }
     }
-    Ok(ends.epoch)
+    Ok(found)
 }
 
 impl Shared {

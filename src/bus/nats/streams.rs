@@ -47,7 +47,6 @@ const DESCRIPTION: &str = "wirewise epoch ";
 /// What the streams hold at one moment.
 #[derive(Clone, Debug)]
 pub struct Ends {
-    pub epoch: Epoch,
     /// The sequence of the last message of the log, and of the latest values.
     pub log: u64,
     pub latest: u64,
@@ -68,27 +67,27 @@ pub async fn make(jetstream: &jetstream::Context, replicas: usize) -> Result<(),
     let epoch = Epoch::random();
     let log = Config {
         name: LOG.into(),
-        subjects: vec![all_of(LOG)],
+        subjects: vec![format!("{}>", record::LOG_PREFIX)],
         description: Some(description(&epoch)),
         duplicate_window: DUPLICATE_WINDOW,
         ..file_stream(replicas)
     };
     let latest = Config {
         name: LATEST.into(),
-        subjects: vec![all_of(LATEST)],
+        subjects: vec![format!("{}>", record::LATEST_PREFIX)],
         max_messages_per_subject: 1,
         ..file_stream(replicas)
     };
     let claims = Config {
         name: CLAIMS.into(),
-        subjects: vec![all_of(CLAIMS)],
+        subjects: vec![format!("{}>", record::CLAIM_PREFIX)],
         max_age: CLAIM_LIFETIME,
         duplicate_window: CLAIM_LIFETIME,
         ..file_stream(replicas)
     };
     let leases = Config {
         name: LEASES.into(),
-        subjects: vec![all_of(LEASES)],
+        subjects: vec![format!("{}>", record::LEASE_PREFIX)],
         max_messages_per_subject: 1,
         max_age: LEASE_LIFETIME,
         duplicate_window: LEASE_LIFETIME,
@@ -114,17 +113,6 @@ pub async fn make(jetstream: &jetstream::Context, replicas: usize) -> Result<(),
         }
     }
     Ok(())
-}
-
-/// The pattern of the subjects of a stream.
-fn all_of(name: &str) -> String {
-    let prefix = match name {
-        LOG => record::LOG_PREFIX,
-        LATEST => record::LATEST_PREFIX,
-        CLAIMS => record::CLAIM_PREFIX,
-        _ => record::LEASE_PREFIX,
-    };
-    format!("{prefix}>")
 }
 
 fn file_stream(replicas: usize) -> Config {
@@ -153,12 +141,16 @@ async fn exists(jetstream: &jetstream::Context, name: &str) -> Result<bool, Open
     }
 }
 
-/// The epoch and the ends of the streams.
+/// The epoch of the streams.
+pub async fn epoch(jetstream: &jetstream::Context) -> Result<Epoch, OpenError> {
+    epoch_of(&info(jetstream, LOG).await?)
+}
+
+/// The ends of the streams.
 pub async fn ends(jetstream: &jetstream::Context) -> Result<Ends, OpenError> {
     let log = info(jetstream, LOG).await?;
     let latest = info(jetstream, LATEST).await?;
     Ok(Ends {
-        epoch: epoch_of(&log)?,
         log: log.state.last_sequence,
         latest: latest.state.last_sequence,
     })
@@ -297,7 +289,7 @@ pub async fn renew_epoch(jetstream: &jetstream::Context, old: &Epoch) -> Result<
         error: error.to_string(),
     })?;
     // Of two nodes that renew at once the later one wins. What stands there now is checked again every few seconds.
-    epoch_of(&self::info(jetstream, LOG).await?)
+    epoch(jetstream).await
 }
 
 /// Compares the last message that a replica applied with the stream.

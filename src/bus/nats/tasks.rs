@@ -118,10 +118,10 @@ impl Shared {
                 continue;
             }
             // A failure is seen by the feeds too.
-            if let Ok(ends) = streams::ends(&self.link.jetstream).await
-                && ends.epoch != self.epoch
+            if let Ok(epoch) = streams::epoch(&self.link.jetstream).await
+                && epoch != self.epoch
             {
-                self.renewed(&ends.epoch);
+                self.renewed(&epoch);
                 return;
             }
         }
