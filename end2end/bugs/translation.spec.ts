@@ -83,6 +83,8 @@ test('in a translated chat people, typing, unread counts and waiting messages st
   await grace.getByTestId('send').click();
   await expect(texts(ada)).toHaveText(['«Hi»']);
   await expect(ada.getByTestId('typing')).toBeEmpty();
+  // A message counts as read once it has been visible for a moment: before that, it is still unread in the next room.
+  await expect(grace.getByTestId('receipt')).toHaveText('Read by 1');
 
   await say(ada, 'Hello');
   await expect(ada.getByTestId('receipt')).toHaveText('«Read by 1»');
