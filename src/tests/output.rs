@@ -4,7 +4,7 @@
 use std::{
     fs::File,
     io::{PipeReader, pipe},
-    net::{SocketAddr, TcpListener},
+    net::SocketAddr,
     path::Path,
     process::{Command, ExitStatus, Stdio},
     time::Duration,
@@ -14,6 +14,7 @@ use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use tokio::{net::TcpStream, task::spawn_blocking, time::timeout};
 
 use crate::{
+    nats_server::free_port,
     process::{Process, binary},
     support::{PATIENCE, Remote},
 };
@@ -43,12 +44,9 @@ impl End {
     }
 }
 
-/// An address that was free a moment ago.
+/// An address on which nothing listens.
 fn free() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
+    SocketAddr::from(([127, 0, 0, 1], free_port()))
 }
 
 async fn alive(server: &Remote) {
