@@ -13,6 +13,7 @@ pub mod service_manager;
 pub mod shared_parts;
 pub mod state;
 pub mod text_nodes;
+mod trace;
 
 use std::time::Duration;
 

@@ -9,7 +9,7 @@ use axum::{
 use leptos::prelude::provide_context;
 use tower_http::{
     compression::{CompressionLayer, CompressionLevel},
-    trace::{DefaultOnResponse, TraceLayer},
+    trace::TraceLayer,
 };
 
 use super::{
@@ -19,6 +19,7 @@ use super::{
     security_headers::{self, HeaderPolicy},
     shared_parts::QUALITY,
     state::AppState,
+    trace,
 };
 use crate::{
     app::ALIVE_ROUTE,
@@ -120,28 +121,35 @@ pub fn assemble(state: &AppState, routes: Routes) -> Router {
         background: state.background.clone(),
         remarks: routes.remarks.into(),
     };
-    Router::new()
+    let checked = |router: Router| {
+        router
+            .layer(from_fn_with_state(policy.clone(), origin::check))
+            .layer(middleware::map_request(headers::in_ascii))
+    };
+    let answered = |router: Router| {
+        router
+            .layer(from_fn(answer::refuse_without_path))
+            .layer(from_fn_with_state(
+                headers_of_answers,
+                security_headers::add,
+            ))
+            .layer(middleware::map_response(
+                inspector::server::remember_answers,
+            ))
+    };
+    let others = Router::new()
         .merge(plain)
         .merge(pages)
-        .layer(CompressionLayer::new().quality(CompressionLevel::Precise(QUALITY)))
-        // Past the compression, which would pass on each event of a stream as it is.
-        .merge(live)
-        .layer(from_fn_with_state(policy, origin::check))
-        .layer(middleware::map_request(headers::in_ascii))
+        .layer(CompressionLayer::new().quality(CompressionLevel::Precise(QUALITY)));
+    let others = checked(others)
         .route(ALIVE_ROUTE, get(async || "alive\n"))
-        .route(health::READY_ROUTE, get(health::ready).with_state(reporter))
-        .layer(from_fn(answer::refuse_without_path))
-        .layer(from_fn_with_state(
-            headers_of_answers,
-            security_headers::add,
-        ))
-        .layer(middleware::map_response(
-            inspector::server::remember_answers,
-        ))
-        .layer(
-            TraceLayer::new_for_http()
-                .on_response(DefaultOnResponse::new().level(tracing::Level::DEBUG)),
-        )
+        .route(health::READY_ROUTE, get(health::ready).with_state(reporter));
+    let others =
+        answered(others).layer(TraceLayer::new_for_http().on_response(trace::of_answers()));
+    // Past the compression and the trace of bodies: the one would pass on each event of a stream as it is, the other would read
+    // the clock for it.
+    let live = answered(checked(live)).layer(from_fn(trace::up_to_the_answer));
+    others.merge(live)
 }
 
 /// The layers of every route of the API.

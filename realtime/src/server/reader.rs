@@ -56,7 +56,8 @@ impl<K: Clone + Eq + Hash> Reader<K> {
             return Pending::Nothing;
         }
         let mut batch = Batch {
-            frames: vec![],
+            first: None,
+            others: vec![],
             bytes: 0,
             budget,
         };
@@ -88,7 +89,7 @@ impl<K: Clone + Eq + Hash> Reader<K> {
         self.has_more = batch.is_full() || history.ended;
         if !batch.is_full() {
             self.cursor = history.head;
-            if batch.frames.is_empty() && history.ended {
+            if batch.first.is_none() && history.ended {
                 return Pending::Ended;
             }
         }
@@ -175,7 +176,9 @@ impl<K> Drop for Reader<K> {
 
 /// Frames collected for one write.
 struct Batch {
-    frames: Vec<Bytes>,
+    /// By itself, because a batch often has no other, and then nothing is allocated.
+    first: Option<Bytes>,
+    others: Vec<Bytes>,
     bytes: usize,
     budget: usize,
 }
@@ -184,7 +187,10 @@ impl Batch {
     /// Adds a frame. Returns whether the budget is used up.
     fn add(&mut self, frame: Bytes) -> bool {
         self.bytes += frame.len();
-        self.frames.push(frame);
+        match self.first {
+            None => self.first = Some(frame),
+            Some(_) => self.others.push(frame),
+        }
         self.is_full()
     }
 
@@ -194,17 +200,17 @@ impl Batch {
 
     /// A single frame is passed on without a copy; several are joined, because one chunk and one write are cheaper than
     /// many.
-    fn into_pending(mut self) -> Pending {
-        match self.frames.len() {
-            0 => Pending::Nothing,
-            1 => Pending::Events(self.frames.remove(0)),
-            _ => {
-                let mut joined = BytesMut::with_capacity(self.bytes);
-                self.frames
-                    .iter()
-                    .for_each(|frame| joined.extend_from_slice(frame));
-                Pending::Events(joined.freeze())
-            }
+    fn into_pending(self) -> Pending {
+        let Some(first) = self.first else {
+            return Pending::Nothing;
+        };
+        if self.others.is_empty() {
+            return Pending::Events(first);
         }
+        let mut joined = BytesMut::with_capacity(self.bytes);
+        for frame in [&first].into_iter().chain(&self.others) {
+            joined.extend_from_slice(frame);
+        }
+        Pending::Events(joined.freeze())
     }
 }

@@ -9,7 +9,7 @@
 
 use std::{
     future::poll_fn,
-    io::{self, IoSlice, Write},
+    io::{self, IoSlice},
     mem,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
@@ -313,14 +313,45 @@ fn head(parts: &Parts, keep_alive: bool) -> Bytes {
     head.freeze()
 }
 
-/// The longest line of a chunk: its length in hexadecimal, and the end of the line.
-const SIZE_LINE: usize = size_of::<usize>() * 2 + 2;
+/// The most digits of a chunk's size.
+const MOST_DIGITS: usize = size_of::<usize>() * 2;
+
+/// The first line of a chunk: its size in hexadecimal, and the end of the line (RFC 9112, section 7.1).
+///
+/// The digits are not formatted with `write!`, which would be a twelfth of the instructions of an event.
+#[derive(Default)]
+struct SizeLine {
+    /// The digits are at its end.
+    line: [u8; MOST_DIGITS + 2],
+    digits: usize,
+}
+
+impl SizeLine {
+    fn of(size: usize) -> Self {
+        let mut line = [0; MOST_DIGITS + 2];
+        line[MOST_DIGITS..].copy_from_slice(b"\r\n");
+        let (mut digits, mut rest) = (0, size);
+        while digits == 0 || rest > 0 {
+            digits += 1;
+            line[MOST_DIGITS - digits] = b"0123456789abcdef"[rest & 0xf];
+            rest >>= 4;
+        }
+        Self { line, digits }
+    }
+
+    /// Empty by default.
+    fn bytes(&self) -> &[u8] {
+        match self.digits {
+            0 => &[],
+            digits => &self.line[MOST_DIGITS - digits..],
+        }
+    }
+}
 
 /// What is written at once: a head, and a chunk (RFC 9112, section 7.1). Either may be empty.
 struct Piece {
     head: Bytes,
-    size_line: [u8; SIZE_LINE],
-    size_line_len: usize,
+    size_line: SizeLine,
     data: Bytes,
     end: &'static [u8],
     /// Bytes of it that are written.
@@ -330,15 +361,9 @@ struct Piece {
 impl Piece {
     /// A chunk of no bytes is the last of its body.
     fn chunk(head: Bytes, data: Bytes) -> Self {
-        let mut size_line = [0; SIZE_LINE];
-        let mut rest = &mut size_line[..];
-        // The longest line has room.
-        let _ = write!(rest, "{:x}\r\n", data.len());
-        let size_line_len = SIZE_LINE - rest.len();
         Self {
             head,
-            size_line,
-            size_line_len,
+            size_line: SizeLine::of(data.len()),
             data,
             end: b"\r\n",
             written: 0,
@@ -348,8 +373,7 @@ impl Piece {
     fn alone(head: Bytes) -> Self {
         Self {
             head,
-            size_line: [0; SIZE_LINE],
-            size_line_len: 0,
+            size_line: SizeLine::default(),
             data: Bytes::new(),
             end: b"",
             written: 0,
@@ -364,7 +388,7 @@ impl Piece {
     where
         S: AsyncWrite + Unpin,
     {
-        let size_line = &self.size_line[..self.size_line_len];
+        let size_line = self.size_line.bytes();
         let parts = [&self.head[..], size_line, &self.data[..], self.end];
         let len: usize = parts.iter().map(|part| part.len()).sum();
         while self.written < len {
@@ -377,5 +401,20 @@ impl Piece {
             }
         }
         Poll::Ready(Ok(()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_size_of_a_chunk_is_hexadecimal() {
+        let sizes = [0, 1, 9, 10, 15, 16, 255, 4096, 0xfeed_beef, usize::MAX];
+        for size in sizes {
+            let line = SizeLine::of(size);
+            assert_eq!(line.bytes(), format!("{size:x}\r\n").as_bytes());
+        }
+        assert_eq!(SizeLine::default().bytes(), b"");
     }
 }
