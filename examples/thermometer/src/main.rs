@@ -47,7 +47,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
             socket.welcome(());
             let shortened = |note: String| Ok(note.chars().take(200).collect());
             let handler = notebook.connect(&socket, socket.connection().id().into(), shortened);
-            socket.run(handler).await;
+            socket.run(handler)
         })
     };
 

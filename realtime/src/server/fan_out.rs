@@ -3,6 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use axum::extract::ws::Message;
+use smallvec::SmallVec;
 use tokio::{runtime::Handle, task::JoinSet};
 
 /// Connections to which one task writes. More of them are shared among several tasks, so that all processors write what many
@@ -16,11 +17,14 @@ pub trait WriteNow: Send + 'static {
     fn write_now(&self);
 }
 
+/// Messages in their order. A single one, which is the usual case, takes no memory of its own.
+pub type Messages = SmallVec<[Message; 1]>;
+
 /// Writes messages to a socket from any task.
 pub trait DirectWrite: Send + Sync {
     /// Writes messages, in their order. False if the connection did not take all of them at once, or failed: the task of the
     /// socket has to flush.
-    fn write(&self, messages: Vec<Message>) -> bool;
+    fn write(&self, messages: Messages) -> bool;
 }
 
 /// Connections to which is to be written. They are written to at the latest when this is dropped.

@@ -7,7 +7,6 @@
 //! into a buffer of its own, which stays as large as the largest message of the socket.
 
 use std::{
-    collections::VecDeque,
     io::{self, IoSlice},
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
@@ -20,6 +19,7 @@ use futures::{
     Sink, Stream, StreamExt,
     task::{ArcWake, AtomicWaker, waker_ref},
 };
+use smallvec::SmallVec;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_tungstenite::{
     WebSocketStream,
@@ -35,14 +35,12 @@ use tokio_tungstenite::{
     },
 };
 
-use super::fan_out::DirectWrite;
+use super::fan_out::{DirectWrite, Messages};
 
 /// The longest header of a frame that is not masked (RFC 6455, section 5.2).
 const MOST_HEADER: usize = 10;
 /// The most bytes of several frames that are copied together for one write.
 const JOINED: usize = 64 * 1024;
-/// Pending frames for which a socket keeps the room.
-const KEPT_FRAMES: usize = 4;
 /// Bytes of pending answers to pings at which no more is read. A client that does not read its answers would otherwise make
 /// the server hold them all.
 const MOST_ANSWERS: usize = 16 * 1024;
@@ -89,8 +87,8 @@ struct Wakers {
 
 struct Shared<T> {
     transport: T,
-    /// What is to be written, in its order.
-    pending: VecDeque<Pending>,
+    /// What is to be written, in its order. A single frame takes no memory of its own.
+    pending: SmallVec<[Pending; 1]>,
     /// How many bytes of the first pending frame are written.
     written: usize,
     /// At most so many bytes of answers are pending; 0 once all is written.
@@ -114,7 +112,7 @@ pub(super) async fn halves<T: Transport>(
     let halves = Arc::new(Halves {
         shared: Mutex::new(Shared {
             transport,
-            pending: VecDeque::new(),
+            pending: SmallVec::new(),
             written: 0,
             answers: 0,
             has_closed: false,
@@ -204,7 +202,7 @@ impl Pending {
 impl<T: Transport> Shared<T> {
     fn push(&mut self, pending: Pending) {
         if !self.has_closed {
-            self.pending.push_back(pending);
+            self.pending.push(pending);
         }
     }
 
@@ -217,7 +215,7 @@ impl<T: Transport> Shared<T> {
         let opcode = frame.first().map(|first| OpCode::from(first & 0x0f));
         self.has_closed = opcode == Some(OpCode::Control(Control::Close));
         self.answers += frame.len() + ANSWER_OVERHEAD;
-        self.pending.push_back(Pending {
+        self.pending.push(Pending {
             header: [0; MOST_HEADER],
             header_length: 0,
             payload: Bytes::copy_from_slice(frame),
@@ -233,7 +231,8 @@ impl<T: Transport> Shared<T> {
             }
             self.advance(written);
         }
-        self.pending.shrink_to(KEPT_FRAMES);
+        // An idle socket has no memory for frames.
+        self.pending = SmallVec::new();
         ready!(Pin::new(&mut self.transport).poll_flush(context))?;
         self.answers = 0;
         Poll::Ready(Ok(()))
@@ -241,7 +240,7 @@ impl<T: Transport> Shared<T> {
 
     fn poll_write(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let transport = Pin::new(&mut self.transport);
-        if let (1, Some(frame)) = (self.pending.len(), self.pending.front())
+        if let (1, Some(frame)) = (self.pending.len(), self.pending.first())
             && transport.is_write_vectored()
         {
             let slices = frame.rest(self.written).map(IoSlice::new);
@@ -279,12 +278,14 @@ impl<T: Transport> Shared<T> {
 
     fn advance(&mut self, written: usize) {
         self.written += written;
-        while let Some(length) = self.pending.front().map(Pending::len)
+        let mut whole = 0;
+        while let Some(length) = self.pending.get(whole).map(Pending::len)
             && length <= self.written
         {
             self.written -= length;
-            self.pending.pop_front();
+            whole += 1;
         }
+        self.pending.drain(..whole);
     }
 }
 
@@ -297,7 +298,7 @@ impl<T: Transport> MessageSink<T> {
 }
 
 impl<T: Transport> DirectWrite for Halves<T> {
-    fn write(&self, messages: Vec<Message>) -> bool {
+    fn write(&self, messages: Messages) -> bool {
         let mut shared = self.lock();
         for message in messages {
             shared.push(Pending::new(frame(message)));

@@ -1,6 +1,11 @@
 //! Tests of idle and stalled peers, over in-memory pipes with a paused clock; and tests that need real TCP.
 
-use std::{convert::Infallible, net::SocketAddr, sync::Mutex};
+use std::{
+    convert::Infallible,
+    net::SocketAddr,
+    sync::Mutex,
+    task::{Context, Wake},
+};
 
 use axum::{
     Extension,
@@ -67,8 +72,21 @@ async fn socket(
     })
 }
 
+/// Reads to the end.
+async fn listening(
+    upgrade: WebSocketUpgrade,
+    Extension(handle): Extension<ConnectionHandle>,
+) -> Response {
+    let active = handle.hold();
+    upgrade.on_upgrade(async move |mut socket| {
+        let _active = active;
+        while socket.recv().await.is_some() {}
+    })
+}
+
 fn app() -> Router {
     Router::new()
+        .route("/listening", any(listening))
         .route("/", get(async || "ok"))
         .route("/flood", get(flood))
         .route("/quiet", get(quiet))
@@ -491,4 +509,42 @@ async fn hundreds_of_connections_wait_in_line_until_they_are_accepted() {
         waiting.push(std::net::TcpStream::connect_timeout(&addr, TEST_TIMEOUT).unwrap());
     }
     serving.abort();
+}
+
+/// A task whose wakers can be counted.
+struct Task;
+
+impl Wake for Task {
+    fn wake(self: Arc<Self>) {}
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_open_socket_does_not_keep_the_memory_of_the_task_that_served_its_handshake() {
+    let (mut client, server) = duplex(16 * 1024);
+    let drain = Drain::default();
+    let wire = wire(server, PATIENCE, &drain);
+    let mut serving = Box::pin(connection(wire, app(), PATIENCE, drain));
+    let task = Arc::new(Task);
+    let waker = task.clone().into();
+    let mut context = Context::from_waker(&waker);
+    assert!(serving.as_mut().poll(&mut context).is_pending());
+    write(
+        &mut client,
+        "GET /listening HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
+         sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+    )
+    .await;
+    while serving.as_mut().poll(&mut context).is_pending() {
+        wait(1).await;
+    }
+    drop((serving, waker));
+    // The task of the socket reads, and its waker takes the place of the other.
+    wait(1).await;
+    assert_eq!(Arc::strong_count(&task), 1, "nothing keeps a waker");
+    client.write_all(&[0x89, 0x80, 0, 0, 0, 0]).await.unwrap();
+    let mut answer = vec![];
+    while !answer.ends_with(b"\x8a\0") {
+        let read = client.read_buf(&mut answer).await.unwrap();
+        assert!(read > 0, "a ping is answered: the socket is open");
+    }
 }

@@ -35,4 +35,4 @@ pub use self::refused::Refused;
 pub use self::registry::{Connection, ConnectionRegistry};
 pub use self::sse::StreamRequest;
 pub use self::topic::{Delivery, Selection, Topic};
-pub use self::upgrade::{OpenSocket, SocketRequest};
+pub use self::upgrade::{OpenSocket, RunningSocket, SocketRequest};

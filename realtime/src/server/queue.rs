@@ -15,16 +15,16 @@
 
 mod direct;
 
-use std::{
-    collections::VecDeque,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
-};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use axum::extract::ws::{CloseFrame, Message, Utf8Bytes};
 use serde::Serialize;
 use tokio::{sync::Notify, task::yield_now};
 
-use super::{fan_out::DirectWrite, metric};
+use super::{
+    fan_out::{DirectWrite, Messages},
+    metric,
+};
 use crate::close::CloseCode;
 
 /// Pending bytes of one socket at which its client counts as too slow.
@@ -54,7 +54,7 @@ struct Queued {
 
 #[derive(Debug, Default)]
 struct State {
-    messages: VecDeque<Message>,
+    messages: Messages,
     bytes: usize,
     /// How many of the bytes do not count towards the bound: those up to the last answer or single large message.
     answer: usize,
@@ -151,7 +151,7 @@ impl OutQueue {
             self.set_close(state, CloseCode::TooSlow, "the client reads too slowly");
             return;
         }
-        state.messages.push_back(message);
+        state.messages.push(message);
     }
 
     /// Queues an answer of any size. Wait for [`OutQueue::has_room`] first, so that at most one is pending. The first
@@ -164,7 +164,7 @@ impl OutQueue {
         state.bytes += cost(&message);
         // What is pending is far below the bound, so all of it counts as the answer until it is sent.
         state.answer = state.bytes;
-        state.messages.push_back(message);
+        state.messages.push(message);
         drop(state);
         self.0.ready.notify_one();
     }
@@ -184,8 +184,10 @@ impl OutQueue {
         let waiting = state
             .volatile
             .and_then(|position| position.checked_sub(state.taken));
-        let message = match waiting.and_then(|index| state.messages.remove(index as usize)) {
+        let waiting = waiting.map(|index| index as usize);
+        let message = match waiting.filter(|index| *index < state.messages.len()) {
             Some(older) => {
+                let older = state.messages.remove(older);
                 state.bytes -= cost(&older);
                 state.answer = state.answer.min(state.bytes);
                 whole()
@@ -194,7 +196,7 @@ impl OutQueue {
         };
         state.bytes += cost(&message);
         state.volatile = Some(state.taken + state.messages.len() as u64);
-        state.messages.push_back(message);
+        state.messages.push(message);
         drop(state);
         self.0.ready.notify_one();
     }
@@ -277,7 +279,7 @@ impl OutQueue {
         drop(state);
         self.0.drained.notify_waiters();
         has_any.then_some(Batch {
-            messages,
+            messages: messages.into_vec(),
             close,
             bytes: unflushed + bytes,
         })
@@ -350,15 +352,21 @@ impl State {
     }
 
     /// The oldest messages and their bytes: as many as it takes to reach [`WRITE_BYTES`].
-    fn take_messages(&mut self) -> (Vec<Message>, usize) {
-        let (mut messages, mut bytes) = (vec![], 0);
-        while bytes < WRITE_BYTES
-            && let Some(message) = self.messages.pop_front()
-        {
-            self.taken += 1;
-            bytes += cost(&message);
-            messages.push(message);
+    fn take_messages(&mut self) -> (Messages, usize) {
+        let (mut count, mut bytes) = (0, 0);
+        for message in &self.messages {
+            if bytes >= WRITE_BYTES {
+                break;
+            }
+            count += 1;
+            bytes += cost(message);
         }
+        // With its memory, so that an idle socket has none for messages.
+        let messages = match count == self.messages.len() {
+            true => std::mem::take(&mut self.messages),
+            false => self.messages.drain(..count).collect(),
+        };
+        self.taken += count as u64;
         self.bytes -= bytes;
         // The queue is in order, so the bytes taken out are the oldest, which the answer includes.
         self.answer = self.answer.saturating_sub(bytes);

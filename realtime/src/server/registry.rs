@@ -5,7 +5,6 @@
 
 use std::{
     collections::HashMap,
-    future::pending,
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak,
         atomic::{AtomicBool, Ordering},
@@ -187,13 +186,6 @@ impl Connection {
         self.0.stalled.load(Ordering::Relaxed)
     }
 
-    /// Resolves at once; never resolves once the connection is stalled.
-    pub async fn unless_stalled(&self) {
-        if self.is_stalled() {
-            pending().await
-        }
-    }
-
     /// Requests that the last event is sent once more.
     pub fn repeat(&self) {
         self.0.repeat.notify_one();
@@ -259,8 +251,6 @@ fn connection_id() -> String {
 
 #[cfg(test)]
 mod tests {
-    use futures::FutureExt;
-
     use super::*;
 
     #[test]
@@ -306,13 +296,5 @@ mod tests {
             !open("ada", "/events").has_expired(),
             "it was answered elsewhere"
         );
-    }
-
-    #[tokio::test]
-    async fn a_stalled_connection_sends_nothing() {
-        let connection = Connection::unknown();
-        assert!(connection.unless_stalled().now_or_never().is_some());
-        connection.stall();
-        assert!(connection.unless_stalled().now_or_never().is_none());
     }
 }

@@ -48,8 +48,9 @@ const WRITE_TIMEOUT_PER_KIB: Duration = Duration::from_secs(1);
 /// Rate-limit errors that a client may get within [`REFUSAL_WINDOW`] before it counts as ignoring the limit.
 const REFUSALS: u32 = 200;
 const REFUSAL_WINDOW: Duration = Duration::from_secs(10);
-/// Pings a second that do not count towards the rate limit, so that a client that sends a lot still gets its pong.
+/// Pings within [`PING_WINDOW`] that do not count towards the rate limit, so that a client that sends a lot still gets its pong.
 const FREE_PINGS: u32 = 10;
+const PING_WINDOW: Duration = Duration::from_secs(1);
 
 /// A feature's handling of one socket.
 ///
@@ -73,6 +74,9 @@ pub trait SocketHandler: Send {
     }
 
     /// Handles a binary message. By default it is refused.
+    ///
+    /// The bytes are a part of the buffer into which the socket reads. A handler that keeps them copies them: otherwise the whole
+    /// buffer stays in memory, and the socket reads with what is left of it.
     fn binary(&mut self, _bytes: Bytes) -> impl Future<Output = Result<(), SocketError>> + Send {
         let error = SocketError::new(ErrorCode::Malformed, "Only text messages are spoken here.");
         let answer = self.admit().and(Err(error));
@@ -226,16 +230,17 @@ async fn read<St, E, H>(
     H: SocketHandler,
 {
     let drain = realtime.drain();
-    let mut refusals = WindowCounter::new(REFUSAL_WINDOW);
-    let mut pings = WindowCounter::new(Duration::from_secs(1));
+    let mut refusals = WindowCounter::default();
+    let mut pings = WindowCounter::default();
     // One timer for the whole connection, reset with every frame, instead of a new timer for each frame.
     let idle = sleep(realtime.timing().idle);
     tokio::pin!(idle);
     let mut session_is_live = true;
     loop {
+        // Messages queued after the close are never sent.
+        let has_backlog = handler.has_backlog() && !queue.is_closing();
         let backlog = async {
-            // Messages queued after the close are never sent.
-            if handler.has_backlog() && !queue.is_closing() {
+            if has_backlog {
                 queue.has_room().await
             } else {
                 pending().await
@@ -304,7 +309,8 @@ async fn read<St, E, H>(
         // Measured from here and not from the frame: the handler's time does not count as the client's idle time.
         idle.as_mut().reset(Instant::now() + realtime.timing().idle);
         if let Err(error) = outcome {
-            let ignored = error.code == ErrorCode::RateLimited && refusals.add() > REFUSALS;
+            let ignored =
+                error.code == ErrorCode::RateLimited && refusals.add(REFUSAL_WINDOW) > REFUSALS;
             queue.push_json(&SocketControl::<()>::Error(error));
             if ignored {
                 queue.close(CloseCode::RateLimitIgnored, "the rate limit was ignored");
@@ -320,9 +326,9 @@ async fn text_message<H: SocketHandler>(
     pings: &mut WindowCounter,
     counted: &Counted,
 ) -> Result<(), SocketError> {
-    match decode::<H::Contract>(text) {
+    let executing = match decode::<H::Contract>(text) {
         Ok(Decoded::Kit(SocketRequest::Ping { at })) => {
-            if pings.add() > FREE_PINGS {
+            if pings.add(PING_WINDOW) > FREE_PINGS {
                 handler.admit()?;
             }
             queue.push_json(&SocketControl::<()>::Pong {
@@ -330,11 +336,12 @@ async fn text_message<H: SocketHandler>(
                 server_at: now_ms(),
                 connections: counted.count(),
             });
-            Ok(())
+            return Ok(());
         }
-        Ok(Decoded::Feature(command)) => handler.command(command).await,
-        Err(error) => Err(handler.admit().err().unwrap_or(error)),
-    }
+        Ok(Decoded::Feature(command)) => handler.command(command),
+        Err(error) => return Err(handler.admit().err().unwrap_or(error)),
+    };
+    executing.await
 }
 
 enum Decoded<C> {
@@ -409,6 +416,7 @@ fn field_error(kind: &str, error: &serde_json::Error) -> String {
     format!("\"{kind}\" is not as it should be: {words}.")
 }
 
+/// What takes a moment is in boxes, as in [`read`].
 async fn write<Si: Sink<Message> + Unpin>(
     mut sink: Si,
     queue: &OutQueue,
@@ -421,25 +429,20 @@ async fn write<Si: Sink<Message> + Unpin>(
     loop {
         let batch = tokio::select! {
             batch = queue.take() => batch,
-            _ = ping.tick() => queue.batch_of([Message::Ping(Bytes::new())]).await,
+            _ = ping.tick() => Box::pin(queue.batch_of(Some(Message::Ping(Bytes::new())))).await,
             // The request is kept until there is a message that can be repeated.
-            () = connection.repeat_asked(), if newest.is_some() => queue.batch_of(newest.clone()).await,
+            () = connection.repeat_asked(), if newest.is_some() => Box::pin(queue.batch_of(newest.clone())).await,
         };
         if connection.may_break() {
             let mut newest_first = batch.messages.iter().rev();
             let repeatable = newest_first.find(|message| is_repeatable(message));
             newest = repeatable.cloned().or(newest);
         }
-        let stalled = tokio::select! {
-            biased;
-            () = connection.unless_stalled() => false,
-            _ = queue.closing() => true,
-        };
-        if stalled {
+        if connection.is_stalled() {
+            Box::pin(queue.closing()).await;
             return Ended::Stuck;
         }
         let last = batch.close.is_some();
-        // In a box, as in `read`: a write takes a moment.
         match Box::pin(send(&mut sink, queue, batch)).await {
             Sent::Everything if !last => {}
             Sent::Everything | Sent::Failed => return Ended::Cleanly,
@@ -486,26 +489,17 @@ async fn send<Si: Sink<Message> + Unpin>(sink: &mut Si, queue: &OutQueue, batch:
 }
 
 /// Counts events within a time window; a new window begins after the previous one has ended.
+#[derive(Default)]
 struct WindowCounter {
-    window: Duration,
     count: u32,
     since: Option<Instant>,
 }
 
 impl WindowCounter {
-    fn new(window: Duration) -> Self {
-        let (count, since) = (0, None);
-        Self {
-            window,
-            count,
-            since,
-        }
-    }
-
     /// Counts one event and returns the number of events in the current window.
-    fn add(&mut self) -> u32 {
+    fn add(&mut self, window: Duration) -> u32 {
         let now = Instant::now();
-        if self.since.is_none_or(|since| now - since > self.window) {
+        if self.since.is_none_or(|since| now - since > window) {
             (self.count, self.since) = (0, Some(now));
         }
         self.count += 1;

@@ -142,6 +142,7 @@ struct Peer {
     sign_out: tokio::sync::oneshot::Sender<&'static str>,
     /// The out-queue of the socket, as another part of an application may hold it.
     queue: OutQueue,
+    connection: Connection,
     ended: tokio::task::JoinHandle<Ended>,
 }
 
@@ -161,6 +162,8 @@ impl Peer {
         let realtime = Realtime::new(RealtimeOptions::default().drain(drain.clone()));
         let queue = OutQueue::default();
         let held = queue.clone();
+        let connection = Connection::unknown();
+        let of_socket = connection.clone();
         let ended = tokio::spawn(async move {
             let mut handler = Handler {
                 queue: queue.clone(),
@@ -173,7 +176,7 @@ impl Peer {
                 queue,
                 &mut handler,
                 &realtime,
-                &Connection::unknown(),
+                &of_socket,
                 &Counted::new(Arc::default(), "websocket", "echo"),
                 Box::pin(session_ended),
             )
@@ -185,6 +188,7 @@ impl Peer {
             drain,
             sign_out,
             queue: held,
+            connection,
             ended,
         }
     }
@@ -233,6 +237,20 @@ async fn commands_are_answered_in_order_and_pings_with_their_own_time() {
     let pong = peer.next_json().await;
     assert_eq!((&pong["type"], &pong["at"]), (&"pong".into(), &12.5.into()));
     assert_eq!(peer.next_json().await["text"], "two");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stalled_socket_sends_nothing_more_not_even_its_close() {
+    let mut peer = Peer::connect();
+    peer.send(say("one"));
+    assert_eq!(peer.next_json().await["text"], "one");
+    peer.connection.stall();
+    peer.send(say("two"));
+    sleep(Duration::from_secs(1)).await;
+    assert!(!peer.ended.is_finished(), "it stays open");
+    peer.queue.close(CloseCode::Done, "the end");
+    assert_eq!(peer.ended.await.unwrap(), Ended::Stuck);
+    assert_eq!(peer.from_server.next().await, None);
 }
 
 #[tokio::test(start_paused = true)]

@@ -3,6 +3,7 @@
 use std::{
     future::{Future, pending},
     marker::PhantomData,
+    pin::Pin,
 };
 
 use axum::{
@@ -16,11 +17,11 @@ use axum::{
 use hyper::upgrade::{self, OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use tokio_tungstenite::tungstenite::{handshake::derive_accept_key, protocol::WebSocketConfig};
-use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::{
     counted::Counted,
     framing::{MessageSink, MessageStream, halves},
+    permits::Permit,
     queue::OutQueue,
     realtime::{ClientAddress, Realtime},
     refused::Refused,
@@ -35,7 +36,7 @@ use crate::{
 
 /// tungstenite's read buffer in bytes, which it fills with zeros before each read. Most messages of a client are smaller; a larger
 /// one takes several reads. The default of 128 KiB would be most of an idle connection's memory.
-const READ_BUFFER: usize = 1024;
+const READ_BUFFER: usize = 512;
 
 /// The subprotocols that the client offered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -124,14 +125,16 @@ impl<C: SocketContract> SocketRequest<C> {
         self
     }
 
-    /// Accepts the socket and runs `serve` with it; the socket ends when `serve` does.
+    /// Accepts the socket. `serve` opens it, and returns how it goes on: [`OpenSocket::run`], [`OpenSocket::run_until`] or
+    /// [`OpenSocket::refuse`]. What `serve` needed to open the socket is freed then: what the socket is to hold to its end
+    /// belongs to its handler.
     ///
     /// A browser cannot see why an upgrade is refused, so a refusal is a close code. If the client offered only unknown
     /// subprotocols, the server echoes the first offer (without the echo a browser would see only 1006) and closes with
     /// 4010. If the client's address has all of its permits, the server closes with 4101.
     pub fn serve<F>(self, serve: impl FnOnce(OpenSocket<C>) -> F + Send + 'static) -> Response
     where
-        F: Future<Output = ()> + Send + 'static,
+        F: Future<Output = RunningSocket> + Send + 'static,
     {
         let largest = self.binary_bytes.max(TEXT_READ_BYTES);
         let config = WebSocketConfig::default()
@@ -140,26 +143,35 @@ impl<C: SocketContract> SocketRequest<C> {
             .max_frame_size(Some(largest));
         // Held from here on, because the drain must wait for the task of the socket.
         let hold = self.realtime.drain().hold();
-        // In a box, like its future: the task of a socket has room for everything that passes through it, twice.
-        let accepted = Box::new(Accepted {
+        let accepted = Accepted {
             offer: self.offer,
             realtime: self.realtime,
             address: self.address,
             connection: self.connection,
             binary_bytes: self.binary_bytes,
             serve,
-            _hold: hold,
-        });
+        };
         let Handshake { on_upgrade, accept } = self.handshake;
-        tokio::spawn(Box::pin(async move {
+        let opening = async move {
             match on_upgrade.await {
                 Ok(upgraded) => {
                     let halves = halves(TokioIo::new(upgraded), config).await;
-                    accepted.run(halves).await;
+                    Some(accepted.open(halves).await)
                 }
-                Err(error) => tracing::debug!(%error, "a connection was not upgraded"),
+                Err(error) => {
+                    tracing::debug!(%error, "a connection was not upgraded");
+                    None
+                }
             }
-        }));
+        };
+        // In a box that is freed when the socket is open: a future has room for all that it needed before.
+        let opening = Box::pin(opening);
+        tokio::spawn(async move {
+            let _hold = hold;
+            if let Some((running, _permit)) = opening.await {
+                running.0.await;
+            }
+        });
         let mut response = StatusCode::OK.into_response();
         let headers = response.headers_mut();
         headers.extend(self.echo.map(|echo| (header::SEC_WEBSOCKET_PROTOCOL, echo)));
@@ -181,41 +193,52 @@ struct Accepted<S> {
     connection: Connection,
     binary_bytes: usize,
     serve: S,
-    _hold: TaskTrackerToken,
 }
 
 impl<S> Accepted<S> {
-    async fn run<C, F>(self: Box<Self>, socket: SocketHalves)
+    /// How the socket goes on, and what its address holds meanwhile.
+    async fn open<C, F>(self, socket: SocketHalves) -> (RunningSocket, Option<Permit>)
     where
         C: SocketContract,
         S: FnOnce(OpenSocket<C>) -> F,
-        F: Future<Output = ()> + Send,
+        F: Future<Output = RunningSocket>,
     {
-        // In a block: a future has room for all that is in scope where it waits, also for what was moved.
-        let (_hold, _permit, serving) = {
-            let this = *self;
-            if this.offer == Offer::Unknown {
-                let reason = "this subprotocol is not spoken here";
-                return Box::pin(socket::refuse(socket, CloseCode::UnknownProtocol, reason)).await;
-            }
-            let Ok(permit) = this.realtime.permit(this.address) else {
-                let reason = "too many open sockets from this address";
-                return Box::pin(socket::refuse(socket, CloseCode::RateLimitIgnored, reason)).await;
-            };
-            let sockets = this.realtime.sockets(C::NAME);
-            let open = OpenSocket {
-                socket,
-                queue: OutQueue::default(),
-                offer: this.offer,
-                counted: Counted::new(sockets, "websocket", C::NAME),
-                realtime: this.realtime,
-                connection: this.connection,
-                binary_bytes: this.binary_bytes,
-                contract: PhantomData,
-            };
-            (this._hold, permit, (this.serve)(open))
+        if self.offer == Offer::Unknown {
+            let reason = "this subprotocol is not spoken here";
+            let code = CloseCode::UnknownProtocol.code();
+            return (RunningSocket::refused(socket, code, reason), None);
+        }
+        let Ok(permit) = self.realtime.permit(self.address) else {
+            let reason = "too many open sockets from this address";
+            let code = CloseCode::RateLimitIgnored.code();
+            return (RunningSocket::refused(socket, code, reason), None);
         };
-        serving.await;
+        let sockets = self.realtime.sockets(C::NAME);
+        let open = OpenSocket {
+            socket,
+            queue: OutQueue::default(),
+            offer: self.offer,
+            counted: Counted::new(sockets, "websocket", C::NAME),
+            realtime: self.realtime,
+            connection: self.connection,
+            binary_bytes: self.binary_bytes,
+            contract: PhantomData,
+        };
+        ((self.serve)(open).await, permit)
+    }
+}
+
+/// How an [`OpenSocket`] goes on: it runs to its end, or it is closed. [`SocketRequest::serve`] takes it.
+#[must_use = "a socket that does not run is cut off"]
+pub struct RunningSocket(Pin<Box<dyn Future<Output = ()> + Send>>);
+
+impl RunningSocket {
+    fn new(running: impl Future<Output = ()> + Send + 'static) -> Self {
+        Self(Box::pin(running))
+    }
+
+    fn refused(socket: SocketHalves, code: u16, reason: &'static str) -> Self {
+        Self::new(socket::refuse(socket, code, reason))
     }
 }
 
@@ -259,13 +282,13 @@ impl<C: SocketContract> OpenSocket<C> {
     }
 
     /// Closes the socket with a reason and a [`CloseCode`], or a code of the application.
-    pub fn refuse(self, code: impl Into<u16>, reason: &'static str) -> impl Future<Output = ()> {
-        // In a box: the future of the application has room for it, and hardly ever needs it.
-        Box::pin(self.end_refused(code.into(), reason))
-    }
-
-    async fn end_refused(self, code: u16, reason: &'static str) {
-        socket::refuse(self.socket, code, reason).await;
+    pub fn refuse(self, code: impl Into<u16>, reason: &'static str) -> RunningSocket {
+        let code = code.into();
+        RunningSocket::new(async move {
+            // All of it, because it is open and counted until then.
+            let this = self;
+            socket::refuse(this.socket, code, reason).await;
+        })
     }
 
     /// The first message of the socket, with the fields that the feature adds. The browser counts as connected once it has
@@ -290,7 +313,7 @@ impl<C: SocketContract> OpenSocket<C> {
     }
 
     /// Runs the socket to its end.
-    pub fn run(self, handler: impl SocketHandler<Contract = C>) -> impl Future<Output = ()> {
+    pub fn run(self, handler: impl SocketHandler<Contract = C> + 'static) -> RunningSocket {
         self.run_until(handler, pending())
     }
 
@@ -298,9 +321,9 @@ impl<C: SocketContract> OpenSocket<C> {
     /// code [`SocketHandler::session_code`].
     pub fn run_until(
         self,
-        mut handler: impl SocketHandler<Contract = C>,
-        ended: impl Future<Output = &'static str> + Send,
-    ) -> impl Future<Output = ()> {
+        mut handler: impl SocketHandler<Contract = C> + 'static,
+        ended: impl Future<Output = &'static str> + Send + 'static,
+    ) -> RunningSocket {
         let Self {
             socket,
             queue,
@@ -312,9 +335,9 @@ impl<C: SocketContract> OpenSocket<C> {
         if connection.may_write_directly() {
             queue.write_with(socket.0.direct());
         }
-        // In boxes, because a future has room for what it is called with, and for what it makes of that.
+        // In a box, because a future has room for what it is called with, and for what it makes of that.
         let ended = Box::pin(ended);
-        Box::pin(async move {
+        RunningSocket::new(async move {
             socket::run(
                 socket,
                 queue,

@@ -29,7 +29,7 @@ async fn wall(socket: SocketRequest<Wall>, walls: MemoryChannels<Wall>) -> Respo
             let author = author.clone();
             Ok(Post { author, text })
         });
-        socket.run(handler).await;
+        socket.run(handler)
     })
 }
 

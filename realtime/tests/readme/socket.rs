@@ -36,7 +36,7 @@ async fn echo(socket: SocketRequest<Echo>) -> Response {
     socket.serve(async |socket| {
         socket.welcome(());
         let queue = socket.queue().clone();
-        socket.run(Parrot(queue)).await;
+        socket.run(Parrot(queue))
     })
 }
 

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use axum::extract::ws::Message;
+use uuid::Uuid;
 
 use super::{
     log::{self, RoomLog},
@@ -29,6 +30,7 @@ use realtime::{
             Entered, LogError, Seat, Start,
             joined::{ChannelHandler, JoinedChannels},
         },
+        permits::Permit,
         queue::OutQueue,
         socket::SocketHandler,
     },
@@ -36,10 +38,10 @@ use realtime::{
 
 /// A member's socket in the chat.
 pub struct ChatConnection {
-    user: User,
     limits: Limits,
     queue: OutQueue,
     pub rooms: JoinedChannels<Visitor>,
+    _permit: Permit<Uuid>,
 }
 
 /// The user of one socket among all rooms.
@@ -92,17 +94,25 @@ impl ChannelHandler for Visitor {
 }
 
 impl ChatConnection {
-    pub fn new(chat: Chat, user: User, queue: OutQueue, limits: Limits) -> Self {
-        let visitor = Visitor {
-            chat,
-            user: user.clone(),
-        };
+    /// `permit` is one of the user's, which the socket holds to its end.
+    pub fn new(
+        chat: Chat,
+        user: User,
+        permit: Permit<Uuid>,
+        queue: OutQueue,
+        limits: Limits,
+    ) -> Self {
+        let visitor = Visitor { chat, user };
         Self {
-            user,
             limits,
             queue: queue.clone(),
             rooms: JoinedChannels::new(visitor, queue),
+            _permit: permit,
         }
+    }
+
+    fn user(&self) -> &User {
+        &self.rooms.handler().user
     }
 
     /// Whether a command may be executed, by its rate and its room's name.
@@ -110,7 +120,7 @@ impl ChatConnection {
         // Leaving is not rate-limited: each leave was preceded by a counted join.
         let is_leave = matches!(command, ChatCommand::Leave { room } if self.rooms.contains(room));
         if !is_leave {
-            self.limits.message(self.user.id)?;
+            self.limits.message(self.user().id)?;
         }
         match is_room_name(command.room()) {
             true => Ok(()),
@@ -119,13 +129,13 @@ impl ChatConnection {
     }
 
     /// What is stored of a text that the user sends.
-    fn posted(user: &User, text: &str) -> Result<Posted, SocketError> {
+    fn posted(from: User, text: &str) -> Result<Posted, SocketError> {
         // Every reader gets the same line ends, and those that the HTML parser would make anyway.
         let text = with_line_feeds(text);
         let refused = |rule| SocketError::new(ErrorCode::InvalidField, rule);
         check_text(&text).map_err(refused)?;
         Ok(Posted {
-            from: user.clone(),
+            from,
             text: text.into_owned(),
         })
     }
@@ -167,7 +177,8 @@ impl SocketHandler for ChatConnection {
         match command {
             ChatCommand::Join { after, .. } => self.rooms.join(&name, after).await?,
             ChatCommand::Send { id, text, .. } => {
-                let posted = || Self::posted(&self.user, &text);
+                let from = self.user().clone();
+                let posted = || Self::posted(from, &text);
                 self.rooms.send(&name, &id, posted).await?;
             }
             ChatCommand::Leave { .. } => {
@@ -175,10 +186,10 @@ impl SocketHandler for ChatConnection {
                 self.rooms.leave(&name);
             }
             ChatCommand::Typing { .. } => {
-                room::set_typing(self.rooms.channel(&name)?, self.user.id);
+                room::set_typing(self.rooms.channel(&name)?, self.user().id);
             }
             ChatCommand::Read { offset, .. } => {
-                room::read(self.rooms.channel(&name)?, self.user.id, offset);
+                room::read(self.rooms.channel(&name)?, self.user().id, offset);
             }
             ChatCommand::History { before, limit, .. } => {
                 let history = self.history(&name, before, limit).await;
@@ -189,7 +200,7 @@ impl SocketHandler for ChatConnection {
     }
 
     fn admit(&mut self) -> Result<(), SocketError> {
-        self.limits.message(self.user.id)
+        self.limits.message(self.user().id)
     }
 
     fn has_backlog(&self) -> bool {

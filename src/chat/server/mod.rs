@@ -104,27 +104,23 @@ async fn socket(
     socket: SocketRequest<ChatSocket>,
 ) -> Response {
     socket.serve(async move |socket| {
-        // In a block: a future has room for all that is in scope where it waits, also for what was moved.
-        let (_permit, running) = {
-            let session = match session {
-                Ok(session) => session,
-                Err(why) => return socket.refuse(CloseCode::Session, why.close_reason()).await,
-            };
-            let user = session.user.clone();
-            let Some(permit) = web.limits.permit_of_user(user.id) else {
-                let reason = "too many open sockets of this user";
-                return socket.refuse(CloseCode::RateLimitIgnored, reason).await;
-            };
-            let (queue, limits) = (socket.queue().clone(), web.limits.clone());
-            let mut handler = ChatConnection::new(chat, user.clone(), queue, limits);
-            if socket.has_expired() {
-                handler.rooms.expire();
-            }
-            socket.welcome(ChatWelcome { user });
-            let ended = web.sessions.watch(&session).ended_or_renamed();
-            (permit, socket.run_until(handler, ended))
+        let session = match session {
+            Ok(session) => session,
+            Err(why) => return socket.refuse(CloseCode::Session, why.close_reason()),
         };
-        running.await;
+        let user = session.user.clone();
+        let Some(permit) = web.limits.permit_of_user(user.id) else {
+            let reason = "too many open sockets of this user";
+            return socket.refuse(CloseCode::RateLimitIgnored, reason);
+        };
+        let (queue, limits) = (socket.queue().clone(), web.limits.clone());
+        let mut handler = ChatConnection::new(chat, user.clone(), permit, queue, limits);
+        if socket.has_expired() {
+            handler.rooms.expire();
+        }
+        socket.welcome(ChatWelcome { user });
+        let ended = web.sessions.watch(&session).ended_or_renamed();
+        socket.run_until(handler, ended)
     })
 }
 

@@ -121,18 +121,18 @@ impl BoardConnection {
         self.queue.push(frame(message));
     }
 
-    async fn message(&mut self, frame: &Bytes, message: Message<'_>) -> Result<(), SocketError> {
+    async fn message(&mut self, message: Message<'_>) -> Result<(), SocketError> {
         match message {
             Message::SyncStep1(state_vector) => {
-                self.unanswered = Some(frame.slice_ref(state_vector));
+                self.unanswered = Some(Bytes::copy_from_slice(state_vector));
                 Ok(())
             }
             // The answer to a sync step 1 is everything that the client has and the server lacks.
             Message::SyncStep2(update) => {
                 self.gap = Gap::None;
-                self.update(frame.slice_ref(update), true).await
+                self.update(update, true).await
             }
-            Message::Update(update) => self.update(frame.slice_ref(update), false).await,
+            Message::Update(update) => self.update(update, false).await,
             Message::Awareness(states) => {
                 let states = match protocol::decode_awareness(states) {
                     Ok(states) => states,
@@ -152,10 +152,10 @@ impl BoardConnection {
         }
     }
 
-    async fn update(&mut self, update: Bytes, whole: bool) -> Result<(), SocketError> {
+    async fn update(&mut self, update: &[u8], whole: bool) -> Result<(), SocketError> {
         self.roster(|roster| roster.received(self.membership.id));
         // Every client answers a sync step 1, even if its answer is empty.
-        if update[..] == EMPTY_UPDATE {
+        if update == EMPTY_UPDATE {
             self.roster(|roster| roster.accepted(self.membership.id, 0, whole));
             return Ok(());
         }
@@ -172,12 +172,10 @@ impl BoardConnection {
             );
             return Ok(());
         }
-        match self
-            .membership
-            .board()
-            .take(self.membership.id, update, whole)
-            .await
-        {
+        // A copy, because it is kept until it is stored.
+        let update = Bytes::copy_from_slice(update);
+        let board = self.membership.board();
+        match board.take(self.membership.id, update, whole).await {
             Ok(applied) => {
                 if applied.incomplete && self.gap == Gap::None {
                     self.gap = Gap::Found;
@@ -327,7 +325,7 @@ impl SocketHandler for BoardConnection {
                 self.limits.binary(self.user.id, 0).await;
             }
             match message {
-                Ok(message) => self.message(&frame, message).await?,
+                Ok(message) => self.message(message).await?,
                 Err(error) => return self.breaks_protocol(&error),
             }
             if self.queue.is_closing() {

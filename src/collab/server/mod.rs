@@ -113,19 +113,19 @@ async fn socket(
             } else {
                 BoardCloseCode::YjsNotFound.code()
             };
-            return socket.refuse(code, DOCUMENT_RULE).await;
+            return socket.refuse(code, DOCUMENT_RULE);
         }
         let session: Session = match session {
             Ok(session) => session,
             // A Yjs client cannot sign in. Each gets a guest session of its own.
             Err(_) if !ours => web.sessions.guest(),
-            Err(why) => return socket.refuse(CloseCode::Session, why.close_reason()).await,
+            Err(why) => return socket.refuse(CloseCode::Session, why.close_reason()),
         };
         let visit = match collab.visit(&document).await {
             Ok(visit) => visit,
             Err(error) => {
                 tracing::error!(%error, document, "a document is unavailable");
-                return socket.refuse(CloseCode::ServerError, UNAVAILABLE).await;
+                return socket.refuse(CloseCode::ServerError, UNAVAILABLE);
             }
         };
         if !ours {
@@ -169,6 +169,6 @@ async fn socket(
                 false => watch.ended().await,
             }
         };
-        socket.run_until(handler, ended).await;
+        socket.run_until(handler, ended)
     })
 }

@@ -94,7 +94,7 @@ async fn compare_socket(
             limits: web.limits,
             id: Uuid::new_v4(),
         };
-        socket.run(reader).await;
+        socket.run(reader)
     })
 }
 

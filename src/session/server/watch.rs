@@ -33,28 +33,32 @@ impl SessionWatch {
     }
 
     /// Resolves with the reason when the session signs out or expires.
-    pub async fn ended(self) -> &'static str {
-        self.wait(false).await
+    pub fn ended(self) -> impl Future<Output = &'static str> {
+        self.wait(false)
     }
 
     /// As [`SessionWatch::ended`], and with [`reason::EXPIRED`] when the user chose another name: the client renews its
     /// session and reconnects under that name.
-    pub async fn ended_or_renamed(self) -> &'static str {
-        self.wait(true).await
+    pub fn ended_or_renamed(self) -> impl Future<Output = &'static str> {
+        self.wait(true)
     }
 
-    async fn wait(mut self, by_renaming: bool) -> &'static str {
+    /// Each connection waits to its end, so the future is kept small: an `async fn` would have room for `self` twice.
+    fn wait(mut self, by_renaming: bool) -> impl Future<Output = &'static str> {
         let remaining = Duration::from_millis(self.expires.saturating_sub(now_ms()));
-        let is_over =
-            |status: &SessionStatus| status.signed_out || by_renaming && status.name != self.name;
-        let changed = async {
-            let status = self.status.wait_for(is_over).await;
-            status.map(|status| status.signed_out)
-        };
-        tokio::select! {
-            // Fails only if the server is gone, and the connection with it.
-            Ok(signed_out) = changed => if signed_out { reason::SIGNED_OUT } else { reason::EXPIRED },
-            () = tokio::time::sleep(remaining) => reason::EXPIRED,
+        async move {
+            let is_over = |status: &SessionStatus| {
+                status.signed_out || by_renaming && status.name != self.name
+            };
+            let changed = async {
+                let status = self.status.wait_for(is_over).await;
+                status.map(|status| status.signed_out)
+            };
+            tokio::select! {
+                // Fails only if the server is gone, and the connection with it.
+                Ok(signed_out) = changed => if signed_out { reason::SIGNED_OUT } else { reason::EXPIRED },
+                () = tokio::time::sleep(remaining) => reason::EXPIRED,
+            }
         }
     }
 }

@@ -266,6 +266,13 @@ enum Served {
     Direct(Direct),
 }
 
+/// What shares the activity, such as an open socket, would keep the memory of the connection's task through its waker.
+impl<D> Drop for Watch<'_, D> {
+    fn drop(&mut self) {
+        self.activity.quiet.take();
+    }
+}
+
 /// A connection that hyper serves.
 trait Serving: Future<Output = hyper::Result<()>> {
     fn begin_shutdown(self: Pin<&mut Self>);

@@ -6,7 +6,7 @@ use axum::extract::ws::Message;
 use futures::FutureExt;
 
 use super::*;
-use crate::close::CloseCode;
+use crate::{close::CloseCode, server::fan_out::Messages};
 
 /// A connection that takes messages, or takes none.
 #[derive(Default)]
@@ -16,7 +16,7 @@ struct Connection {
 }
 
 impl DirectWrite for Connection {
-    fn write(&self, messages: Vec<Message>) -> bool {
+    fn write(&self, messages: Messages) -> bool {
         let texts = messages.iter().map(|message| message.to_text().unwrap());
         let texts = texts.map(str::to_owned);
         self.written.lock().unwrap().extend(texts);
@@ -116,7 +116,7 @@ async fn a_ping_has_the_time_of_what_is_left_and_nothing_overtakes_it() {
 struct During(OutQueue, fn(&OutQueue));
 
 impl DirectWrite for During {
-    fn write(&self, _: Vec<Message>) -> bool {
+    fn write(&self, _: Messages) -> bool {
         (self.1)(&self.0);
         true
     }

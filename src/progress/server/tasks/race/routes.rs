@@ -52,6 +52,6 @@ async fn race_socket(
         socket.welcome(RaceWelcome {});
         // The race may be over already.
         let _ = end.opened.send(Outlet::Socket(socket.queue().clone()));
-        socket.run(ReadOnly::default()).await;
+        socket.run(ReadOnly::default())
     }))
 }
