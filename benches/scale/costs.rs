@@ -141,7 +141,7 @@ pub const ACKNOWLEDGED: Cost = Cost {
     source: Source::Measured("make bench-cluster, \"One message at a time\""),
 };
 pub const MEMBER_MEMORY: Cost = Cost {
-    value: 13.5 * 1024.0,
+    value: 8.0 * 1024.0,
     unit: "bytes",
     what: "memory of a socket that joined a room",
     source: Source::Measured(PEERS),

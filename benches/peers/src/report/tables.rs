@@ -55,7 +55,7 @@ const TABLES: [Table; 7] = [
     Table {
         workload: CHAT,
         title: "A room of 300 members",
-        note: "All members write in turn, {MESSAGES} messages a second: {DELIVERIES} deliveries a second. Wirewise also stores each message on disk before it is delivered. Raw TCP gets the messages from one connection. uWebSockets.js is not in the npm registry itself: the package `uwebsockets` is a copy of its binaries by somebody else.",
+        note: "All members write in turn, {MESSAGES} messages a second: {DELIVERIES} deliveries a second. Wirewise also stores each message on disk before it is delivered. Raw TCP gets the messages from one connection. uWebSockets.js itself is not in the npm registry: the package `uwebsockets`, which its authors did not publish, has a copy of its binaries.",
         columns: PACED,
     },
     Table {
