@@ -10,6 +10,7 @@ use std::{
 
 use rand::{Rng, seq::SliceRandom};
 use rand_chacha::ChaCha8Rng;
+use rusqlite::{Connection, OpenFlags};
 use tokio::{
     sync::watch,
     task::spawn_blocking,
@@ -204,7 +205,7 @@ impl Cluster {
         self.addresses.push(address);
         let node = self.start_node(self.nodes.len()).await;
         self.nodes.push(Some(node));
-        self.answers(address, READY).await;
+        self.has_read_all(address).await;
         document::compare(address, texts).await
     }
 
@@ -304,17 +305,37 @@ impl Cluster {
         }
     }
 
+    /// Waits until the newest node is ready, which has read the streams from their beginning then. How long that takes depends
+    /// on them, so it has to go on reading.
+    async fn has_read_all(&mut self, address: SocketAddr) {
+        let database = self
+            .node_folder(self.nodes.len() - 1)
+            .join("data/replica.db");
+        let began = Instant::now();
+        let (mut since, mut read) = (began, None);
+        while let Err(why) = success(address, READY).await {
+            let reads = read_up_to(&database);
+            if reads != read {
+                (since, read) = (Instant::now(), reads);
+            }
+            assert!(
+                since.elapsed() < READY_WITHIN,
+                "{address} does not go on reading at {read:?}: {why}"
+            );
+            self.supervise().await;
+            sleep(Duration::from_millis(500)).await;
+        }
+        println!(
+            "torture: a node that began with nothing was ready after {:.1} s, with {:?}",
+            began.elapsed().as_secs_f64(),
+            progress(&database)
+        );
+    }
+
     /// Waits until a path is answered with success.
     async fn answers(&mut self, address: SocketAddr, path: &str) {
-        let http = reqwest::Client::new();
         let since = Instant::now();
-        loop {
-            let answer = http.get(format!("http://{address}{path}")).send().await;
-            let why = match answer {
-                Ok(answer) if answer.status().is_success() => return,
-                Ok(answer) => answer.text().await.unwrap_or_default(),
-                Err(error) => error.to_string(),
-            };
+        while let Err(why) = success(address, path).await {
             assert!(
                 since.elapsed() < READY_WITHIN,
                 "{address} does not get ready: {why}"
@@ -323,6 +344,23 @@ impl Cluster {
             sleep(Duration::from_millis(50)).await;
         }
     }
+}
+
+/// Whether a path is answered with success; otherwise why not.
+async fn success(address: SocketAddr, path: &str) -> Result<(), String> {
+    let asked = reqwest::get(format!("http://{address}{path}")).await;
+    let answer = asked.map_err(|error| error.to_string())?;
+    match answer.status().is_success() {
+        true => Ok(()),
+        false => Err(answer.text().await.unwrap_or_default()),
+    }
+}
+
+/// How far a replica has read the streams, as one number. `None` where it is not made yet.
+fn read_up_to(replica: &Path) -> Option<i64> {
+    let opened = Connection::open_with_flags(replica, OpenFlags::SQLITE_OPEN_READ_ONLY);
+    let sum = "SELECT sum(sequence) FROM streams";
+    opened.ok()?.query_row(sum, [], |row| row.get(0)).ok()
 }
 
 impl Drop for Cluster {
