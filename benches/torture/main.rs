@@ -103,14 +103,16 @@ async fn main() -> ExitCode {
     println!("torture: {} s, seed {seed}", arguments.seconds);
     let target = Path::new(env!("CARGO_TARGET_TMPDIR"));
     std::fs::create_dir_all(target).unwrap();
-    let folder = tempfile::tempdir_in(target).unwrap();
+    // Kept unless the run succeeds, also where it panics.
+    let folder = tempfile::tempdir_in(target).unwrap().keep();
+    println!("torture: the stores are in {}", folder.display());
     let mut random = ChaCha8Rng::seed_from_u64(seed);
 
     raise_file_limit();
     let mut system = match arguments.brokers {
-        None => System::single(folder.path()).await,
+        None => System::single(&folder).await,
         Some(brokers) => {
-            let cluster = cluster::Cluster::begin(folder.path(), brokers).await;
+            let cluster = cluster::Cluster::begin(&folder, brokers).await;
             System::Cluster(Box::new(cluster))
         }
     };
@@ -220,14 +222,11 @@ async fn main() -> ExitCode {
         println!("VIOLATION {violation}");
     }
     println!("torture: {violations} violations, {faults} faults, seed {seed}");
-    if violations == 0 {
-        return ExitCode::SUCCESS;
+    if violations > 0 {
+        return ExitCode::FAILURE;
     }
-    println!(
-        "torture: the stores are kept in {}",
-        folder.keep().display()
-    );
-    ExitCode::FAILURE
+    std::fs::remove_dir_all(folder).unwrap();
+    ExitCode::SUCCESS
 }
 
 /// A crowd has thousands of sockets, and Caddy, which inherits the limit, two for each.
