@@ -1,6 +1,6 @@
 //! Reads a stream in order into the replica, again and again from where the replica stands.
 
-use std::{sync::Arc, time::Duration};
+use std::{pin::pin, sync::Arc, time::Duration};
 
 use async_nats::jetstream::{Message, consumer::push};
 use futures::{StreamExt, stream::FuturesOrdered};
@@ -27,6 +27,10 @@ use realtime::position::Epoch;
 /// Messages and bytes that may wait to be applied at once: enough for large commits.
 const WAITING: usize = 1_024;
 const WAITING_BYTES: usize = 16 * 1024 * 1024;
+/// Where NATS has counted messages that it does not send for so long, the stream is asked whether it has any.
+const QUIET: Duration = Duration::from_secs(1);
+/// How often the stream may answer that it has messages which are not sent. Then it is read anew.
+const LOOKS: u32 = 5;
 /// The pause after a failure that is not the connection's: a full disk, a stream without a leader.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -164,6 +168,9 @@ impl Feed {
         mut last: StreamPlace,
     ) -> Result<Stop, Stop> {
         let (mut waiting, mut waiting_bytes) = (FuturesOrdered::new(), 0);
+        let stream = streams::stream(&self.shared.link.jetstream, self.name).await?;
+        let mut quiet = pin!(sleep(QUIET));
+        let mut looks = 0;
         loop {
             let has_room = waiting.len() < WAITING && waiting_bytes < WAITING_BYTES;
             tokio::select! {
@@ -179,6 +186,8 @@ impl Feed {
                     self.applied(sequence, change, pending + waiting.len() as u64, applied?);
                 }
                 message = messages.next(), if has_room => {
+                    quiet.as_mut().reset(Instant::now() + QUIET);
+                    looks = 0;
                     let message = message.ok_or_else(|| Stop::Failed("the consumer ended".into()))?;
                     let message = message.map_err(failed)?;
                     let info = message.info().map_err(failed)?;
@@ -208,6 +217,17 @@ impl Feed {
                         self.is_behind(sequence + pending);
                     }
                 }
+                // nats-server 2.9.10 may go on counting too many for good, where messages are removed meanwhile.
+                () = &mut quiet, if waiting.is_empty() && self.counts_more() => {
+                    quiet.as_mut().reset(Instant::now() + QUIET);
+                    match streams::first(&stream, ">", last.sequence + 1).await? {
+                        None => self.has_caught_up(),
+                        Some(next) if looks == LOOKS => {
+                            return Err(failed(format!("message {next} is not sent")));
+                        }
+                        Some(_) => looks += 1,
+                    }
+                }
             }
         }
     }
@@ -224,7 +244,7 @@ impl Feed {
             // An error means that nobody listens.
             let _ = self.changes.send(change);
         }
-        metrics::gauge!("wirewise_bus_replica_lag", "stream" => self.name).set(behind as f64);
+        self.set_lag(behind);
         self.progress.send_if_modified(|progress| {
             let changed = progress.behind.is_some_and(|(_, end)| end <= sequence);
             if changed {
@@ -235,6 +255,16 @@ impl Feed {
         if behind == 0 {
             self.has_caught_up();
         }
+    }
+
+    fn set_lag(&self, events: u64) {
+        metrics::gauge!("wirewise_bus_replica_lag", "stream" => self.name).set(events as f64);
+    }
+
+    /// Whether the replica is not known to have everything.
+    fn counts_more(&self) -> bool {
+        let progress = self.progress.borrow();
+        !progress.has_caught_up || progress.behind.is_some()
     }
 
     /// The stream ended at `end` just now.
@@ -249,6 +279,7 @@ impl Feed {
     }
 
     fn has_caught_up(&self) {
+        self.set_lag(0);
         self.progress.send_if_modified(|progress| {
             let changed = !progress.has_caught_up || progress.behind.is_some();
             (progress.has_caught_up, progress.behind) = (true, None);

@@ -7,6 +7,8 @@ mod nats_server;
 #[allow(dead_code, reason = "the torture run uses more of it")]
 mod replica_rows;
 
+#[path = "pending_tests.rs"]
+mod pending;
 #[path = "removal_tests.rs"]
 mod removal;
 

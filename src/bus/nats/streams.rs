@@ -248,7 +248,7 @@ fn is_gone(code: ErrorCode) -> bool {
     code == ErrorCode::SEQUENCE_NOT_FOUND || code == ErrorCode::STREAM_MESSAGE_DELETE_FAILED
 }
 
-/// The sequence of the first message of a subject from a sequence on, if there is one.
+/// The sequence of the first message of a subject, which may have wildcards, from a sequence on, if there is one.
 pub async fn first(stream: &Stream<()>, subject: &str, from: u64) -> Result<Option<u64>, BusError> {
     match stream.get_first_raw_message_by_subject(subject, from).await {
         Ok(first) => Ok(Some(first.sequence)),
