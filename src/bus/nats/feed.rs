@@ -29,8 +29,9 @@ const WAITING: usize = 1_024;
 const WAITING_BYTES: usize = 16 * 1024 * 1024;
 /// Where NATS has counted messages that it does not send for so long, the stream is asked whether it has any.
 const QUIET: Duration = Duration::from_secs(1);
-/// How often the stream may answer that it has messages which are not sent. Then it is read anew.
-const LOOKS: u32 = 5;
+/// How often the stream may answer that it has messages which are not sent. Then it is read anew. A message of 8 MiB may take so
+/// long over a slow link.
+const LOOKS: u32 = 60;
 /// The pause after a failure that is not the connection's: a full disk, a stream without a leader.
 const PAUSE: Duration = Duration::from_secs(1);
 
