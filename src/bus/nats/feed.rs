@@ -218,7 +218,7 @@ impl Feed {
                         self.is_behind(sequence + pending);
                     }
                 }
-                // nats-server 2.9.10 may go on counting too many for good, where messages are removed meanwhile.
+                // nats-server 2.9.10 may count too many for good once messages were removed.
                 () = &mut quiet, if waiting.is_empty() && self.counts_more() => {
                     quiet.as_mut().reset(Instant::now() + QUIET);
                     match streams::first(&stream, ">", last.sequence + 1).await? {
