@@ -182,9 +182,10 @@ impl Feed {
                     return Ok(Stop::Link);
                 }
                 Some(answer) = waiting.next() => {
-                    let (sequence, bytes, change, pending, applied) = answer;
+                    let (sequence, bytes, change, pending, applied): (_, usize, _, u64, _) = answer;
                     waiting_bytes -= bytes;
-                    self.applied(sequence, change, pending + waiting.len() as u64, applied?);
+                    let behind = pending.saturating_add(waiting.len() as u64);
+                    self.applied(sequence, change, behind, applied?);
                 }
                 message = messages.next(), if has_room => {
                     quiet.as_mut().reset(Instant::now() + QUIET);
@@ -215,7 +216,7 @@ impl Feed {
                     waiting_bytes += bytes;
                     waiting.push_back(async move { (sequence, bytes, news, pending, applied.await) });
                     if pending > 0 {
-                        self.is_behind(sequence + pending);
+                        self.is_behind(sequence.saturating_add(pending));
                     }
                 }
                 // nats-server 2.9.10 may count too many for good once messages were removed.
