@@ -10,7 +10,7 @@ use tokio::{
 };
 use tokio_tungstenite::{WebSocketStream, accept_async, tungstenite::Message};
 
-use crate::support::{Event, Events, PATIENCE, Server};
+use crate::support::{Event, Events, PATIENCE, Server, free_address};
 
 const EVENTS: &str = "/api/ticker/events";
 
@@ -195,12 +195,7 @@ async fn an_exchange_that_refuses_the_subscription_is_contacted_again_later() {
 
 #[tokio::test]
 async fn an_unreachable_exchange_makes_the_feed_stale_and_the_server_stays_up() {
-    // A port that was free a moment ago.
-    let free = TcpListener::bind("127.0.0.1:0")
-        .await
-        .unwrap()
-        .local_addr()
-        .unwrap();
+    let free = free_address();
     let server = Server::with(|settings| {
         settings.ticker.feed = format!("coinbase:ws://{free}/").parse().unwrap()
     })

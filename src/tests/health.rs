@@ -1,9 +1,6 @@
 //! Tests what `/readyz` reports of a server in trouble, and that a server that cannot go on shuts down.
 
-use std::{
-    net::{SocketAddr, TcpListener},
-    process::Command,
-};
+use std::{net::SocketAddr, process::Command};
 
 use rusqlite::Connection;
 use serde_json::{Value, json};
@@ -15,7 +12,7 @@ use wirewise::{
 
 use crate::{
     process::binary,
-    support::{PATIENCE, Server},
+    support::{PATIENCE, Server, free_address},
 };
 
 async fn ready(server: &Server) -> (u16, Value) {
@@ -157,9 +154,7 @@ async fn the_health_command_fails_with_the_reason_where_the_server_is_not_ready(
     // Another server answers there, or none.
     let (ready, words) = health_check(server.metrics_listener().addr);
     assert!(!ready && words.contains("404"), "{words}");
-    let free = TcpListener::bind("127.0.0.1:0").unwrap();
-    let addr = free.local_addr().unwrap();
-    drop(free);
+    let addr = free_address();
     let (ready, words) = health_check(addr);
     assert!(!ready && words.contains(&addr.to_string()), "{words}");
     assert_eq!(words.lines().count(), 1, "{words}");

@@ -14,9 +14,8 @@ use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use tokio::{net::TcpStream, task::spawn_blocking, time::timeout};
 
 use crate::{
-    nats_server::free_port,
     process::{Process, binary},
-    support::{PATIENCE, Remote},
+    support::{PATIENCE, Remote, free_address},
 };
 
 /// Enough requests for a debug log to fill a pipe (64 KiB) several times.
@@ -42,11 +41,6 @@ impl End {
             Self::Unread => (writer.into(), Some(reader)),
         }
     }
-}
-
-/// An address on which nothing listens.
-fn free() -> SocketAddr {
-    SocketAddr::from(([127, 0, 0, 1], free_port()))
 }
 
 async fn alive(server: &Remote) {
@@ -111,7 +105,7 @@ async fn standard_output_that_cannot_be_written_does_not_block_the_start() {
     for end in End::ALL {
         let folder = tempfile::tempdir().unwrap();
         let (stdout, _other_end) = end.open();
-        let process = Process::on(free(), folder.path(), &[], |command| {
+        let process = Process::on(free_address(), folder.path(), &[], |command| {
             command.stdout(stdout);
         });
         listening(process.addr).await;
@@ -127,7 +121,7 @@ async fn a_server_whose_log_and_output_nobody_reads_restarts_and_shuts_down() {
     // One full pipe for both streams, as behind `2>&1 | program that stopped`.
     let (reader, writer) = pipe().unwrap();
     let flags = ["--log", "debug", "--allow-faults", "true"];
-    let process = Process::on(free(), folder.path(), &flags, |command| {
+    let process = Process::on(free_address(), folder.path(), &flags, |command| {
         command.stdout(writer.try_clone().unwrap()).stderr(writer);
     });
     listening(process.addr).await;
@@ -160,7 +154,7 @@ async fn a_start_that_cannot_succeed_ends_with_its_own_code_whatever_standard_er
         ] {
             let folder = tempfile::tempdir().unwrap();
             let (stderr, _other_end) = end.open();
-            let process = Process::on(free(), folder.path(), &flags, |command| {
+            let process = Process::on(free_address(), folder.path(), &flags, |command| {
                 command.stderr(stderr);
             });
             let status = ended(move || process.wait()).await;

@@ -27,8 +27,15 @@ use wirewise::{
     ticker::server::feeds::{News, market::Market},
 };
 
+use crate::nats_server::free_port;
+
 /// A test that waits in vain ends after this time; nothing in these tests takes as long.
 pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// An address on which nothing listens, and nothing will unless the test makes it.
+pub fn free_address() -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], free_port()))
+}
 
 /// What a test needs to talk to a server, in this process or another.
 pub struct Remote {

@@ -10,7 +10,7 @@ use std::{
 use axum::{
     Extension,
     body::{Body, Bytes},
-    extract::ws::{Message, WebSocketUpgrade},
+    extract::ws::{Message, WebSocket, WebSocketUpgrade},
     http::{Method, Request, StatusCode},
     response::Response,
     routing::{any, get},
@@ -63,9 +63,7 @@ async fn socket(
     upgrade: WebSocketUpgrade,
     Extension(handle): Extension<ConnectionHandle>,
 ) -> Response {
-    let active = handle.hold();
-    upgrade.on_upgrade(async move |mut socket| {
-        let _active = active;
+    hold_open(upgrade, handle.clone(), async move |mut socket| {
         let piece = Message::Binary(Bytes::from_static(&[0; 16 * 1024]));
         while let Ok(Ok(())) = timeout(Duration::from_secs(1), socket.send(piece.clone())).await {}
         handle.reset();
@@ -77,10 +75,25 @@ async fn listening(
     upgrade: WebSocketUpgrade,
     Extension(handle): Extension<ConnectionHandle>,
 ) -> Response {
+    hold_open(
+        upgrade,
+        handle,
+        async |mut socket| {
+            while socket.recv().await.is_some() {}
+        },
+    )
+}
+
+/// Runs a socket. Its connection does not count as idle meanwhile.
+fn hold_open<F: Future<Output = ()> + Send + 'static>(
+    upgrade: WebSocketUpgrade,
+    handle: ConnectionHandle,
+    run: impl FnOnce(WebSocket) -> F + Send + 'static,
+) -> Response {
     let active = handle.hold();
-    upgrade.on_upgrade(async move |mut socket| {
+    upgrade.on_upgrade(async move |socket| {
         let _active = active;
-        while socket.recv().await.is_some() {}
+        run(socket).await;
     })
 }
 
